@@ -1,0 +1,40 @@
+package main
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"techtalks.example/logic-tier/postgres"
+)
+
+// databases opens a pool a role. It keeps the first error, so that wiring reads
+// as wiring.
+type databases struct {
+	settings settings
+	registry prometheus.Registerer
+	opened   []*postgres.DB
+	err      error
+}
+
+func (d *databases) options(role string, connections int) postgres.Options {
+	return postgres.Options{Address: d.settings.dataAddress, Certificates: d.settings.certificates, Role: role, MaxConnections: connections}
+}
+
+func (d *databases) open(role string, connections int) *postgres.DB {
+	db, err := postgres.Open(d.options(role, connections))
+	if err != nil {
+		if d.err == nil {
+			d.err = err
+		}
+		return nil
+	}
+	d.opened = append(d.opened, db)
+	d.registry.MustRegister(collectors.NewDBStatsCollector(db.Pool(), role))
+	return db
+}
+
+func (d *databases) close() {
+	for _, db := range d.opened {
+		_ = db.Close()
+	}
+}

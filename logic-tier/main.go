@@ -1,0 +1,48 @@
+// Command logic-tier is the tier that holds every business rule of TechTalks,
+// behind gRPC, and the only one that talks to Postgres.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+const usage = `usage: logic-tier serve [flags]    answer calls and work the queues
+       logic-tier health [flags]   exit 0 when the logic tier on this host is ready
+Flags have a twin in the environment: --listen-address is LISTEN_ADDRESS.
+`
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil)).With("tier", "logic-tier")
+	if err := run(ctx, os.Args[1:], log); err != nil {
+		fmt.Fprintln(os.Stderr, "logic-tier:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, arguments []string, log *slog.Logger) error {
+	if len(arguments) == 0 {
+		return fmt.Errorf("say what to do\n%s", usage)
+	}
+	settings := settings{}
+	flags := flag.NewFlagSet("logic-tier "+arguments[0], flag.ContinueOnError)
+	settings.register(flags)
+	if err := flags.Parse(arguments[1:]); err != nil {
+		return err
+	}
+	switch arguments[0] {
+	case "serve":
+		return newApp(settings, log).run(ctx)
+	case "health":
+		return health(ctx, settings.adminAddress)
+	default:
+		return fmt.Errorf("%q is nothing it can do\n%s", arguments[0], usage)
+	}
+}

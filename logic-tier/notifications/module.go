@@ -1,0 +1,104 @@
+// Package notifications keeps each account's inbox and delivers it as it fills.
+//
+//	offers  techtalks.notifications.v1.Notifications
+//	needs   following (who follows a channel)
+//	says    nothing
+//	hears   talk.published, on the queue "notifications.talk-published"
+//
+// An inbox is ordered by arrival, never by what it tells of: see
+// store.deliver for how an arrival gets its number, and live.go for how it
+// reaches whoever is connected.
+package notifications
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+
+	"techtalks.example/logic-tier/postgres"
+	"techtalks.example/logic-tier/queue"
+	accountspb "techtalks.example/proto/techtalks/accounts/v1"
+	followingpb "techtalks.example/proto/techtalks/following/v1"
+	notificationspb "techtalks.example/proto/techtalks/notifications/v1"
+)
+
+// Needs is what the module is given.
+type Needs struct {
+	// DB is a pool of the role "notifications"; Listen makes the connection
+	// that announcements are heard on.
+	DB     *postgres.DB
+	Listen postgres.Options
+	// Accounts says whose a subscriber's session is.
+	Accounts accountspb.AccountsClient
+	// Following says who is to be told.
+	Following followingpb.FollowingClient
+	Metrics   prometheus.Registerer
+	Log       *slog.Logger
+}
+
+// Module is the notifications module.
+type Module struct {
+	needs Needs
+	store store
+	live  *live
+
+	currentEpoch atomic.Pointer[string]
+}
+
+// New returns the module.
+func New(n Needs) *Module {
+	m := &Module{needs: n, store: store{n.DB}}
+	m.live = newLive(n.Metrics)
+	return m
+}
+
+// Topology is what the module consumes. The exchange is the talks module's; it
+// is declared on both sides, as in AMQP, so that either may start first.
+func Topology() queue.Topology {
+	return queue.Topology{
+		Exchanges: []queue.Exchange{{Name: "talks", Type: queue.Topic}},
+		Queues: []queue.Queue{{
+			Name:     fanOutQueue,
+			Bindings: []queue.Binding{{Exchange: "talks", Pattern: "talk.published"}},
+		}},
+	}
+}
+
+const fanOutQueue = "notifications.talk-published"
+
+// Consumers is who works the module's queues. Several at once: a big channel's
+// fan-out must not hold up a small one's.
+func (m *Module) Consumers() []queue.Consumer {
+	return []queue.Consumer{{Queue: fanOutQueue, Concurrency: 4, Prefetch: 8, Handle: m.fanOut}}
+}
+
+// Register adds the module's service to a server.
+func (m *Module) Register(r grpc.ServiceRegistrar) {
+	notificationspb.RegisterNotificationsServer(r, service{module: m})
+}
+
+// Run delivers live and trims inboxes until ctx ends; then every stream ends.
+func (m *Module) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return m.deliverLive(ctx) })
+	g.Go(func() error { return m.sweep(ctx) })
+	return g.Wait()
+}
+
+// epoch returns the database's epoch, read once: it changes only when the
+// database is another, and connections do not survive that. The listener's
+// reconnect forgets it.
+func (m *Module) epoch(ctx context.Context) (string, error) {
+	if known := m.currentEpoch.Load(); known != nil {
+		return *known, nil
+	}
+	epoch, err := m.store.epoch(ctx)
+	if err == nil {
+		m.currentEpoch.Store(&epoch)
+	}
+	return epoch, err
+}

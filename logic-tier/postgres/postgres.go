@@ -1,0 +1,130 @@
+// Package postgres is how the modules of the logic tier talk to the data tier:
+// a bounded pool a module, logged in as the module's own role by client
+// certificate; statements prepared once a connection; time spent is counted
+// for the request that spent it; errors say whether trying again makes sense.
+package postgres
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"net"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/lib/pq"
+)
+
+// connectTimeout bounds a connection's making. Longer than a busy TLS handshake
+// on loaded cores, shorter than a page's budget.
+const connectTimeout = 2 * time.Second
+
+// connectionLifetime replaces connections, so that after a move of the database
+// or a change of certificates the old ones are gone within it.
+const connectionLifetime = 30 * time.Minute
+
+// Options says where the data tier is and who logs in.
+type Options struct {
+	// Address is the data tier's host:port.
+	Address string
+	// Certificates is the directory with ca.crt, logic-tier.crt, logic-tier.key.
+	Certificates string
+	// Role is the database role, which is also its schema's name.
+	Role string
+	// MaxConnections bounds the pool. A query that finds all of them busy waits
+	// until its deadline.
+	MaxConnections int
+}
+
+// Source returns the data source name that lib/pq understands.
+func (o Options) Source() (string, error) {
+	host, port, err := net.SplitHostPort(o.Address)
+	if err != nil {
+		return "", fmt.Errorf("data address %q: use host:port: %w", o.Address, err)
+	}
+	var b strings.Builder
+	for _, setting := range [][2]string{
+		{"host", host}, {"port", port}, {"dbname", "techtalks"}, {"user", o.Role},
+		{"application_name", "logic-tier/" + o.Role},
+		{"connect_timeout", fmt.Sprint(int(connectTimeout.Seconds()))},
+		{"sslmode", "verify-full"},
+		{"sslrootcert", filepath.Join(o.Certificates, "ca.crt")},
+		{"sslcert", filepath.Join(o.Certificates, "logic-tier.crt")},
+		{"sslkey", filepath.Join(o.Certificates, "logic-tier.key")},
+	} {
+		value := strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(setting[1])
+		fmt.Fprintf(&b, "%s='%s' ", setting[0], value)
+	}
+	return strings.TrimSpace(b.String()), nil
+}
+
+// DB is a module's pool of connections. Safe for concurrent use.
+type DB struct {
+	pool *sql.DB
+
+	mu       sync.Mutex
+	prepared map[string]*sql.Stmt
+}
+
+// Open returns a pool. It makes no connection: the data tier may still be
+// starting; Ping says when it is there.
+func Open(o Options) (*DB, error) {
+	source, err := o.Source()
+	if err != nil {
+		return nil, err
+	}
+	connector, err := pq.NewConnector(source)
+	if err != nil {
+		return nil, fmt.Errorf("open database as %s: %w", o.Role, err)
+	}
+	pool := sql.OpenDB(connector)
+	pool.SetMaxOpenConns(o.MaxConnections)
+	// Idle connections keep their prepared statements: closing them to open
+	// them again would cost a handshake and a parse each time.
+	pool.SetMaxIdleConns(o.MaxConnections)
+	pool.SetConnMaxLifetime(connectionLifetime)
+	return &DB{pool: pool, prepared: map[string]*sql.Stmt{}}, nil
+}
+
+const serverNameStatement = `
+select current_setting('cluster_name')`
+
+// ServerName asks the data tier for its host's name, which it keeps in
+// cluster_name: the shortest question that a working data tier can answer.
+func (db *DB) ServerName(ctx context.Context) (string, error) {
+	name, _, err := One(ctx, db, Value[string], serverNameStatement)
+	return name, err
+}
+
+// Pool returns the pool itself, for its statistics.
+func (db *DB) Pool() *sql.DB { return db.pool }
+
+// Close closes the pool; queries under way end first.
+func (db *DB) Close() error { return db.pool.Close() }
+
+// statement returns text prepared. Texts are constants of the stores, so the
+// map is bounded by the program's own text.
+func (db *DB) statement(ctx context.Context, text string) (*sql.Stmt, error) {
+	db.mu.Lock()
+	stmt := db.prepared[text]
+	db.mu.Unlock()
+	if stmt != nil {
+		return stmt, nil
+	}
+	// Not under the lock: a data tier that does not answer would make every
+	// caller wait beyond its own deadline.
+	stmt, err := db.pool.PrepareContext(ctx, text)
+	if err != nil {
+		return nil, err
+	}
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	if first := db.prepared[text]; first != nil {
+		_ = stmt.Close()
+		return first, nil
+	}
+	db.prepared[text] = stmt
+	return stmt, nil
+}

@@ -1,0 +1,36 @@
+package server
+
+import "time"
+
+// What every call must keep to. The numbers are policy: here, with their why.
+const (
+	// deadlineFloor: a call that has less than this left is refused and not
+	// started. Its caller would be gone before the first query is back, and the
+	// work would be done for nobody.
+	deadlineFloor = 5 * time.Millisecond
+
+	// deadlineDefault is given to a call that came without one, such as
+	// grpcurl's: longer than any answer takes, short enough to notice a hang.
+	deadlineDefault = 10 * time.Second
+
+	// deadlineCeiling bounds what a caller may ask for.
+	deadlineCeiling = time.Minute
+
+	// deadlineMargin is kept back from a caller's deadline, so that the caller
+	// hears from us which part was slow instead of giving up on its own. A
+	// twentieth of what is left, at most this.
+	deadlineMargin = 20 * time.Millisecond
+
+	// maxCalls bounds the unary calls under way. The connections to the
+	// database are far fewer; calls beyond a few times their number would only
+	// wait for each other, past the deadlines of all.
+	maxCalls = 512
+
+	// maxStreams bounds the streams under way: a stream costs some memory and,
+	// while nothing happens, nothing else. A web tier needs one.
+	maxStreams = 1000
+
+	// retryWhenFull is what a refused call is told to wait. Longer than most
+	// calls take, so that there is room by then.
+	retryWhenFull = time.Second
+)

@@ -1,0 +1,21 @@
+package server
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+type metrics struct {
+	calls *prometheus.HistogramVec
+}
+
+// newMetrics registers the server's metrics. The labels are bounded: methods
+// and codes are those of the contract.
+func newMetrics(registry prometheus.Registerer) metrics {
+	m := metrics{calls: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name:    "server_call_seconds",
+		Help:    "Time to answer a call, or that a stream was open, by method and gRPC code.",
+		Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+	}, []string{"method", "code"})}
+	registry.MustRegister(m.calls)
+	return m
+}

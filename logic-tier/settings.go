@@ -1,0 +1,25 @@
+package main
+
+import (
+	"cmp"
+	"flag"
+	"os"
+)
+
+// settings are the flags of the program.
+type settings struct {
+	listenAddress string
+	adminAddress  string
+	dataAddress   string
+	certificates  string
+}
+
+func (s *settings) register(flags *flag.FlagSet) {
+	text := func(into *string, name, twin, standard, about string) {
+		flags.StringVar(into, name, cmp.Or(os.Getenv(twin), standard), about+" ("+twin+")")
+	}
+	text(&s.listenAddress, "listen-address", "LISTEN_ADDRESS", "127.0.0.1:9090", "host:port to answer gRPC calls on")
+	text(&s.adminAddress, "admin-address", "ADMIN_ADDRESS", "127.0.0.1:9091", "host:port for health and metrics, over plain HTTP")
+	text(&s.dataAddress, "data-address", "DATA_ADDRESS", "127.0.0.1:54320", "host:port of the data tier")
+	text(&s.certificates, "certificates", "CERTIFICATES", "certificates", "directory with ca.crt, logic-tier.crt and logic-tier.key")
+}

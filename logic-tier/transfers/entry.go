@@ -1,0 +1,207 @@
+package transfers
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"path"
+	"regexp"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	talkspb "techtalks.example/proto/techtalks/talks/v1"
+)
+
+// place is what a file of a catalogue is, by its path.
+type place struct {
+	channel  string // the channel's last name part, from the event's folder
+	talk     string // the talk's, from the file's name; empty for category.json
+	category bool
+}
+
+// locate reads a path in pyvideo's layout, below any folders; false when the
+// file is no part of it.
+func locate(file string) (place, bool) {
+	parts := strings.Split(path.Clean(strings.ReplaceAll(file, `\`, "/")), "/")
+	n := len(parts)
+	switch {
+	case n >= 2 && parts[n-1] == "category.json":
+		return place{channel: slug(parts[n-2], maxChannelSlug), category: true}, true
+	case n >= 3 && parts[n-2] == "videos" && strings.HasSuffix(parts[n-1], ".json"):
+		return place{
+			channel: slug(parts[n-3], maxChannelSlug),
+			talk:    slug(strings.TrimSuffix(parts[n-1], ".json"), maxTalkSlug),
+		}, true
+	}
+	return place{}, false
+}
+
+// Lengths of the last parts of names.
+const (
+	maxChannelSlug = 60
+	maxTalkSlug    = 100
+)
+
+var (
+	cleanSlug = regexp.MustCompile(`^[a-z][a-z0-9]*(-[a-z0-9]+)*$`)
+	unclean   = regexp.MustCompile(`[^a-z0-9]+`)
+)
+
+// slug makes a name part of a file's name. Where it must change it, it adds a
+// part of the name's hash: two names never become one, and the same name always
+// becomes the same.
+func slug(name string, most int) string {
+	if cleanSlug.MatchString(name) && len(name) <= most {
+		return name
+	}
+	hash := sha256.Sum256([]byte(name))
+	suffix := "-" + hex.EncodeToString(hash[:4])
+	base := strings.Trim(unclean.ReplaceAllString(strings.ToLower(name), "-"), "-")
+	if base == "" || base[0] < 'a' {
+		base = strings.TrimSuffix("t-"+base, "-")
+	}
+	return strings.TrimSuffix(base[:min(len(base), most-len(suffix))], "-") + suffix
+}
+
+// entry is the part of pyvideo's talk files that we keep. Real files hold more,
+// less, and other types than they should: only what is used is looked at.
+type entry struct {
+	Title       string          `json:"title"`
+	Description string          `json:"description"`
+	Summary     string          `json:"summary"`
+	Speakers    []string        `json:"speakers"`
+	Language    string          `json:"language"`
+	Tags        []string        `json:"tags"`
+	Recorded    string          `json:"recorded"`
+	Duration    json.RawMessage `json:"duration"`
+	Videos      []struct {
+		URL string `json:"url"`
+	} `json:"videos"`
+}
+
+// decode reads JSON, and says about what is none where it stops being it.
+func decode(content []byte, into any) error {
+	if !utf8.Valid(content) {
+		return errors.New("not UTF-8: save it as UTF-8")
+	}
+	err := json.Unmarshal(bytes.TrimPrefix(content, []byte("\ufeff")), into)
+	var syntax *json.SyntaxError
+	var kind *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &syntax):
+		return fmt.Errorf("not JSON: %v at byte %d", err, syntax.Offset)
+	case errors.As(err, &kind):
+		return fmt.Errorf("%s is a %s and should be a %s", kind.Field, kind.Value, kind.Type)
+	}
+	return err
+}
+
+// parseCategory reads category.json and returns the channel's title.
+func parseCategory(content []byte) (string, error) {
+	var category struct {
+		Title string `json:"title"`
+	}
+	if err := decode(content, &category); err != nil {
+		return "", err
+	}
+	title := line(category.Title)
+	switch {
+	case title == "":
+		return "", errors.New(`no title: add "title", what the event is called`)
+	case utf8.RuneCountInString(title) > 200:
+		return "", errors.New("title: use at most 200 characters")
+	}
+	return title, nil
+}
+
+// parseTalk reads a talk's file.
+func parseTalk(p place, content []byte) (*talkspb.Talk, error) {
+	var e entry
+	if err := decode(content, &e); err != nil {
+		return nil, err
+	}
+	talk := &talkspb.Talk{
+		Name:     "channels/" + p.channel + "/talks/" + p.talk,
+		Title:    line(e.Title),
+		Speakers: lines(e.Speakers),
+		Tags:     lines(e.Tags),
+	}
+	if talk.Title == "" {
+		return nil, errors.New(`no title: add "title", what the talk is called`)
+	}
+	for i, tag := range talk.Tags {
+		talk.Tags[i] = strings.ToLower(tag)
+	}
+	if talk.Description = text(e.Description); talk.Description == "" {
+		talk.Description = text(e.Summary)
+	}
+	if language := strings.ToLower(strings.TrimSpace(e.Language)); len(language) == 3 {
+		talk.Language = language
+	}
+	var err error
+	if talk.PublishTime, talk.RecordedDate, err = recorded(e.Recorded); err != nil {
+		return nil, err
+	}
+	talk.Duration = length(e.Duration)
+	for _, v := range e.Videos {
+		url := strings.TrimSpace(v.URL)
+		if talk.MediaUrl == "" && (strings.HasPrefix(url, "https://") || strings.HasPrefix(url, "http://")) {
+			talk.MediaUrl = url
+		}
+	}
+	if talk.MediaUrl == "" && len(e.Videos) > 0 {
+		return nil, fmt.Errorf("videos: no link starts with https:// or http:// (the first is %.100q)", e.Videos[0].URL)
+	}
+	return talk, nil
+}
+
+// recorded reads the three ways in which catalogues write a day.
+func recorded(value string) (*timestamppb.Timestamp, string, error) {
+	value = strings.TrimSpace(value)
+	if value == "" {
+		return nil, "", nil
+	}
+	for _, layout := range []string{time.DateOnly, "2006-01-02T15:04:05", time.RFC3339} {
+		if t, err := time.Parse(layout, value); err == nil && t.Year() >= 1900 && t.Year() < 2200 {
+			return timestamppb.New(t), t.Format(time.DateOnly), nil
+		}
+	}
+	return nil, "", fmt.Errorf("recorded: %.40q is no day: write it as 2019-05-03", value)
+}
+
+// maxLength bounds a duration: a longer "talk" is a typing error.
+const maxLength = 7 * 24 * 60 * 60
+
+// length reads a duration in seconds; what is no sensible number is unknown.
+func length(value json.RawMessage) *durationpb.Duration {
+	var seconds float64
+	if json.Unmarshal(value, &seconds) != nil || seconds < 1 || seconds > maxLength {
+		return nil
+	}
+	return &durationpb.Duration{Seconds: int64(math.Round(seconds))}
+}
+
+// line returns text on one line, its white space and control characters folded.
+func line(s string) string {
+	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f || r == 0xa0 || r == 0x2028 }), " ")
+}
+
+func lines(all []string) (kept []string) {
+	for _, s := range all {
+		if s = line(s); s != "" {
+			kept = append(kept, s)
+		}
+	}
+	return kept
+}
+
+// text returns what can be stored of a longer text.
+func text(s string) string { return strings.TrimSpace(strings.ReplaceAll(s, "\x00", "")) }

@@ -1,0 +1,49 @@
+package live
+
+import (
+	"context"
+	"sync"
+
+	notificationspb "techtalks.example/proto/techtalks/notifications/v1"
+)
+
+// outbox is what is to be sent upstream. It is bounded by the readers: each
+// adds one subscription, and one end of it.
+type outbox struct {
+	wake chan struct{}
+
+	mu     sync.Mutex
+	queued []*notificationspb.StreamNotificationsRequest
+}
+
+func newOutbox() *outbox { return &outbox{wake: make(chan struct{}, 1)} }
+
+func (o *outbox) add(r *notificationspb.StreamNotificationsRequest) {
+	o.mu.Lock()
+	o.queued = append(o.queued, r)
+	o.mu.Unlock()
+	select {
+	case o.wake <- struct{}{}:
+	default:
+	}
+}
+
+// send sends what is added, in order, until ctx ends.
+func (o *outbox) send(ctx context.Context, stream notificationspb.Notifications_StreamNotificationsClient) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-o.wake:
+		}
+		o.mu.Lock()
+		all := o.queued
+		o.queued = nil
+		o.mu.Unlock()
+		for _, r := range all {
+			if err := stream.Send(r); err != nil {
+				return err
+			}
+		}
+	}
+}
