@@ -94,8 +94,8 @@ func (a *app) run(ctx context.Context) error {
 
 	queueDB := open("queue", queueConnections)
 	broker := postgresqueue.New(queueDB, databases.options("queue", 0), a.log)
-	accountsModule := accounts.New(accounts.Needs{DB: open("accounts", accountsConnections)})
-	talksModule := talks.New(talks.Needs{DB: open("talks", talksConnections), Publisher: broker})
+	accountsModule := accounts.New(accounts.Needs{DB: open("accounts", accountsConnections), Log: a.log})
+	talksModule := talks.New(talks.Needs{DB: open("talks", talksConnections), Publisher: broker, Log: a.log})
 	followingModule := following.New(following.Needs{
 		DB: open("following", followingConnections), Channels: talkspb.NewChannelsClient(srv.Channel()),
 	})

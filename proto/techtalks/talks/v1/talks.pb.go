@@ -32,7 +32,7 @@ type Talk struct {
 	// Resource name, "channels/{channel}/talks/{talk}". Output only, made from
 	// the title.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// What the talk is called.
+	// What the talk is called; asked for when a talk is published.
 	Title string `protobuf:"bytes,2,opt,name=title,proto3" json:"title,omitempty"`
 	// Who gives it, in the order of the programme.
 	Speakers []string `protobuf:"bytes,3,rep,name=speakers,proto3" json:"speakers,omitempty"`
@@ -934,11 +934,11 @@ var File_techtalks_talks_v1_talks_proto protoreflect.FileDescriptor
 
 const file_techtalks_talks_v1_talks_proto_rawDesc = "" +
 	"\n" +
-	"\x1etechtalks/talks/v1/talks.proto\x12\x12techtalks.talks.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a techtalks/access/v1/access.proto\x1a!techtalks/talks/v1/channels.proto\"\xe0\f\n" +
+	"\x1etechtalks/talks/v1/talks.proto\x12\x12techtalks.talks.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a techtalks/access/v1/access.proto\x1a!techtalks/talks/v1/channels.proto\"\xe3\f\n" +
 	"\x04Talk\x12\x1c\n" +
-	"\x04name\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\xac\x02R\x04name\x12\xa1\x01\n" +
-	"\x05title\x18\x02 \x01(\tB\x8a\x01\xbaH\x86\x01\xba\x01\x82\x01\n" +
-	"\x05title\x12$use 1 to 200 characters, on one line\x1aSthis.matches('[^\\\\s]') && this.size() <= 200 && !this.matches('[\\\\x00-\\\\x1f\\\\x7f]')R\x05title\x12\xf2\x01\n" +
+	"\x04name\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\xac\x02R\x04name\x12\xa4\x01\n" +
+	"\x05title\x18\x02 \x01(\tB\x8d\x01\xbaH\x89\x01\xba\x01\x82\x01\n" +
+	"\x05title\x12$use 1 to 200 characters, on one line\x1aSthis.matches('[^\\\\s]') && this.size() <= 200 && !this.matches('[\\\\x00-\\\\x1f\\\\x7f]')\xd8\x01\x01R\x05title\x12\xf2\x01\n" +
 	"\bspeakers\x18\x03 \x03(\tB\xd5\x01\xbaH\xd1\x01\xba\x017\n" +
 	"\bspeakers\x12\x18name at most 50 speakers\x1a\x11this.size() <= 50\x92\x01\x93\x01\"\x90\x01\xba\x01\x8c\x01\n" +
 	"\aspeaker\x12,use 1 to 200 characters for a speaker's name\x1aSthis.matches('[^\\\\s]') && this.size() <= 200 && !this.matches('[\\\\x00-\\\\x1f\\\\x7f]')R\bspeakers\x12\x98\x01\n" +

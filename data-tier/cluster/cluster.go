@@ -1,0 +1,225 @@
+// Package cluster runs Postgres from the binaries of the machine it is on, in a
+// data directory of its own, never as root: the same way on a workstation, on a
+// server and as a container's entrypoint.
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+// Options says what to run and where.
+type Options struct {
+	// Directory is the data directory; made when it is not there.
+	Directory string
+	// Address is the host:port to answer on.
+	Address string
+	// Certificates is the directory with ca.crt, data-tier.crt, data-tier.key.
+	Certificates string
+	// Binaries is the directory of postgres and initdb; found when empty.
+	Binaries string
+	// Configuration, Access and Identities are postgresql.conf, pg_hba.conf and
+	// pg_ident.conf.
+	Configuration, Access, Identities []byte
+}
+
+// Cluster is a data directory, held for this process.
+type Cluster struct {
+	options    Options
+	log        *slog.Logger
+	binaries   binaries
+	account    account
+	host, port string
+	socket     string
+	lock       *os.File
+}
+
+// Open takes hold of the data directory, making it when it is not there. The
+// hold ends with the process.
+func Open(ctx context.Context, o Options, log *slog.Logger) (*Cluster, error) {
+	var err error
+	if o.Directory, err = filepath.Abs(o.Directory); err != nil {
+		return nil, err
+	}
+	c := &Cluster{options: o, log: log}
+	if c.host, c.port, err = net.SplitHostPort(o.Address); err != nil {
+		return nil, fmt.Errorf("--listen-address (LISTEN_ADDRESS) %q: use host:port: %w", o.Address, err)
+	}
+	if c.host == "" {
+		c.host = "*"
+	}
+	if c.port == "0" {
+		if c.port, err = freePort(c.host); err != nil {
+			return nil, err
+		}
+	}
+	if c.account, err = serverAccount(); err != nil {
+		return nil, err
+	}
+	written, err := writtenBy(o.Directory)
+	if err != nil {
+		return nil, err
+	}
+	if c.binaries, err = findBinaries(o.Binaries, written); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(filepath.Dir(o.Directory), 0o755); err != nil {
+		return nil, err
+	}
+	if err := c.account.reaches(o.Directory); err != nil {
+		return nil, err
+	}
+	if err := c.hold(ctx); err != nil {
+		return nil, err
+	}
+	if written == 0 {
+		if err := c.initialise(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return c, c.configure()
+}
+
+// hold makes sure that one process at a time runs this directory.
+func (c *Cluster) hold(ctx context.Context) error {
+	name := c.options.Directory + ".lock"
+	lock, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		_ = lock.Close()
+		return fmt.Errorf("another data-tier runs on %s: stop it, or use another --data-directory (DATA_DIRECTORY)", c.options.Directory)
+	}
+	c.lock = lock
+	// The Postgres of one that was killed is told to stop by the kernel, and
+	// takes a moment.
+	for until := time.Now().Add(stopTime); ; {
+		pid := runningServer(c.options.Directory)
+		if pid == 0 {
+			return nil
+		}
+		if time.Now().After(until) {
+			return fmt.Errorf("a Postgres (process %d) still runs on %s: stop it", pid, c.options.Directory)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// initialise makes the data directory, whole or not at all.
+func (c *Cluster) initialise(ctx context.Context) error {
+	began := time.Now()
+	if left, err := os.ReadDir(c.options.Directory); err == nil && len(left) > 0 {
+		return fmt.Errorf("%s is not empty and holds no Postgres data: use another --data-directory (DATA_DIRECTORY)", c.options.Directory)
+	}
+	made := c.options.Directory + ".new"
+	if err := os.RemoveAll(made); err != nil {
+		return err
+	}
+	if err := os.Mkdir(made, 0o700); err != nil {
+		return err
+	}
+	if err := c.account.own(made); err != nil {
+		return err
+	}
+	command := exec.CommandContext(ctx, c.binaries.path("initdb"), "--pgdata", made, "--username", "postgres",
+		"--encoding", "UTF8", "--locale", "C.UTF-8", "--data-checksums", "--auth", "reject")
+	command.Dir = "/"
+	c.account.become(command, syscall.SIGKILL)
+	if output, err := pinned(command.CombinedOutput); err != nil {
+		return fmt.Errorf("initdb: %w\n%s", err, output)
+	}
+	if err := os.RemoveAll(c.options.Directory); err != nil {
+		return err
+	}
+	if err := os.Rename(made, c.options.Directory); err != nil {
+		return err
+	}
+	c.log.Info("data directory made", "directory", c.options.Directory, "postgres", c.binaries.major, "took", time.Since(began).Round(time.Millisecond))
+	return nil
+}
+
+// configure writes the configuration and certificates. Nobody is let in from
+// the network yet.
+func (c *Cluster) configure() error {
+	var err error
+	if c.socket, err = socketDirectory(c.options.Directory); err != nil {
+		return err
+	}
+	for _, folder := range []string{c.socket, filepath.Join(c.options.Directory, "certificates")} {
+		if err := os.MkdirAll(folder, 0o700); err != nil {
+			return err
+		}
+		if err := c.account.own(folder); err != nil {
+			return err
+		}
+	}
+	me, err := user.Current()
+	if err != nil {
+		return err
+	}
+	identities := append(bytes.TrimRight(c.options.Identities, "\n"), fmt.Sprintf("\nsetup       %-17s postgres\n", me.Username)...)
+	closed, _, found := bytes.Cut(c.options.Access, []byte("# From the logic tier"))
+	if !found {
+		return errors.New(`pg_hba.conf lacks the line "# From the logic tier" behind what is for this host alone`)
+	}
+	for name, content := range map[string][]byte{"postgresql.conf": c.options.Configuration, "pg_hba.conf": closed, "pg_ident.conf": identities} {
+		if err := c.write(name, content); err != nil {
+			return err
+		}
+	}
+	_, err = c.copyCertificates()
+	return err
+}
+
+// write replaces a file of the data directory, at once.
+func (c *Cluster) write(name string, content []byte) error {
+	path := filepath.Join(c.options.Directory, name)
+	if err := os.WriteFile(path+".new", content, 0o600); err != nil {
+		return err
+	}
+	if err := c.account.own(path + ".new"); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}
+
+// arguments are what depends on the host.
+func (c *Cluster) arguments() []string {
+	name, _ := os.Hostname()
+	return []string{
+		"-D", c.options.Directory,
+		"-c", "listen_addresses=" + c.host,
+		"-c", "port=" + c.port,
+		"-c", "unix_socket_directories=" + c.socket,
+		"-c", "unix_socket_permissions=0700",
+		"-c", "cluster_name=" + name[:min(len(name), 63)],
+	}
+}
+
+func freePort(host string) (string, error) {
+	if host == "*" {
+		host = ""
+	}
+	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
+	if err != nil {
+		return "", err
+	}
+	defer l.Close()
+	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port), nil
+}

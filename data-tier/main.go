@@ -1,0 +1,92 @@
+// Command data-tier is the tier that keeps everything: Postgres, how it runs,
+// its schemas and its roles.
+package main
+
+import (
+	"cmp"
+	"context"
+	_ "embed"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"techtalks.example/data-tier/cluster"
+	"techtalks.example/data-tier/migration"
+)
+
+var (
+	//go:embed postgresql.conf
+	configuration []byte
+	//go:embed pg_hba.conf
+	access []byte
+	//go:embed pg_ident.conf
+	identities []byte
+	//go:embed roles.sql
+	roles string
+)
+
+const usage = `usage: data-tier serve [flags]     run Postgres, migrated, until stopped
+       data-tier migrate [flags]   migrate a Postgres that serves
+       data-tier health [flags]    exit 0 when the Postgres of this host answers
+Flags have a twin in the environment: --data-directory is DATA_DIRECTORY.
+`
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil)).With("tier", "data-tier")
+	if err := run(ctx, os.Args[1:], log); err != nil {
+		fmt.Fprintln(os.Stderr, "data-tier:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, arguments []string, log *slog.Logger) error {
+	if len(arguments) == 0 {
+		return fmt.Errorf("say what to do\n%s", usage)
+	}
+	options := cluster.Options{Configuration: configuration, Access: access, Identities: identities}
+	flags := flag.NewFlagSet("data-tier "+arguments[0], flag.ContinueOnError)
+	text := func(into *string, name, twin, standard, about string) {
+		flags.StringVar(into, name, cmp.Or(os.Getenv(twin), standard), about+" ("+twin+")")
+	}
+	text(&options.Directory, "data-directory", "DATA_DIRECTORY", "data", "where Postgres keeps its files")
+	text(&options.Address, "listen-address", "LISTEN_ADDRESS", "127.0.0.1:54320", "host:port to answer on; port 0 takes a free one")
+	text(&options.Certificates, "certificates", "CERTIFICATES", "certificates", "directory with ca.crt, data-tier.crt and data-tier.key")
+	text(&options.Binaries, "binaries", "BINARIES", "", "directory with postgres and initdb, version 15 or later; found when empty")
+	if err := flags.Parse(arguments[1:]); err != nil {
+		return err
+	}
+	switch arguments[0] {
+	case "serve":
+		return serve(ctx, options, log)
+	case "migrate":
+		return setUp(ctx, options.Directory, log)
+	case "health":
+		return cluster.Ping(ctx, options.Directory)
+	default:
+		return fmt.Errorf("%q is nothing it can do\n%s", arguments[0], usage)
+	}
+}
+
+// serve runs Postgres until ctx ends. It is set up and migrated before it
+// answers on the network: whoever can connect finds the schema that they need.
+func serve(ctx context.Context, options cluster.Options, log *slog.Logger) error {
+	c, err := cluster.Open(ctx, options, log)
+	if err != nil {
+		return err
+	}
+	return c.Serve(ctx, func() error { return setUp(ctx, options.Directory, log) })
+}
+
+// setUp makes roles and schemas over the local socket.
+func setUp(ctx context.Context, directory string, log *slog.Logger) error {
+	socket, err := cluster.Socket(directory)
+	if err != nil {
+		return err
+	}
+	return migration.Run(ctx, socket, roles, log)
+}

@@ -1,0 +1,39 @@
+-- Who there is in the database. Run at every start, as superuser, inside the
+-- database: it makes what is missing and changes nothing that is right.
+--
+-- "owner" owns everything, migrates, and never serves. Each module has a role
+-- and a schema of its own name, and reaches no other.
+
+do $$
+declare
+    module text;
+begin
+    if not exists (select from pg_roles where rolname = 'owner') then
+        create role owner nologin;
+    end if;
+    execute format('alter database %I owner to owner', current_database());
+
+    revoke all on schema public from public;
+    execute format('revoke all on database %I from public', current_database());
+
+    create schema if not exists extensions authorization owner;
+    create extension if not exists unaccent schema extensions;
+    grant usage on schema extensions to public;
+
+    create schema if not exists migrations authorization owner;
+
+    foreach module in array array['accounts', 'talks', 'following', 'notifications', 'queue'] loop
+        if not exists (select from pg_roles where rolname = module) then
+            execute format('create role %I login', module);
+        end if;
+        execute format('alter role %I set search_path = %I', module, module);
+        execute format('create schema if not exists %I authorization owner', module);
+        execute format('grant connect on database %I to %I', current_database(), module);
+        execute format('grant usage on schema %I to %I', module, module);
+        -- For what migrations are yet to make; sequences are drawn from, and
+        -- the one who draws may ask how far they are.
+        execute format('alter default privileges for role owner in schema %I grant select, insert, update, delete on tables to %I', module, module);
+        execute format('alter default privileges for role owner in schema %I grant usage, select on sequences to %I', module, module);
+    end loop;
+end
+$$;

@@ -1,0 +1,74 @@
+package accounts
+
+import (
+	"context"
+
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"techtalks.example/logic-tier/caller"
+	accountspb "techtalks.example/proto/techtalks/accounts/v1"
+	"techtalks.example/proto/transport"
+)
+
+type service struct {
+	accountspb.UnimplementedAccountsServer
+	module *Module
+}
+
+func (a account) message() *accountspb.Account {
+	return &accountspb.Account{
+		Name: "accounts/" + a.handle, Id: a.id, Handle: a.handle,
+		DisplayName: a.display, CreateTime: timestamppb.New(a.created),
+	}
+}
+
+func (s session) message() *accountspb.Session {
+	return &accountspb.Session{Token: s.token, ExpireTime: timestamppb.New(s.expires), Account: s.account.message()}
+}
+
+func (s service) SignUp(ctx context.Context, r *accountspb.SignUpRequest) (*accountspb.SignUpResponse, error) {
+	opened, err := s.module.signUp(ctx, r.Handle, r.DisplayName, r.Password, caller.From(ctx).Address)
+	if err != nil {
+		return nil, err
+	}
+	return &accountspb.SignUpResponse{Session: opened.message()}, nil
+}
+
+func (s service) SignIn(ctx context.Context, r *accountspb.SignInRequest) (*accountspb.SignInResponse, error) {
+	opened, err := s.module.signIn(ctx, r.Handle, r.Password, caller.From(ctx).Address)
+	if err != nil {
+		return nil, err
+	}
+	return &accountspb.SignInResponse{Session: opened.message()}, nil
+}
+
+func (s service) SignOut(ctx context.Context, _ *accountspb.SignOutRequest) (*accountspb.SignOutResponse, error) {
+	for _, token := range metadata.ValueFromIncomingContext(ctx, transport.SessionKey) {
+		if err := s.module.close(ctx, token); err != nil {
+			return nil, err
+		}
+	}
+	return &accountspb.SignOutResponse{}, nil
+}
+
+// GetCurrentAccount looks the session up once more: the caller was found out by
+// the number and handle alone.
+func (s service) GetCurrentAccount(ctx context.Context, _ *accountspb.GetCurrentAccountRequest) (*accountspb.GetCurrentAccountResponse, error) {
+	var token string
+	for _, token = range metadata.ValueFromIncomingContext(ctx, transport.SessionKey) {
+	}
+	a, err := s.module.verify(ctx, token)
+	if err != nil {
+		return nil, err
+	}
+	return &accountspb.GetCurrentAccountResponse{Account: a.message()}, nil
+}
+
+func (s service) VerifySession(ctx context.Context, r *accountspb.VerifySessionRequest) (*accountspb.VerifySessionResponse, error) {
+	a, err := s.module.verify(ctx, r.Token)
+	if err != nil {
+		return nil, err
+	}
+	return &accountspb.VerifySessionResponse{Account: a.message()}, nil
+}

@@ -1,0 +1,123 @@
+package accounts
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"strings"
+	"time"
+
+	"techtalks.example/logic-tier/failure"
+)
+
+const (
+	// sessionLife is how long a browser stays signed in.
+	sessionLife = 30 * 24 * time.Hour
+	// sessionsKept bounds an account's sessions; the oldest makes room.
+	sessionsKept = 50
+	tokenLength  = 32
+)
+
+var (
+	errSession     = failure.New(failure.Unauthenticated, "SESSION_INVALID", "the session is not valid any more; sign in again")
+	errCredentials = failure.New(failure.Unauthenticated, "WRONG_CREDENTIALS", "no account has this handle and password")
+	errTaken       = func() *failure.Failure {
+		f := failure.New(failure.Exists, "HANDLE_TAKEN", "somebody has this handle already; choose another")
+		f.Violations = []failure.Violation{{Field: "handle", Description: f.Message}}
+		return f
+	}()
+)
+
+// account is a person's account.
+type account struct {
+	id              int64
+	handle, display string
+	created         time.Time
+}
+
+// session is a signed-in browser of an account.
+type session struct {
+	token   string
+	expires time.Time
+	account account
+}
+
+// signUp makes an account and signs it in.
+func (m *Module) signUp(ctx context.Context, handle, display, password, address string) (session, error) {
+	if err := m.attempt(ctx, signUpsOfAddress, address); err != nil {
+		return session{}, err
+	}
+	if display = strings.TrimSpace(display); display == "" {
+		display = handle
+	}
+	hashed, err := m.hash(ctx, password)
+	if err != nil {
+		return session{}, err
+	}
+	a, err := m.store.addAccount(ctx, handle, display, hashed)
+	if err != nil {
+		return session{}, err
+	}
+	return m.open(ctx, a)
+}
+
+// signIn opens a session for who knows the password.
+func (m *Module) signIn(ctx context.Context, handle, password, address string) (session, error) {
+	handle = strings.ToLower(strings.TrimSpace(handle))
+	if err := m.attempt(ctx, failuresOfAddress, address); err != nil {
+		return session{}, err
+	}
+	if err := m.attempt(ctx, failuresOfHandle, handle); err != nil {
+		return session{}, err
+	}
+	a, hashed, found, err := m.store.accountOf(ctx, handle)
+	if err != nil {
+		return session{}, err
+	}
+	if !found {
+		hashed = nobody
+	}
+	right, err := m.matches(ctx, password, hashed)
+	if err != nil {
+		return session{}, err
+	}
+	if !found || !right {
+		return session{}, errCredentials
+	}
+	if err := m.forgive(ctx, failuresOfHandle, handle); err != nil {
+		return session{}, err
+	}
+	if err := m.forgive(ctx, failuresOfAddress, address); err != nil {
+		return session{}, err
+	}
+	return m.open(ctx, a)
+}
+
+func (m *Module) open(ctx context.Context, a account) (session, error) {
+	random := make([]byte, tokenLength)
+	rand.Read(random)
+	s := session{token: base64.RawURLEncoding.EncodeToString(random), expires: time.Now().Add(sessionLife), account: a}
+	return s, m.store.addSession(ctx, digest(s.token), a.id, s.expires)
+}
+
+// verify returns whose a session is.
+func (m *Module) verify(ctx context.Context, token string) (account, error) {
+	a, found, err := m.store.sessionOf(ctx, digest(token))
+	if err == nil && !found {
+		err = errSession
+	}
+	return a, err
+}
+
+// close revokes a session.
+func (m *Module) close(ctx context.Context, token string) error {
+	return m.store.removeSession(ctx, digest(token))
+}
+
+// digest is what is kept of a token. A token has 256 random bits: unlike a
+// password it cannot be guessed from a quick hash.
+func digest(token string) []byte {
+	sum := sha256.Sum256([]byte(token))
+	return sum[:]
+}

@@ -1,0 +1,69 @@
+package talks
+
+import (
+	"crypto/rand"
+	"regexp"
+	"strings"
+	"unicode"
+
+	"golang.org/x/text/unicode/norm"
+
+	"techtalks.example/logic-tier/failure"
+)
+
+var slugs = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
+
+var (
+	errNoChannel = failure.New(failure.NotFound, "CHANNEL_NOT_FOUND", "there is no such channel")
+	errNoTalk    = failure.New(failure.NotFound, "TALK_NOT_FOUND", "there is no such talk")
+	errWithdrawn = failure.New(failure.NotFound, "TALK_WITHDRAWN", "this talk was withdrawn by who published it")
+	errNotOwner  = failure.New(failure.Denied, "NOT_CHANNEL_OWNER", "only who made the channel may do this")
+)
+
+// parseChannel reads "channels/{channel}". Names are found without case.
+func parseChannel(field, name string) (slug string, err error) {
+	slug, isChannel := strings.CutPrefix(strings.ToLower(name), "channels/")
+	if !isChannel || !slugs.MatchString(slug) {
+		return "", failure.InvalidField("NAME_INVALID", field, `use a channel's name, "channels/{channel}"`)
+	}
+	return slug, nil
+}
+
+// parseTalk reads "channels/{channel}/talks/{talk}".
+func parseTalk(field, name string) (channel, slug string, err error) {
+	channel, slug, isTalk := strings.Cut(strings.ToLower(name), "/talks/")
+	channel, isChannel := strings.CutPrefix(channel, "channels/")
+	if !isTalk || !isChannel || !slugs.MatchString(channel) || !slugs.MatchString(slug) {
+		return "", "", failure.InvalidField("NAME_INVALID", field, `use a talk's name, "channels/{channel}/talks/{talk}"`)
+	}
+	return channel, slug, nil
+}
+
+// maxSlug bounds the part of a name that is made from a title.
+const maxSlug = 80
+
+// slugOf makes a name's part of a title: what is left of it in ASCII, or a word
+// by chance when nothing is.
+func slugOf(title string) string {
+	var b strings.Builder
+	for _, r := range norm.NFKD.String(strings.ToLower(title)) {
+		switch {
+		case r >= 'a' && r <= 'z' || r >= '0' && r <= '9':
+			b.WriteRune(r)
+		case unicode.Is(unicode.Mn, r):
+			// An accent, taken off its letter.
+		case b.Len() > 0 && b.String()[b.Len()-1] != '-':
+			b.WriteByte('-')
+		}
+		if b.Len() >= maxSlug {
+			break
+		}
+	}
+	if slug := strings.Trim(b.String(), "-"); slug != "" {
+		return slug
+	}
+	return "talk-" + chance()
+}
+
+// chance returns a short word by chance, for a name that is taken.
+func chance() string { return strings.ToLower(rand.Text()[:6]) }

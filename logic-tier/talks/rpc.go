@@ -1,0 +1,185 @@
+package talks
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+
+	"techtalks.example/logic-tier/caller"
+	"techtalks.example/logic-tier/failure"
+	"techtalks.example/logic-tier/page"
+	talkspb "techtalks.example/proto/techtalks/talks/v1"
+)
+
+type channelService struct {
+	talkspb.UnimplementedChannelsServer
+	module *Module
+}
+
+type talkService struct {
+	talkspb.UnimplementedTalksServer
+	module *Module
+}
+
+func (s channelService) GetChannel(ctx context.Context, r *talkspb.GetChannelRequest) (*talkspb.GetChannelResponse, error) {
+	slug, err := parseChannel("name", r.Name)
+	if err != nil {
+		return nil, err
+	}
+	c, err := s.module.store.channel(ctx, slug)
+	if err != nil {
+		return nil, err
+	}
+	return &talkspb.GetChannelResponse{Channel: c.message(caller.From(ctx).Person)}, nil
+}
+
+func (s channelService) ListChannels(ctx context.Context, r *talkspb.ListChannelsRequest) (*talkspb.ListChannelsResponse, error) {
+	question := page.Question("channels")
+	from, err := page.Decode[titleEdge](r.PageToken, question)
+	if err != nil {
+		return nil, err
+	}
+	size := page.Size(r.PageSize, talksPage, maxPage)
+	read, err := s.module.store.channels(ctx, from, size+1)
+	if err != nil {
+		return nil, err
+	}
+	response := &talkspb.ListChannelsResponse{}
+	read, response.NextPageToken, response.PreviousPageToken = page.Cut(read, size, from, question, func(c channel) titleEdge { return titleEdge{c.title, c.id} })
+	for _, c := range read {
+		response.Channels = append(response.Channels, c.message(caller.From(ctx).Person))
+	}
+	return response, nil
+}
+
+func (s channelService) ListOwnChannels(ctx context.Context, _ *talkspb.ListOwnChannelsRequest) (*talkspb.ListOwnChannelsResponse, error) {
+	person, _ := caller.PersonFrom(ctx)
+	own, err := s.module.store.ownChannels(ctx, person.ID, maxChannels)
+	if err != nil {
+		return nil, err
+	}
+	response := &talkspb.ListOwnChannelsResponse{}
+	for _, c := range own {
+		response.Channels = append(response.Channels, c.message(&person))
+	}
+	return response, nil
+}
+
+func (s channelService) CreateChannel(ctx context.Context, r *talkspb.CreateChannelRequest) (*talkspb.CreateChannelResponse, error) {
+	person, _ := caller.PersonFrom(ctx)
+	c, err := s.module.createChannel(ctx, person, r.ChannelId, r.Title, r.Description)
+	if err != nil {
+		return nil, err
+	}
+	return &talkspb.CreateChannelResponse{Channel: c.message(&person)}, nil
+}
+
+func (s talkService) GetTalk(ctx context.Context, r *talkspb.GetTalkRequest) (*talkspb.GetTalkResponse, error) {
+	channel, slug, err := parseTalk("name", r.Name)
+	if err != nil {
+		return nil, err
+	}
+	t, err := s.module.store.talk(ctx, channel, slug)
+	if err != nil {
+		return nil, err
+	}
+	return &talkspb.GetTalkResponse{Talk: t.whole(caller.From(ctx).Person)}, nil
+}
+
+func (s talkService) ListTalks(ctx context.Context, r *talkspb.ListTalksRequest) (*talkspb.ListTalksResponse, error) {
+	f := filter{query: r.Query, language: r.Language, tag: r.Tag}
+	if r.Parent != "" {
+		var err error
+		if f.channel, err = parseChannel("parent", r.Parent); err != nil {
+			return nil, err
+		}
+	}
+	talks, next, previous, of, err := s.module.list(ctx, f, r.PageToken, r.PageSize)
+	if err != nil {
+		return nil, err
+	}
+	response := &talkspb.ListTalksResponse{Talks: make([]*talkspb.Talk, len(talks)), NextPageToken: next, PreviousPageToken: previous}
+	for i, t := range talks {
+		response.Talks[i] = t.message()
+	}
+	if of != nil {
+		response.Channel = of.message(caller.From(ctx).Person)
+	}
+	return response, nil
+}
+
+func (s talkService) ListLanguages(ctx context.Context, _ *talkspb.ListLanguagesRequest) (*talkspb.ListLanguagesResponse, error) {
+	languages, err := s.module.store.languages(ctx)
+	return &talkspb.ListLanguagesResponse{Languages: languages}, err
+}
+
+func (s talkService) CreateTalk(ctx context.Context, r *talkspb.CreateTalkRequest) (*talkspb.CreateTalkResponse, error) {
+	channel, err := parseChannel("parent", r.Parent)
+	if err != nil {
+		return nil, err
+	}
+	person, _ := caller.PersonFrom(ctx)
+	t, err := s.module.publish(ctx, person, channel, strings.ToLower(r.RequestId), fromMessage(r.Talk))
+	if err != nil {
+		return nil, err
+	}
+	return &talkspb.CreateTalkResponse{Talk: t.whole(&person)}, nil
+}
+
+// editable is how each field that update_mask may name is changed.
+var editable = map[string]func(is, to *talk){
+	"title":         func(is, to *talk) { is.title = to.title },
+	"speakers":      func(is, to *talk) { is.speakers = to.speakers },
+	"language":      func(is, to *talk) { is.language = to.language },
+	"tags":          func(is, to *talk) { is.tags = to.tags },
+	"description":   func(is, to *talk) { is.description = to.description },
+	"media_url":     func(is, to *talk) { is.mediaURL = to.mediaURL },
+	"duration":      func(is, to *talk) { is.duration = to.duration },
+	"recorded_date": func(is, to *talk) { is.recorded = to.recorded },
+}
+
+func (s talkService) UpdateTalk(ctx context.Context, r *talkspb.UpdateTalkRequest) (*talkspb.UpdateTalkResponse, error) {
+	channel, slug, err := parseTalk("talk.name", r.Talk.Name)
+	if err != nil {
+		return nil, err
+	}
+	fields := r.UpdateMask.GetPaths()
+	for _, field := range fields {
+		if editable[field] == nil {
+			return nil, failure.InvalidField("FIELDS_INVALID", "update_mask", "name only fields that can be changed: "+
+				strings.Join(slices.Sorted(maps.Keys(editable)), ", "))
+		}
+	}
+	if len(fields) == 0 {
+		fields = slices.Collect(maps.Keys(editable))
+	}
+	person, _ := caller.PersonFrom(ctx)
+	to := fromMessage(r.Talk)
+	t, err := s.module.change(ctx, person, channel, slug, func(is *talk) {
+		for _, field := range fields {
+			editable[field](is, &to)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &talkspb.UpdateTalkResponse{Talk: t.whole(&person)}, nil
+}
+
+func (s talkService) WithdrawTalk(ctx context.Context, r *talkspb.WithdrawTalkRequest) (*talkspb.WithdrawTalkResponse, error) {
+	channel, slug, err := parseTalk("name", r.Name)
+	if err != nil {
+		return nil, err
+	}
+	person, _ := caller.PersonFrom(ctx)
+	return &talkspb.WithdrawTalkResponse{}, s.module.withdraw(ctx, person, channel, slug)
+}
+
+func (s talkService) BatchImportTalks(ctx context.Context, r *talkspb.BatchImportTalksRequest) (*talkspb.BatchImportTalksResponse, error) {
+	channels, talks, err := s.module.importBatch(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	return &talkspb.BatchImportTalksResponse{ChannelsCreated: channels, TalksCreated: talks}, nil
+}

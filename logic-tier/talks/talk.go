@@ -1,0 +1,157 @@
+package talks
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"techtalks.example/logic-tier/caller"
+	"techtalks.example/logic-tier/failure"
+	"techtalks.example/logic-tier/postgres"
+	"techtalks.example/logic-tier/queue"
+	talkspb "techtalks.example/proto/techtalks/talks/v1"
+)
+
+// talk is a recorded talk.
+type talk struct {
+	id                 int64
+	slug, title        string
+	speakers, tags     []string
+	language, mediaURL string
+	description        string
+	duration           time.Duration // 0: unknown
+	recorded           string        // a day; empty: unknown
+	published, updated time.Time
+	withdrawn          bool
+	channel            channel
+}
+
+func (t talk) name() string { return "channels/" + t.channel.slug + "/talks/" + t.slug }
+
+// normal returns t as it is kept: without white space at the edges, tags in
+// lower case and once each. A talk needs a title.
+func (t talk) normal() (talk, error) {
+	t.title = strings.TrimSpace(t.title)
+	t.description = strings.TrimSpace(t.description)
+	t.speakers = trimmed(t.speakers, strings.TrimSpace)
+	t.tags = trimmed(t.tags, func(s string) string { return strings.ToLower(strings.TrimSpace(s)) })
+	if t.title == "" {
+		return t, failure.InvalidField("FIELDS_INVALID", "talk.title", "say what the talk is called")
+	}
+	if t.recorded != "" {
+		if _, err := time.Parse(time.DateOnly, t.recorded); err != nil {
+			return t, failure.InvalidField("FIELDS_INVALID", "talk.recorded_date", "there is no such day; use one such as 2019-05-03")
+		}
+	}
+	return t, nil
+}
+
+func trimmed(all []string, clean func(string) string) []string {
+	kept := []string{}
+	for _, s := range all {
+		if s = clean(s); s != "" && !slices.Contains(kept, s) {
+			kept = append(kept, s)
+		}
+	}
+	return kept
+}
+
+// tries bounds the attempts to find a name that nobody has.
+const tries = 5
+
+// publish makes a talk public on a channel of the person's and says so. The
+// talk, its message and the request that it answers are there together or not
+// at all. The same request again finds the same talk, and says nothing twice.
+func (m *Module) publish(ctx context.Context, person caller.Person, slug, requestID string, t talk) (talk, error) {
+	t, err := t.normal()
+	if err != nil {
+		return talk{}, err
+	}
+	t.slug = slugOf(t.title)
+	for range tries {
+		made, err := m.publishAs(ctx, person, slug, requestID, t)
+		if !errors.Is(err, errNameTaken) {
+			return made, err
+		}
+		t.slug = strings.TrimSuffix(slugOf(t.title), "-") + "-" + chance()
+	}
+	return talk{}, errNameTaken
+}
+
+func (m *Module) publishAs(ctx context.Context, person caller.Person, slug, requestID string, t talk) (made talk, err error) {
+	err = m.needs.DB.InTransaction(ctx, func(tx *postgres.Tx) error {
+		// The row lock makes the same form, sent twice at once, wait here; the
+		// second finds the first's talk.
+		t.channel, err = m.store.lockChannel(ctx, tx, slug)
+		if err != nil {
+			return err
+		}
+		if !t.channel.ownedBy(person) {
+			return errNotOwner
+		}
+		if requestID != "" {
+			before, found, err := m.store.requested(ctx, tx, person.ID, requestID)
+			if err != nil || found {
+				made = before
+				return err
+			}
+		}
+		if made, err = m.store.addTalk(ctx, tx, t); err != nil {
+			return err
+		}
+		if requestID != "" {
+			if err := m.store.noteRequest(ctx, tx, person.ID, requestID, made.id); err != nil {
+				return err
+			}
+		}
+		return m.needs.Publisher.Publish(ctx, tx, queue.Message{
+			Exchange: exchange, RoutingKey: published, Type: published,
+			Body: &talkspb.TalkPublished{
+				Talk: made.name(), Title: made.title, Channel: "channels/" + t.channel.slug, ChannelId: t.channel.id,
+				ChannelTitle: t.channel.title, PublishTime: timestamppb.New(made.published),
+			},
+		})
+	})
+	return made, err
+}
+
+// change edits a talk of the person's. edit is given it as it is.
+func (m *Module) change(ctx context.Context, person caller.Person, channelSlug, slug string, edit func(*talk)) (changed talk, err error) {
+	err = m.needs.DB.InTransaction(ctx, func(tx *postgres.Tx) error {
+		is, err := m.store.lockTalk(ctx, tx, channelSlug, slug)
+		switch {
+		case err != nil:
+			return err
+		case !is.channel.ownedBy(person):
+			return errNotOwner
+		case is.withdrawn:
+			return errWithdrawn
+		}
+		edit(&is)
+		if changed, err = is.normal(); err != nil {
+			return err
+		}
+		return m.store.changeTalk(ctx, tx, changed)
+	})
+	return changed, err
+}
+
+// withdraw takes a talk of the person's back.
+func (m *Module) withdraw(ctx context.Context, person caller.Person, channelSlug, slug string) error {
+	return m.needs.DB.InTransaction(ctx, func(tx *postgres.Tx) error {
+		is, err := m.store.lockTalk(ctx, tx, channelSlug, slug)
+		switch {
+		case err != nil:
+			return err
+		case !is.channel.ownedBy(person):
+			return errNotOwner
+		case is.withdrawn:
+			return nil
+		}
+		return m.store.withdrawTalk(ctx, tx, is)
+	})
+}
