@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"runtime/debug"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sync/errgroup"
+
+	"techtalks.example/proto/transport"
+	"techtalks.example/web-tier/live"
+	"techtalks.example/web-tier/logic"
+	"techtalks.example/web-tier/pages/ui"
+)
+
+const (
+	// A browser has this long to say what it wants, and to take an answer.
+	// Streams set their own write deadlines.
+	headerTimeout = 10 * time.Second
+	readTimeout   = 30 * time.Second
+	writeTimeout  = 30 * time.Second
+	idleTimeout   = 2 * time.Minute
+	// maxHeader bounds a request's headers: a cookie and a traceparent, not more.
+	maxHeader = 16 << 10
+	// drainTime bounds how long requests may still take when the tier stops.
+	drainTime = 5 * time.Second
+	// garbage is GOGC: a page leaves little behind, and collecting a few
+	// megabytes over and over is a quarter of the work of making it.
+	garbage = 400
+)
+
+// serve answers browsers until ctx ends.
+func serve(ctx context.Context, s settings, log *slog.Logger) error {
+	debug.SetGCPercent(garbage)
+	creds, err := transport.ClientCredentials(s.certificates, transport.WebTier, transport.LogicTier)
+	if err != nil {
+		return fmt.Errorf("%w: make them with deployments/certificates, or say with --certificates where they are", err)
+	}
+	tier, err := logic.Dial(s.logicAddress, creds)
+	if err != nil {
+		return fmt.Errorf("--logic-address (LOGIC_ADDRESS) %q: %w", s.logicAddress, err)
+	}
+	defer tier.Close()
+	host, err := os.Hostname()
+	if err != nil {
+		return err
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+
+	followed := live.NewInbox(tier.Notifications, log)
+	registry.MustRegister(followed.Collector())
+	mux := routes(&ui.Site{Tier: tier, Log: log, Host: host, Secure: s.secureCookies}, followed)
+	handler := newObserver(log, registry).observe(mux, protect(s.secureCookies, onlyText(crossOrigin(mux))))
+
+	listener, err := listen("listen-address", "LISTEN_ADDRESS", s.listenAddress)
+	if err != nil {
+		return err
+	}
+	adminListener, err := listen("admin-address", "ADMIN_ADDRESS", s.adminAddress)
+	if err != nil {
+		return err
+	}
+	server := &http.Server{
+		Handler: handler, ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
+		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	server.Protocols = new(http.Protocols)
+	server.Protocols.SetHTTP1(true)
+	server.Protocols.SetUnencryptedHTTP2(true)
+	log.Info("serving", "address", listener.Addr().String(), "admin", adminListener.Addr().String(), "logic", s.logicAddress)
+
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return serveAdmin(ctx, adminListener, tier.Ready, registry) })
+	g.Go(func() error { return followed.Run(ctx) })
+	g.Go(func() error {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	})
+	g.Go(func() error {
+		<-ctx.Done()
+		followed.Drain()
+		draining, done := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+		defer done()
+		if err := server.Shutdown(draining); err != nil {
+			return server.Close()
+		}
+		return nil
+	})
+	err = g.Wait()
+	log.Info("stopped")
+	return err
+}
+
+// crossOrigin refuses forms that another site had a browser send.
+func crossOrigin(next http.Handler) http.Handler {
+	protection := http.NewCrossOriginProtection()
+	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "This form was sent from another site, so it was not taken. Open TechTalks itself and send it from there.", http.StatusForbidden)
+	}))
+	return protection.Handler(next)
+}
+
+func listen(flag, twin, address string) (net.Listener, error) {
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("--%s (%s) %s: %w: is something else there? use another address", flag, twin, address, err)
+	}
+	return listener, nil
+}

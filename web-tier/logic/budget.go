@@ -1,0 +1,31 @@
+package logic
+
+import "time"
+
+// How long the web tier waits. A person waits about three seconds before they
+// try again; a form may take a little longer, because trying it again is worse.
+const (
+	// PageBudget is what all calls of a page have together.
+	PageBudget = 3 * time.Second
+	// FormBudget is what all calls of a form have together; hashing a password
+	// waits for a core.
+	FormBudget = 8 * time.Second
+)
+
+// Pauses before a lost connection is made again. A tier that restarts is back
+// within a second; gRPC's own default goes up to two minutes.
+const (
+	firstReconnect   = 100 * time.Millisecond
+	longReconnect    = 2 * time.Second
+	connectTimeout   = 3 * time.Second
+	keepaliveTime    = 20 * time.Second
+	keepaliveTimeout = 10 * time.Second
+)
+
+// A call that may be made again without harm is made at most retryAttempts
+// times, when the logic tier says UNAVAILABLE.
+const (
+	retryAttempts = 3
+	retryFirst    = "0.05s"
+	retryLong     = "0.5s"
+)

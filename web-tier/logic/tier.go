@@ -1,0 +1,145 @@
+// Package logic is how the web tier asks the logic tier: the connection, what
+// every call carries, how long it may take, and what its errors mean to the
+// person in front of the browser.
+package logic
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/descriptorpb"
+
+	accountspb "techtalks.example/proto/techtalks/accounts/v1"
+	followingpb "techtalks.example/proto/techtalks/following/v1"
+	notificationspb "techtalks.example/proto/techtalks/notifications/v1"
+	talkspb "techtalks.example/proto/techtalks/talks/v1"
+	"techtalks.example/proto/transport"
+)
+
+// Tier is the logic tier, as the web tier knows it.
+type Tier struct {
+	Accounts      accountspb.AccountsClient
+	Channels      talkspb.ChannelsClient
+	Talks         talkspb.TalksClient
+	Following     followingpb.FollowingClient
+	Notifications notificationspb.NotificationsClient
+
+	connection *grpc.ClientConn
+}
+
+// Dial returns the logic tier at address. It does not wait for it to be there:
+// the connection is made when it is first needed, and made again when lost.
+func Dial(address string, creds credentials.TransportCredentials, more ...grpc.DialOption) (*Tier, error) {
+	connection, err := grpc.NewClient(address, append([]grpc.DialOption{
+		grpc.WithTransportCredentials(creds),
+		grpc.WithDefaultServiceConfig(serviceConfig()),
+		grpc.WithChainUnaryInterceptor(carry, transport.TraceUnaryClient, timed),
+		grpc.WithChainStreamInterceptor(transport.TraceStreamClient),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: firstReconnect, Multiplier: 1.6, Jitter: 0.2, MaxDelay: longReconnect},
+			MinConnectTimeout: connectTimeout,
+		}),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveTime, Timeout: keepaliveTimeout, PermitWithoutStream: true}),
+	}, more...)...)
+	if err != nil {
+		return nil, err
+	}
+	return &Tier{
+		Accounts:      accountspb.NewAccountsClient(connection),
+		Channels:      talkspb.NewChannelsClient(connection),
+		Talks:         talkspb.NewTalksClient(connection),
+		Following:     followingpb.NewFollowingClient(connection),
+		Notifications: notificationspb.NewNotificationsClient(connection),
+		connection:    connection,
+	}, nil
+}
+
+// Close closes the connection.
+func (t *Tier) Close() error { return t.connection.Close() }
+
+// serviceConfig retries the methods whose contract says that calling twice does
+// no harm, and no other.
+func serviceConfig() string {
+	var names []map[string]string
+	for _, file := range []protoreflect.FileDescriptor{
+		accountspb.File_techtalks_accounts_v1_accounts_proto,
+		talkspb.File_techtalks_talks_v1_channels_proto,
+		talkspb.File_techtalks_talks_v1_talks_proto,
+		followingpb.File_techtalks_following_v1_following_proto,
+		notificationspb.File_techtalks_notifications_v1_notifications_proto,
+	} {
+		for i := range file.Services().Len() {
+			service := file.Services().Get(i)
+			for j := range service.Methods().Len() {
+				method := service.Methods().Get(j)
+				options, _ := method.Options().(*descriptorpb.MethodOptions)
+				if options.GetIdempotencyLevel() != descriptorpb.MethodOptions_IDEMPOTENCY_UNKNOWN {
+					names = append(names, map[string]string{"service": string(service.FullName()), "method": string(method.Name())})
+				}
+			}
+		}
+	}
+	config, err := json.Marshal(map[string]any{
+		"methodConfig": []any{map[string]any{
+			"name": names,
+			"retryPolicy": map[string]any{
+				"maxAttempts": retryAttempts, "initialBackoff": retryFirst, "maxBackoff": retryLong,
+				"backoffMultiplier": 2, "retryableStatusCodes": []string{"UNAVAILABLE"},
+			},
+		}},
+	})
+	if err != nil {
+		panic(err) // made of constants
+	}
+	return string(config)
+}
+
+type callerKey struct{}
+
+// Caller is on whose behalf a call is made. The web tier proves neither the
+// session nor anything else: it passes on.
+type Caller struct {
+	// Session is the token in the browser's cookie; empty when there is none.
+	Session string
+	// Address is the browser's.
+	Address string
+}
+
+// WithCaller returns a context whose calls are made on behalf of c.
+func WithCaller(ctx context.Context, c Caller) context.Context {
+	return context.WithValue(ctx, callerKey{}, c)
+}
+
+// carry puts the caller into a call's metadata.
+func carry(ctx context.Context, method string, request, response any, connection *grpc.ClientConn, invoke grpc.UnaryInvoker, options ...grpc.CallOption) error {
+	if c, ok := ctx.Value(callerKey{}).(Caller); ok {
+		if c.Session != "" {
+			ctx = metadata.AppendToOutgoingContext(ctx, transport.SessionKey, c.Session)
+		}
+		if c.Address != "" {
+			ctx = metadata.AppendToOutgoingContext(ctx, transport.ClientAddressKey, c.Address)
+		}
+	}
+	return invoke(ctx, method, request, response, connection, options...)
+}
+
+// Ready says whether the logic tier answers, and can do its work (gRPC health
+// checking protocol).
+func (t *Tier) Ready(ctx context.Context) error {
+	answer, err := healthpb.NewHealthClient(t.connection).Check(ctx, &healthpb.HealthCheckRequest{})
+	switch {
+	case err != nil:
+		return fmt.Errorf("the logic tier (--logic-address) does not answer: %w", err)
+	case answer.Status != healthpb.HealthCheckResponse_SERVING:
+		return fmt.Errorf("the logic tier says %s: see its own /readyz", answer.Status)
+	}
+	return nil
+}

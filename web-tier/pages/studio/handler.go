@@ -1,0 +1,49 @@
+// Package studio is where people make channels to publish on.
+package studio
+
+import (
+	"context"
+	"net/http"
+
+	talkspb "techtalks.example/proto/techtalks/talks/v1"
+	"techtalks.example/web-tier/pages/ui"
+)
+
+// Show shows the account's channels.
+func Show(v *ui.Visit) error {
+	if !v.SignedIn() {
+		return v.AskToSignIn()
+	}
+	return show(v, http.StatusOK, ui.Fields{})
+}
+
+func show(v *ui.Visit, status int, form ui.Fields) error {
+	var answer *talkspb.ListOwnChannelsResponse
+	if err := v.Gather(func(ctx context.Context) (err error) {
+		answer, err = v.Site.Tier.Channels.ListOwnChannels(ctx, &talkspb.ListOwnChannelsRequest{})
+		return err
+	}); err != nil {
+		return err
+	}
+	return v.Render(status, page(v, answer.Channels, form))
+}
+
+// CreateChannel makes a channel.
+func CreateChannel(v *ui.Visit) error {
+	if err := v.Form(); err != nil {
+		return err
+	}
+	if !v.SignedIn() {
+		return v.Redirect("/sign-in?next=/studio")
+	}
+	answer, err := v.Site.Tier.Channels.CreateChannel(v.Context(), &talkspb.CreateChannelRequest{
+		ChannelId: v.Request.PostFormValue("slug"), Title: v.Request.PostFormValue("title"), Description: v.Request.PostFormValue("description"),
+	})
+	if err != nil {
+		if f, status, again := v.Typed("slug", "title", "description").Refused(err, map[string]string{"channel_id": "slug"}); again {
+			return show(v, status, f)
+		}
+		return err
+	}
+	return v.Redirect(ui.Path(answer.Channel.Name))
+}

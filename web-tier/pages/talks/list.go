@@ -1,0 +1,53 @@
+// Package talks is how talks are found, read, edited and withdrawn.
+package talks
+
+import (
+	"context"
+	"net/http"
+	"unicode/utf8"
+
+	talkspb "techtalks.example/proto/techtalks/talks/v1"
+	"techtalks.example/web-tier/logic"
+	"techtalks.example/web-tier/pages/ui"
+)
+
+// question is what the page was asked for.
+type question struct{ query, language, tag string }
+
+func (q question) empty() bool { return q == question{} }
+
+// List shows talks: all, or those that are searched for.
+func List(v *ui.Visit) error {
+	values := v.Request.URL.Query()
+	q := question{values.Get("q"), values.Get("language"), values.Get("tag")}
+	var talks *talkspb.ListTalksResponse
+	var languages *talkspb.ListLanguagesResponse
+	err := v.Gather(func(ctx context.Context) (err error) {
+		talks, err = v.Site.Tier.Talks.ListTalks(ctx, &talkspb.ListTalksRequest{
+			Query: q.query, Language: q.language, Tag: q.tag, PageToken: values.Get("page_token"),
+		})
+		return err
+	}, func(ctx context.Context) (err error) {
+		languages, err = v.Site.Tier.Talks.ListLanguages(ctx, &talkspb.ListLanguagesRequest{})
+		return err
+	})
+	if err != nil {
+		p := logic.Explain(err)
+		for _, field := range []string{"query", "language", "tag"} {
+			if wrong := p.Fields[field]; wrong != "" {
+				// What was searched for is still there to be mended.
+				return v.Render(http.StatusBadRequest, listPage(v, question{query: clip(q.query)}, &talkspb.ListTalksResponse{}, nil, wrong))
+			}
+		}
+		return err
+	}
+	return v.Render(http.StatusOK, listPage(v, q, talks, languages.Languages, ""))
+}
+
+// clip keeps what a search field takes.
+func clip(s string) string {
+	if utf8.RuneCountInString(s) <= 200 {
+		return s
+	}
+	return string([]rune(s)[:200])
+}

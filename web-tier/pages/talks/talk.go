@@ -1,0 +1,116 @@
+package talks
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"path"
+	"strings"
+
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
+
+	talkspb "techtalks.example/proto/techtalks/talks/v1"
+	"techtalks.example/web-tier/logic"
+	"techtalks.example/web-tier/pages/ui"
+)
+
+// name returns the resource name that a page's address is about.
+func name(v *ui.Visit) string {
+	return "channels/" + v.Request.PathValue("channel") + "/talks/" + v.Request.PathValue("talk")
+}
+
+// Show shows a talk.
+func Show(v *ui.Visit) error {
+	t, err := get(v)
+	if err != nil {
+		if p := logic.Explain(err); p.Reason == "TALK_WITHDRAWN" {
+			p.Status, p.Title = http.StatusGone, "Withdrawn"
+			return p
+		}
+		return err
+	}
+	return v.Render(http.StatusOK, talkPage(v, t))
+}
+
+func get(v *ui.Visit) (t *talkspb.Talk, err error) {
+	err = v.Gather(func(ctx context.Context) error {
+		answer, err := v.Site.Tier.Talks.GetTalk(ctx, &talkspb.GetTalkRequest{Name: name(v)})
+		t = answer.GetTalk()
+		return err
+	})
+	return t, err
+}
+
+// media is how a recording is shown.
+type media struct {
+	url   string
+	kind  string // of a file that the browser plays; empty for a page
+	where string // the host of a page
+}
+
+func mediaOf(t *talkspb.Talk) media {
+	u, err := url.Parse(t.MediaUrl)
+	if err != nil || t.MediaUrl == "" || u.Scheme != "https" && u.Scheme != "http" {
+		return media{}
+	}
+	m := media{url: t.MediaUrl, where: strings.TrimPrefix(u.Hostname(), "www.")}
+	switch strings.ToLower(path.Ext(u.Path)) {
+	case ".mp4":
+		m.kind = "video/mp4"
+	case ".webm":
+		m.kind = "video/webm"
+	}
+	return m
+}
+
+// Edit shows the form to edit a talk.
+func Edit(v *ui.Visit) error {
+	if !v.SignedIn() {
+		return v.AskToSignIn()
+	}
+	t, err := get(v)
+	if err != nil {
+		return err
+	}
+	if !t.CanEdit {
+		return &logic.Problem{Status: http.StatusForbidden, Title: "You may not do that", Message: "Only who published a talk may edit it."}
+	}
+	return v.Render(http.StatusOK, editPage(v, t, ui.TalkFields(t)))
+}
+
+// Save changes a talk.
+func Save(v *ui.Visit) error {
+	if err := v.Form(); err != nil {
+		return err
+	}
+	if !v.SignedIn() {
+		return v.AskToSignIn()
+	}
+	t := ui.TypedTalk(v)
+	t.Name = name(v)
+	answer, err := v.Site.Tier.Talks.UpdateTalk(v.Context(), &talkspb.UpdateTalkRequest{
+		Talk: t, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"title", "speakers", "language", "tags", "description", "media_url"}},
+	})
+	if err != nil {
+		if f, status, again := v.Typed(ui.TalkFieldNames...).Refused(err, nil); again {
+			is, err := get(v)
+			if err != nil {
+				return err
+			}
+			return v.Render(status, editPage(v, is, f))
+		}
+		return err
+	}
+	return v.Redirect(ui.Path(answer.Talk.Name))
+}
+
+// Withdraw takes a talk back.
+func Withdraw(v *ui.Visit) error {
+	if !v.SignedIn() {
+		return v.AskToSignIn()
+	}
+	if _, err := v.Site.Tier.Talks.WithdrawTalk(v.Context(), &talkspb.WithdrawTalkRequest{Name: name(v)}); err != nil {
+		return err
+	}
+	return v.Redirect("/channels/" + url.PathEscape(v.Request.PathValue("channel")))
+}

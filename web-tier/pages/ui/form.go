@@ -1,0 +1,147 @@
+package ui
+
+import (
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"techtalks.example/web-tier/logic"
+)
+
+// maxForm bounds a form's body: several times the longest description.
+const maxForm = 256 << 10
+
+// formTimeout is how long a browser may take to send a form. The server's own
+// deadline for reading would end streams, which read until the browser goes.
+const formTimeout = 15 * time.Second
+
+// maxDrained is how much of a form that is too large is read and thrown away: a
+// connection closed while the browser still sends shows an error of its own and
+// not our page.
+const maxDrained = 16 << 20
+
+// Form reads what was typed. What is too large, or no text, is an error that
+// says so; what could be read of it is kept.
+func (v *Visit) Form() error {
+	control := http.NewResponseController(v.Writer)
+	_ = control.SetReadDeadline(time.Now().Add(formTimeout)) // tests' writers have none
+	defer func() { _ = control.SetReadDeadline(time.Time{}) }()
+
+	v.Request.PostForm = url.Values{}
+	kind, _, _ := mime.ParseMediaType(v.Request.Header.Get("Content-Type"))
+	if kind != "application/x-www-form-urlencoded" && v.Request.ContentLength != 0 {
+		return noForm
+	}
+	body, err := io.ReadAll(io.LimitReader(v.Request.Body, maxForm+1))
+	if err != nil {
+		return cutOff
+	}
+	large := len(body) > maxForm
+	if large {
+		_, _ = io.CopyN(io.Discard, v.Request.Body, maxDrained)
+		// The last field is cut off; what a cut leaves of a character is no text.
+		body = body[:maxForm]
+		body = body[:max(0, len(body)-len(incompleteEnd(body)))]
+	}
+	values, err := url.ParseQuery(string(body))
+	for name, all := range values {
+		for i, value := range all {
+			if !utf8.ValidString(name) || !utf8.ValidString(value) {
+				if !large {
+					return badText
+				}
+				all[i] = strings.ToValidUTF8(value, "")
+			}
+		}
+	}
+	if err != nil && !large {
+		return badText
+	}
+	v.Request.PostForm = values
+	if large {
+		return tooLarge
+	}
+	return nil
+}
+
+// incompleteEnd returns the part of a percent escape that a cut left at the end.
+func incompleteEnd(body []byte) []byte {
+	for i := 1; i <= 2 && i <= len(body); i++ {
+		if body[len(body)-i] == '%' {
+			return body[len(body)-i:]
+		}
+	}
+	return nil
+}
+
+var (
+	tooLarge = &logic.Problem{Status: http.StatusRequestEntityTooLarge, Title: "That is too much",
+		Message: "A form may hold 256 KB. What fits is kept below; shorten it and send it again."}
+	noForm = &logic.Problem{Status: http.StatusUnsupportedMediaType, Title: "That is no form",
+		Message: "Send a form as application/x-www-form-urlencoded."}
+	cutOff = &logic.Problem{Status: http.StatusBadRequest, Title: "The form did not arrive",
+		Message: "The connection broke or was too slow. Go back and send it again."}
+)
+
+var badText = &logic.Problem{Status: http.StatusBadRequest, Title: "That is no text",
+	Message: "What was sent is not valid text (UTF-8). Go back, remove what is not text, and send it again."}
+
+// Fields is a form as it is shown: what was typed, and what is wrong with it.
+type Fields struct {
+	Values  map[string]string
+	Wrong   map[string]string
+	Problem *logic.Problem // of the form as a whole
+}
+
+// Filled returns a form that holds values.
+func Filled(values map[string]string) Fields {
+	return Fields{Values: values, Wrong: map[string]string{}}
+}
+
+// Typed returns a form with what was typed.
+func (v *Visit) Typed(names ...string) Fields {
+	f := Fields{Values: map[string]string{}, Wrong: map[string]string{}}
+	for _, name := range names {
+		f.Values[name] = v.Request.PostForm.Get(name)
+	}
+	return f
+}
+
+// Refused returns the form with what is wrong with it, and true, when err is
+// about what was typed: then the form is shown again. called says which field of
+// the form is which of the contract where their names differ.
+func (f Fields) Refused(err error, called map[string]string) (Fields, int, bool) {
+	p := logic.Explain(err)
+	switch p.Status {
+	case http.StatusBadRequest, http.StatusConflict, http.StatusTooManyRequests, http.StatusRequestEntityTooLarge:
+	case http.StatusUnauthorized:
+		if p.NeedsSession() {
+			return f, 0, false
+		}
+	default:
+		return f, 0, false
+	}
+	for name, description := range p.Fields {
+		if other := called[name]; other != "" {
+			name = other
+		}
+		if _, has := f.Values[name]; has {
+			f.Wrong[name] = capital(description)
+		} else if f.Problem == nil {
+			// Wrong, but nothing that was typed: a name in the address.
+			f.Problem = p
+		}
+	}
+	if len(f.Wrong) == 0 {
+		f.Problem = p
+	}
+	status := p.Status
+	if status == http.StatusBadRequest {
+		status = http.StatusUnprocessableEntity
+	}
+	return f, status, true
+}

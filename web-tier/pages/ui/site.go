@@ -1,0 +1,82 @@
+// Package ui is what the pages share: how a request becomes a page, the frame
+// around it, and the parts it is made of.
+package ui
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	accountspb "techtalks.example/proto/techtalks/accounts/v1"
+	"techtalks.example/web-tier/logic"
+)
+
+// Site is what every page is given.
+type Site struct {
+	Tier   *logic.Tier
+	Log    *slog.Logger
+	Host   string // this tier's name on pages
+	Secure bool   // cookies are sent over TLS only
+}
+
+// Handler answers a request with a page, or with an error that becomes one.
+type Handler func(v *Visit) error
+
+// Page returns an http.Handler whose calls together have budget.
+func (s *Site) Page(budget time.Duration, handle Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		v, done := s.visit(w, r, budget)
+		defer done()
+		if err := handle(v); err != nil {
+			v.Fail(err)
+		}
+	})
+}
+
+func (s *Site) visit(w http.ResponseWriter, r *http.Request, budget time.Duration) (*Visit, context.CancelFunc) {
+	times := &logic.Times{}
+	ctx, done := context.WithTimeout(logic.WithTimes(r.Context(), times), budget)
+	v := &Visit{Site: s, Writer: w, Request: r, began: time.Now(), times: times, session: s.Session(r)}
+	v.caller = logic.Caller{Session: v.session, Address: clientAddress(r)}
+	v.ctx = logic.WithCaller(ctx, v.caller)
+	return v, done
+}
+
+// Refuse answers a request with the page of a problem, without asking the logic
+// tier anything.
+func (s *Site) Refuse(w http.ResponseWriter, r *http.Request, p *logic.Problem) {
+	v, done := s.visit(w, r, logic.PageBudget)
+	defer done()
+	v.session = ""
+	v.Fail(p)
+}
+
+// SignedIn returns a handler that sends a browser without a session to the
+// sign-in page. Whether a session is valid shows when a call is made.
+func SignedIn(handle Handler) Handler {
+	return func(v *Visit) error {
+		if !v.SignedIn() {
+			return v.AskToSignIn()
+		}
+		return handle(v)
+	}
+}
+
+// Example returns a visit that no browser made, for showing a page in a state.
+func (s *Site) Example(w http.ResponseWriter, r *http.Request, account *accountspb.Account, unread int32) *Visit {
+	return &Visit{
+		Site: s, Writer: w, Request: r, Account: account, Unread: unread,
+		ctx: r.Context(), began: time.Now(), times: &logic.Times{},
+	}
+}
+
+// clientAddress is the browser's, as this process sees it.
+func clientAddress(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return ""
+	}
+	return host
+}

@@ -1,0 +1,40 @@
+package ui
+
+import (
+	"strings"
+
+	talkspb "techtalks.example/proto/techtalks/talks/v1"
+)
+
+// TalkFieldNames are the fields of a talk's form.
+var TalkFieldNames = []string{"title", "speakers", "language", "tags", "description", "media_url", "request_id"}
+
+// TypedTalk returns the talk that a form describes.
+func TypedTalk(v *Visit) *talkspb.Talk {
+	return &talkspb.Talk{
+		Title:       v.Request.PostFormValue("title"),
+		Speakers:    list(v.Request.PostFormValue("speakers")),
+		Language:    strings.ToLower(strings.TrimSpace(v.Request.PostFormValue("language"))),
+		Tags:        list(v.Request.PostFormValue("tags")),
+		Description: strings.ReplaceAll(v.Request.PostFormValue("description"), "\r\n", "\n"),
+		MediaUrl:    strings.TrimSpace(v.Request.PostFormValue("media_url")),
+	}
+}
+
+// TalkFields returns the form of a talk as it is.
+func TalkFields(t *talkspb.Talk) Fields {
+	return Fields{Values: map[string]string{
+		"title": t.Title, "speakers": strings.Join(t.Speakers, ", "), "language": t.Language,
+		"tags": strings.Join(t.Tags, ", "), "description": t.Description, "media_url": t.MediaUrl,
+	}, Wrong: map[string]string{}}
+}
+
+// list reads what people separate by commas or lines.
+func list(s string) (items []string) {
+	for item := range strings.FieldsFuncSeq(s, func(r rune) bool { return r == ',' || r == '\n' || r == '\r' }) {
+		if item = strings.TrimSpace(item); item != "" {
+			items = append(items, item)
+		}
+	}
+	return items
+}

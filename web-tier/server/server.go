@@ -1,0 +1,69 @@
+// Package server is what every request passes through before it reaches its
+// page: the trace it belongs to, one line in the log, metrics, the headers that
+// bind browsers, and the refusals that no page should have to think of.
+package server
+
+import (
+	"log/slog"
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"techtalks.example/web-tier/logic"
+)
+
+// Passage is what requests pass through.
+type Passage struct {
+	log     *slog.Logger
+	secure  bool
+	refuse  Refuse
+	metrics *metrics
+	slots   chan struct{}
+	origins *http.CrossOriginProtection
+}
+
+// Refuse answers a request with the page of a problem.
+type Refuse func(w http.ResponseWriter, r *http.Request, p *logic.Problem)
+
+// New returns a Passage that counts in registry and refuses with refuse. secure
+// says that browsers reach the site over TLS.
+func New(log *slog.Logger, registry prometheus.Registerer, secure bool, refuse Refuse) *Passage {
+	p := &Passage{
+		log: log, secure: secure, refuse: refuse, metrics: newMetrics(registry),
+		slots: make(chan struct{}, maxUnderWay), origins: http.NewCrossOriginProtection(),
+	}
+	p.origins.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		refuse(w, r, crossOrigin)
+	}))
+	return p
+}
+
+// Handler puts everything that every request passes through around the site.
+func (p *Passage) Handler(site http.Handler) http.Handler {
+	return p.observe(p.headers(p.textOnly(p.origins.Handler(site))))
+}
+
+// Admit bounds how many requests are under way at the same time. It is for
+// pages, not for streams.
+func (p *Passage) Admit(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case p.slots <- struct{}{}:
+			defer func() { <-p.slots }()
+			next.ServeHTTP(w, r)
+		default:
+			p.refuse(w, r, full)
+		}
+	})
+}
+
+var (
+	full = &logic.Problem{Status: http.StatusServiceUnavailable, Title: "Very busy just now", RetryAfter: busyRetry,
+		Message: "More people are here than we can serve at once. Try again in a moment."}
+	crossOrigin = &logic.Problem{Status: http.StatusForbidden, Title: "That came from another site",
+		Message: "TechTalks takes forms from its own pages only. Open the page here and send the form again."}
+	noText = &logic.Problem{Status: http.StatusBadRequest, Title: "That address is no text",
+		Message: "The address holds bytes that are not valid text (UTF-8). Search for what you were looking for."}
+	broken = &logic.Problem{Status: http.StatusInternalServerError, Title: "Something went wrong",
+		Message: "It is our fault, not yours. Try again in a while."}
+)

@@ -1,0 +1,34 @@
+package main
+
+import (
+	"cmp"
+	"flag"
+	"fmt"
+	"os"
+	"strconv"
+)
+
+// settings are the flags of the program.
+type settings struct {
+	listenAddress string
+	adminAddress  string
+	logicAddress  string
+	certificates  string
+	secureCookies bool
+}
+
+func (s *settings) register(flags *flag.FlagSet) error {
+	text := func(into *string, name, twin, standard, about string) {
+		flags.StringVar(into, name, cmp.Or(os.Getenv(twin), standard), about+" ("+twin+")")
+	}
+	text(&s.listenAddress, "listen-address", "LISTEN_ADDRESS", "127.0.0.1:8080", "host:port to answer browsers on")
+	text(&s.adminAddress, "admin-address", "ADMIN_ADDRESS", "127.0.0.1:8081", "host:port for health and metrics")
+	text(&s.logicAddress, "logic-address", "LOGIC_ADDRESS", "127.0.0.1:9090", "host:port of the logic tier")
+	text(&s.certificates, "certificates", "CERTIFICATES", "certificates", "directory with ca.crt, web-tier.crt and web-tier.key")
+	secure, err := strconv.ParseBool(cmp.Or(os.Getenv("SECURE_COOKIES"), "false"))
+	if err != nil {
+		return fmt.Errorf("SECURE_COOKIES: use true or false: %w", err)
+	}
+	flags.BoolVar(&s.secureCookies, "secure-cookies", secure, "browsers come over TLS: send cookies over it alone (SECURE_COOKIES)")
+	return nil
+}
