@@ -12,13 +12,13 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sync/errgroup"
 
 	"techtalks.example/proto/transport"
 	"techtalks.example/web-tier/live"
 	"techtalks.example/web-tier/logic"
 	"techtalks.example/web-tier/pages/ui"
+	"techtalks.example/web-tier/server"
 )
 
 const (
@@ -54,12 +54,15 @@ func serve(ctx context.Context, s settings, log *slog.Logger) error {
 		return err
 	}
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	// Not from package collectors, as these ask: it is built from database/sql,
+	// which this tier must not be.
+	registry.MustRegister(prometheus.NewGoCollector(), prometheus.NewProcessCollector(prometheus.ProcessCollectorOpts{}))
 
 	followed := live.NewInbox(tier.Notifications, log)
 	registry.MustRegister(followed.Collector())
-	mux := routes(&ui.Site{Tier: tier, Log: log, Host: host, Secure: s.secureCookies}, followed)
-	handler := newObserver(log, registry).observe(mux, protect(s.secureCookies, onlyText(crossOrigin(mux))))
+	site := &ui.Site{Tier: tier, Log: log, Host: host, Secure: s.secureCookies}
+	passage := server.New(log, registry, s.secureCookies, site.Refuse)
+	handler := passage.Handler(routes(site, followed, passage.Admit))
 
 	listener, err := listen("listen-address", "LISTEN_ADDRESS", s.listenAddress)
 	if err != nil {
@@ -69,20 +72,20 @@ func serve(ctx context.Context, s settings, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	server := &http.Server{
+	answering := &http.Server{
 		Handler: handler, ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
 		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
-	server.Protocols = new(http.Protocols)
-	server.Protocols.SetHTTP1(true)
-	server.Protocols.SetUnencryptedHTTP2(true)
+	answering.Protocols = new(http.Protocols)
+	answering.Protocols.SetHTTP1(true)
+	answering.Protocols.SetUnencryptedHTTP2(true)
 	log.Info("serving", "address", listener.Addr().String(), "admin", adminListener.Addr().String(), "logic", s.logicAddress)
 
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return serveAdmin(ctx, adminListener, tier.Ready, registry) })
 	g.Go(func() error { return followed.Run(ctx) })
 	g.Go(func() error {
-		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := answering.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			return err
 		}
 		return nil
@@ -92,23 +95,14 @@ func serve(ctx context.Context, s settings, log *slog.Logger) error {
 		followed.Drain()
 		draining, done := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
 		defer done()
-		if err := server.Shutdown(draining); err != nil {
-			return server.Close()
+		if err := answering.Shutdown(draining); err != nil {
+			return answering.Close()
 		}
 		return nil
 	})
 	err = g.Wait()
 	log.Info("stopped")
 	return err
-}
-
-// crossOrigin refuses forms that another site had a browser send.
-func crossOrigin(next http.Handler) http.Handler {
-	protection := http.NewCrossOriginProtection()
-	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		http.Error(w, "This form was sent from another site, so it was not taken. Open TechTalks itself and send it from there.", http.StatusForbidden)
-	}))
-	return protection.Handler(next)
 }
 
 func listen(flag, twin, address string) (net.Listener, error) {

@@ -26,7 +26,9 @@ const (
 
 // routes is every address of the site. Who may do what is the logic tier's to
 // say; "signed in" here means that others are asked to sign in first.
-func routes(site *ui.Site, followed *live.Inbox) *http.ServeMux {
+//
+// Pages pass through admit, which bounds how many are under way; streams do not.
+func routes(site *ui.Site, followed *live.Inbox, admit func(http.Handler) http.Handler) *http.ServeMux {
 	mux := http.NewServeMux()
 	for _, r := range []struct {
 		pattern string
@@ -61,7 +63,7 @@ func routes(site *ui.Site, followed *live.Inbox) *http.ServeMux {
 		// nowhere
 		{"GET /", page, notFound},
 	} {
-		mux.Handle(r.pattern, site.Page(r.class, r.handle))
+		mux.Handle(r.pattern, admit(site.Page(r.class, r.handle)))
 	}
 	// streams: signed in
 	mux.HandleFunc("GET /inbox/stream", func(w http.ResponseWriter, r *http.Request) {

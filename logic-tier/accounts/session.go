@@ -16,7 +16,8 @@ const (
 	sessionLife = 30 * 24 * time.Hour
 	// sessionsKept bounds an account's sessions; the oldest makes room.
 	sessionsKept = 50
-	tokenLength  = 32
+	// tokenLength is a token's random bytes: nobody guesses 256 bits.
+	tokenLength = 32
 )
 
 var (
@@ -55,11 +56,9 @@ func (m *Module) signUp(ctx context.Context, handle, display, password, address 
 	if err != nil {
 		return session{}, err
 	}
-	a, err := m.store.addAccount(ctx, handle, display, hashed)
-	if err != nil {
-		return session{}, err
-	}
-	return m.open(ctx, a)
+	s := newSession()
+	s.account, err = m.store.addAccount(ctx, handle, display, hashed, digest(s.token), s.expires)
+	return s, err
 }
 
 // signIn opens a session for who knows the password.
@@ -91,14 +90,16 @@ func (m *Module) signIn(ctx context.Context, handle, password, address string) (
 	if err := m.forgive(ctx, failuresOfAddress, address); err != nil {
 		return session{}, err
 	}
-	return m.open(ctx, a)
+	s := newSession()
+	s.account = a
+	return s, m.store.addSession(ctx, digest(s.token), a.id, s.expires)
 }
 
-func (m *Module) open(ctx context.Context, a account) (session, error) {
+// newSession returns a session of nobody's yet.
+func newSession() session {
 	random := make([]byte, tokenLength)
 	rand.Read(random)
-	s := session{token: base64.RawURLEncoding.EncodeToString(random), expires: time.Now().Add(sessionLife), account: a}
-	return s, m.store.addSession(ctx, digest(s.token), a.id, s.expires)
+	return session{token: base64.RawURLEncoding.EncodeToString(random), expires: time.Now().Add(sessionLife)}
 }
 
 // verify returns whose a session is.

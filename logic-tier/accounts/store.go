@@ -19,11 +19,19 @@ insert into accounts.account (handle, display_name, password)
 values ($1, $2, $3)
 returning id, handle, display_name, created_at`
 
-func (s store) addAccount(ctx context.Context, handle, display, password string) (account, error) {
-	a, _, err := postgres.One(ctx, s.db, scanAccount, addAccountStatement, handle, display, password)
-	if postgres.Violates(err, "account_handle_key") {
-		err = errTaken
-	}
+// addAccount makes an account with its first session, or neither.
+func (s store) addAccount(ctx context.Context, handle, display, password string, hash []byte, expires time.Time) (a account, err error) {
+	err = s.db.InTransaction(ctx, func(tx *postgres.Tx) error {
+		a, _, err = postgres.One(ctx, tx, scanAccount, addAccountStatement, handle, display, password)
+		if postgres.Violates(err, "account_handle_key") {
+			return errTaken
+		}
+		if err != nil {
+			return err
+		}
+		_, err = postgres.Exec(ctx, tx, addSessionStatement, hash, a.id, expires)
+		return err
+	})
 	return a, err
 }
 
@@ -117,19 +125,24 @@ delete from accounts.session
 where  token_hash in (select token_hash
                       from   accounts.session
                       where  expires_at <= now()
-                      limit  $1)`
+                      limit  $1
+                      for    update skip locked)`
+
+// removeSessions removes at most so many expired sessions, and says how many.
+func (s store) removeSessions(ctx context.Context, most int64) (int64, error) {
+	return postgres.Exec(ctx, s.db, removeSessionsStatement, most)
+}
 
 const removeAttemptsStatement = `
 delete from accounts.attempt
 where  key in (select key
                from   accounts.attempt
-               where  began_at + make_interval(secs => $1) <= now()
-               limit  $2)`
+               where  began_at <= now() - make_interval(secs => $1)
+               limit  $2
+               for    update skip locked)`
 
-func (s store) removeExpired(ctx context.Context, window time.Duration, most int) error {
-	if _, err := postgres.Exec(ctx, s.db, removeSessionsStatement, most); err != nil {
-		return err
-	}
-	_, err := postgres.Exec(ctx, s.db, removeAttemptsStatement, window.Seconds(), most)
-	return err
+// removeAttempts removes at most so many attempts of windows that are over, and
+// says how many.
+func (s store) removeAttempts(ctx context.Context, window time.Duration, most int64) (int64, error) {
+	return postgres.Exec(ctx, s.db, removeAttemptsStatement, window.Seconds(), most)
 }

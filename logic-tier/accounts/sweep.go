@@ -8,7 +8,7 @@ import (
 const (
 	sweepEvery   = time.Minute
 	sweepTimeout = 10 * time.Second
-	// sweepAtOnce bounds one sweep; what is left is taken by the next.
+	// sweepAtOnce bounds one statement, so that none locks or writes much.
 	sweepAtOnce = 1000
 )
 
@@ -21,9 +21,26 @@ func (m *Module) sweep(ctx context.Context) error {
 		case <-time.After(sweepEvery):
 		}
 		sweeping, done := context.WithTimeout(ctx, sweepTimeout)
-		if err := m.store.removeExpired(sweeping, longestWindow, sweepAtOnce); err != nil && ctx.Err() == nil {
-			m.needs.Log.Warn("accounts: expired sessions not removed; trying again", "error", err)
+		if err := m.sweepOnce(sweeping); err != nil && ctx.Err() == nil {
+			m.needs.Log.Warn("accounts: what has expired is not all removed; trying again", "error", err)
 		}
 		done()
 	}
+}
+
+// sweepOnce removes all that has expired: as quickly as attempts come, they go.
+func (m *Module) sweepOnce(ctx context.Context) error {
+	for removed := int64(sweepAtOnce); removed == sweepAtOnce; {
+		var err error
+		if removed, err = m.store.removeSessions(ctx, sweepAtOnce); err != nil {
+			return err
+		}
+	}
+	for removed := int64(sweepAtOnce); removed == sweepAtOnce; {
+		var err error
+		if removed, err = m.store.removeAttempts(ctx, longestWindow, sweepAtOnce); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -63,6 +63,9 @@ func TopicExpression(pattern string) (string, error) {
 	if len(pattern) > MaxRoutingKey {
 		return "", fmt.Errorf("pattern of %d bytes: use at most %d", len(pattern), MaxRoutingKey)
 	}
+	if pattern == "" {
+		return "^$", nil
+	}
 	words := slices.CompactFunc(strings.Split(pattern, "."), func(a, b string) bool { return a == "#" && b == "#" })
 	var b strings.Builder
 	b.WriteString("^")

@@ -3,7 +3,12 @@ package talks
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"techtalks.example/logic-tier/failure"
 	"techtalks.example/logic-tier/postgres"
@@ -35,45 +40,35 @@ type importedTalk struct {
 // importBatch adds what is not there yet; nobody is told. Talks for a channel
 // that belongs to somebody are not added.
 func (m *Module) importBatch(ctx context.Context, r *talkspb.BatchImportTalksRequest) (channels, talks int64, err error) {
-	refused := failure.New(failure.Invalid, "FIELDS_INVALID", "some of the batch cannot be taken")
-	refuse := func(err error) {
-		if f, ok := err.(*failure.Failure); ok {
-			refused.Violations = append(refused.Violations, f.Violations...)
+	var refused []failure.Violation
+	refuse := func(err error, field string) {
+		var f *failure.Failure
+		if errors.As(err, &f) {
+			for _, v := range f.Violations {
+				refused = append(refused, failure.Violation{Field: field + strings.TrimPrefix(v.Field, "talk"), Description: v.Description})
+			}
 		}
 	}
 	newChannels := make([]importedChannel, 0, len(r.Channels))
 	for i, c := range r.Channels {
-		slug, err := parseChannel(index("channels", i, "name"), c.Name)
+		row, err := importChannel(c)
 		if err != nil {
-			refuse(err)
-			continue
+			refuse(err, fmt.Sprintf("channels[%d]", i))
 		}
-		newChannels = append(newChannels, importedChannel{slug, c.Title, c.Description})
+		newChannels = append(newChannels, row)
 	}
 	newTalks := make([]importedTalk, 0, len(r.Talks))
 	for i, t := range r.Talks {
-		channel, slug, err := parseTalk(index("talks", i, "name"), t.Name)
+		row, err := importTalk(t)
 		if err != nil {
-			refuse(err)
-			continue
-		}
-		normal, err := fromMessage(t).normal()
-		if err != nil {
-			refused.Violations = append(refused.Violations, failure.Violation{Field: index("talks", i, "title"), Description: err.Error()})
-			continue
-		}
-		row := importedTalk{
-			Channel: channel, Slug: slug, Title: normal.title, Speakers: normal.speakers, Language: normal.language, Tags: normal.tags,
-			MediaURL: normal.mediaURL, Seconds: int64(normal.duration / time.Second), Recorded: normal.recorded, Description: normal.description,
-		}
-		if t.PublishTime != nil {
-			at := t.PublishTime.AsTime()
-			row.Published = &at
+			refuse(err, fmt.Sprintf("talks[%d]", i))
 		}
 		newTalks = append(newTalks, row)
 	}
-	if len(refused.Violations) > 0 {
-		return 0, 0, refused
+	if len(refused) > 0 {
+		f := failure.New(failure.Invalid, "FIELDS_INVALID", "some of the batch cannot be taken; nothing of it was")
+		f.Violations = refused
+		return 0, 0, f
 	}
 	channelsJSON, err := json.Marshal(newChannels)
 	if err != nil {
@@ -90,48 +85,48 @@ func (m *Module) importBatch(ctx context.Context, r *talkspb.BatchImportTalksReq
 	return channels, talks, err
 }
 
-const importChannelsStatement = `
-insert into talks.channel (slug, title, description)
-select slug, coalesce(nullif(title, ''), slug), description
-from   jsonb_to_recordset($1::jsonb) as new (slug text, title text, description text)
-order by slug
-on conflict (slug) do nothing`
-
-const retitleChannelsStatement = `
-update talks.channel c
-set    title = new.title
-from   jsonb_to_recordset($1::jsonb) as new (slug text, title text)
-where  c.slug = new.slug
-  and  c.owner_id is null
-  and  new.title <> ''
-  and  new.title <> c.title`
-
-const importTalksStatement = `
-with added as (
-    insert into talks.talk (channel_id, slug, title, speakers, language, tags, media_url, duration_seconds, recorded_on, published_at, description)
-    select c.id, new.slug, new.title, new.speakers, new.language, new.tags, new.media_url, new.seconds, new.recorded,
-           coalesce(new.published, now()), new.description
-    from   jsonb_to_recordset($1::jsonb) as new (channel text, slug text, title text, speakers text[], language text, tags text[],
-                                                 media_url text, seconds integer, recorded date, published timestamptz, description text)
-    join   talks.channel c on c.slug = new.channel and c.owner_id is null
-    on conflict (channel_id, slug) do nothing
-    returning channel_id
-), counted as (
-    update talks.channel c
-    set    talk_count = c.talk_count + n.talks
-    from   (select channel_id, count(*) as talks from added group by channel_id) n
-    where  c.id = n.channel_id
+// Bounds of an imported channel, which the contract leaves to us: those of a
+// channel that a person makes.
+const (
+	longestTitle       = 200
+	longestDescription = 2000
 )
-select count(*)
-from   added`
 
-func (s store) importRows(ctx context.Context, tx *postgres.Tx, channelsJSON, talksJSON []byte) (channels, talks int64, err error) {
-	if channels, err = postgres.Exec(ctx, tx, importChannelsStatement, string(channelsJSON)); err != nil {
-		return 0, 0, err
+// importChannel reads a channel of a catalogue.
+func importChannel(c *talkspb.Channel) (importedChannel, error) {
+	slug, err := parseChannel(".name", c.GetName())
+	row := importedChannel{slug, strings.TrimSpace(c.GetTitle()), strings.TrimSpace(c.GetDescription())}
+	switch {
+	case err != nil:
+		return row, err
+	case utf8.RuneCountInString(row.Title) > longestTitle || strings.ContainsFunc(row.Title, unicode.IsControl):
+		return row, failure.InvalidField("FIELDS_INVALID", ".title", "use at most 200 characters, on one line")
+	case utf8.RuneCountInString(row.Description) > longestDescription || strings.Contains(row.Description, "\x00"):
+		return row, failure.InvalidField("FIELDS_INVALID", ".description", "use at most 2,000 characters")
 	}
-	if _, err = postgres.Exec(ctx, tx, retitleChannelsStatement, string(channelsJSON)); err != nil {
-		return 0, 0, err
+	return row, nil
+}
+
+// importTalk reads a talk of a catalogue.
+func importTalk(t *talkspb.Talk) (importedTalk, error) {
+	channel, slug, err := parseTalk("talk.name", t.GetName())
+	if err != nil {
+		return importedTalk{}, err
 	}
-	talks, _, err = postgres.One(ctx, tx, postgres.Value[int64], importTalksStatement, string(talksJSON))
-	return channels, talks, err
+	is, err := fromMessage(t).normal()
+	if err != nil {
+		return importedTalk{}, err
+	}
+	row := importedTalk{
+		Channel: channel, Slug: slug, Title: is.title, Speakers: is.speakers, Language: is.language, Tags: is.tags,
+		MediaURL: is.mediaURL, Seconds: int64(is.duration / time.Second), Recorded: is.recorded, Description: is.description,
+	}
+	if t.PublishTime != nil {
+		at := t.PublishTime.AsTime()
+		if t.PublishTime.CheckValid() != nil || !at.Before(farFuture) {
+			return row, failure.InvalidField("FIELDS_INVALID", "talk.publish_time", "use a time before the year 9999")
+		}
+		row.Published = &at
+	}
+	return row, nil
 }

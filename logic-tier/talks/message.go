@@ -1,8 +1,6 @@
 package talks
 
 import (
-	"fmt"
-
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -53,5 +51,3 @@ func fromMessage(m *talkspb.Talk) talk {
 		mediaURL: m.MediaUrl, duration: m.Duration.AsDuration(), recorded: m.RecordedDate,
 	}
 }
-
-func index(list string, i int, field string) string { return fmt.Sprintf("%s[%d].%s", list, i, field) }

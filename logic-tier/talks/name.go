@@ -11,7 +11,13 @@ import (
 	"techtalks.example/logic-tier/failure"
 )
 
+// slugs are the last parts of names, by which channels and talks are found; at
+// most 150 characters, so that a whole name keeps to the contract's 300.
 var slugs = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
+
+const longestSlug = 140
+
+func isSlug(s string) bool { return len(s) <= longestSlug && slugs.MatchString(s) }
 
 var (
 	errNoChannel = failure.New(failure.NotFound, "CHANNEL_NOT_FOUND", "there is no such channel")
@@ -23,7 +29,7 @@ var (
 // parseChannel reads "channels/{channel}". Names are found without case.
 func parseChannel(field, name string) (slug string, err error) {
 	slug, isChannel := strings.CutPrefix(strings.ToLower(name), "channels/")
-	if !isChannel || !slugs.MatchString(slug) {
+	if !isChannel || !isSlug(slug) {
 		return "", failure.InvalidField("NAME_INVALID", field, `use a channel's name, "channels/{channel}"`)
 	}
 	return slug, nil
@@ -33,7 +39,7 @@ func parseChannel(field, name string) (slug string, err error) {
 func parseTalk(field, name string) (channel, slug string, err error) {
 	channel, slug, isTalk := strings.Cut(strings.ToLower(name), "/talks/")
 	channel, isChannel := strings.CutPrefix(channel, "channels/")
-	if !isTalk || !isChannel || !slugs.MatchString(channel) || !slugs.MatchString(slug) {
+	if !isTalk || !isChannel || !isSlug(channel) || !isSlug(slug) {
 		return "", "", failure.InvalidField("NAME_INVALID", field, `use a talk's name, "channels/{channel}/talks/{talk}"`)
 	}
 	return channel, slug, nil
@@ -42,11 +48,15 @@ func parseTalk(field, name string) (channel, slug string, err error) {
 // maxSlug bounds the part of a name that is made from a title.
 const maxSlug = 80
 
+// letters are those that stay whole when accents are taken off, as people write
+// them without.
+var letters = strings.NewReplacer("ß", "ss", "æ", "ae", "œ", "oe", "ø", "o", "ł", "l", "đ", "d", "ð", "d", "þ", "th", "ı", "i", "'", "", "’", "")
+
 // slugOf makes a name's part of a title: what is left of it in ASCII, or a word
 // by chance when nothing is.
 func slugOf(title string) string {
 	var b strings.Builder
-	for _, r := range norm.NFKD.String(strings.ToLower(title)) {
+	for _, r := range norm.NFKD.String(letters.Replace(strings.ToLower(title))) {
 		switch {
 		case r >= 'a' && r <= 'z' || r >= '0' && r <= '9':
 			b.WriteRune(r)

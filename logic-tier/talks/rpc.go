@@ -46,7 +46,7 @@ func (s channelService) ListChannels(ctx context.Context, r *talkspb.ListChannel
 		return nil, err
 	}
 	response := &talkspb.ListChannelsResponse{}
-	read, response.NextPageToken, response.PreviousPageToken = page.Cut(read, size, from, question, func(c channel) titleEdge { return titleEdge{c.title, c.id} })
+	read, response.NextPageToken, response.PreviousPageToken = page.Cut(read, size, from, question, titled.edge)
 	for _, c := range read {
 		response.Channels = append(response.Channels, c.message(caller.From(ctx).Person))
 	}

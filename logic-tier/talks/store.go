@@ -64,27 +64,39 @@ func (s store) ownChannels(ctx context.Context, owner int64, most int) ([]channe
 	return postgres.Collect(ctx, s.db, scanChannel, ownChannelsStatement, owner, most)
 }
 
+// titleKey is what channels are sorted by. A hundred letters, so that a page
+// token, which holds them, keeps to the contract's 1,000 characters.
+const titleKey = `lower(left(c.title, 100))`
+
 const channelsStatement = `
-select ` + channelColumns + `
+select ` + channelColumns + `, ` + titleKey + `
 from   talks.channel c
-where  (lower(c.title), c.id) > (lower($1), $2)
-order by lower(c.title), c.id
+where  (` + titleKey + `, c.id) > ($1, $2)
+order by ` + titleKey + `, c.id
 limit  $3`
 
 const channelsBackStatement = `
-select ` + channelColumns + `
+select ` + channelColumns + `, ` + titleKey + `
 from   talks.channel c
-where  (lower(c.title), c.id) < (lower($1), $2)
-order by lower(c.title) desc, c.id desc
+where  (` + titleKey + `, c.id) < ($1, $2)
+order by ` + titleKey + ` desc, c.id desc
 limit  $3`
 
 // titleEdge is a channel's place in the list by title.
 type titleEdge struct {
-	Title string `json:"t"`
-	ID    int64  `json:"i"`
+	Key string `json:"k"`
+	ID  int64  `json:"i"`
 }
 
-func (s store) channels(ctx context.Context, from *page.Token[titleEdge], most int) ([]channel, error) {
+// titled is a channel in the list by title.
+type titled struct {
+	channel
+	key string
+}
+
+func (t titled) edge() titleEdge { return titleEdge{t.key, t.id} }
+
+func (s store) channels(ctx context.Context, from *page.Token[titleEdge], most int) ([]titled, error) {
 	at, statement := titleEdge{}, channelsStatement
 	if from != nil {
 		at = from.Key
@@ -92,7 +104,10 @@ func (s store) channels(ctx context.Context, from *page.Token[titleEdge], most i
 			statement = channelsBackStatement
 		}
 	}
-	return postgres.Collect(ctx, s.db, scanChannel, statement, at.Title, at.ID, most)
+	return postgres.Collect(ctx, s.db, func(columns func(...any) error) (t titled, err error) {
+		err = columns(append(t.columns(), &t.key)...)
+		return t, err
+	}, statement, at.Key, at.ID, most)
 }
 
 // Channels of one account are made one after the other, so that the bound holds
@@ -262,12 +277,13 @@ const removeRequestsStatement = `
 delete from talks.request
 where  (account_id, id) in (select account_id, id
                             from   talks.request
-                            where  created_at < now() - make_interval(secs => $1)
-                            limit  $2)`
+                            where  created_at <= now() - make_interval(secs => $1)
+                            limit  $2
+                            for    update skip locked)`
 
-func (s store) removeRequests(ctx context.Context, age time.Duration, most int) error {
-	_, err := postgres.Exec(ctx, s.db, removeRequestsStatement, age.Seconds(), most)
-	return err
+// removeRequests removes at most so many requests of that age, and says how many.
+func (s store) removeRequests(ctx context.Context, age time.Duration, most int64) (int64, error) {
+	return postgres.Exec(ctx, s.db, removeRequestsStatement, age.Seconds(), most)
 }
 
 // A loose index scan: a step a language, however many talks.

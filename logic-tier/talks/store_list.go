@@ -57,7 +57,7 @@ where  c.slug = $1`
 // farFuture lies behind every talk, in time.
 var farFuture = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
 
-func (s store) channelTalks(ctx context.Context, slug string, from *page.Token[edge], most int) (c channel, talks []listed, err error) {
+func (s store) channelTalks(ctx context.Context, of string, from *page.Token[edge], most int) (c channel, talks []listed, err error) {
 	at, statement := edge{Published: farFuture}, channelTalksStatement
 	if from != nil {
 		at = from.Key
@@ -65,27 +65,34 @@ func (s store) channelTalks(ctx context.Context, slug string, from *page.Token[e
 			statement = channelTalksBackStatement
 		}
 	}
+	// Of an empty channel the talk's columns are null. They are named once, and
+	// scanned into row by row: this is what most pages are made of.
+	var (
+		id, seconds               sql.NullInt64
+		slug, title, language, on sql.NullString
+		url                       sql.NullString
+		speakers, tags            pq.StringArray
+		published                 sql.NullTime
+	)
+	into := append(c.columns(), &id, &slug, &title, &speakers, &tags, &language, &url, &seconds, &on, &published)
 	found := false
+	talks = make([]listed, 0, most)
 	_, err = postgres.Collect(ctx, s.db, func(columns func(...any) error) (struct{}, error) {
-		// Of an empty channel the talk's columns are null.
-		var (
-			id, seconds                     sql.NullInt64
-			slug, title, language, url, day sql.NullString
-			speakers, tags                  pq.StringArray
-			published                       sql.NullTime
-		)
-		if err := columns(append(c.columns(), &id, &slug, &title, &speakers, &tags, &language, &url, &seconds, &day, &published)...); err != nil {
+		if err := columns(into...); err != nil {
 			return struct{}{}, err
 		}
 		found = true
 		if id.Valid {
 			talks = append(talks, listed{talk: talk{
 				id: id.Int64, slug: slug.String, title: title.String, speakers: speakers, tags: tags, language: language.String, mediaURL: url.String,
-				duration: time.Duration(seconds.Int64) * time.Second, recorded: day.String, published: published.Time, channel: c,
+				duration: time.Duration(seconds.Int64) * time.Second, recorded: on.String, published: published.Time,
 			}})
 		}
 		return struct{}{}, nil
-	}, statement, slug, at.Published, at.ID, most)
+	}, statement, of, at.Published, at.ID, most)
+	for i := range talks {
+		talks[i].channel = c
+	}
 	if err == nil && !found {
 		err = errNoChannel
 	}

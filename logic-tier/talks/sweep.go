@@ -11,7 +11,8 @@ const (
 	requestsKept = 24 * time.Hour
 	sweepEvery   = time.Minute
 	sweepTimeout = 10 * time.Second
-	sweepAtOnce  = 1000
+	// sweepAtOnce bounds one statement, so that none locks or writes much.
+	sweepAtOnce = 1000
 )
 
 // sweep forgets old requests until ctx ends.
@@ -23,9 +24,21 @@ func (m *Module) sweep(ctx context.Context) error {
 		case <-time.After(sweepEvery):
 		}
 		sweeping, done := context.WithTimeout(ctx, sweepTimeout)
-		if err := m.store.removeRequests(sweeping, requestsKept, sweepAtOnce); err != nil && ctx.Err() == nil {
+		if err := m.sweepOnce(sweeping); err != nil && ctx.Err() == nil {
 			m.needs.Log.Warn("talks: old requests not removed; trying again", "error", err)
 		}
 		done()
 	}
+}
+
+// sweepOnce removes all requests that are old enough: as quickly as they come,
+// they go.
+func (m *Module) sweepOnce(ctx context.Context) error {
+	for removed := int64(sweepAtOnce); removed == sweepAtOnce; {
+		var err error
+		if removed, err = m.store.removeRequests(ctx, requestsKept, sweepAtOnce); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -32,6 +32,10 @@ type talk struct {
 
 func (t talk) name() string { return "channels/" + t.channel.slug + "/talks/" + t.slug }
 
+// longest bounds how long a talk may be: days, not years, and whole seconds fit
+// the column many times over.
+const longest = 7 * 24 * time.Hour
+
 // normal returns t as it is kept: without white space at the edges, tags in
 // lower case and once each. A talk needs a title.
 func (t talk) normal() (talk, error) {
@@ -46,6 +50,9 @@ func (t talk) normal() (talk, error) {
 		if _, err := time.Parse(time.DateOnly, t.recorded); err != nil {
 			return t, failure.InvalidField("FIELDS_INVALID", "talk.recorded_date", "there is no such day; use one such as 2019-05-03")
 		}
+	}
+	if t.duration < 0 || t.duration > longest {
+		return t, failure.InvalidField("FIELDS_INVALID", "talk.duration", "use at most seven days, or leave it empty")
 	}
 	return t, nil
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math"
 	"path"
+	"reflect"
 	"regexp"
 	"strings"
 	"time"
@@ -99,10 +100,17 @@ func decode(content []byte, into any) error {
 	case errors.As(err, &syntax):
 		return fmt.Errorf("not JSON: %v at byte %d", err, syntax.Offset)
 	case errors.As(err, &kind):
-		return fmt.Errorf("%s is a %s and should be a %s", kind.Field, kind.Value, kind.Type)
+		field := kind.Field
+		if field == "" {
+			field = "the file"
+		}
+		return fmt.Errorf("%s: JSON %s where there should be %s", field, kind.Value, inJSON[kind.Type.Kind()])
 	}
 	return err
 }
+
+// inJSON is what Go's kinds are in JSON (RFC 8259).
+var inJSON = map[reflect.Kind]string{reflect.String: "a string", reflect.Slice: "an array", reflect.Struct: "an object"}
 
 // parseCategory reads category.json and returns the channel's title.
 func parseCategory(content []byte) (string, error) {

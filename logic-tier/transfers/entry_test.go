@@ -65,15 +65,15 @@ func TestRealWorldEntries(t *testing.T) {
 
 func TestBadEntriesSayWhatIsWrong(t *testing.T) {
 	for content, want := range map[string]string{
-		``:                              "not JSON",
-		`{"title": "a",`:                "not JSON",
-		"{\"title\": \"\xff\"}":         "not UTF-8",
-		`[]`:                            "should be",
-		`{"title": 5}`:                  "title is a number",
-		`{}`:                            "no title",
-		`{"title": " "}`:                "no title",
-		`{"title":"a","speakers":"me"}`: "speakers is a string",
-		`{"title":"a","recorded":"2019-13-45"}`:                  "is no day",
+		``:                                      "not JSON",
+		`{"title": "a",`:                        "not JSON",
+		"{\"title\": \"\xff\"}":                 "not UTF-8",
+		`[]`:                                    "should be",
+		`{"title": 5}`:                          "title: JSON number where there should be a string",
+		`{}`:                                    "no title",
+		`{"title": " "}`:                        "no title",
+		`{"title":"a","speakers":"me"}`:         "speakers: JSON string where there should be an array",
+		`{"title":"a","recorded":"2019-13-45"}`: "is no day",
 		`{"title":"a","videos":[{"url":"javascript:alert(1)"}]}`: "no link starts with https://",
 	} {
 		if _, err := parseTalk(place{channel: "c", talk: "t"}, []byte(content)); err == nil || !strings.Contains(err.Error(), want) {

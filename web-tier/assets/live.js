@@ -111,21 +111,52 @@ function tell(message) {
 // A page that was loaded after something was read tells the others.
 channel.postMessage({ type: "read", cursor, unread });
 
-navigator.locks.request("techtalks-inbox", async () => {
-  for (let pause = 1000; ; pause = Math.min(2 * pause, 30000)) {
-    const gone = await new Promise((resolve) => {
+// follow has the stream until it is given up: when the person is signed out, or
+// when signal, if there is one, says so.
+async function follow(signal) {
+  for (let pause = 1000; !signal?.aborted; pause = Math.min(2 * pause, 30000)) {
+    await new Promise((refused) => {
       const stream = new EventSource("/inbox/stream?after=" + encodeURIComponent(cursor));
+      const close = () => {
+        stream.close();
+        refused();
+      };
+      signal?.addEventListener("abort", close);
       stream.addEventListener("open", () => (pause = 1000));
       stream.addEventListener("notification", (event) =>
         tell({ type: "notification", id: event.lastEventId, notification: JSON.parse(event.data) }));
       stream.addEventListener("reset", (event) => tell({ type: "reset", id: event.lastEventId }));
       stream.addEventListener("error", () => {
         // The browser connects anew by itself, unless it was refused.
-        if (stream.readyState === EventSource.CLOSED) resolve(true);
+        if (stream.readyState === EventSource.CLOSED) close();
       });
     });
-    if (!gone) return;
-    // Refused: signed out elsewhere, or no web tier for the moment.
+    if (signal?.aborted || (await signedOut())) return;
+    // No web tier for the moment.
     await new Promise((resolve) => setTimeout(resolve, pause + Math.random() * pause));
   }
-});
+}
+
+// Whoever is signed out is sent to sign in.
+async function signedOut() {
+  try {
+    const answer = await fetch("/inbox", { redirect: "manual" });
+    return answer.type === "opaqueredirect";
+  } catch {
+    return false;
+  }
+}
+
+if (navigator.locks) {
+  navigator.locks.request("techtalks-inbox", () => follow());
+} else {
+  // Without TLS, off this machine, a browser has no locks. Then a tab has a
+  // stream while it is seen: a browser has only six connections for all of them.
+  let leave;
+  const look = () => {
+    leave?.abort();
+    if (document.visibilityState === "visible") follow((leave = new AbortController()).signal);
+  };
+  document.addEventListener("visibilitychange", look);
+  look();
+}

@@ -10,6 +10,11 @@ const (
 	// more is told to come back later.
 	maxReaders = 20_000
 
+	// maxOutbox bounds what waits to be sent upstream: a subscription and its end
+	// for every browser there may be. Only an upstream that takes nothing lets
+	// it fill.
+	maxOutbox = 2 * maxReaders
+
 	// maxPending bounds what waits for one browser. One that does not read is
 	// cut when it is reached, and goes on from its Last-Event-ID when it reads
 	// again.

@@ -7,20 +7,27 @@ import (
 	notificationspb "techtalks.example/proto/techtalks/notifications/v1"
 )
 
-// outbox is what is to be sent upstream. It is bounded by the readers: each
-// adds one subscription, and one end of it.
+// outbox is what is to be sent upstream. Over its bound it gives the upstream
+// up: another is opened, and subscribes whoever is there by then.
 type outbox struct {
-	wake chan struct{}
+	wake   chan struct{}
+	giveUp context.CancelFunc
 
 	mu     sync.Mutex
 	queued []*notificationspb.StreamNotificationsRequest
 }
 
-func newOutbox() *outbox { return &outbox{wake: make(chan struct{}, 1)} }
+func newOutbox(giveUp context.CancelFunc) *outbox {
+	return &outbox{wake: make(chan struct{}, 1), giveUp: giveUp}
+}
 
 func (o *outbox) add(r *notificationspb.StreamNotificationsRequest) {
 	o.mu.Lock()
-	o.queued = append(o.queued, r)
+	if len(o.queued) >= maxOutbox {
+		o.giveUp()
+	} else {
+		o.queued = append(o.queued, r)
+	}
 	o.mu.Unlock()
 	select {
 	case o.wake <- struct{}{}:

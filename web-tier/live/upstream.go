@@ -37,7 +37,7 @@ func (i *Inbox) followOnce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	out := newOutbox()
+	out := newOutbox(cancel)
 	// Every browser is subscribed anew; when it is, it reads what it missed.
 	i.mu.Lock()
 	i.out = out

@@ -23,7 +23,7 @@ create table talks.channel (
     talk_count   bigint not null default 0,
     created_at   timestamptz not null default now()
 ) with (fillfactor = 90);
-create index channel_by_title on talks.channel (lower(title), id);
+create index channel_by_title on talks.channel (lower(left(title, 100)), id);
 create index channel_of_owner on talks.channel (owner_id, id desc) where owner_id is not null;
 
 create table talks.talk (

@@ -73,15 +73,15 @@ func openFolder(root string) (*source, error) {
 			if err != nil {
 				return err
 			}
+			s.read.Add(1)
 			f, err := os.Open(path)
 			if err != nil {
-				return err
+				return use(unreadable(inside, err))
 			}
 			defer f.Close()
-			s.read.Add(1)
 			one, err := readFile(filepath.ToSlash(inside), f)
 			if err != nil {
-				return err
+				return use(unreadable(inside, err))
 			}
 			return use(one)
 		})
@@ -126,6 +126,11 @@ func openArchive(name string, size int64) (*source, error) {
 		}
 	}
 	return s, nil
+}
+
+// unreadable is a file that is there and cannot be read; the others can.
+func unreadable(path string, err error) file {
+	return file{path: strings.ToValidUTF8(filepath.ToSlash(path), "\ufffd"), reason: err.Error()}
 }
 
 func readFile(path string, from io.Reader) (file, error) {

@@ -14,11 +14,6 @@ import (
 	"techtalks.example/proto/transport"
 )
 
-// look is how often a consumer looks without being woken: the net under a lost
-// wake, and what finds messages whose pause or whose dead consumer's lease is
-// over.
-const look = time.Second
-
 // maxErrorText bounds what is kept of a handler's error.
 const maxErrorText = 2000
 
@@ -57,7 +52,7 @@ func (q *Queue) Consume(ctx context.Context, consumer queue.Consumer) error {
 			return nil
 		}
 		q.log.Warn("queue: cannot consume yet", "queue", consumer.Queue, "error", err)
-		if !pause(ctx, look) {
+		if !pause(ctx, q.look) {
 			return nil
 		}
 	}
@@ -106,7 +101,7 @@ func (c *consumption) fetch(ctx context.Context, to chan<- delivery) {
 			done()
 			if err != nil && ctx.Err() == nil {
 				c.log.Warn("queue: cannot fetch; trying again", "queue", c.Consumer.Queue, "error", err)
-				pause(ctx, look)
+				pause(ctx, c.look)
 				continue
 			}
 		}
@@ -114,7 +109,7 @@ func (c *consumption) fetch(ctx context.Context, to chan<- delivery) {
 			select {
 			case <-ctx.Done():
 			case <-woken:
-			case <-time.After(look):
+			case <-time.After(c.look):
 			}
 			continue
 		}

@@ -22,11 +22,17 @@ import (
 	"techtalks.example/logic-tier/queue"
 )
 
+// look is how often a consumer looks without being woken: the net under a lost
+// wake, and what finds messages whose pause or whose dead consumer's lease is
+// over.
+const look = time.Second
+
 // Queue is the engine. It implements queue.Publisher.
 type Queue struct {
 	db     *postgres.DB
 	listen postgres.Options
 	log    *slog.Logger
+	look   time.Duration
 
 	wakes *wakes
 
@@ -37,7 +43,7 @@ type Queue struct {
 // New returns the engine on db, a pool of the role "queue"; listen says how to
 // make the one connection that it listens on.
 func New(db *postgres.DB, listen postgres.Options, log *slog.Logger) *Queue {
-	return &Queue{db: db, listen: listen, log: log, wakes: newWakes(), woken: map[int]chan struct{}{}}
+	return &Queue{db: db, listen: listen, log: log, look: look, wakes: newWakes(), woken: map[int]chan struct{}{}}
 }
 
 // Declare makes the exchanges, queues and bindings that are not there yet, and

@@ -60,18 +60,36 @@ func declareQueue(ctx context.Context, tx *postgres.Tx, declared queue.Queue) er
 		return err
 	}
 	for _, b := range declared.Bindings {
-		expression, err := queue.TopicExpression(b.Pattern)
-		if err != nil {
-			return err
-		}
-		if _, err := postgres.Exec(ctx, tx, bindStatement, b.Exchange, id, b.Pattern, expression); err != nil {
-			if postgres.Violates(err, "binding_exchange_fkey") {
-				return fmt.Errorf("bound to exchange %q, which is not declared: declare it", b.Exchange)
-			}
+		if err := bind(ctx, tx, id, b); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+const exchangeTypeStatement = `
+select type
+from   queue.exchange
+where  name = $1`
+
+// Only a topic exchange's patterns are made of words, and matched by an
+// expression.
+func bind(ctx context.Context, tx *postgres.Tx, queueID int, b queue.Binding) error {
+	of, declared, err := postgres.One(ctx, tx, postgres.Value[string], exchangeTypeStatement, b.Exchange)
+	if err != nil {
+		return err
+	}
+	if !declared {
+		return fmt.Errorf("bound to exchange %q, which is not declared: declare it", b.Exchange)
+	}
+	expression := ""
+	if queue.ExchangeType(of) == queue.Topic {
+		if expression, err = queue.TopicExpression(b.Pattern); err != nil {
+			return err
+		}
+	}
+	_, err = postgres.Exec(ctx, tx, bindStatement, b.Exchange, queueID, b.Pattern, expression)
+	return err
 }
 
 const findQueueStatement = `

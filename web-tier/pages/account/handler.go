@@ -20,7 +20,7 @@ func SignUp(v *ui.Visit) error {
 	if err := v.Form(); err != nil {
 		return err
 	}
-	answer, err := v.Site.Tier.Accounts.SignUp(v.Context(), &accountspb.SignUpRequest{
+	answer, err := v.Site.Tier.Accounts.SignUp(v.Anonymous(), &accountspb.SignUpRequest{
 		Handle:      v.Request.PostFormValue("handle"),
 		DisplayName: v.Request.PostFormValue("name"),
 		Password:    v.Request.PostFormValue("password"),
@@ -46,7 +46,7 @@ func SignIn(v *ui.Visit) error {
 	if err := v.Form(); err != nil {
 		return err
 	}
-	answer, err := v.Site.Tier.Accounts.SignIn(v.Context(), &accountspb.SignInRequest{
+	answer, err := v.Site.Tier.Accounts.SignIn(v.Anonymous(), &accountspb.SignInRequest{
 		Handle:   v.Request.PostFormValue("handle"),
 		Password: v.Request.PostFormValue("password"),
 	})

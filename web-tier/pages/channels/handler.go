@@ -93,15 +93,16 @@ func Unfollow(v *ui.Visit) error {
 
 // Publish publishes a talk on the channel.
 func Publish(v *ui.Visit) error {
-	if err := v.Form(); err != nil {
-		return err
-	}
 	if !v.SignedIn() {
 		return v.Redirect("/sign-in?next=" + url.QueryEscape(address(v)))
 	}
-	answer, err := v.Site.Tier.Talks.CreateTalk(v.Context(), &talkspb.CreateTalkRequest{
-		Parent: name(v), Talk: ui.TypedTalk(v), RequestId: v.Request.PostFormValue("request_id"),
-	})
+	err := v.Form()
+	var answer *talkspb.CreateTalkResponse
+	if err == nil {
+		answer, err = v.Site.Tier.Talks.CreateTalk(v.Context(), &talkspb.CreateTalkRequest{
+			Parent: name(v), Talk: ui.TypedTalk(v), RequestId: v.Request.PostFormValue("request_id"),
+		})
+	}
 	if err != nil {
 		if f, status, again := v.Typed(ui.TalkFieldNames...).Refused(err, nil); again {
 			return show(v, status, f)

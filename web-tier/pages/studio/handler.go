@@ -30,15 +30,16 @@ func show(v *ui.Visit, status int, form ui.Fields) error {
 
 // CreateChannel makes a channel.
 func CreateChannel(v *ui.Visit) error {
-	if err := v.Form(); err != nil {
-		return err
-	}
 	if !v.SignedIn() {
 		return v.Redirect("/sign-in?next=/studio")
 	}
-	answer, err := v.Site.Tier.Channels.CreateChannel(v.Context(), &talkspb.CreateChannelRequest{
-		ChannelId: v.Request.PostFormValue("slug"), Title: v.Request.PostFormValue("title"), Description: v.Request.PostFormValue("description"),
-	})
+	err := v.Form()
+	var answer *talkspb.CreateChannelResponse
+	if err == nil {
+		answer, err = v.Site.Tier.Channels.CreateChannel(v.Context(), &talkspb.CreateChannelRequest{
+			ChannelId: v.Request.PostFormValue("slug"), Title: v.Request.PostFormValue("title"), Description: v.Request.PostFormValue("description"),
+		})
+	}
 	if err != nil {
 		if f, status, again := v.Typed("slug", "title", "description").Refused(err, map[string]string{"channel_id": "slug"}); again {
 			return show(v, status, f)

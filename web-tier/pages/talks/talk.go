@@ -12,6 +12,7 @@ import (
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
 	"techtalks.example/web-tier/logic"
 	"techtalks.example/web-tier/pages/ui"
+	"techtalks.example/web-tier/server"
 )
 
 // name returns the resource name that a page's address is about.
@@ -28,6 +29,9 @@ func Show(v *ui.Visit) error {
 			return p
 		}
 		return err
+	}
+	if mediaOf(t).kind != "" {
+		v.Writer.Header().Set("Content-Security-Policy", server.Policy("https: http:"))
 	}
 	return v.Render(http.StatusOK, talkPage(v, t))
 }
@@ -80,17 +84,18 @@ func Edit(v *ui.Visit) error {
 
 // Save changes a talk.
 func Save(v *ui.Visit) error {
-	if err := v.Form(); err != nil {
-		return err
-	}
 	if !v.SignedIn() {
 		return v.AskToSignIn()
 	}
-	t := ui.TypedTalk(v)
-	t.Name = name(v)
-	answer, err := v.Site.Tier.Talks.UpdateTalk(v.Context(), &talkspb.UpdateTalkRequest{
-		Talk: t, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"title", "speakers", "language", "tags", "description", "media_url"}},
-	})
+	err := v.Form()
+	var answer *talkspb.UpdateTalkResponse
+	if err == nil {
+		t := ui.TypedTalk(v)
+		t.Name = name(v)
+		answer, err = v.Site.Tier.Talks.UpdateTalk(v.Context(), &talkspb.UpdateTalkRequest{
+			Talk: t, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"title", "speakers", "language", "tags", "description", "media_url"}},
+		})
+	}
 	if err != nil {
 		if f, status, again := v.Typed(ui.TalkFieldNames...).Refused(err, nil); again {
 			is, err := get(v)

@@ -37,7 +37,7 @@ func SearchForm(query, id string) templ.Component {
 		var templ_7745c5c3_Var2 string
 		templ_7745c5c3_Var2, templ_7745c5c3_Err = templ.JoinStringErrs(id)
 		if templ_7745c5c3_Err != nil {
-			return templ.Error{Err: templ_7745c5c3_Err, FileName: `pages/ui/drawing.templ`, Line: 6, Col: 32}
+			return templ.Error{Err: templ_7745c5c3_Err, FileName: `ui/drawing.templ`, Line: 6, Col: 32}
 		}
 		_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var2))
 		if templ_7745c5c3_Err != nil {
@@ -50,7 +50,7 @@ func SearchForm(query, id string) templ.Component {
 		var templ_7745c5c3_Var3 string
 		templ_7745c5c3_Var3, templ_7745c5c3_Err = templ.JoinStringErrs(id)
 		if templ_7745c5c3_Err != nil {
-			return templ.Error{Err: templ_7745c5c3_Err, FileName: `pages/ui/drawing.templ`, Line: 7, Col: 16}
+			return templ.Error{Err: templ_7745c5c3_Err, FileName: `ui/drawing.templ`, Line: 7, Col: 16}
 		}
 		_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var3))
 		if templ_7745c5c3_Err != nil {
@@ -63,7 +63,7 @@ func SearchForm(query, id string) templ.Component {
 		var templ_7745c5c3_Var4 string
 		templ_7745c5c3_Var4, templ_7745c5c3_Err = templ.JoinStringErrs(query)
 		if templ_7745c5c3_Err != nil {
-			return templ.Error{Err: templ_7745c5c3_Err, FileName: `pages/ui/drawing.templ`, Line: 7, Col: 55}
+			return templ.Error{Err: templ_7745c5c3_Err, FileName: `ui/drawing.templ`, Line: 7, Col: 55}
 		}
 		_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var4))
 		if templ_7745c5c3_Err != nil {
@@ -99,7 +99,7 @@ func TiersDrawing() templ.Component {
 			templ_7745c5c3_Var5 = templ.NopComponent
 		}
 		ctx = templ.ClearChildren(ctx)
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 5, "<svg class=\"drawing\" viewBox=\"0 0 420 190\" role=\"img\" aria-labelledby=\"tiers-title\"><title id=\"tiers-title\">A browser asks the web tier over HTTP; the web tier asks the logic tier over gRPC; the logic tier asks the data tier in SQL. Each is a host of its own.</title><g class=\"boxes\"><rect x=\"6\" y=\"62\" width=\"84\" height=\"64\" rx=\"10\"></rect> <rect x=\"128\" y=\"18\" width=\"120\" height=\"46\" rx=\"10\"></rect> <rect x=\"128\" y=\"74\" width=\"120\" height=\"46\" rx=\"10\"></rect> <rect x=\"128\" y=\"130\" width=\"120\" height=\"46\" rx=\"10\"></rect></g> <g class=\"words\"><text x=\"48\" y=\"98\">browser</text> <text x=\"188\" y=\"46\">web-tier</text> <text x=\"188\" y=\"102\">logic-tier</text> <text x=\"188\" y=\"158\">data-tier</text></g> <g class=\"wires\"><path d=\"M90 84 C110 84 108 41 128 41\"></path> <path d=\"M248 41 C286 41 286 92 252 96\"></path> <path d=\"M248 104 C286 108 286 152 252 154\"></path></g> <g class=\"notes\"><text x=\"292\" y=\"72\">gRPC, mTLS</text> <text x=\"292\" y=\"132\">SQL, TLS</text> <text x=\"6\" y=\"50\">HTTP, SSE</text></g></svg>")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 5, "<svg class=\"drawing\" viewBox=\"0 0 300 252\" role=\"img\" aria-labelledby=\"tiers-title\"><title id=\"tiers-title\">A browser asks the web tier over HTTP; the web tier asks the logic tier over gRPC; the logic tier asks the data tier in SQL. Each is a host of its own.</title><defs><marker id=\"asks\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" markerWidth=\"7\" markerHeight=\"7\" orient=\"auto\"><path class=\"head\" d=\"M0 0L8 4L0 8z\"></path></marker></defs> <g class=\"boxes\"><rect class=\"outside\" x=\"70\" y=\"4\" width=\"160\" height=\"38\" rx=\"19\"></rect> <rect x=\"70\" y=\"72\" width=\"160\" height=\"38\" rx=\"10\"></rect> <rect x=\"70\" y=\"140\" width=\"160\" height=\"38\" rx=\"10\"></rect> <rect x=\"70\" y=\"208\" width=\"160\" height=\"38\" rx=\"10\"></rect></g> <g class=\"words\"><text x=\"150\" y=\"28\">browser</text> <text x=\"150\" y=\"96\">web-tier</text> <text x=\"150\" y=\"164\">logic-tier</text> <text x=\"150\" y=\"232\">data-tier</text></g> <g class=\"wires\"><path d=\"M150 42V70\" marker-end=\"url(#asks)\"></path> <path d=\"M150 110V138\" marker-end=\"url(#asks)\"></path> <path d=\"M150 178V206\" marker-end=\"url(#asks)\"></path></g> <g class=\"notes\"><text x=\"162\" y=\"61\">HTTP, SSE</text> <text x=\"162\" y=\"129\">gRPC, mTLS</text> <text x=\"162\" y=\"197\">SQL, TLS</text></g></svg>")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

@@ -80,7 +80,7 @@ func incompleteEnd(body []byte) []byte {
 
 var (
 	tooLarge = &logic.Problem{Status: http.StatusRequestEntityTooLarge, Title: "That is too much",
-		Message: "A form may hold 256 KB. What fits is kept below; shorten it and send it again."}
+		Message: "A form may hold 256 KB. Shorten what you typed and send it again."}
 	noForm = &logic.Problem{Status: http.StatusUnsupportedMediaType, Title: "That is no form",
 		Message: "Send a form as application/x-www-form-urlencoded."}
 	cutOff = &logic.Problem{Status: http.StatusBadRequest, Title: "The form did not arrive",
@@ -116,8 +116,13 @@ func (v *Visit) Typed(names ...string) Fields {
 // the form is which of the contract where their names differ.
 func (f Fields) Refused(err error, called map[string]string) (Fields, int, bool) {
 	p := logic.Explain(err)
+	if p == badText {
+		return f, 0, false // there is nothing typed to show
+	}
 	switch p.Status {
-	case http.StatusBadRequest, http.StatusConflict, http.StatusTooManyRequests, http.StatusRequestEntityTooLarge:
+	case http.StatusBadRequest, http.StatusConflict, http.StatusTooManyRequests, http.StatusRequestEntityTooLarge,
+		// What was typed must outlive a logic tier that is away for a moment.
+		http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 	case http.StatusUnauthorized:
 		if p.NeedsSession() {
 			return f, 0, false

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"time"
 
-	accountspb "techtalks.example/proto/techtalks/accounts/v1"
 	"techtalks.example/web-tier/logic"
 )
 
@@ -51,25 +50,6 @@ func (s *Site) Refuse(w http.ResponseWriter, r *http.Request, p *logic.Problem) 
 	defer done()
 	v.session = ""
 	v.Fail(p)
-}
-
-// SignedIn returns a handler that sends a browser without a session to the
-// sign-in page. Whether a session is valid shows when a call is made.
-func SignedIn(handle Handler) Handler {
-	return func(v *Visit) error {
-		if !v.SignedIn() {
-			return v.AskToSignIn()
-		}
-		return handle(v)
-	}
-}
-
-// Example returns a visit that no browser made, for showing a page in a state.
-func (s *Site) Example(w http.ResponseWriter, r *http.Request, account *accountspb.Account, unread int32) *Visit {
-	return &Visit{
-		Site: s, Writer: w, Request: r, Account: account, Unread: unread,
-		ctx: r.Context(), began: time.Now(), times: &logic.Times{},
-	}
 }
 
 // clientAddress is the browser's, as this process sees it.

@@ -83,6 +83,12 @@ func (v *Visit) gather(calls []func(context.Context) error) error {
 	return g.Wait()
 }
 
+// Anonymous returns the visit's context without the session: a session that is
+// over must not stand in the way of a new one.
+func (v *Visit) Anonymous() context.Context {
+	return logic.WithCaller(v.ctx, logic.Caller{Address: v.caller.Address})
+}
+
 // SignedIn says whether the browser sent a session. Whether it is valid shows
 // when a call is made.
 func (v *Visit) SignedIn() bool { return v.session != "" }

@@ -61,9 +61,9 @@ type NotificationsClient interface {
 	// before is read with ListNotifications: subscribe, then read, then go live,
 	// passing over what was read.
 	//
-	// The stream ends with UNAVAILABLE when the server drains, and with
-	// RESOURCE_EXHAUSTED when its reader is too slow: open another, subscribe
-	// anew, read what was missed. Closing the sending side keeps the
+	// The stream ends with UNAVAILABLE when the server drains: open another,
+	// subscribe anew, read what was missed. A reader that is too slow is sent
+	// Gap in the place of what was dropped. Closing the sending side keeps the
 	// subscriptions.
 	StreamNotifications(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[StreamNotificationsRequest, StreamNotificationsResponse], error)
 }
@@ -146,9 +146,9 @@ type NotificationsServer interface {
 	// before is read with ListNotifications: subscribe, then read, then go live,
 	// passing over what was read.
 	//
-	// The stream ends with UNAVAILABLE when the server drains, and with
-	// RESOURCE_EXHAUSTED when its reader is too slow: open another, subscribe
-	// anew, read what was missed. Closing the sending side keeps the
+	// The stream ends with UNAVAILABLE when the server drains: open another,
+	// subscribe anew, read what was missed. A reader that is too slow is sent
+	// Gap in the place of what was dropped. Closing the sending side keeps the
 	// subscriptions.
 	StreamNotifications(grpc.BidiStreamingServer[StreamNotificationsRequest, StreamNotificationsResponse]) error
 	mustEmbedUnimplementedNotificationsServer()

@@ -1,0 +1,38 @@
+# TechTalks: what people run, and what CI runs.
+.DEFAULT_GOAL := help
+.PHONY: help up test generate bench compose clean
+
+MODULES := proto data-tier logic-tier web-tier deployments
+export GOWORK := off
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+up: ## run the three tiers on this machine, until Ctrl-C
+	@deployments/local/install.sh postgres
+	@cd deployments && go build -o "$${RUN_DIR:-$(CURDIR)/.run}/bin/local" ./local
+	@exec "$${RUN_DIR:-$(CURDIR)/.run}/bin/local"
+
+test: ## install what tests need, check what is generated, run every test
+	@deployments/local/install.sh postgres chromium
+	@$(MAKE) --no-print-directory stale
+	@for module in $(MODULES); do echo "== $$module"; (cd $$module && go vet ./... && go test -race ./...) || exit 1; done
+
+.PHONY: stale
+stale:
+	@proto/generate.sh --check
+	@web-tier/generate.sh --check
+
+generate: ## make the generated code anew: contracts and pages
+	@proto/generate.sh
+	@web-tier/generate.sh
+
+bench: ## measure, side by side, and print tables
+	@deployments/local/install.sh postgres
+	@cd deployments/bench && go run .
+
+compose: ## run the three tiers in containers, with stand-in images where no registry answers
+	@deployments/images/compose.sh up --build
+
+clean: ## remove what "make up" made: the data too
+	@rm -rf "$${RUN_DIR:-$(CURDIR)/.run}"

@@ -1,0 +1,51 @@
+#!/bin/sh
+# Installs what the named parts need and is missing: Debian packages, as root or
+# by sudo. What it cannot install it names.
+set -eu
+
+as_root=
+if [ "$(id -u)" -ne 0 ]; then
+	as_root="sudo -n"
+fi
+updated=
+
+# need NAME CHECK PACKAGE...: CHECK succeeds when NAME is there.
+need() {
+	name=$1 check=$2
+	shift 2
+	if sh -c "$check" >/dev/null 2>&1; then
+		return
+	fi
+	if ! command -v apt-get >/dev/null || ! $as_root true 2>/dev/null; then
+		echo "$name is missing, and only root can install it: install $* (Debian's names)" >&2
+		exit 1
+	fi
+	echo "installing $name: $*"
+	if [ -z "$updated" ]; then
+		$as_root apt-get update -qq
+		updated=yes
+	fi
+	DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
+for part in "$@"; do
+	case $part in
+	postgres)
+		# The package makes and starts a cluster of its own unless told not to.
+		if [ -n "$as_root" ] || [ "$(id -u)" -eq 0 ]; then
+			if ! [ -e /etc/postgresql-common/createcluster.conf ] && command -v apt-get >/dev/null && ! ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1; then
+				$as_root mkdir -p /etc/postgresql-common
+				echo 'create_main_cluster = false' | $as_root tee /etc/postgresql-common/createcluster.conf >/dev/null
+			fi
+		fi
+		need PostgreSQL 'ls /usr/lib/postgresql/*/bin/postgres || command -v postgres' postgresql
+		;;
+	chromium)
+		need Chromium 'command -v chromium || command -v chromium-browser || command -v google-chrome' chromium fonts-noto-core fonts-noto-cjk
+		;;
+	*)
+		echo "install: $part is nothing it knows" >&2
+		exit 2
+		;;
+	esac
+done

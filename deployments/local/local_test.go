@@ -1,0 +1,150 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"techtalks.example/deployments/journey"
+)
+
+func TestJourneyOverThreeProcesses(t *testing.T) {
+	r := up(t, runFolder(t))
+	chromium := journey.Chromium(t)
+	for name, walk := range map[string]func(*testing.T, context.Context, string){
+		"a talk reaches a follower":   journey.Walk,
+		"browsing without an account": journey.Browse,
+		"without JavaScript":          journey.WithoutScripts,
+		"mistakes":                    journey.Mistakes,
+	} {
+		t.Run(name, func(t *testing.T) { walk(t, chromium, r.url) })
+	}
+	t.Run("six tabs share one stream", func(t *testing.T) {
+		ada, grace := journey.Browser(t, chromium, r.url), journey.Browser(t, chromium, r.url)
+		ada.SignUp("ada")
+		channel := ada.MakeChannel("Tabs")
+		grace.SignUp("grace")
+		grace.Follow(channel)
+		ada.Away()
+		tabs := []*journey.Tab{grace}
+		for range 5 {
+			tabs = append(tabs, grace.Another())
+		}
+		for _, tab := range tabs {
+			tab.Open("/channels")
+		}
+		r.until("one stream", func() bool { return r.streams() == 1 })
+		talk := 0
+		heard := func() {
+			t.Helper()
+			ada.Publish(channel, fmt.Sprintf("Talk %d", talk))
+			ada.Away()
+			talk++
+			for _, tab := range tabs {
+				tab.Until("#bell-count:not([hidden])", fmt.Sprint(talk))
+			}
+			r.until("one stream still", func() bool { return r.streams() == 1 })
+		}
+		heard()
+		// Whichever had the stream, another goes on with it.
+		for len(tabs) > 1 {
+			tabs[0].Away()
+			tabs = tabs[1:]
+			heard()
+		}
+	})
+	t.Run("a small catalogue is imported", func(t *testing.T) {
+		talksctl := exec.CommandContext(t.Context(), r.run+"/bin/talksctl", "import", "catalogue")
+		talksctl.Env = append(os.Environ(), "RUN_DIR="+r.run, "LOGIC_ADDRESS="+r.logic)
+		output, err := talksctl.CombinedOutput()
+		if err != nil || !strings.Contains(string(output), " 0 channels and 0 talks added") {
+			t.Errorf("the catalogue that is there already: %v\n%s", err, output)
+		}
+	})
+}
+
+// A page stays open while each tier in turn dies. Whatever is published is heard
+// on it, once, in order, without a reload.
+func TestNothingIsLostWhenATierDies(t *testing.T) {
+	r := up(t, runFolder(t))
+	chromium := journey.Chromium(t)
+	ada, grace := journey.Browser(t, chromium, r.url), journey.Browser(t, chromium, r.url)
+	ada.SignUp("ada")
+	channel := ada.MakeChannel("Restarts")
+	grace.SignUp("grace")
+	grace.Follow(channel)
+	grace.Open("/inbox")
+	grace.Do("window.loaded = 1")
+	var want []string
+	publish := func(title string) {
+		t.Helper()
+		ada.Publish(channel, title)
+		want = append([]string{title}, want...)
+	}
+	for _, tier := range []string{"web-tier", "logic-tier", "data-tier"} {
+		publish("before " + tier + " died")
+		r.kill(tier)
+		r.until("the site answers without "+tier+"'s first process", r.answers)
+		publish("after " + tier + " died")
+		grace.Until("#inbox h3", want...)
+		grace.Until("#bell-count:not([hidden])", fmt.Sprint(len(want)))
+	}
+	if !grace.Is("window.loaded") {
+		t.Error("the page was loaded anew")
+	}
+	if said := r.output(); strings.Count(said, "starting it again") < 3 {
+		t.Errorf("it does not say what it started again:\n%s", said)
+	}
+	grace.Open("/inbox")
+	grace.Until("#inbox h3", want...)
+}
+
+func TestASecondStartGoesOnWithTheSameData(t *testing.T) {
+	run := runFolder(t)
+	chromium := journey.Chromium(t)
+	first := up(t, run)
+	ada := journey.Browser(t, chromium, first.url)
+	handle, password := ada.SignUp("ada")
+	channel := ada.MakeChannel("Kept")
+	talk := ada.Publish(channel, "Kept too")
+	first.stop()
+	if said := first.output(); !strings.Contains(said, "everything is kept in "+run) {
+		t.Errorf("it stops with\n%s", said)
+	}
+
+	second := up(t, run)
+	ada = journey.Browser(t, chromium, second.url)
+	ada.SignIn(handle, password)
+	ada.Open(talk)
+	ada.Until("main h1", "Kept too")
+	// The demo accounts and the catalogue are there, once.
+	ada.Open("/talks?q=" + "software+architecture+communication")
+	found := 0
+	for _, title := range ada.Texts(".talks h3") {
+		if title == "Software architecture and communication design patterns" {
+			found++
+		}
+	}
+	if found != 1 {
+		t.Errorf("the catalogue's talk is there %d times", found)
+	}
+	journey.Browser(t, chromium, second.url).SignIn("grace", "grace-grace-grace")
+}
+
+func TestAnAddressThatIsTakenIsNamed(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	command := exec.CommandContext(t.Context(), program(t))
+	command.Env = append(os.Environ(), "RUN_DIR="+runFolder(t), "WEB_ADDRESS="+listener.Addr().String())
+	output, err := command.CombinedOutput()
+	if err == nil || !strings.Contains(string(output), listener.Addr().String()+" is taken") || !strings.Contains(string(output), "WEB_ADDRESS=host:port") {
+		t.Errorf("%v:\n%s", err, output)
+	}
+}

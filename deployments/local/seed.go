@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	accountspb "techtalks.example/proto/techtalks/accounts/v1"
+	followingpb "techtalks.example/proto/techtalks/following/v1"
+	talkspb "techtalks.example/proto/techtalks/talks/v1"
+	"techtalks.example/proto/transport"
+)
+
+const seedTimeout = time.Minute
+
+// seed brings in the small catalogue and the demo accounts, as any operator
+// would: over gRPC. What is there already stays.
+func (s site) seed(ctx context.Context) error {
+	ctx, done := context.WithTimeout(ctx, seedTimeout)
+	defer done()
+	talksctl := exec.CommandContext(ctx, s.binary("talksctl"), "import", "--logic-address", s.logic, "--certificates", s.certificates(),
+		filepath.Join(s.root, "deployments", "local", "catalogue"))
+	if output, err := talksctl.CombinedOutput(); err != nil {
+		return fmt.Errorf("import the catalogue: %w\n%s", err, output)
+	}
+	credentials, err := transport.ClientCredentials(s.certificates(), transport.Operator, transport.LogicTier)
+	if err != nil {
+		return err
+	}
+	connection, err := grpc.NewClient(s.logic, grpc.WithTransportCredentials(credentials))
+	if err != nil {
+		return err
+	}
+	defer connection.Close()
+	ada, err := account(ctx, connection, "ada", "Ada Lovelace", "ada-ada-ada")
+	if err != nil {
+		return fmt.Errorf("demo account ada: %w", err)
+	}
+	grace, err := account(ctx, connection, "grace", "Grace Hopper", "grace-grace-grace")
+	if err != nil {
+		return fmt.Errorf("demo account grace: %w", err)
+	}
+	if _, err := talkspb.NewChannelsClient(connection).CreateChannel(ada, &talkspb.CreateChannelRequest{
+		ChannelId: "adas-notebook", Title: "Ada's Notebook", Description: "Notes on engines, and on what they might do.",
+	}); err != nil && status.Code(err) != codes.AlreadyExists {
+		return fmt.Errorf("demo channel: %w", err)
+	}
+	for _, channel := range []string{"adas-notebook", "backend-north-2026", "queue-summit-2025"} {
+		if _, err := followingpb.NewFollowingClient(connection).Follow(grace, &followingpb.FollowRequest{Channel: "channels/" + channel}); err != nil {
+			return fmt.Errorf("follow %s: %w", channel, err)
+		}
+	}
+	return nil
+}
+
+// account signs a demo account up, or in when it is there, and returns a
+// context for its calls.
+func account(ctx context.Context, connection grpc.ClientConnInterface, handle, name, password string) (context.Context, error) {
+	accounts := accountspb.NewAccountsClient(connection)
+	in, err := accounts.SignIn(ctx, &accountspb.SignInRequest{Handle: handle, Password: password})
+	session := in.GetSession()
+	if status.Code(err) == codes.Unauthenticated {
+		var up *accountspb.SignUpResponse
+		up, err = accounts.SignUp(ctx, &accountspb.SignUpRequest{Handle: handle, DisplayName: name, Password: password})
+		session = up.GetSession()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return metadata.AppendToOutgoingContext(ctx, transport.SessionKey, session.Token), nil
+}

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"techtalks.example/deployments/certificates"
+)
+
+// site is where everything of one TechTalks on this machine is.
+type site struct {
+	root string // of the source tree
+	run  string // RUN_DIR
+
+	web, webAdmin, logic, logicAdmin, data string
+}
+
+func newSite() (site, error) {
+	root, err := sourceTree()
+	if err != nil {
+		return site{}, err
+	}
+	run := cmp.Or(os.Getenv("RUN_DIR"), filepath.Join(root, ".run"))
+	if run, err = filepath.Abs(run); err != nil {
+		return site{}, err
+	}
+	return site{
+		root: root, run: run,
+		web:        cmp.Or(os.Getenv("WEB_ADDRESS"), "127.0.0.1:8080"),
+		webAdmin:   cmp.Or(os.Getenv("WEB_ADMIN_ADDRESS"), "127.0.0.1:8081"),
+		logic:      cmp.Or(os.Getenv("LOGIC_ADDRESS"), "127.0.0.1:9090"),
+		logicAdmin: cmp.Or(os.Getenv("LOGIC_ADMIN_ADDRESS"), "127.0.0.1:9091"),
+		data:       cmp.Or(os.Getenv("DATA_ADDRESS"), "127.0.0.1:54320"),
+	}, nil
+}
+
+// sourceTree returns the folder above this one that holds go.work.
+func sourceTree() (string, error) {
+	folder, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(folder, "go.work")); err == nil {
+			return folder, nil
+		}
+		if folder == filepath.Dir(folder) {
+			return "", errors.New("run it inside the source tree: there is no go.work here or above")
+		}
+		folder = filepath.Dir(folder)
+	}
+}
+
+func (s site) certificates() string { return filepath.Join(s.run, "certificates") }
+
+func (s site) binary(name string) string { return filepath.Join(s.run, "bin", name) }
+
+// free says which setting to change when an address is taken.
+func (s site) free() error {
+	for _, one := range [][2]string{
+		{"WEB_ADDRESS", s.web}, {"WEB_ADMIN_ADDRESS", s.webAdmin},
+		{"LOGIC_ADDRESS", s.logic}, {"LOGIC_ADMIN_ADDRESS", s.logicAdmin}, {"DATA_ADDRESS", s.data},
+	} {
+		listener, err := net.Listen("tcp", one[1])
+		if err != nil {
+			return fmt.Errorf("%s is taken (%w): stop what runs there, or choose another with %s=host:port", one[1], err, one[0])
+		}
+		_ = listener.Close()
+	}
+	return nil
+}
+
+// run starts everything, says where it is, and stops everything when ctx ends.
+func run(ctx context.Context) error {
+	s, err := newSite()
+	if err != nil {
+		return err
+	}
+	if err := s.free(); err != nil {
+		return err
+	}
+	began := time.Now()
+	if err := step("building the three tiers", func() error { return s.build(ctx) }); err != nil {
+		return err
+	}
+	if err := step("certificates in "+s.certificates(), func() error {
+		_, err := certificates.Issue(s.certificates(), nil)
+		return err
+	}); err != nil {
+		return err
+	}
+	// Stopped in the opposite order: who asks before who answers.
+	tiers := []*tier{s.dataTier(), s.logicTier(), s.webTier()}
+	defer func() {
+		fmt.Println("\nstopping")
+		for i := len(tiers) - 1; i >= 0; i-- {
+			tiers[i].stop()
+		}
+		fmt.Println("stopped; everything is kept in", s.run)
+	}()
+	for _, t := range tiers {
+		if err := step(t.name+" on "+t.address, func() error { return t.start(ctx) }); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+	}
+	if err := step("catalogue and demo accounts", func() error { return s.seed(ctx) }); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	fmt.Printf(`
+Sign in as ada (password ada-ada-ada) or grace (password grace-grace-grace).
+Logs and data are in %s.
+TechTalks is up: http://%s (after %.1f s; Ctrl-C stops everything)
+`, s.run, s.web, time.Since(began).Seconds())
+	<-ctx.Done()
+	return nil
+}
+
+// step does something and says so in a line.
+func step(what string, do func() error) error {
+	began := time.Now()
+	fmt.Printf("%-60s", what)
+	if err := do(); err != nil {
+		fmt.Println(" failed")
+		return err
+	}
+	fmt.Printf(" %6.1f s\n", time.Since(began).Seconds())
+	return nil
+}

@@ -1,0 +1,236 @@
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ulikunitz/xz"
+
+	talkspb "techtalks.example/proto/techtalks/talks/v1"
+	"techtalks.example/proto/transport"
+)
+
+// talksctl is the operator's command line, as people run it.
+type talksctl struct {
+	*running
+	program string
+}
+
+func newTalksctl(t *testing.T) talksctl {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "talksctl")
+	if output, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "./cmd/talksctl").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, output)
+	}
+	return talksctl{newRunning(t), program}
+}
+
+func (c talksctl) command(arguments ...string) *exec.Cmd {
+	command := exec.CommandContext(c.t.Context(), c.program, arguments...)
+	command.Env = append(os.Environ(), "LOGIC_ADDRESS="+c.settings.listenAddress, "CERTIFICATES="+c.settings.certificates)
+	return command
+}
+
+func (c talksctl) run(arguments ...string) string {
+	c.t.Helper()
+	output, err := c.command(arguments...).CombinedOutput()
+	if err != nil {
+		c.t.Fatalf("talksctl %v: %v\n%s", arguments, err, output)
+	}
+	return string(output)
+}
+
+func (c talksctl) count(statement string) (n int) {
+	c.t.Helper()
+	if err := c.database.Superuser().QueryRow(statement).Scan(&n); err != nil {
+		c.t.Fatal(err)
+	}
+	return n
+}
+
+// messy is a catalogue in pyvideo's layout as people leave them, and what is
+// said of each file that cannot be taken.
+var messy = map[string]struct{ content, refused string }{
+	"README.md":                 {content: "not part of it"},
+	"spring-2024/LICENSE":       {content: "nor this"},
+	"spring-2024/notes.json":    {content: "{"},
+	"spring-2024/category.json": {content: `{"title": "Spring 2024"}`},
+	"spring-2024/videos/whole.json": {content: `{"title": "Écoute les <b>files</b>", "speakers": ["Zoë"], "language": "fra", "tags": ["Queues", "queues"],
+		"recorded": "2024-03-01", "duration": 1800, "description": "# Files\n\nEt plus.", "videos": [{"type": "youtube", "url": "https://videos.example/1"}]}`},
+	"spring-2024/videos/bare.json":       {content: `{"title": "Only a title"}`},
+	"spring-2024/videos/bom.json":        {content: "\ufeff" + `{"title": "With a byte order mark"}`},
+	"spring-2024/videos/extra.json":      {content: `{"title": "More than is known", "id": 7, "nested": {"a": [1]}, "duration": "long"}`},
+	"spring-2024/videos/cut.json":        {content: `{"title": "cut`, refused: "not JSON"},
+	"spring-2024/videos/empty.json":      {content: "", refused: "not JSON"},
+	"spring-2024/videos/list.json":       {content: `["title"]`, refused: "the file: JSON array where there should be an object"},
+	"spring-2024/videos/number.json":     {content: `{"title": 7}`, refused: "title: JSON number where there should be a string"},
+	"spring-2024/videos/nameless.json":   {content: `{"speakers": ["Who"]}`, refused: "no title"},
+	"spring-2024/videos/blank.json":      {content: `{"title": " \u0000 "}`, refused: "no title"},
+	"spring-2024/videos/latin1.json":     {content: "{\"title\": \"caf\xe9\"}", refused: "not UTF-8"},
+	"spring-2024/videos/script.json":     {content: `{"title": "Trap", "videos": [{"url": "javascript:alert(1)"}]}`, refused: "no link starts with https:// or http://"},
+	"spring-2024/videos/when.json":       {content: `{"title": "When", "recorded": "last spring"}`, refused: "recorded"},
+	"spring-2024/videos/long.json":       {content: `{"title": "` + strings.Repeat("long ", 100) + `"}`, refused: "title"},
+	"spring-2024/videos/big.json":        {content: `{"title": "Big", "description": "` + strings.Repeat("x", 1<<20) + `"}`, refused: "larger than 1 MiB"},
+	"untitled/videos/talk.json":          {content: `{"title": "In a channel without a title"}`},
+	"broken/category.json":               {content: `{"title": ""}`, refused: "no title"},
+	"engines/category.json":              {content: `{"title": "Taken over"}`, refused: `belongs to accounts/ada`},
+	"engines/videos/talk.json":           {content: `{"title": "Slipped in"}`, refused: `belongs to accounts/ada`},
+	"Weird Event (2024)/videos/ä ö.json": {content: `{"title": "Weird names"}`},
+}
+
+// folder writes the messy catalogue.
+func folder(t *testing.T) string {
+	t.Helper()
+	root := filepath.Join(t.TempDir(), "messy")
+	for name, f := range messy {
+		path := filepath.Join(root, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(f.content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return root
+}
+
+// archive packs a folder.
+func archive(t *testing.T, root string) string {
+	t.Helper()
+	var packed bytes.Buffer
+	compressed, err := xz.NewWriter(&packed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := tar.NewWriter(compressed)
+	if err := files.AddFS(os.DirFS(root)); err != nil {
+		t.Fatal(err)
+	}
+	if err := files.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := compressed.Close(); err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(t.TempDir(), "messy.tar.xz")
+	if err := os.WriteFile(name, packed.Bytes(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+func TestAMessyCatalogueIsTakenAsFarAsItGoes(t *testing.T) {
+	c := newTalksctl(t)
+	c.channel(c.signedUp(c.as(transport.WebTier), "ada"), c.as(transport.WebTier), "engines")
+	root := folder(t)
+	output := c.run("import", root)
+	refused := 0
+	for name, f := range messy {
+		line := regexp.MustCompile(`(?m)^not taken: \S*` + regexp.QuoteMeta(name) + `: (.*)$`).FindStringSubmatch(output)
+		switch {
+		case f.refused == "" && line != nil:
+			t.Errorf("%s is refused: %s", name, line[1])
+		case f.refused != "" && line == nil:
+			t.Errorf("%s: no line says that it is not taken", name)
+		case f.refused != "" && !strings.Contains(line[1], f.refused):
+			t.Errorf("%s is refused with %q, want it to say %q", name, line[1], f.refused)
+		}
+		if f.refused != "" {
+			refused++
+		}
+	}
+	talks := c.count(`select count(*) from talks.talk`)
+	if want := 6; talks != want {
+		t.Errorf("%d talks are there, want %d", talks, want)
+	}
+	counts := fmt.Sprintf("%d files: 3 channels and %d talks added, 0 talks there already, %d files not taken, 3 passed over", len(messy), talks, refused)
+	if !strings.Contains(output, counts) {
+		t.Errorf("the end is not %q:\n%s", counts, output[max(0, len(output)-300):])
+	}
+	if t.Failed() {
+		t.Log(output)
+	}
+	// What it says twice is there once, from a folder or an archive.
+	for _, again := range []string{root, archive(t, root)} {
+		if output := c.run("import", again); !strings.Contains(output, fmt.Sprintf(" 0 channels and 0 talks added, %d talks there already", talks)) {
+			t.Errorf("the second import ends with %s", output[max(0, len(output)-300):])
+		}
+	}
+	answer, err := talkspb.NewTalksClient(c.as(transport.WebTier)).GetTalk(c.context(), &talkspb.GetTalkRequest{Name: "channels/spring-2024/talks/whole"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	talk := answer.Talk
+	if talk.Title != "Écoute les <b>files</b>" || talk.Language != "fra" || len(talk.Tags) != 1 || talk.RecordedDate != "2024-03-01" || talk.Duration.AsDuration() != 30*time.Minute {
+		t.Errorf("the talk is %v", talk)
+	}
+}
+
+func TestAnInterruptedImportGoesOn(t *testing.T) {
+	const talks = 4000
+	c := newTalksctl(t)
+	root := t.TempDir()
+	for n := range talks {
+		path := filepath.Join(root, fmt.Sprintf("event-%d", n%40), "videos", fmt.Sprintf("talk-%d.json", n))
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, fmt.Appendf(nil, `{"title": "Talk %d"}`, n), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	interrupted := c.command("import", root)
+	if err := interrupted.Start(); err != nil {
+		t.Fatal(err)
+	}
+	inside := c.database.Superuser()
+	c.until("the first talks", func() bool {
+		var some bool
+		return inside.QueryRow(`select exists (select from talks.talk)`).Scan(&some) == nil && some
+	})
+	if err := interrupted.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = interrupted.Wait()
+	if got := c.count(`select count(*) from talks.talk`); got == talks {
+		t.Log("it was done before it was killed; the second run shows less")
+	}
+	c.run("import", root)
+	if got := c.count(`select count(*) from talks.talk`); got != talks {
+		t.Errorf("%d talks after the second run, want %d", got, talks)
+	}
+	if got := c.count(`select sum(talk_count) from talks.channel`); got != talks {
+		t.Errorf("the channels count %d talks, want %d", got, talks)
+	}
+}
+
+func TestTalksctlSaysWhatIsWrong(t *testing.T) {
+	c := newTalksctl(t)
+	plain := filepath.Join(t.TempDir(), "plain.tar.xz")
+	if err := os.WriteFile(plain, []byte("not packed"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for says, arguments := range map[string][]string{
+		"say what to do":                     nil,
+		"say which catalogue":                {"import"},
+		"there is no nowhere":                {"import", "nowhere"},
+		"is no xz archive":                   {"import", plain},
+		"is neither a folder nor":            {"import", os.Args[0]},
+		`"swim" is nothing it can do`:        {"swim"},
+		"say with --certificates or RUN_DIR": {"import", "--certificates", t.TempDir(), plain},
+		"connection refused":                 {"import", "--logic-address", "127.0.0.1:1", folder(t)},
+	} {
+		output, err := c.command(arguments...).CombinedOutput()
+		if err == nil || !strings.Contains(string(output), says) || strings.Contains(string(output), "goroutine") {
+			t.Errorf("talksctl %v: %v; want it to fail and say %q, not\n%s", arguments, err, says, output)
+		}
+	}
+}

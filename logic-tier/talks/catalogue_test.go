@@ -1,0 +1,116 @@
+package talks_test
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"techtalks.example/logic-tier/failure"
+	talkspb "techtalks.example/proto/techtalks/talks/v1"
+)
+
+func batch(event, title string, talks int) *talkspb.BatchImportTalksRequest {
+	r := &talkspb.BatchImportTalksRequest{Channels: []*talkspb.Channel{{Name: "channels/" + event, Title: title}}}
+	for i := range talks {
+		r.Talks = append(r.Talks, &talkspb.Talk{
+			Name: fmt.Sprintf("channels/%s/talks/talk-%d", event, i), Title: fmt.Sprint("Talk ", i), Speakers: []string{"Ada"}, Tags: []string{"Go"},
+			PublishTime: timestamppb.New(time.Date(2019, 5, 3, 0, 0, 0, 0, time.UTC)), Duration: durationpb.New(time.Minute), RecordedDate: "2019-05-03",
+		})
+	}
+	return r
+}
+
+func TestImportTwiceAddsNothingTwice(t *testing.T) {
+	s := newSite(t)
+	first, err := s.talks.BatchImportTalks(t.Context(), batch("event", "", 50))
+	if err != nil || first.ChannelsCreated != 1 || first.TalksCreated != 50 {
+		t.Fatalf("%v, %v", first, err)
+	}
+	again, err := s.talks.BatchImportTalks(t.Context(), batch("event", "The Event", 60))
+	if err != nil || again.ChannelsCreated != 0 || again.TalksCreated != 10 {
+		t.Fatalf("%v, %v", again, err)
+	}
+	answer := s.list(t, &talkspb.ListTalksRequest{Parent: "channels/event"})
+	if answer.Channel.Title != "The Event" || answer.Channel.TalkCount != 60 || answer.Channel.Owner != "" {
+		t.Errorf("channel is %v", answer.Channel)
+	}
+	if got := answer.Talks[0]; got.PublishTime.AsTime().Year() != 2019 || got.RecordedDate != "2019-05-03" || got.Duration.AsDuration() != time.Minute || !slices.Equal(got.Tags, []string{"go"}) {
+		t.Errorf("talk is %v", got)
+	}
+	if n := s.said(t); n != 0 {
+		t.Errorf("%d people were told", n)
+	}
+	s.countsAreRight(t)
+}
+
+func TestImportsSideBySide(t *testing.T) {
+	s := newSite(t)
+	var all sync.WaitGroup
+	for range 6 {
+		all.Go(func() {
+			// Two at once may stand in each other's way; then one is told to
+			// try again, as importers do.
+			var f *failure.Failure
+			for {
+				_, err := s.talks.BatchImportTalks(t.Context(), batch("event", "Event", 100))
+				if errors.As(err, &f) && f.Kind == failure.Unavailable {
+					continue
+				}
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+		})
+	}
+	all.Wait()
+	if got := s.list(t, &talkspb.ListTalksRequest{Parent: "channels/event"}).Channel.TalkCount; got != 100 {
+		t.Errorf("%d talks", got)
+	}
+	s.countsAreRight(t)
+}
+
+// A catalogue neither fills nor renames a channel that somebody has.
+func TestImportLeavesPeoplesChannelsAlone(t *testing.T) {
+	s := newSite(t)
+	s.channel(t, ada, "lakeside")
+	answer, err := s.talks.BatchImportTalks(t.Context(), batch("lakeside", "Taken over", 3))
+	if err != nil || answer.ChannelsCreated != 0 || answer.TalksCreated != 0 {
+		t.Fatalf("%v, %v", answer, err)
+	}
+	is := s.list(t, &talkspb.ListTalksRequest{Parent: "channels/lakeside"})
+	if is.Channel.Title != "Channel lakeside" || len(is.Talks) != 0 {
+		t.Errorf("it is %v", is)
+	}
+}
+
+// Each thing wrong is named, and nothing of the batch is kept.
+func TestImportRefusesTheWholeBatch(t *testing.T) {
+	s := newSite(t)
+	r := batch("event", "Event", 10)
+	r.Channels = append(r.Channels, &talkspb.Channel{Name: "nonsense"}, &talkspb.Channel{Name: "channels/long", Title: strings.Repeat("x", 201)})
+	r.Talks[1].Title = "\u2003"
+	r.Talks[2].Name = "channels/event/talks/Not OK"
+	r.Talks[3].PublishTime = &timestamppb.Timestamp{Seconds: math.MaxInt64}
+	r.Talks[4].RecordedDate = "2019-02-30"
+	r.Talks[5].Duration = &durationpb.Duration{Seconds: math.MinInt64}
+	_, err := s.talks.BatchImportTalks(t.Context(), r)
+	f := wants(t, err, "FIELDS_INVALID")
+	var fields []string
+	for _, v := range f.Violations {
+		fields = append(fields, v.Field)
+	}
+	if want := []string{"channels[1].name", "channels[2].title", "talks[1].title", "talks[2].name", "talks[3].publish_time", "talks[4].recorded_date", "talks[5].duration"}; !slices.Equal(fields, want) {
+		t.Errorf("named are %v, want %v", fields, want)
+	}
+	_, err = s.channels.GetChannel(t.Context(), &talkspb.GetChannelRequest{Name: "channels/event"})
+	wants(t, err, "CHANNEL_NOT_FOUND")
+}

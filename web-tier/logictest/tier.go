@@ -1,0 +1,211 @@
+// Package logictest is a stand-in for the logic tier, for tests of pages. It is
+// reached over a real gRPC connection in memory, through the web tier's own
+// interceptors: deadlines, metadata and the mapping of errors are part of what
+// is tested.
+package logictest
+
+import (
+	"context"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/test/bufconn"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/protoadapt"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	accesspb "techtalks.example/proto/techtalks/access/v1"
+	accountspb "techtalks.example/proto/techtalks/accounts/v1"
+	notificationspb "techtalks.example/proto/techtalks/notifications/v1"
+	"techtalks.example/proto/transport"
+	"techtalks.example/web-tier/logic"
+)
+
+// Session is the one session that is valid: Ada's. Any other that is sent is
+// refused, whatever the method, as the logic tier does.
+const Session = "session-of-ada"
+
+// Ada is who is signed in with Session.
+var Ada = &accountspb.Account{
+	Name: "accounts/ada", Id: 1, Handle: "ada", DisplayName: "Ada", CreateTime: timestamppb.New(time.Unix(1_700_000_000, 0)),
+}
+
+// Unread and Cursor describe Ada's inbox.
+const (
+	Unread = 2
+	Cursor = "epoch-5"
+)
+
+// Call is a call that was made.
+type Call struct {
+	Method, Session, Address string
+	Request                  proto.Message
+	// Bounded says that the call had a deadline, Traced that it had a trace.
+	Bounded, Traced bool
+}
+
+// Tier is the stand-in.
+type Tier struct {
+	// Logic is how the web tier reaches it.
+	Logic *logic.Tier
+
+	mu      sync.Mutex
+	answers map[string]answer
+	calls   []Call
+}
+
+type answer func(ctx context.Context, decode func(any) error) (request, response proto.Message, err error)
+
+// New returns a stand-in that knows who is signed in, and nothing else until it
+// is told with Answer. It ends with the test.
+func New(t *testing.T) *Tier {
+	t.Helper()
+	tier := &Tier{answers: map[string]answer{}}
+	Answer(tier, accountspb.Accounts_GetCurrentAccount_FullMethodName,
+		func(context.Context, *accountspb.GetCurrentAccountRequest) (*accountspb.GetCurrentAccountResponse, error) {
+			return &accountspb.GetCurrentAccountResponse{Account: Ada}, nil
+		})
+	Answer(tier, notificationspb.Notifications_GetInbox_FullMethodName,
+		func(context.Context, *notificationspb.GetInboxRequest) (*notificationspb.GetInboxResponse, error) {
+			return &notificationspb.GetInboxResponse{UnreadCount: Unread, Cursor: Cursor}, nil
+		})
+	listener := bufconn.Listen(1 << 20)
+	server := grpc.NewServer(grpc.UnknownServiceHandler(tier.serve))
+	go func() { _ = server.Serve(listener) }()
+	t.Cleanup(server.Stop)
+	connected, err := logic.Dial("passthrough:///stand-in", insecure.NewCredentials(),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = connected.Close() })
+	tier.Logic = connected
+	return tier
+}
+
+// Answer says how method is answered from now on.
+func Answer[Q, R any, PQ interface {
+	*Q
+	proto.Message
+}, PR interface {
+	*R
+	proto.Message
+}](t *Tier, method string, answer func(context.Context, PQ) (PR, error)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.answers[method] = func(ctx context.Context, decode func(any) error) (proto.Message, proto.Message, error) {
+		request := PQ(new(Q))
+		if err := decode(request); err != nil {
+			return nil, nil, err
+		}
+		response, err := answer(ctx, request)
+		return request, response, err
+	}
+}
+
+// Calls returns the calls of a method that were made so far; of all methods
+// when it is empty.
+func (t *Tier) Calls(method string) []Call {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var found []Call
+	for _, c := range t.calls {
+		if method == "" || c.Method == method {
+			found = append(found, c)
+		}
+	}
+	return found
+}
+
+func (t *Tier) serve(_ any, stream grpc.ServerStream) error {
+	ctx := stream.Context()
+	method, _ := grpc.MethodFromServerStream(stream)
+	call := Call{Method: method, Session: one(ctx, transport.SessionKey), Address: one(ctx, transport.ClientAddressKey)}
+	_, call.Bounded = ctx.Deadline()
+	_, call.Traced = transport.ParseTrace(one(ctx, transport.TraceparentKey))
+	stream.SetTrailer(transport.Timing{LogicHost: "logic-host", DataHost: "data-host", Logic: 3 * time.Millisecond, Data: time.Millisecond}.Trailer())
+	t.mu.Lock()
+	answer := t.answers[method]
+	t.mu.Unlock()
+
+	var response proto.Message
+	var err error
+	switch {
+	case call.Session != "" && call.Session != Session:
+		err = Refusal(codes.Unauthenticated, "SESSION_INVALID", "the session is not valid any more; sign in again")
+	case call.Session == "" && asksForSession(method):
+		err = Refusal(codes.Unauthenticated, "SESSION_REQUIRED", "sign in")
+	case answer == nil:
+		err = status.Errorf(codes.Unimplemented, "the test does not say how %s is answered", method)
+	default:
+		call.Request, response, err = answer(ctx, stream.RecvMsg)
+	}
+	t.mu.Lock()
+	t.calls = append(t.calls, call)
+	t.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return stream.SendMsg(response)
+}
+
+// asksForSession says whether the contract asks for a session where it declares
+// the method.
+func asksForSession(method string) bool {
+	name := protoreflect.FullName(strings.ReplaceAll(strings.TrimPrefix(method, "/"), "/", "."))
+	found, err := protoregistry.GlobalFiles.FindDescriptorByName(name)
+	if err != nil {
+		return false
+	}
+	rule, _ := proto.GetExtension(found.Options(), accesspb.E_Rule).(*accesspb.Rule)
+	return rule.GetPerson() == accesspb.Person_PERSON_SIGNED_IN
+}
+
+func one(ctx context.Context, key string) string {
+	if values := metadata.ValueFromIncomingContext(ctx, key); len(values) == 1 {
+		return values[0]
+	}
+	return ""
+}
+
+// Refusal returns a refusal as the logic tier makes it: with ErrorInfo, and a
+// violation for each pair of field and description.
+func Refusal(code codes.Code, reason, message string, violations ...string) error {
+	details := []protoadapt.MessageV1{&errdetails.ErrorInfo{Reason: reason, Domain: "techtalks.example"}}
+	if len(violations) > 0 {
+		bad := &errdetails.BadRequest{}
+		for i := 0; i+1 < len(violations); i += 2 {
+			bad.FieldViolations = append(bad.FieldViolations, &errdetails.BadRequest_FieldViolation{Field: violations[i], Description: violations[i+1]})
+		}
+		details = append(details, bad)
+	}
+	return withDetails(code, message, details)
+}
+
+// RefusalRetry returns a refusal that says when to try again.
+func RefusalRetry(code codes.Code, reason, message string, after time.Duration) error {
+	return withDetails(code, message, []protoadapt.MessageV1{
+		&errdetails.ErrorInfo{Reason: reason, Domain: "techtalks.example"},
+		&errdetails.RetryInfo{RetryDelay: durationpb.New(after)},
+	})
+}
+
+func withDetails(code codes.Code, message string, details []protoadapt.MessageV1) error {
+	s, err := status.New(code, message).WithDetails(details...)
+	if err != nil {
+		panic(err) // the code is OK: the test is wrong
+	}
+	return s.Err()
+}

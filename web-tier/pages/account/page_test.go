@@ -1,0 +1,94 @@
+package account_test
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	accountspb "techtalks.example/proto/techtalks/accounts/v1"
+	followingpb "techtalks.example/proto/techtalks/following/v1"
+	"techtalks.example/web-tier/logictest"
+	"techtalks.example/web-tier/pages/account"
+	"techtalks.example/web-tier/pages/pagetest"
+	"techtalks.example/web-tier/pages/ui"
+)
+
+func open(t *testing.T, secure bool) *pagetest.Browser {
+	b := pagetest.Open(t, secure, map[string]ui.Handler{
+		"GET /sign-up": account.SignUpForm, "POST /sign-up": account.SignUp,
+		"GET /sign-in": account.SignInForm, "POST /sign-in": account.SignIn,
+		"POST /sign-out": account.SignOut, "GET /account": account.Show,
+	})
+	logictest.Answer(b.Logic, accountspb.Accounts_SignIn_FullMethodName, func(_ context.Context, q *accountspb.SignInRequest) (*accountspb.SignInResponse, error) {
+		if q.Password != "right" {
+			return nil, logictest.Refusal(codes.Unauthenticated, "WRONG_CREDENTIALS", "no account has this handle and password")
+		}
+		return &accountspb.SignInResponse{Session: &accountspb.Session{
+			Token: logictest.Session, ExpireTime: timestamppb.New(time.Now().Add(time.Hour)), Account: logictest.Ada,
+		}}, nil
+	})
+	return b
+}
+
+func TestSigningInGivesACookieAndLeadsOn(t *testing.T) {
+	for _, c := range []struct {
+		secure bool
+		cookie string
+	}{{false, "session"}, {true, "__Host-session"}} {
+		p := open(t, c.secure).Post("/sign-in", url.Values{"handle": {"ada"}, "password": {"right"}, "next": {"/inbox"}})
+		p.Leads("/inbox")
+		cookie := p.Cookie(c.cookie)
+		if cookie == nil || cookie.Value != logictest.Session || !cookie.HttpOnly || cookie.Secure != c.secure || cookie.Path != "/" || cookie.SameSite != http.SameSiteLaxMode {
+			t.Errorf("secure %v: got %+v", c.secure, cookie)
+		}
+	}
+}
+
+func TestSigningInLeadsNowhereElse(t *testing.T) {
+	b := open(t, false)
+	for _, next := range []string{"https://evil.example/", "//evil.example", `/\evil.example`, "javascript:alert(1)", "evil", ""} {
+		b.Post("/sign-in", url.Values{"handle": {"ada"}, "password": {"right"}, "next": {next}}).Leads("/")
+	}
+}
+
+func TestWrongCredentialsKeepTheHandleAndNotThePassword(t *testing.T) {
+	p := open(t, false).Post("/sign-in", url.Values{"handle": {"ada"}, "password": {"hunter2-hunter2"}})
+	p.Is(401, "No account has this handle and password.", `value="ada"`).Lacks("hunter2-hunter2")
+}
+
+// A browser whose session is over still sends its cookie.
+func TestAnOldCookieDoesNotStandInTheWay(t *testing.T) {
+	b := open(t, false).With("over")
+	b.Post("/sign-in", url.Values{"handle": {"ada"}, "password": {"right"}}).Leads("/")
+	b.Get("/account").Leads("/sign-in?next=%2Faccount")
+}
+
+func TestFieldsAreWrongWhereTheyAre(t *testing.T) {
+	b := open(t, false)
+	logictest.Answer(b.Logic, accountspb.Accounts_SignUp_FullMethodName, func(context.Context, *accountspb.SignUpRequest) (*accountspb.SignUpResponse, error) {
+		return nil, logictest.Refusal(codes.InvalidArgument, "FIELDS_INVALID", "bad", "handle", "use letters", "display_name", "use one line", "password", "use 10 characters")
+	})
+	p := b.Post("/sign-up", url.Values{"handle": {"A!"}, "name": {"<b>Bob</b>"}, "password": {"short"}})
+	p.Is(422, "Use letters.", "Use one line.", "Use 10 characters.", `value="A!"`, "&lt;b&gt;Bob", `aria-invalid="true"`).Lacks("<b>Bob", "short\"")
+}
+
+func TestTooManyAttemptsSayWhenToTryAgain(t *testing.T) {
+	b := open(t, false)
+	logictest.Answer(b.Logic, accountspb.Accounts_SignIn_FullMethodName, func(context.Context, *accountspb.SignInRequest) (*accountspb.SignInResponse, error) {
+		return nil, logictest.RefusalRetry(codes.ResourceExhausted, "TOO_MANY_ATTEMPTS", "too many attempts; wait a while", time.Minute)
+	})
+	b.Post("/sign-in", url.Values{"handle": {"ada"}, "password": {"x"}}).Is(429, "Too many attempts", `value="ada"`)
+}
+
+func TestTheAccountShowsWhatItFollows(t *testing.T) {
+	b := open(t, false).With(logictest.Session)
+	logictest.Answer(b.Logic, followingpb.Following_ListFollows_FullMethodName, func(context.Context, *followingpb.ListFollowsRequest) (*followingpb.ListFollowsResponse, error) {
+		return &followingpb.ListFollowsResponse{Channels: []*followingpb.FollowedChannel{{Channel: "channels/go", ChannelTitle: "Go <talks>", FollowTime: timestamppb.Now()}}}, nil
+	})
+	b.Get("/account").Is(200, "Ada", `href="/channels/go"`, "Go &lt;talks&gt;")
+}

@@ -1,0 +1,141 @@
+package channels_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	followingpb "techtalks.example/proto/techtalks/following/v1"
+	talkspb "techtalks.example/proto/techtalks/talks/v1"
+	"techtalks.example/web-tier/logictest"
+	"techtalks.example/web-tier/pages/channels"
+	"techtalks.example/web-tier/pages/pagetest"
+	"techtalks.example/web-tier/pages/ui"
+)
+
+func open(t *testing.T) *pagetest.Browser {
+	b := pagetest.Open(t, false, map[string]ui.Handler{
+		"GET /channels": channels.List, "GET /channels/{channel}": channels.Show,
+		"POST /channels/{channel}/follow": channels.Follow, "POST /channels/{channel}/unfollow": channels.Unfollow,
+		"POST /channels/{channel}/talks": channels.Publish,
+	})
+	logictest.Answer(b.Logic, talkspb.Talks_ListTalks_FullMethodName, func(_ context.Context, q *talkspb.ListTalksRequest) (*talkspb.ListTalksResponse, error) {
+		switch q.Parent {
+		case "channels/go":
+			return &talkspb.ListTalksResponse{
+				Channel: &talkspb.Channel{Name: "channels/go", Title: "Go <nights>", TalkCount: 1234, CanPublish: true},
+				Talks: []*talkspb.Talk{{
+					Name: "channels/go/talks/one", Title: "<script>alert(1)</script>", ChannelTitle: "Go", PublishTime: timestamppb.Now(), Language: "eng",
+				}},
+				NextPageToken: "after", PreviousPageToken: "before",
+			}, nil
+		case "channels/gone":
+			return nil, logictest.Refusal(codes.NotFound, "CHANNEL_NOT_FOUND", "there is no such channel")
+		}
+		return nil, logictest.Refusal(codes.InvalidArgument, "NAME_INVALID", "bad", "parent", "use a channel's name")
+	})
+	logictest.Answer(b.Logic, followingpb.Following_GetFollow_FullMethodName, func(context.Context, *followingpb.GetFollowRequest) (*followingpb.GetFollowResponse, error) {
+		return &followingpb.GetFollowResponse{Following: true}, nil
+	})
+	return b
+}
+
+func TestAChannelForAnybodyIsOneCall(t *testing.T) {
+	b := open(t)
+	p := b.Get("/channels/go")
+	p.Is(200, "Go &lt;nights&gt;", "1,234 talks", "&lt;script&gt;", "page_token=after", "page_token=before").Lacks("<script>alert")
+	calls := b.Logic.Calls("")
+	if len(calls) != 1 || !calls[0].Bounded || !calls[0].Traced || calls[0].Address == "" || calls[0].Session != "" {
+		t.Errorf("got %+v, want one call with a deadline, a trace and the browser's address", calls)
+	}
+	for _, part := range []string{"web;dur=", "logic;dur=2.00", "data;dur=1.00"} {
+		if got := p.Header.Get("Server-Timing"); !strings.Contains(got, part) {
+			t.Errorf("Server-Timing %q has no %s", got, part)
+		}
+	}
+	p.Is(200, "web-host", "logic-host", "data-host")
+}
+
+func TestAChannelForSomebodySaysThatTheyFollow(t *testing.T) {
+	b := open(t).With(logictest.Session)
+	b.Get("/channels/go").Is(200, `action="/channels/go/unfollow"`, fmt.Sprintf(`data-inbox-cursor="%s"`, logictest.Cursor), `data-inbox-unread="2"`)
+}
+
+// Reading must not fail because a session is over: the page is anybody's, and
+// the cookie is taken back.
+func TestAStaleSessionReadsAsAnybody(t *testing.T) {
+	p := open(t).With("over").Get("/channels/go")
+	p.Is(200, "Go &lt;nights&gt;", "Sign in").Lacks("Sign out", "data-inbox-cursor")
+	if c := p.Cookie("session"); c == nil || c.MaxAge >= 0 {
+		t.Errorf("the cookie stays: %+v", c)
+	}
+}
+
+func TestAChannelThatIsNotThere(t *testing.T) {
+	b := open(t)
+	b.Get("/channels/gone").Is(404, "There is no such channel.", `action="/talks"`)
+	b.Get("/channels/NO%20SUCH%2Fname").Is(404)
+}
+
+func TestALogicTierThatIsAwayIsSaidSo(t *testing.T) {
+	b := open(t)
+	logictest.Answer(b.Logic, talkspb.Talks_ListTalks_FullMethodName, func(context.Context, *talkspb.ListTalksRequest) (*talkspb.ListTalksResponse, error) {
+		return nil, status.Error(codes.Unavailable, "dial tcp 10.0.0.7: refused")
+	})
+	p := b.Get("/channels/go").Is(http.StatusServiceUnavailable, "Nothing is lost").Lacks("10.0.0.7")
+	if p.Header.Get("Retry-After") == "" {
+		t.Error("no Retry-After")
+	}
+}
+
+func TestFollowingLeadsBack(t *testing.T) {
+	b := open(t)
+	b.Post("/channels/go/follow", nil).Leads("/sign-in?next=%2Fchannels%2Fgo")
+	logictest.Answer(b.Logic, followingpb.Following_Follow_FullMethodName, func(_ context.Context, q *followingpb.FollowRequest) (*followingpb.FollowResponse, error) {
+		return &followingpb.FollowResponse{}, nil
+	})
+	b.With(logictest.Session).Post("/channels/go/follow", nil).Leads("/channels/go")
+}
+
+func TestPublishing(t *testing.T) {
+	b := open(t).With(logictest.Session)
+	logictest.Answer(b.Logic, talkspb.Talks_CreateTalk_FullMethodName, func(_ context.Context, q *talkspb.CreateTalkRequest) (*talkspb.CreateTalkResponse, error) {
+		if q.Talk.MediaUrl != "" {
+			return nil, logictest.Refusal(codes.InvalidArgument, "FIELDS_INVALID", "bad", "talk.media_url", "use a web address")
+		}
+		return &talkspb.CreateTalkResponse{Talk: &talkspb.Talk{Name: q.Parent + "/talks/new"}}, nil
+	})
+	form := url.Values{
+		"title": {"A talk"}, "speakers": {"Ada, Grace\r\nJoan"}, "tags": {"go, , testing"}, "language": {" ENG "},
+		"description": {"one\r\ntwo"}, "request_id": {"6f2c8c8e-2f0e-4f54-9d52-0d5d8a5e7a11"},
+	}
+	b.Post("/channels/go/talks", form).Leads("/channels/go/talks/new")
+	sent := b.Logic.Calls(talkspb.Talks_CreateTalk_FullMethodName)[0].Request.(*talkspb.CreateTalkRequest)
+	if strings.Join(sent.Talk.Speakers, "|") != "Ada|Grace|Joan" || strings.Join(sent.Talk.Tags, "|") != "go|testing" ||
+		sent.Talk.Language != "eng" || sent.Talk.Description != "one\ntwo" || sent.RequestId != form.Get("request_id") {
+		t.Errorf("sent %v", sent)
+	}
+	form.Set("media_url", "javascript:alert(1)")
+	b.Post("/channels/go/talks", form).Is(422, "Use a web address.", `value="A talk"`, "Ada, Grace", form.Get("request_id"))
+}
+
+// What is too large is refused in words, and what could be read of it is kept.
+func TestAFormThatIsTooLarge(t *testing.T) {
+	b := open(t).With(logictest.Session)
+	p := b.Post("/channels/go/talks", url.Values{"title": {"A long talk"}, "zzz": {strings.Repeat("é", 1<<20)}})
+	p.Is(http.StatusRequestEntityTooLarge, "256 KB", `value="A long talk"`)
+	if n := len(b.Logic.Calls(talkspb.Talks_CreateTalk_FullMethodName)); n != 0 {
+		t.Errorf("it was published %d times", n)
+	}
+}
+
+func TestAFormThatIsNoText(t *testing.T) {
+	open(t).With(logictest.Session).Post("/channels/go/talks", url.Values{"title": {"\xff\xfe"}}).Is(http.StatusBadRequest, "UTF-8")
+}

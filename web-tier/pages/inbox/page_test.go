@@ -1,0 +1,51 @@
+package inbox_test
+
+import (
+	"context"
+	"net/url"
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	notificationspb "techtalks.example/proto/techtalks/notifications/v1"
+	"techtalks.example/web-tier/logictest"
+	"techtalks.example/web-tier/pages/inbox"
+	"techtalks.example/web-tier/pages/pagetest"
+	"techtalks.example/web-tier/pages/ui"
+)
+
+func open(t *testing.T, items ...*notificationspb.Notification) *pagetest.Browser {
+	b := pagetest.Open(t, false, map[string]ui.Handler{"GET /inbox": inbox.Show, "POST /inbox/read": inbox.Read})
+	logictest.Answer(b.Logic, notificationspb.Notifications_ListNotifications_FullMethodName, func(context.Context, *notificationspb.ListNotificationsRequest) (*notificationspb.ListNotificationsResponse, error) {
+		return &notificationspb.ListNotificationsResponse{Notifications: items}, nil
+	})
+	return b
+}
+
+func TestAnInboxIsSomebodys(t *testing.T) {
+	open(t).Get("/inbox").Leads("/sign-in?next=%2Finbox")
+	open(t).With("over").Get("/inbox").Leads("/sign-in?next=%2Finbox")
+}
+
+// The list and the cursor are read side by side. A page that followed from the
+// cursor would lose what arrived between the two.
+func TestThePageFollowsFromWhatItShows(t *testing.T) {
+	item := &notificationspb.Notification{Id: "epoch-3", Talk: "channels/go/talks/one", Title: "<i>One</i>", Channel: "channels/go", ChannelTitle: "Go", PublishTime: timestamppb.Now()}
+	open(t, item).With(logictest.Session).Get("/inbox").Is(200, `data-inbox-cursor="epoch-3"`, "&lt;i&gt;One", `name="through" value="epoch-3"`)
+	open(t).With(logictest.Session).Get("/inbox").Is(200, `data-inbox-cursor="epoch-0"`)
+}
+
+func TestMarkingReadSendsWhatWasSeen(t *testing.T) {
+	b := open(t).With(logictest.Session)
+	logictest.Answer(b.Logic, notificationspb.Notifications_MarkRead_FullMethodName, func(context.Context, *notificationspb.MarkReadRequest) (*notificationspb.MarkReadResponse, error) {
+		return &notificationspb.MarkReadResponse{}, nil
+	})
+	b.Post("/inbox/read", url.Values{"id": {"epoch-1", "epoch-2"}}).Leads("/inbox")
+	b.Post("/inbox/read", url.Values{"through": {"epoch-3"}}).Leads("/inbox")
+	calls := b.Logic.Calls(notificationspb.Notifications_MarkRead_FullMethodName)
+	one, all := calls[0].Request.(*notificationspb.MarkReadRequest), calls[1].Request.(*notificationspb.MarkReadRequest)
+	if strings.Join(one.Ids, " ") != "epoch-1 epoch-2" || one.Through != "" || len(all.Ids) != 0 || all.Through != "epoch-3" {
+		t.Errorf("sent %v and %v", one, all)
+	}
+}

@@ -1,0 +1,176 @@
+// Package pagetest opens a page in a test as a browser would: through everything
+// that every request passes through, with a stand-in logic tier behind it.
+package pagetest
+
+import (
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/net/html"
+
+	"techtalks.example/web-tier/logic"
+	"techtalks.example/web-tier/logictest"
+	"techtalks.example/web-tier/pages/ui"
+	"techtalks.example/web-tier/server"
+)
+
+// Browser opens pages.
+type Browser struct {
+	Logic *logictest.Tier
+
+	t       *testing.T
+	address string
+	client  *http.Client
+	session string
+}
+
+// Open serves the handlers, by pattern, and returns a browser with nobody signed
+// in. Site.Secure is as given.
+func Open(t *testing.T, secure bool, handlers map[string]ui.Handler) *Browser {
+	t.Helper()
+	tier := logictest.New(t)
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	site := &ui.Site{Tier: tier.Logic, Log: log, Host: "web-host", Secure: secure}
+	mux := http.NewServeMux()
+	for pattern, handle := range handlers {
+		mux.Handle(pattern, site.Page(logic.FormBudget, handle))
+	}
+	served := httptest.NewServer(server.New(log, prometheus.NewRegistry(), secure, site.Refuse).Handler(mux))
+	t.Cleanup(served.Close)
+	return &Browser{Logic: tier, t: t, address: served.URL, client: &http.Client{
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+}
+
+// With returns the browser with a session cookie.
+func (b *Browser) With(session string) *Browser {
+	other := *b
+	other.session = session
+	return &other
+}
+
+// Page is what came back.
+type Page struct {
+	*http.Response
+	Text string
+
+	t *testing.T
+}
+
+// Get opens a page.
+func (b *Browser) Get(path string) *Page {
+	b.t.Helper()
+	return b.do(http.MethodGet, path, nil)
+}
+
+// Post sends a form.
+func (b *Browser) Post(path string, form url.Values) *Page {
+	b.t.Helper()
+	return b.do(http.MethodPost, path, strings.NewReader(form.Encode()))
+}
+
+func (b *Browser) do(method, path string, body io.Reader) *Page {
+	b.t.Helper()
+	request, err := http.NewRequestWithContext(b.t.Context(), method, b.address+path, body)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if body != nil {
+		request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	if b.session != "" {
+		request.AddCookie(&http.Cookie{Name: "session", Value: b.session})
+	}
+	response, err := b.client.Do(request)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	p := &Page{Response: response, Text: string(text), t: b.t}
+	if strings.HasPrefix(response.Header.Get("Content-Type"), "text/html") && response.StatusCode != http.StatusSeeOther {
+		p.obeysPolicy()
+	}
+	return p
+}
+
+// Is fails the test unless the page has the status and every text.
+func (p *Page) Is(status int, texts ...string) *Page {
+	p.t.Helper()
+	if p.StatusCode != status {
+		p.t.Errorf("%s %s: status %d, want %d\n%s", p.Request.Method, p.Request.URL, p.StatusCode, status, p.Text)
+	}
+	for _, text := range texts {
+		if !strings.Contains(p.Text, text) {
+			p.t.Errorf("%s %s: no %q in\n%s", p.Request.Method, p.Request.URL, text, p.Text)
+		}
+	}
+	return p
+}
+
+// Lacks fails the test if the page has any of the texts.
+func (p *Page) Lacks(texts ...string) *Page {
+	p.t.Helper()
+	for _, text := range texts {
+		if strings.Contains(p.Text, text) {
+			p.t.Errorf("%s %s: %q in\n%s", p.Request.Method, p.Request.URL, text, p.Text)
+		}
+	}
+	return p
+}
+
+// Leads fails the test unless the page redirects there.
+func (p *Page) Leads(to string) *Page {
+	p.t.Helper()
+	if p.StatusCode != http.StatusSeeOther || p.Header.Get("Location") != to {
+		p.t.Errorf("%s %s: status %d to %q, want 303 to %q\n%s", p.Request.Method, p.Request.URL, p.StatusCode, p.Header.Get("Location"), to, p.Text)
+	}
+	return p
+}
+
+// Cookie returns the cookie that the page sets; nil when it sets none.
+func (p *Page) Cookie(name string) *http.Cookie {
+	for _, c := range p.Cookies() {
+		if c.Name == name {
+			return c
+		}
+	}
+	return nil
+}
+
+// obeysPolicy fails the test for what the Content-Security-Policy would block in
+// a real browser, where a test would not see it.
+func (p *Page) obeysPolicy() {
+	p.t.Helper()
+	if p.Header.Get("Content-Security-Policy") == "" {
+		p.t.Errorf("%s has no Content-Security-Policy", p.Request.URL)
+	}
+	for tokens := html.NewTokenizer(strings.NewReader(p.Text)); tokens.Next() != html.ErrorToken; {
+		token := tokens.Token()
+		if token.Type != html.StartTagToken && token.Type != html.SelfClosingTagToken {
+			continue
+		}
+		script, src := token.Data == "script", false
+		for _, a := range token.Attr {
+			src = src || a.Key == "src"
+			if a.Key == "style" || strings.HasPrefix(a.Key, "on") {
+				p.t.Errorf("%s: <%s> has an inline %s", p.Request.URL, token.Data, a.Key)
+			}
+			if (a.Key == "href" || a.Key == "src" || a.Key == "action") && strings.HasPrefix(strings.ToLower(strings.TrimSpace(a.Val)), "javascript:") {
+				p.t.Errorf("%s: <%s> leads to %q", p.Request.URL, token.Data, a.Val)
+			}
+		}
+		if script && !src || token.Data == "style" {
+			p.t.Errorf("%s: inline <%s>", p.Request.URL, token.Data)
+		}
+	}
+}

@@ -1,0 +1,110 @@
+package talks_test
+
+import (
+	"context"
+	"net/url"
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	talkspb "techtalks.example/proto/techtalks/talks/v1"
+	"techtalks.example/web-tier/logictest"
+	"techtalks.example/web-tier/pages/pagetest"
+	"techtalks.example/web-tier/pages/talks"
+	"techtalks.example/web-tier/pages/ui"
+)
+
+func open(t *testing.T, talk *talkspb.Talk) *pagetest.Browser {
+	b := pagetest.Open(t, false, map[string]ui.Handler{
+		"GET /talks": talks.List, "GET /channels/{channel}/talks/{talk}": talks.Show,
+		"GET /channels/{channel}/talks/{talk}/edit": talks.Edit, "POST /channels/{channel}/talks/{talk}/edit": talks.Save,
+		"POST /channels/{channel}/talks/{talk}/withdraw": talks.Withdraw,
+	})
+	logictest.Answer(b.Logic, talkspb.Talks_ListLanguages_FullMethodName, func(context.Context, *talkspb.ListLanguagesRequest) (*talkspb.ListLanguagesResponse, error) {
+		return &talkspb.ListLanguagesResponse{Languages: []string{"deu", "eng"}}, nil
+	})
+	logictest.Answer(b.Logic, talkspb.Talks_GetTalk_FullMethodName, func(_ context.Context, q *talkspb.GetTalkRequest) (*talkspb.GetTalkResponse, error) {
+		if talk == nil {
+			return nil, logictest.Refusal(codes.NotFound, "TALK_WITHDRAWN", "this talk was withdrawn by who published it")
+		}
+		talk.Name = q.Name
+		return &talkspb.GetTalkResponse{Talk: talk}, nil
+	})
+	return b
+}
+
+const path = "/channels/go/talks/one"
+
+func a(talk *talkspb.Talk) *talkspb.Talk {
+	talk.Title, talk.ChannelTitle, talk.PublishTime = "A talk", "Go", timestamppb.Now()
+	return talk
+}
+
+func TestDescriptionsAreSafe(t *testing.T) {
+	talk := a(&talkspb.Talk{Description: "**strong** <script>alert(1)</script> [x](javascript:alert(1)) [y](https://example.org)"})
+	open(t, talk).Get(path).Is(200, "<strong>strong</strong>", `href="https://example.org"`, "nofollow").Lacks("alert(1)</script>", "javascript:")
+}
+
+// Only a page that plays a recording may load one from elsewhere.
+func TestRecordings(t *testing.T) {
+	for _, c := range []struct {
+		address, want string
+		plays         bool
+	}{
+		{"https://example.org/a.mp4", "<video", true},
+		{"https://example.org/a.WEBM?x=1", "<video", true},
+		{"https://www.youtube.com/watch?v=x", "https://www.youtube.com/watch?v=x", false},
+		{"javascript:alert(1)//.mp4", "A talk", false},
+	} {
+		p := open(t, a(&talkspb.Talk{MediaUrl: c.address})).Get(path).Is(200, c.want).Lacks("javascript:")
+		if got := strings.Contains(p.Header.Get("Content-Security-Policy"), "media-src https: http:"); got != c.plays {
+			t.Errorf("%s: policy %q", c.address, p.Header.Get("Content-Security-Policy"))
+		}
+	}
+}
+
+func TestAWithdrawnTalkSaysSo(t *testing.T) { open(t, nil).Get(path).Is(410, "withdrawn") }
+
+func TestOnlyWhoMayEditSeesTheForm(t *testing.T) {
+	open(t, a(&talkspb.Talk{})).Get(path + "/edit").Leads("/sign-in?next=" + url.QueryEscape(path+"/edit"))
+	open(t, a(&talkspb.Talk{})).With(logictest.Session).Get(path + "/edit").Is(403)
+	open(t, a(&talkspb.Talk{CanEdit: true, Speakers: []string{"Ada", "Grace"}})).With(logictest.Session).
+		Get(path+"/edit").Is(200, `value="A talk"`, "Ada")
+}
+
+func TestSavingChangesWhatTheFormHas(t *testing.T) {
+	b := open(t, a(&talkspb.Talk{CanEdit: true})).With(logictest.Session)
+	logictest.Answer(b.Logic, talkspb.Talks_UpdateTalk_FullMethodName, func(_ context.Context, q *talkspb.UpdateTalkRequest) (*talkspb.UpdateTalkResponse, error) {
+		if q.Talk.Title == "" {
+			return nil, logictest.Refusal(codes.InvalidArgument, "FIELDS_INVALID", "bad", "talk.title", "say what the talk is called")
+		}
+		return &talkspb.UpdateTalkResponse{Talk: q.Talk}, nil
+	})
+	b.Post(path+"/edit", url.Values{"title": {"Other"}}).Leads(path)
+	mask := b.Logic.Calls(talkspb.Talks_UpdateTalk_FullMethodName)[0].Request.(*talkspb.UpdateTalkRequest).UpdateMask.Paths
+	if strings.Join(mask, " ") != "title speakers language tags description media_url" {
+		t.Errorf("mask %v", mask)
+	}
+	b.Post(path+"/edit", url.Values{"title": {""}, "description": {"kept words"}}).Is(422, "Say what the talk is called.", "kept words")
+}
+
+func TestSearching(t *testing.T) {
+	b := open(t, nil)
+	logictest.Answer(b.Logic, talkspb.Talks_ListTalks_FullMethodName, func(_ context.Context, q *talkspb.ListTalksRequest) (*talkspb.ListTalksResponse, error) {
+		switch {
+		case q.PageToken != "":
+			return nil, logictest.Refusal(codes.InvalidArgument, "PAGE_TOKEN_INVALID", "bad", "page_token", "use a token as it was given")
+		case len(q.Query) > 200:
+			return nil, logictest.Refusal(codes.InvalidArgument, "FIELDS_INVALID", "bad", "query", "search for at most 200 characters")
+		case q.Query == "none":
+			return &talkspb.ListTalksResponse{}, nil
+		}
+		return &talkspb.ListTalksResponse{Talks: []*talkspb.Talk{a(&talkspb.Talk{Name: "channels/go/talks/one"})}, NextPageToken: "n&x"}, nil
+	})
+	b.Get("/talks?q=go&language=eng").Is(200, "A talk", "page_token=n%26x", "language=eng", `value="go"`)
+	b.Get("/talks?q=none").Is(200).Lacks("A talk")
+	b.Get("/talks?q="+strings.Repeat("x", 201)).Is(400, "search for at most 200 characters")
+	b.Get("/talks?q=go&page_token=made-up").Is(400, `href="/talks?q=go"`)
+}

@@ -1,0 +1,115 @@
+package server_test
+
+import (
+	"bytes"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"techtalks.example/web-tier/logic"
+	"techtalks.example/web-tier/server"
+)
+
+func serve(t *testing.T, log io.Writer, handle http.HandlerFunc) *httptest.Server {
+	t.Helper()
+	mux := http.NewServeMux()
+	mux.Handle("/", handle)
+	passage := server.New(slog.New(slog.NewTextHandler(log, nil)), prometheus.NewRegistry(), false,
+		func(w http.ResponseWriter, _ *http.Request, p *logic.Problem) {
+			w.WriteHeader(p.Status)
+			_, _ = io.WriteString(w, p.Title)
+		})
+	served := httptest.NewServer(passage.Handler(mux))
+	t.Cleanup(served.Close)
+	return served
+}
+
+func TestAddressesThatAreNoTextAreRefused(t *testing.T) {
+	served := serve(t, io.Discard, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "here") })
+	for path, want := range map[string]int{
+		"/ok?q=caf%C3%A9": 200, "/%ff": 400, "/?q=%ff": 400, "/?q=%zz": 400, "/?%ff=x": 400,
+	} {
+		response, err := http.Get(served.URL + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = response.Body.Close()
+		if response.StatusCode != want {
+			t.Errorf("%s: got %d, want %d", path, response.StatusCode, want)
+		}
+	}
+}
+
+// A panic is a page for the person and one line for us, and the next request is
+// answered.
+func TestAPanicIsAPageAndOneLine(t *testing.T) {
+	var log bytes.Buffer
+	served := serve(t, &log, func(_ http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/panic" {
+			panic("broken pipe dream")
+		}
+	})
+	response, err := http.Get(served.URL + "/panic")
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, _ := io.ReadAll(response.Body)
+	_ = response.Body.Close()
+	if response.StatusCode != 500 || strings.Contains(string(body), "dream") {
+		t.Errorf("got %d %q", response.StatusCode, body)
+	}
+	if response, err = http.Get(served.URL + "/fine"); err != nil || response.StatusCode != 200 {
+		t.Errorf("after a panic: %v", err)
+	}
+	served.Close() // the line is written when the handler has returned
+	if n := strings.Count(log.String(), "broken pipe dream"); n != 1 {
+		t.Errorf("the panic is in the log %d times, want once:\n%s", n, log.String())
+	}
+}
+
+func TestFormsOfOtherSitesAreRefused(t *testing.T) {
+	served := serve(t, io.Discard, func(http.ResponseWriter, *http.Request) {})
+	request, _ := http.NewRequest(http.MethodPost, served.URL, nil)
+	request.Header.Set("Sec-Fetch-Site", "cross-site")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	if response.StatusCode != http.StatusForbidden {
+		t.Errorf("got %d", response.StatusCode)
+	}
+}
+
+// What a stream needs from its writer reaches the connection: flushing, and a
+// write deadline of its own.
+func TestStreamsReachTheirConnection(t *testing.T) {
+	release := make(chan struct{})
+	served := serve(t, io.Discard, func(w http.ResponseWriter, _ *http.Request) {
+		control := http.NewResponseController(w)
+		if err := control.SetWriteDeadline(time.Now().Add(time.Minute)); err != nil {
+			t.Errorf("SetWriteDeadline: %v", err)
+		}
+		_, _ = io.WriteString(w, "first\n")
+		if err := control.Flush(); err != nil {
+			t.Errorf("Flush: %v", err)
+		}
+		<-release
+	})
+	defer close(release)
+	response, err := http.Get(served.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	first := make([]byte, 6)
+	if _, err := io.ReadFull(response.Body, first); err != nil || string(first) != "first\n" {
+		t.Errorf("got %q, %v while the handler still runs", first, err)
+	}
+}
