@@ -33,7 +33,8 @@ if [ "${1:-}" = --check ]; then
 		mkdir -p "$before"
 		git archive HEAD . | tar -x -C "$before"
 		cp -r .imports "$before/"
-		buf breaking --path techtalks --against "$before"
+		(cd "$before" && buf build --path techtalks -o "$made/before.binpb")
+		buf breaking --path techtalks --against "$made/before.binpb"
 	fi
 else
 	buf format --path techtalks -w
