@@ -77,17 +77,18 @@ func Walk(t *testing.T, chromium context.Context, site string) {
 	ada.Fill("description", "# Notes\n\nRead [them](https://notes.example). <script>alert(1)</script>")
 	ada.Fill("media_url", "https://talks.example/engines.mp4")
 	ada.Press("main form[action$='/edit'] button")
-	ada.Until("main h1", "On Engines", "Notes")
+	ada.Until("main h1", "On Engines")
+	ada.Until(".prose :is(h2, h3, h4)", "Notes")
 	if !ada.Is(`document.querySelector("video source").src === "https://talks.example/engines.mp4" && !document.querySelector(".prose script")`) {
 		t.Error("the recording is not in the page's player, or a script came through the description")
 	}
 	ada.Shot("talk")
 	ada.Do("window.confirm = () => true")
 	ada.Press("main .danger")
-	if status := grace.Open(first); status != http.StatusNotFound {
+	if status := grace.Open(first); status != http.StatusGone {
 		t.Errorf("a withdrawn talk answers %d", status)
 	}
-	grace.Shot("not-found")
+	grace.Shot("withdrawn")
 
 	// Unfollowed, the channel is silent; what is followed still comes.
 	other := ada.MakeChannel("Looms")
@@ -210,7 +211,7 @@ func WithoutScripts(t *testing.T, chromium context.Context, site string) {
 	grace.Until(unread)
 	ada.Open(talk)
 	ada.Press("main .danger")
-	if status := grace.Open(talk); status != http.StatusNotFound {
+	if status := grace.Open(talk); status != http.StatusGone {
 		t.Errorf("a withdrawn talk answers %d", status)
 	}
 	grace.Press("form[action='/sign-out'] button")
@@ -229,7 +230,7 @@ func Mistakes(t *testing.T, chromium context.Context, site string) {
 	ada.Fill("handle", "Not A Handle!")
 	ada.Fill("name", "Ada")
 	ada.Fill("password", "short")
-	if status := ada.Press("form[action='/sign-up'] button"); status != http.StatusBadRequest {
+	if status := ada.Press("form[action='/sign-up'] button"); status != http.StatusUnprocessableEntity {
 		t.Errorf("a sign-up that cannot be answers %d", status)
 	}
 	if len(ada.Texts("#handle-wrong")) != 1 || len(ada.Texts("#password-wrong")) != 1 || len(ada.Texts("#name-wrong")) != 0 {
@@ -248,7 +249,7 @@ func Mistakes(t *testing.T, chromium context.Context, site string) {
 	ada.Fill("speakers", "Ada")
 	ada.Fill("description", "Kept.")
 	ada.Fill("media_url", "javascript:alert(1)")
-	if status := ada.Press("details.publish form button"); status != http.StatusBadRequest {
+	if status := ada.Press("details.publish form button"); status != http.StatusUnprocessableEntity {
 		t.Errorf("a talk that cannot be answers %d", status)
 	}
 	if len(ada.Texts("#title-wrong")) != 1 || len(ada.Texts("#media_url-wrong")) != 1 {

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -38,6 +39,7 @@ type tier struct {
 
 	cancel context.CancelFunc
 	ended  chan struct{}
+	up     atomic.Bool // it was ready once
 }
 
 func (s site) tier(name, address string, ready func(context.Context, *tier) error, arguments ...string) *tier {
@@ -110,6 +112,7 @@ func (t *tier) start(ctx context.Context) error {
 	for {
 		err := t.ready(ctx)
 		if err == nil {
+			t.up.Store(true)
 			return nil
 		}
 		select {
@@ -124,7 +127,7 @@ func (t *tier) start(ctx context.Context) error {
 }
 
 // keep runs the tier until ctx ends; when it dies it is started again. died is
-// told of the first death alone, for start.
+// told of a death before the tier was ready, for start.
 func (t *tier) keep(ctx context.Context, died chan<- error) {
 	defer close(t.ended)
 	// The children get a signal when this thread ends, which is when this
@@ -136,10 +139,13 @@ func (t *tier) keep(ctx context.Context, died chan<- error) {
 		if ctx.Err() != nil {
 			return
 		}
-		select {
-		case died <- err:
-		default:
+		if t.up.Load() {
 			fmt.Printf("%s ended (%v); starting it again in %s\n", t.name, err, pause)
+		} else {
+			select {
+			case died <- err:
+			default: // start has heard already
+			}
 		}
 		if time.Since(began) > longPause {
 			pause = firstPause

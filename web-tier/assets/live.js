@@ -111,17 +111,17 @@ function tell(message) {
 // A page that was loaded after something was read tells the others.
 channel.postMessage({ type: "read", cursor, unread });
 
-// follow has the stream until it is given up: when the person is signed out, or
-// when signal, if there is one, says so.
+// follow has the stream until signal says to give it up, or until the person is
+// signed out.
 async function follow(signal) {
-  for (let pause = 1000; !signal?.aborted; pause = Math.min(2 * pause, 30000)) {
+  for (let pause = 1000; !signal.aborted; pause = Math.min(2 * pause, 30000)) {
     await new Promise((refused) => {
       const stream = new EventSource("/inbox/stream?after=" + encodeURIComponent(cursor));
       const close = () => {
         stream.close();
         refused();
       };
-      signal?.addEventListener("abort", close);
+      signal.addEventListener("abort", close);
       stream.addEventListener("open", () => (pause = 1000));
       stream.addEventListener("notification", (event) =>
         tell({ type: "notification", id: event.lastEventId, notification: JSON.parse(event.data) }));
@@ -131,9 +131,12 @@ async function follow(signal) {
         if (stream.readyState === EventSource.CLOSED) close();
       });
     });
-    if (signal?.aborted || (await signedOut())) return;
+    if (signal.aborted || (await signedOut())) return;
     // No web tier for the moment.
-    await new Promise((resolve) => setTimeout(resolve, pause + Math.random() * pause));
+    await new Promise((resolve) => {
+      setTimeout(resolve, pause + Math.random() * pause);
+      signal.addEventListener("abort", resolve);
+    });
   }
 }
 
@@ -147,16 +150,30 @@ async function signedOut() {
   }
 }
 
-if (navigator.locks) {
-  navigator.locks.request("techtalks-inbox", () => follow());
-} else {
-  // Without TLS, off this machine, a browser has no locks. Then a tab has a
-  // stream while it is seen: a browser has only six connections for all of them.
-  let leave;
-  const look = () => {
-    leave?.abort();
-    if (document.visibilityState === "visible") follow((leave = new AbortController()).signal);
-  };
-  document.addEventListener("visibilitychange", look);
-  look();
+let leave = new AbortController();
+
+// take asks for the stream, for as long as this page is the browser's.
+function take() {
+  leave.abort();
+  leave = new AbortController();
+  const signal = leave.signal;
+  if (navigator.locks) {
+    // Given up while it waits, the request is refused: as it should be.
+    navigator.locks.request("techtalks-inbox", { signal }, () => follow(signal)).catch(() => {});
+  } else if (document.visibilityState === "visible") {
+    // Without TLS, off this machine, a browser has no locks. Then a tab has a
+    // stream while it is seen: a browser has only six connections for all of them.
+    follow(signal);
+  }
 }
+
+take();
+if (!navigator.locks) document.addEventListener("visibilitychange", take);
+// A page that a browser keeps for "back" would keep the stream too, and hear
+// nothing. Shown again, it reads what it missed.
+addEventListener("pagehide", () => leave.abort());
+addEventListener("pageshow", (event) => {
+  if (!event.persisted) return;
+  reset(cursor);
+  take();
+});
