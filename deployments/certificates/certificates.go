@@ -69,6 +69,40 @@ func Issue(directory string, hosts []string) ([]string, error) {
 	return made, nil
 }
 
+// Deliver copies what one program needs, the authority's certificate and its own
+// pair, from directory to the folder to; the key is for the user uid alone.
+// Each program so gets its own key and no other.
+func Deliver(directory, name, to string, uid int) error {
+	if err := os.MkdirAll(to, 0o755); err != nil {
+		return err
+	}
+	// The key before its certificate, as in write.
+	for _, file := range []struct {
+		name string
+		mode os.FileMode
+	}{{name + ".key", 0o600}, {name + ".crt", 0o644}, {"ca.crt", 0o644}} {
+		content, err := os.ReadFile(filepath.Join(directory, file.name))
+		if err != nil {
+			return err
+		}
+		made := filepath.Join(to, file.name+".new")
+		// What an interrupted delivery left may be another user's.
+		if err := os.Remove(made); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		if err := os.WriteFile(made, content, file.mode); err != nil {
+			return err
+		}
+		if err := os.Chown(made, uid, -1); err != nil {
+			return err
+		}
+		if err := os.Rename(made, filepath.Join(to, file.name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func openAuthority(directory string) (*tls.Certificate, bool, error) {
 	certificate, key := paths(directory, "ca")
 	pair, err := tls.LoadX509KeyPair(certificate, key)

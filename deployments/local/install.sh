@@ -43,6 +43,9 @@ for part in "$@"; do
 	chromium)
 		need Chromium 'command -v chromium || command -v chromium-browser || command -v google-chrome' chromium fonts-noto-core fonts-noto-cjk
 		;;
+	debootstrap)
+		need debootstrap 'command -v debootstrap' debootstrap
+		;;
 	*)
 		echo "install: $part is nothing it knows" >&2
 		exit 2

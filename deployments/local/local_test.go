@@ -58,7 +58,7 @@ func TestJourneyOverThreeProcesses(t *testing.T) {
 		}
 	})
 	t.Run("a small catalogue is imported", func(t *testing.T) {
-		talksctl := exec.CommandContext(t.Context(), r.run+"/bin/talksctl", "import", "catalogue")
+		talksctl := exec.CommandContext(t.Context(), r.run+"/bin/talksctl", "import", "../demo/catalogue")
 		talksctl.Env = append(os.Environ(), "RUN_DIR="+r.run, "LOGIC_ADDRESS="+r.logic)
 		output, err := talksctl.CombinedOutput()
 		if err != nil || !strings.Contains(string(output), " 0 channels and 0 talks added") {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"techtalks.example/deployments/certificates"
+	"techtalks.example/deployments/demo"
 )
 
 // site is where everything of one TechTalks on this machine is.
@@ -112,7 +113,9 @@ func run(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := step("catalogue and demo accounts", func() error { return s.seed(ctx) }); err != nil {
+	if err := step("catalogue and demo accounts", func() error {
+		return demo.Load(ctx, s.binary("talksctl"), s.logic, s.certificates(), filepath.Join(s.root, "deployments", "demo", "catalogue"))
+	}); err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}

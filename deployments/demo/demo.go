@@ -1,10 +1,11 @@
-package main
+// Package demo brings a small catalogue and two accounts into a TechTalks, for
+// people to look around in.
+package demo
 
 import (
 	"context"
 	"fmt"
 	"os/exec"
-	"path/filepath"
 	"time"
 
 	"google.golang.org/grpc"
@@ -18,23 +19,23 @@ import (
 	"techtalks.example/proto/transport"
 )
 
-const seedTimeout = time.Minute
+const timeout = time.Minute
 
-// seed brings in the small catalogue and the demo accounts, as any operator
-// would: over gRPC. What is there already stays.
-func (s site) seed(ctx context.Context) error {
-	ctx, done := context.WithTimeout(ctx, seedTimeout)
+// Load brings in the catalogue in a folder and the demo accounts, as any
+// operator would: over gRPC, with the program talksctl and the operator's
+// certificate. What is there already stays.
+func Load(ctx context.Context, talksctl, logicAddress, certificates, catalogue string) error {
+	ctx, done := context.WithTimeout(ctx, timeout)
 	defer done()
-	talksctl := exec.CommandContext(ctx, s.binary("talksctl"), "import", "--logic-address", s.logic, "--certificates", s.certificates(),
-		filepath.Join(s.root, "deployments", "local", "catalogue"))
-	if output, err := talksctl.CombinedOutput(); err != nil {
+	importing := exec.CommandContext(ctx, talksctl, "import", "--logic-address", logicAddress, "--certificates", certificates, catalogue)
+	if output, err := importing.CombinedOutput(); err != nil {
 		return fmt.Errorf("import the catalogue: %w\n%s", err, output)
 	}
-	credentials, err := transport.ClientCredentials(s.certificates(), transport.Operator, transport.LogicTier)
+	credentials, err := transport.ClientCredentials(certificates, transport.Operator, transport.LogicTier)
 	if err != nil {
 		return err
 	}
-	connection, err := grpc.NewClient(s.logic, grpc.WithTransportCredentials(credentials))
+	connection, err := grpc.NewClient(logicAddress, grpc.WithTransportCredentials(credentials))
 	if err != nil {
 		return err
 	}

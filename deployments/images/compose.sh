@@ -1,0 +1,41 @@
+#!/bin/sh
+# docker compose with these arguments: also where its plugin is missing, which is
+# then built from its Go module, and where no image registry answers, for which
+# stand-ins of the base images are built.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../.." && pwd)
+run=${RUN_DIR:-$root/.run}
+
+if ! command -v docker >/dev/null; then
+	echo "docker is missing: install Docker Engine (Debian: apt-get install docker.io)" >&2
+	exit 1
+fi
+if ! docker version >/dev/null 2>&1; then
+	echo "no Docker engine answers: start it, or see whether you may use it (docker version)" >&2
+	exit 1
+fi
+
+compose="docker compose"
+if ! docker compose version >/dev/null 2>&1; then
+	compose=$run/bin/docker-compose
+	if ! [ -x "$compose" ]; then
+		echo "the compose plugin is missing: building it from its Go module (some minutes)" >&2
+		mkdir -p "$run/bin"
+		(cd "$here/tools" && GOWORK=off go build -trimpath -ldflags=-s -o "$compose" github.com/docker/compose/v2/cmd)
+	fi
+fi
+
+# Whoever named base images has them.
+if [ -z "${BUILD_IMAGE:-}${RUN_IMAGE:-}${POSTGRES_IMAGE:-}" ]; then
+	for image in gcr.io/distroless/static-debian12 postgres:17-bookworm golang:1.26-bookworm; do
+		docker image inspect "$image" >/dev/null 2>&1 && continue
+		if ! timeout 300 docker pull -q "$image" >/dev/null 2>&1; then
+			echo "no registry gives $image: using stand-ins" >&2
+			settings=$("$here/standins.sh")
+			export $settings
+			break
+		fi
+	done
+fi
+exec $compose --project-directory "$root" "$@"
