@@ -1,0 +1,162 @@
+// Package images is tested with what it is for: the whole site in containers.
+package images
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"techtalks.example/deployments/journey"
+)
+
+// patience bounds every wait for the site; images are built before it starts.
+const patience = 2 * time.Minute
+
+// project is a site in containers, under a name of its own.
+type project struct {
+	t           *testing.T
+	environment []string
+	web         string
+}
+
+func (p *project) try(arguments ...string) (string, error) {
+	command := exec.Command("./compose.sh", arguments...)
+	command.Env = p.environment
+	output, err := command.CombinedOutput()
+	return string(output), err
+}
+
+func (p *project) compose(arguments ...string) string {
+	p.t.Helper()
+	output, err := p.try(arguments...)
+	if err != nil {
+		p.t.Fatalf("compose %s: %v\n%s", strings.Join(arguments, " "), err, last(output))
+	}
+	return output
+}
+
+func last(output string) string {
+	lines := strings.Split(output, "\n")
+	return strings.Join(lines[max(0, len(lines)-40):], "\n")
+}
+
+func docker(t *testing.T, arguments ...string) string {
+	t.Helper()
+	output, err := exec.Command("docker", arguments...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("docker %s: %v\n%s", strings.Join(arguments, " "), err, output)
+	}
+	return strings.TrimSpace(string(output))
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	_, port, err := net.SplitHostPort(listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
+}
+
+// up starts the site and waits until it answers with the catalogue in it.
+func up(t *testing.T) *project {
+	t.Helper()
+	port := freePort(t)
+	p := &project{t: t, web: "http://127.0.0.1:" + port, environment: append(os.Environ(),
+		"COMPOSE_PROJECT_NAME=techtalks-test", "WEB_PORT="+port, "LOGIC_PORT="+freePort(t))}
+	p.compose("build")
+	t.Cleanup(func() {
+		if t.Failed() {
+			output, _ := p.try("logs", "--tail", "30")
+			t.Log(output)
+		}
+		p.compose("down", "--volumes", "--remove-orphans")
+	})
+	p.compose("up", "--detach")
+	for deadline := time.Now().Add(patience); ; time.Sleep(200 * time.Millisecond) {
+		response, err := http.Get(p.web + "/channels/adas-notebook")
+		if err == nil {
+			response.Body.Close()
+			if response.StatusCode == http.StatusOK {
+				return p
+			}
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the site does not answer: %v", err)
+		}
+	}
+}
+
+func TestTheJourneyInContainers(t *testing.T) {
+	if output, err := exec.Command("docker", "version").CombinedOutput(); err != nil {
+		t.Skipf("no Docker engine answers: %s", output)
+	}
+	p := up(t)
+	t.Run("networks", func(t *testing.T) { networks(t, p) })
+	t.Run("published", func(t *testing.T) {
+		if ports := docker(t, "port", p.container("data-tier")); ports != "" {
+			t.Errorf("Postgres is published: %s", ports)
+		}
+		if ports := docker(t, "port", p.container("logic-tier")); !strings.HasPrefix(ports, "9090/tcp -> 127.0.0.1:") || strings.Contains(ports, "\n") {
+			t.Errorf("the logic tier is published at %s", ports)
+		}
+	})
+	chromium := journey.Chromium(t)
+	for name, walk := range map[string]func(*testing.T, context.Context, string){
+		"a talk reaches a follower":   journey.Walk,
+		"browsing without an account": journey.Browse,
+		"without JavaScript":          journey.WithoutScripts,
+	} {
+		t.Run(name, func(t *testing.T) { walk(t, chromium, p.web) })
+	}
+}
+
+func (p *project) container(service string) string {
+	p.t.Helper()
+	id := p.compose("ps", "--quiet", service)
+	lines := strings.Fields(id)
+	if len(lines) == 0 {
+		p.t.Fatalf("no container of %s", service)
+	}
+	return lines[len(lines)-1]
+}
+
+// networks sends a packet to Postgres from the place of each tier.
+func networks(t *testing.T, p *project) {
+	folder, err := os.MkdirTemp("", "techtalks-dial-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(folder) })
+	if err := os.Chmod(folder, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	build := exec.Command("go", "build", "-o", filepath.Join(folder, "dial"), "./dial")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
+	if output, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, output)
+	}
+	postgres := docker(t, "inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", p.container("data-tier")) + ":5432"
+	dial := func(service string) (string, error) {
+		output, err := exec.Command("docker", "run", "--rm", "--network", "container:"+p.container(service),
+			"--volume", folder+":/probe:ro", "techtalks/operator", "/probe/dial", postgres).CombinedOutput()
+		return string(output), err
+	}
+	if output, err := dial("logic-tier"); err != nil {
+		t.Errorf("from the logic tier, Postgres cannot be reached: %v\n%s", err, output)
+	}
+	if output, err := dial("web-tier"); err == nil || !strings.Contains(output, "not reached") {
+		t.Errorf("from the web tier, Postgres: %v\n%s", err, output)
+	}
+}
