@@ -1,0 +1,227 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+const addAccount = `insert into accounts.account (handle, display_name, password) values ($1, 'A', '')`
+
+func (p *process) handles() []string {
+	p.t.Helper()
+	return column(p.t, p.as("accounts"), `select handle from accounts.account order by id`)
+}
+
+// What was acknowledged is there after a stop, and after a kill.
+func TestARestartKeepsEverything(t *testing.T) {
+	directory := dataFolder(t)
+	var want []string
+	for _, end := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL, syscall.SIGINT} {
+		p := start(t, directory, certificates)
+		if got := p.handles(); !slices.Equal(got, want) {
+			t.Fatalf("it starts with %v, want %v", got, want)
+		}
+		handle := "a" + fmt.Sprint(len(want))
+		if _, err := p.as("accounts").ExecContext(t.Context(), addAccount, handle); err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, handle)
+		p.signal(end)
+		if err := p.awaitEnd(); (err != nil) != (end == syscall.SIGKILL) {
+			t.Errorf("after %v it ends with %v\n%s", end, err, p.output())
+		}
+	}
+	if got := start(t, directory, certificates).handles(); !slices.Equal(got, want) {
+		t.Errorf("after all %v, want %v", got, want)
+	}
+}
+
+// The Postgres of a tier that was killed goes too: nothing is left that would
+// keep the port or the data.
+func TestPostgresEndsWithItsTier(t *testing.T) {
+	p := start(t, dataFolder(t), certificates)
+	postgres := p.postgres()
+	p.signal(syscall.SIGKILL)
+	_ = p.awaitEnd()
+	until(t, "Postgres is gone", func() bool { return syscall.Kill(postgres, 0) == syscall.ESRCH })
+}
+
+func TestTheTierEndsWithItsPostgres(t *testing.T) {
+	p := start(t, dataFolder(t), certificates)
+	if err := syscall.Kill(p.postgres(), syscall.SIGQUIT); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.awaitEnd(); err == nil || !strings.Contains(p.output(), "Postgres ended by itself") {
+		t.Errorf("it ends with %v\n%s", err, p.output())
+	}
+}
+
+func TestPostgresIsNotRoot(t *testing.T) {
+	p := start(t, dataFolder(t), certificates)
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.postgres()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(status)) {
+		if user, is := strings.CutPrefix(line, "Uid:"); is {
+			if slices.Contains(strings.Fields(user), "0") {
+				t.Errorf("its user ids are %s", user)
+			}
+			return
+		}
+	}
+	t.Errorf("no user in\n%s", status)
+}
+
+func TestASecondTierIsRefusedTheData(t *testing.T) {
+	p := start(t, dataFolder(t), certificates)
+	err := command(t, "serve", "--data-directory", p.directory, "--certificates", certificates, "--listen-address", "127.0.0.1:0")
+	if err == nil || !strings.Contains(err.Error(), "another data-tier runs on "+p.directory) {
+		t.Errorf("the second: %v", err)
+	}
+	if _, err := p.connect("talks"); err != nil {
+		t.Errorf("the first, after it: %v", err)
+	}
+}
+
+// Migrating what is migrated changes nothing, also while it serves.
+func TestMigratingAgainChangesNothing(t *testing.T) {
+	p := start(t, dataFolder(t), certificates)
+	shape := func() []string {
+		return column(t, p.superuser(), `
+			select format('%s %s %s %s', c.oid::regclass, c.relkind, c.relowner::regrole, c.relacl)
+			from pg_class c join pg_namespace n on n.oid = c.relnamespace
+			where n.nspname !~ '^pg_|^information_schema$' order by c.oid`)
+	}
+	before := shape()
+	if err := command(t, "migrate", "--data-directory", p.directory); err != nil {
+		t.Fatal(err)
+	}
+	if after := shape(); !slices.Equal(before, after) {
+		t.Errorf("before\n%s\nafter\n%s", strings.Join(before, "\n"), strings.Join(after, "\n"))
+	}
+	if err := command(t, "health", "--data-directory", p.directory); err != nil {
+		t.Errorf("health: %v", err)
+	}
+}
+
+// A first start that was interrupted leaves a half-made directory beside the
+// place of the whole one.
+func TestAnInterruptedFirstStartIsBegunAnew(t *testing.T) {
+	directory := dataFolder(t)
+	if err := os.MkdirAll(directory+".new/base", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(directory+".new/PG_VERSION", []byte("15\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	start(t, directory, certificates)
+	if _, err := os.Stat(directory + ".new"); !os.IsNotExist(err) {
+		t.Errorf("what was left over is there still: %v", err)
+	}
+}
+
+// A certificate that is replaced is served to who connects next; who is
+// connected stays. One that cannot be used is not taken.
+func TestACertificateIsReplacedWithoutARestart(t *testing.T) {
+	replaced := filepath.Join(filepath.Dir(dataFolder(t)), "certificates")
+	if err := os.CopyFS(replaced, os.DirFS(certificates)); err != nil {
+		t.Fatal(err)
+	}
+	p := start(t, dataFolder(t), replaced)
+	connection, err := p.as("talks").Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := serverCertificate(t, p.address)
+
+	if err := os.WriteFile(replaced+"/data-tier.crt", []byte("half a certif"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "it says what is wrong", func() bool { return strings.Contains(p.output(), "certificates not taken") })
+	if got := serverCertificate(t, p.address); got != first {
+		t.Error("it serves another certificate than the last good one")
+	}
+
+	issue(replaced, "another.host")
+	until(t, "the new one is served", func() bool { return serverCertificate(t, p.address) != first })
+	if err := connection.PingContext(t.Context()); err != nil {
+		t.Errorf("who was connected: %v", err)
+	}
+	if _, err := p.connect("talks", "host=127.0.0.1"); err != nil {
+		t.Errorf("who connects next: %v", err)
+	}
+}
+
+// command runs the program to its end; the error says what it wrote.
+func command(t *testing.T, arguments ...string) error {
+	t.Helper()
+	ctx, done := context.WithTimeout(t.Context(), patience)
+	defer done()
+	output, err := exec.CommandContext(ctx, program, arguments...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%w\n%s", err, output)
+	}
+	return nil
+}
+
+func TestWhatIsWrongIsSaid(t *testing.T) {
+	file := func(path, content string) {
+		t.Helper()
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	occupied, newer, empty := dataFolder(t), dataFolder(t), dataFolder(t)
+	file(occupied+"/diary.txt", "mine")
+	file(newer+"/PG_VERSION", "99\n")
+	for name, c := range map[string]struct {
+		arguments []string
+		want      string
+	}{
+		"nothing to do":             {nil, "usage:"},
+		"something else to do":      {[]string{"dance"}, "usage:"},
+		"an unknown flag":           {[]string{"serve", "--dance"}, "not defined: -dance"},
+		"no port":                   {[]string{"serve", "--data-directory", empty, "--listen-address", "localhost"}, "use host:port"},
+		"no certificates":           {[]string{"serve", "--data-directory", empty, "--certificates", empty + "-none"}, "make them with deployments/certificates"},
+		"no Postgres":               {[]string{"serve", "--data-directory", empty + "-either", "--binaries", empty + "-none"}, "no Postgres from version 15"},
+		"a folder of other things":  {[]string{"serve", "--data-directory", occupied}, "is not empty and holds no Postgres data"},
+		"data of a newer Postgres":  {[]string{"serve", "--data-directory", newer}, "install Postgres 99"},
+		"migrate what is stopped":   {[]string{"migrate", "--data-directory", empty + "-none"}, "start it with data-tier serve"},
+		"health of what is stopped": {[]string{"health", "--data-directory", empty + "-none"}, "no server runs on"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := command(t, c.arguments...)
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want %q in it", err, c.want)
+			}
+		})
+	}
+	if content, err := os.ReadFile(occupied + "/diary.txt"); err != nil || string(content) != "mine" {
+		t.Errorf("what was in the folder: %q, %v", content, err)
+	}
+}
+
+func TestAFolderThatPostgresMayNotEnterIsNamed(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("Postgres runs as who runs this")
+	}
+	closed := filepath.Dir(dataFolder(t))
+	if err := os.Chmod(closed, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	err := command(t, "serve", "--data-directory", closed+"/data", "--certificates", certificates)
+	if err == nil || !strings.Contains(err.Error(), "chmod o+x "+closed) {
+		t.Errorf("got %v", err)
+	}
+}
