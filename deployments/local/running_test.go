@@ -186,9 +186,10 @@ func (r *running) pids(name string) (found []int) {
 	return found
 }
 
-// kill kills a tier's process as a crash does.
+// kill kills a tier's process as a crash does, and waits until another serves.
 func (r *running) kill(name string) {
 	r.t.Helper()
+	served := r.timesServed(name)
 	pids := r.pids(name)
 	if len(pids) == 0 {
 		r.t.Fatalf("no process of %s", name)
@@ -198,6 +199,17 @@ func (r *running) kill(name string) {
 			r.t.Fatal(err)
 		}
 	}
+	r.until(name+" serves again", func() bool { return r.timesServed(name) > served })
+}
+
+// timesServed is how often a tier said that it serves, by its log.
+func (r *running) timesServed(name string) int {
+	r.t.Helper()
+	log, err := os.ReadFile(filepath.Join(r.run, "logs", name+".log"))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return strings.Count(string(log), "msg=serving")
 }
 
 func (r *running) until(what string, is func() bool) {
