@@ -7,7 +7,6 @@ import (
 	"go/parser"
 	"go/token"
 	"os"
-	"os/exec"
 	"path"
 	"path/filepath"
 	"regexp"
@@ -252,32 +251,6 @@ func TestAModuleSaysOnOnePageWhatItIs(t *testing.T) {
 		for _, word := range []string{"offers", "needs", "says", "hears"} {
 			if !strings.Contains(f.syntax.Doc.Text(), "\n\t"+word+" ") {
 				t.Errorf("%s: its comment does not say what it %s", f, word)
-			}
-		}
-	}
-}
-
-// Nothing that the tier is built from renders pages, or is another tier's.
-func TestTheTierIsApart(t *testing.T) {
-	list := exec.CommandContext(t.Context(), "go", "list", "-deps", "-test", "./...")
-	list.Dir = ".."
-	// A workspace would let one tier import another without saying so.
-	list.Env = append(os.Environ(), "GOWORK=off")
-	output, err := list.Output()
-	if err != nil {
-		t.Fatalf("go list: %v", err)
-	}
-	packages := strings.Fields(string(output))
-	if !slices.Contains(packages, "github.com/lib/pq") {
-		t.Fatalf("go list names %d packages and not the driver: it listed something else", len(packages))
-	}
-	for _, name := range packages {
-		for _, forbidden := range []string{
-			"github.com/a-h/templ", "github.com/yuin/goldmark", "github.com/microcosm-cc/", "github.com/jackc/",
-			"techtalks.example/web-tier", "techtalks.example/data-tier", "techtalks.example/deployments",
-		} {
-			if strings.HasPrefix(name, forbidden) {
-				t.Errorf("the logic tier is built from %s", name)
 			}
 		}
 	}

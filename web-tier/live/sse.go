@@ -79,6 +79,7 @@ func (s *stream) begin() bool {
 		s.head()
 		return true
 	case sessionInvalid:
+		_ = s.extend()
 		http.Error(s.w, "sign in to follow your inbox", http.StatusUnauthorized)
 	default:
 		s.sendAway(between(busyRetry/2, busyRetry))
@@ -216,17 +217,24 @@ func (s *stream) deliver(frames []*frame) error {
 	return nil
 }
 
-// write writes under a deadline of its own, instead of the server's, which
-// would end every stream. Moved on now and then, not at each write.
 func (s *stream) write(bytes []byte) error {
-	if now := time.Now(); s.deadline.Sub(now) < writeTimeout/2 {
-		s.deadline = now.Add(writeTimeout)
-		if err := s.control.SetWriteDeadline(s.deadline); err != nil {
-			return err
-		}
+	if err := s.extend(); err != nil {
+		return err
 	}
 	_, err := s.w.Write(bytes)
 	return err
+}
+
+// extend gives what is written next a deadline of its own, instead of the
+// server's, which would end every stream. Moved on now and then, not at each
+// write.
+func (s *stream) extend() error {
+	now := time.Now()
+	if s.deadline.Sub(now) >= writeTimeout/2 {
+		return nil
+	}
+	s.deadline = now.Add(writeTimeout)
+	return s.control.SetWriteDeadline(s.deadline)
 }
 
 func (s *stream) flush() error { return s.control.Flush() }

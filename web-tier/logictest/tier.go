@@ -63,6 +63,7 @@ type Tier struct {
 
 	mu      sync.Mutex
 	answers map[string]answer
+	streams map[string]func(grpc.ServerStream) error
 	calls   []Call
 }
 
@@ -72,7 +73,7 @@ type answer func(ctx context.Context, decode func(any) error) (request, response
 // is told with Answer. It ends with the test.
 func New(t *testing.T) *Tier {
 	t.Helper()
-	tier := &Tier{answers: map[string]answer{}}
+	tier := &Tier{answers: map[string]answer{}, streams: map[string]func(grpc.ServerStream) error{}}
 	Answer(tier, accountspb.Accounts_GetCurrentAccount_FullMethodName,
 		func(context.Context, *accountspb.GetCurrentAccountRequest) (*accountspb.GetCurrentAccountResponse, error) {
 			return &accountspb.GetCurrentAccountResponse{Account: Ada}, nil
@@ -115,6 +116,13 @@ func Answer[Q, R any, PQ interface {
 	}
 }
 
+// Stream says how a streaming method is served from now on.
+func (t *Tier) Stream(method string, serve func(grpc.ServerStream) error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.streams[method] = serve
+}
+
 // Calls returns the calls of a method that were made so far; of all methods
 // when it is empty.
 func (t *Tier) Calls(method string) []Call {
@@ -137,8 +145,11 @@ func (t *Tier) serve(_ any, stream grpc.ServerStream) error {
 	_, call.Traced = transport.ParseTrace(one(ctx, transport.TraceparentKey))
 	stream.SetTrailer(transport.Timing{LogicHost: "logic-host", DataHost: "data-host", Logic: 3 * time.Millisecond, Data: time.Millisecond}.Trailer())
 	t.mu.Lock()
-	answer := t.answers[method]
+	answer, follow := t.answers[method], t.streams[method]
 	t.mu.Unlock()
+	if follow != nil {
+		return follow(stream)
+	}
 
 	var response proto.Message
 	var err error

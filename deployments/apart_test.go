@@ -1,0 +1,70 @@
+// Package deployments is tested for what it puts together: that the tiers are
+// apart before they are.
+package deployments
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// A tier needs its own folder and the contract, and nothing else: whoever has
+// those two on a host of their own can build it and vet its tests.
+func TestEachTierBuildsFromItsFolderAndTheContractAlone(t *testing.T) {
+	for _, tier := range []string{"proto", "web-tier", "logic-tier", "data-tier"} {
+		t.Run(tier, func(t *testing.T) {
+			alone := t.TempDir()
+			for _, folder := range []string{"proto", tier} {
+				to := filepath.Join(alone, folder)
+				if _, err := os.Stat(to); err == nil {
+					continue
+				}
+				if err := os.CopyFS(to, os.DirFS(filepath.Join("..", folder))); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, arguments := range [][]string{{"build", "./..."}, {"vet", "./..."}, {"mod", "tidy", "-diff"}} {
+				command := exec.CommandContext(t.Context(), "go", arguments...)
+				command.Dir = filepath.Join(alone, tier)
+				command.Env = append(os.Environ(), "GOWORK=off")
+				if output, err := command.CombinedOutput(); err != nil {
+					t.Errorf("go %s: %v\n%s", strings.Join(arguments, " "), err, output)
+				}
+			}
+		})
+	}
+}
+
+// What no tier may be built from: see the table of the tiers in the README.
+func TestWhatATierIsNotBuiltFrom(t *testing.T) {
+	for tier, forbidden := range map[string][]string{
+		"proto":      {"techtalks.example/web-tier", "techtalks.example/logic-tier", "techtalks.example/data-tier", "database/sql"},
+		"web-tier":   {"techtalks.example/logic-tier", "techtalks.example/data-tier", "database/sql", "github.com/lib/pq", "github.com/jackc/", "github.com/rabbitmq/"},
+		"logic-tier": {"techtalks.example/web-tier", "techtalks.example/data-tier", "github.com/a-h/templ", "github.com/yuin/goldmark", "github.com/microcosm-cc/", "github.com/jackc/"},
+		"data-tier":  {"techtalks.example/web-tier", "techtalks.example/logic-tier", "techtalks.example/proto", "google.golang.org/grpc"},
+	} {
+		t.Run(tier, func(t *testing.T) {
+			list := exec.CommandContext(t.Context(), "go", "list", "-deps", "-test", "./...")
+			list.Dir = filepath.Join("..", tier)
+			// A workspace would let one tier import another without saying so.
+			list.Env = append(os.Environ(), "GOWORK=off")
+			output, err := list.Output()
+			if err != nil {
+				t.Fatalf("go list: %v", err)
+			}
+			packages := strings.Fields(string(output))
+			if !strings.Contains(string(output), "techtalks.example/"+tier) {
+				t.Fatalf("go list lists %d packages and none of the tier's", len(packages))
+			}
+			for _, name := range packages {
+				for _, prefix := range forbidden {
+					if strings.HasPrefix(name, prefix) {
+						t.Errorf("it is built from %s", name)
+					}
+				}
+			}
+		})
+	}
+}
