@@ -27,13 +27,13 @@ func importCatalogue(ctx context.Context, connection grpc.ClientConnInterface, n
 	if err != nil {
 		return explain(err)
 	}
-	unsent := make(chan []file, 1)
+	show := newDisplay(os.Stdout, catalogue)
+	defer show.end()
 	sending := make(chan error, 1)
 	go func() {
-		var passedOver []file
 		err := catalogue.each(ctx, func(f file) error {
 			if f.reason != "" {
-				passedOver = append(passedOver, f)
+				show.unsent(f)
 				return nil
 			}
 			return stream.Send(&transferspb.ImportCatalogueRequest{Path: f.path, Content: f.content})
@@ -46,11 +46,9 @@ func importCatalogue(ctx context.Context, connection grpc.ClientConnInterface, n
 		default:
 			cancel()
 		}
-		unsent <- passedOver
 		sending <- err
 	}()
 
-	show := newDisplay(os.Stdout, catalogue)
 	last := &transferspb.ImportCatalogueResponse_Progress{}
 	for {
 		response, err := stream.Recv()
@@ -58,7 +56,6 @@ func importCatalogue(ctx context.Context, connection grpc.ClientConnInterface, n
 			break
 		}
 		if err != nil {
-			show.end()
 			select {
 			case cause := <-sending:
 				if cause != nil && !errors.Is(cause, context.Canceled) {
@@ -74,14 +71,9 @@ func importCatalogue(ctx context.Context, connection grpc.ClientConnInterface, n
 		}
 		show.progress(last)
 	}
-	passedOver := <-unsent
-	for _, f := range passedOver {
-		show.rejected(f.path, f.reason)
-	}
-	show.end()
-	fmt.Printf("%d files: %d channels and %d talks added, %d talks there already, %d files not taken, %d passed over\n",
-		last.Files+int64(len(passedOver)), last.ChannelsCreated, last.TalksCreated, last.TalksPresent, last.Rejected+int64(len(passedOver)), last.Ignored)
-	return <-sending
+	err = <-sending
+	show.result(last)
+	return err
 }
 
 // explain returns what a status says, without the words of the protocol.
