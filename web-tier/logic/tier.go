@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
@@ -32,7 +33,7 @@ type Tier struct {
 	Following     followingpb.FollowingClient
 	Notifications notificationspb.NotificationsClient
 
-	connection *grpc.ClientConn
+	connection grpc.ClientConnInterface
 }
 
 // Dial returns the logic tier at address. It does not wait for it to be there:
@@ -52,6 +53,11 @@ func Dial(address string, creds credentials.TransportCredentials, more ...grpc.D
 	if err != nil {
 		return nil, err
 	}
+	return Over(connection), nil
+}
+
+// Over returns the logic tier at the other end of a connection.
+func Over(connection grpc.ClientConnInterface) *Tier {
 	return &Tier{
 		Accounts:      accountspb.NewAccountsClient(connection),
 		Channels:      talkspb.NewChannelsClient(connection),
@@ -59,11 +65,16 @@ func Dial(address string, creds credentials.TransportCredentials, more ...grpc.D
 		Following:     followingpb.NewFollowingClient(connection),
 		Notifications: notificationspb.NewNotificationsClient(connection),
 		connection:    connection,
-	}, nil
+	}
 }
 
-// Close closes the connection.
-func (t *Tier) Close() error { return t.connection.Close() }
+// Close closes the connection, when it is one that can be closed.
+func (t *Tier) Close() error {
+	if closer, ok := t.connection.(io.Closer); ok {
+		return closer.Close()
+	}
+	return nil
+}
 
 // serviceConfig retries the methods whose contract says that calling twice does
 // no harm, and no other.

@@ -1,0 +1,252 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Targets of a page over three processes, against the same in one.
+const (
+	pageThroughput = 0.70
+	pageWork       = 1.5
+)
+
+const (
+	pageConnections = 32
+	pageTalks       = 20
+)
+
+// measurePage asks both for the same pages in turn.
+func measurePage(ctx context.Context, b *bench) error {
+	s, err := b.withCatalogue(ctx)
+	if err != nil {
+		return err
+	}
+	paths, err := s.fullChannels(ctx)
+	if err != nil {
+		return err
+	}
+	address, err := freeAddress()
+	if err != nil {
+		return err
+	}
+	collapsed, err := b.background(b.program("collapsed"), "-listen-address", address, "-data-address", s.data, "-certificates", s.certificates())
+	if err != nil {
+		return err
+	}
+	defer collapsed.stop()
+	if err := awaitListener(ctx, address); err != nil {
+		return err
+	}
+	long := time.Duration(b.size(4000, 300)) * time.Millisecond
+	apart := func() []int {
+		return append(append(s.pids("web-tier"), s.pids("logic-tier")...), s.pids("data-tier")...)
+	}
+	one := func() []int { return append(processes(b.program("collapsed")), s.pids("data-tier")...) }
+	// Connections, statements and caches are there before it counts.
+	for _, of := range []string{s.web, address} {
+		if _, err := askFor(ctx, of, paths, long/2, nil); err != nil {
+			return err
+		}
+	}
+	var speeds, speedsOne, works, worksOne, speedRatio, workRatio, alone, aloneOne []float64
+	for range b.runs {
+		a, err := askFor(ctx, s.web, paths, long, apart)
+		if err != nil {
+			return err
+		}
+		o, err := askFor(ctx, address, paths, long, one)
+		if err != nil {
+			return err
+		}
+		speeds, speedsOne = append(speeds, a.perSecond), append(speedsOne, o.perSecond)
+		works, worksOne = append(works, a.work.Seconds()*1e6), append(worksOne, o.work.Seconds()*1e6)
+		speedRatio = append(speedRatio, a.perSecond/o.perSecond)
+		workRatio = append(workRatio, a.work.Seconds()/o.work.Seconds())
+		for into, of := range map[*[]float64]string{&alone: s.web, &aloneOne: address} {
+			took, err := askAlone(ctx, of, paths, b.size(400, 20))
+			if err != nil {
+				return err
+			}
+			*into = append(*into, took.Seconds()*1e3)
+		}
+	}
+	speed, work := median(speedRatio), median(workRatio)
+	b.table("page", "one process",
+		row{what: "pages a second, 32 connections", ours: spread(speeds, "%.0f"), against: spread(speedsOne, "%.0f"), ratio: fmt.Sprintf("%.2f", speed),
+			target: fmt.Sprintf("at least %.2f", pageThroughput), met: speed >= pageThroughput},
+		row{what: "work a page, all processes and Postgres", ours: spread(works, "%.0f µs"), against: spread(worksOne, "%.0f µs"), ratio: fmt.Sprintf("%.2f", work),
+			target: fmt.Sprintf("at most %.2f", pageWork), met: work <= pageWork},
+		row{what: "one page at a time, median", ours: spread(alone, "%.2f ms"), against: spread(aloneOne, "%.2f ms"), ratio: fmt.Sprintf("%.2f", median(alone)/median(aloneOne))})
+	return nil
+}
+
+// fullChannels returns pages of channels that show as many talks as a page can.
+func (s *site) fullChannels(ctx context.Context) (paths []string, err error) {
+	db, err := s.superuser(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer db.Close()
+	rows, err := db.QueryContext(ctx, `select slug from talks.channel where talk_count > $1 order by slug limit 16`, pageTalks)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var slug string
+		if err := rows.Scan(&slug); err != nil {
+			return nil, err
+		}
+		paths = append(paths, "/channels/"+slug)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	if len(paths) == 0 {
+		return nil, errors.New("no channel fills a page")
+	}
+	var page strings.Builder
+	if err := s.get(ctx, paths[0], &page); err != nil {
+		return nil, err
+	}
+	if n := strings.Count(page.String(), "<h3"); n != pageTalks {
+		return nil, fmt.Errorf("%s shows %d talks, not %d", paths[0], n, pageTalks)
+	}
+	return paths, nil
+}
+
+// asked is what came of asking for a while.
+type asked struct {
+	perSecond float64
+	work      time.Duration // a page
+}
+
+// askFor asks for pages over 32 connections, each one at a time, for a while.
+func askFor(ctx context.Context, address string, paths []string, long time.Duration, who func() []int) (asked, error) {
+	var count atomic.Int64
+	var failed atomic.Pointer[error]
+	var group sync.WaitGroup
+	var before time.Duration
+	if who != nil {
+		before = cpu(who())
+	}
+	began := time.Now()
+	for c := range pageConnections {
+		group.Go(func() {
+			if err := askOver(ctx, address, func(n int) (string, bool) {
+				return paths[(c+n)%len(paths)], time.Since(began) < long
+			}, func() { count.Add(1) }); err != nil {
+				failed.CompareAndSwap(nil, &err)
+			}
+		})
+	}
+	group.Wait()
+	took := time.Since(began)
+	if err := failed.Load(); err != nil {
+		return asked{}, *err
+	}
+	a := asked{perSecond: float64(count.Load()) / took.Seconds()}
+	if who != nil {
+		a.work = (cpu(who()) - before) / time.Duration(count.Load())
+	}
+	return a, ctx.Err()
+}
+
+// askAlone returns the median time of one page at a time.
+func askAlone(ctx context.Context, address string, paths []string, n int) (time.Duration, error) {
+	var times []float64
+	last := time.Now()
+	err := askOver(ctx, address, func(i int) (string, bool) { return paths[i%len(paths)], i < n }, func() {
+		now := time.Now()
+		times = append(times, now.Sub(last).Seconds())
+		last = now
+	})
+	return time.Duration(median(times) * float64(time.Second)), err
+}
+
+// askOver asks over one connection until next says to stop. It is a light
+// client: what it works, the measured lack.
+func askOver(ctx context.Context, address string, next func(n int) (path string, more bool), answered func()) error {
+	connection, err := net.DialTimeout("tcp", address, callTimeout)
+	if err != nil {
+		return err
+	}
+	defer connection.Close()
+	stop := context.AfterFunc(ctx, func() { _ = connection.Close() })
+	defer stop()
+	in := bufio.NewReaderSize(connection, 32<<10)
+	for n := 0; ; n++ {
+		path, more := next(n)
+		if !more {
+			return nil
+		}
+		_ = connection.SetDeadline(time.Now().Add(callTimeout))
+		if _, err := fmt.Fprintf(connection, "GET %s HTTP/1.1\r\nHost: bench\r\nUser-Agent: bench\r\n\r\n", path); err != nil {
+			return err
+		}
+		response, err := http.ReadResponse(in, nil)
+		if err != nil {
+			return err
+		}
+		if response.StatusCode != http.StatusOK {
+			return fmt.Errorf("%s answers %s", path, response.Status)
+		}
+		if _, err := io.Copy(io.Discard, response.Body); err != nil {
+			return err
+		}
+		answered()
+	}
+}
+
+// child is a program that runs beside the site.
+type child struct {
+	command *exec.Cmd
+	log     *os.File
+}
+
+// background starts a program; what it says goes to a file, as a tier's does.
+func (b *bench) background(program string, arguments ...string) (*child, error) {
+	log, err := os.Create(filepath.Join(b.folder, filepath.Base(program)+".log"))
+	if err != nil {
+		return nil, err
+	}
+	c := &child{exec.Command(program, arguments...), log}
+	c.command.Stdout, c.command.Stderr = log, log
+	return c, c.command.Start()
+}
+
+func (c *child) stop() {
+	_ = c.command.Process.Signal(os.Interrupt)
+	_ = c.command.Wait()
+	_ = c.log.Close()
+}
+
+// awaitListener waits until something listens at an address.
+func awaitListener(ctx context.Context, address string) error {
+	ctx, done := context.WithTimeout(ctx, callTimeout)
+	defer done()
+	for {
+		connection, err := net.DialTimeout("tcp", address, callTimeout)
+		if err == nil {
+			return connection.Close()
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("nothing answers at %s: %w", address, err)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}

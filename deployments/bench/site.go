@@ -1,0 +1,198 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"time"
+
+	_ "github.com/lib/pq" // the driver "postgres"
+	"google.golang.org/grpc"
+
+	"techtalks.example/proto/transport"
+)
+
+const (
+	startTimeout = 5 * time.Minute
+	stopTimeout  = 2 * time.Minute
+	callTimeout  = 30 * time.Second
+)
+
+// site is the three tiers, as "make up" runs them.
+type site struct {
+	run, web, logic, data string
+	command               *exec.Cmd
+	ended                 chan error
+}
+
+func freeAddress() (string, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer listener.Close()
+	return listener.Addr().String(), nil
+}
+
+var isUp = regexp.MustCompile(`^TechTalks is up: `)
+
+// start starts a site in the folder run and returns how long it took to the
+// first page.
+func (b *bench) start(ctx context.Context, run string) (*site, time.Duration, error) {
+	s := &site{run: run, ended: make(chan error, 1)}
+	began := time.Now()
+	s.command = exec.Command(b.program("local"))
+	s.command.Dir = b.root
+	s.command.Env = append(os.Environ(), "RUN_DIR="+run)
+	for name, into := range map[string]*string{"WEB_ADDRESS": &s.web, "LOGIC_ADDRESS": &s.logic, "DATA_ADDRESS": &s.data, "WEB_ADMIN_ADDRESS": nil, "LOGIC_ADMIN_ADDRESS": nil} {
+		address, err := freeAddress()
+		if err != nil {
+			return nil, 0, err
+		}
+		if into != nil {
+			*into = address
+		}
+		s.command.Env = append(s.command.Env, name+"="+address)
+	}
+	output, err := s.command.StdoutPipe()
+	if err != nil {
+		return nil, 0, err
+	}
+	s.command.Stderr = os.Stderr
+	// Ctrl-C is ours to pass on.
+	s.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := s.command.Start(); err != nil {
+		return nil, 0, err
+	}
+	said, up := &strings.Builder{}, make(chan bool, 1)
+	go func() {
+		for lines := bufio.NewScanner(output); lines.Scan(); {
+			if isUp.MatchString(lines.Text()) {
+				up <- true
+				break
+			}
+			said.WriteString(lines.Text() + "\n")
+		}
+		close(up)
+		_, _ = io.Copy(io.Discard, output)
+		s.ended <- s.command.Wait()
+	}()
+	select {
+	case is := <-up:
+		if !is {
+			return nil, 0, fmt.Errorf("the site does not start:\n%s", said)
+		}
+	case <-ctx.Done():
+		return nil, 0, errors.Join(ctx.Err(), s.stop())
+	case <-time.After(startTimeout):
+		return nil, 0, errors.Join(errors.New("the site does not start in time"), s.stop())
+	}
+	if err := s.get(ctx, "/talks", io.Discard); err != nil {
+		return nil, 0, errors.Join(err, s.stop())
+	}
+	return s, time.Since(began), nil
+}
+
+func (s *site) stop() error {
+	_ = s.command.Process.Signal(os.Interrupt)
+	select {
+	case err := <-s.ended:
+		s.ended <- err
+		return err
+	case <-time.After(stopTimeout):
+		_ = s.command.Process.Kill()
+		return errors.New("the site does not stop; killed")
+	}
+}
+
+// running returns the site that is measured, started when there is none yet.
+func (b *bench) running(ctx context.Context) (*site, error) {
+	if b.site != nil {
+		return b.site, nil
+	}
+	s, _, err := b.start(ctx, filepath.Join(b.folder, "site"))
+	if err != nil {
+		return nil, err
+	}
+	b.site = s
+	return s, nil
+}
+
+// withCatalogue returns the site with the catalogue in it.
+func (b *bench) withCatalogue(ctx context.Context) (*site, error) {
+	s, err := b.running(ctx)
+	if err != nil {
+		return nil, err
+	}
+	_, err = s.importCatalogue(ctx, b.catalogue)
+	return s, err
+}
+
+func (s *site) program(name string) string { return filepath.Join(s.run, "bin", name) }
+
+func (s *site) pids(tier string) []int {
+	if tier == "data-tier" {
+		return append(processes(s.program(tier)), postgresOn(filepath.Join(s.run, "data"))...)
+	}
+	return processes(s.program(tier))
+}
+
+func (s *site) certificates() string { return filepath.Join(s.run, "certificates") }
+
+// get reads a page whole.
+func (s *site) get(ctx context.Context, path string, into io.Writer) error {
+	ctx, done := context.WithTimeout(ctx, callTimeout)
+	defer done()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.web+path, nil)
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s answers %s", path, response.Status)
+	}
+	_, err = io.Copy(into, response.Body)
+	return err
+}
+
+// superuser connects to the database over its socket.
+func (s *site) superuser(ctx context.Context) (*sql.DB, error) {
+	text, err := os.ReadFile(filepath.Join(s.run, "data", "postmaster.pid"))
+	if err != nil {
+		return nil, err
+	}
+	lines := strings.Split(string(text), "\n")
+	if len(lines) < 5 {
+		return nil, errors.New("postmaster.pid is not complete")
+	}
+	db, err := sql.Open("postgres", fmt.Sprintf("host='%s' port=%s user=postgres dbname=techtalks sslmode=disable statement_timeout=0",
+		strings.TrimSpace(lines[4]), strings.TrimSpace(lines[3])))
+	if err != nil {
+		return nil, err
+	}
+	return db, db.PingContext(ctx)
+}
+
+// operator connects to the logic tier as the operator.
+func (s *site) operator() (*grpc.ClientConn, error) {
+	credentials, err := transport.ClientCredentials(s.certificates(), transport.Operator, transport.LogicTier)
+	if err != nil {
+		return nil, err
+	}
+	return grpc.NewClient(s.logic, grpc.WithTransportCredentials(credentials))
+}
