@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"sync/atomic"
 	"time"
 
@@ -26,8 +27,8 @@ func (r *readiness) set(err error) {
 	r.reason.Store(&text)
 }
 
-// serveAdmin answers /healthz (the process lives), /readyz (it can do its work)
-// and /metrics until ctx ends.
+// serveAdmin answers /healthz (the process lives), /readyz (it can do its work),
+// /metrics and /debug/pprof/ until ctx ends.
 func serveAdmin(ctx context.Context, listener net.Listener, ready *readiness, registry *prometheus.Registry) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "alive") })
@@ -39,6 +40,9 @@ func serveAdmin(ctx context.Context, listener net.Listener, ready *readiness, re
 		fmt.Fprintln(w, "ready")
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	// Where the time and the memory go; for go tool pprof, 5 seconds at most.
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 10 * time.Second}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()

@@ -55,20 +55,20 @@ func (s *stillStream) Recv() (*notificationspb.StreamNotificationsResponse, erro
 	}
 }
 
-// connection is a browser's, with the time of each write.
-type connection struct {
+// recorded is a browser's connection, with the time of each write.
+type recorded struct {
 	*httptest.ResponseRecorder
 	began    time.Time
 	beats    []time.Duration
 	deadline time.Time
 }
 
-func (c *connection) SetWriteDeadline(at time.Time) error {
+func (c *recorded) SetWriteDeadline(at time.Time) error {
 	c.deadline = at
 	return nil
 }
 
-func (c *connection) Write(b []byte) (int, error) {
+func (c *recorded) Write(b []byte) (int, error) {
 	if bytes.HasPrefix(b, []byte(":")) {
 		c.beats = append(c.beats, time.Since(c.began))
 	}
@@ -80,7 +80,7 @@ func (c *connection) Write(b []byte) (int, error) {
 
 // open keeps a stream open until it ends by itself, and returns how long it
 // lived.
-func open(t *testing.T, client notificationspb.NotificationsClient) (*connection, time.Duration) {
+func open(t *testing.T, client notificationspb.NotificationsClient) (*recorded, time.Duration) {
 	t.Helper()
 	i := NewInbox(client, slog.New(slog.DiscardHandler))
 	ctx, stop := context.WithCancel(t.Context())
@@ -89,7 +89,7 @@ func open(t *testing.T, client notificationspb.NotificationsClient) (*connection
 		defer close(ran)
 		_ = i.Run(ctx)
 	}()
-	c := &connection{ResponseRecorder: httptest.NewRecorder(), began: time.Now()}
+	c := &recorded{ResponseRecorder: httptest.NewRecorder(), began: time.Now()}
 	request := httptest.NewRequest(http.MethodGet, "/inbox/stream", nil)
 	request.Header.Set("Last-Event-ID", "epoch-1")
 	i.Stream(c, request, "session")

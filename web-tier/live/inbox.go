@@ -11,6 +11,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -24,6 +25,7 @@ type Inbox struct {
 	replays  chan replay
 	draining chan struct{}
 	drain    sync.Once
+	streams  sync.WaitGroup // as many as readers
 
 	mu      sync.RWMutex
 	readers map[uint64]*reader
@@ -49,12 +51,28 @@ func (i *Inbox) Run(ctx context.Context) error {
 	i.follow(ctx)
 	i.Drain()
 	workers.Wait()
+	// A stream ends with one last write; one whose browser takes nothing is left.
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		i.streams.Wait()
+	}()
+	select {
+	case <-ended:
+	case <-time.After(drainTimeout):
+	}
 	return nil
 }
 
 // Drain ends every stream, now and to come, telling each browser to come back
 // within a few seconds, spread by chance. It does not wait for them.
-func (i *Inbox) Drain() { i.drain.Do(func() { close(i.draining) }) }
+func (i *Inbox) Drain() {
+	i.drain.Do(func() {
+		i.mu.Lock() // nobody is added once streams are waited for
+		defer i.mu.Unlock()
+		close(i.draining)
+	})
+}
 
 // Collector counts the open streams.
 func (i *Inbox) Collector() prometheus.Collector {
@@ -73,27 +91,34 @@ func (i *Inbox) reader(number uint64) *reader {
 	return i.readers[number]
 }
 
-// add registers a browser and asks upstream for its inbox; nil when there is no
-// room.
-func (i *Inbox) add(token string) *reader {
+// add registers a browser and asks upstream for its inbox; without room, or at
+// the end, it says when the browser should come back instead.
+func (i *Inbox) add(token string) (r *reader, away time.Duration) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	select {
+	case <-i.draining:
+		return nil, between(0, drainSpread)
+	default:
+	}
 	if len(i.readers) >= maxReaders {
-		return nil
+		return nil, busyRetry
 	}
 	i.last++
-	r := &reader{number: i.last, token: token, wake: make(chan struct{}, 1)}
+	r = &reader{number: i.last, token: token, wake: make(chan struct{}, 1)}
 	i.readers[r.number] = r
+	i.streams.Add(1)
 	if i.out != nil {
 		i.out.add(subscribe(r))
 	}
-	return r
+	return r, 0
 }
 
 func (i *Inbox) remove(r *reader) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	delete(i.readers, r.number)
+	i.streams.Done()
 	if i.out != nil {
 		i.out.add(unsubscribe(r))
 	}

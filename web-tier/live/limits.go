@@ -6,7 +6,7 @@ import (
 )
 
 const (
-	// maxReaders bounds the streams of one web tier; at about 28 KB each. One
+	// maxReaders bounds the streams of one web tier; at about 10 KB each. One
 	// more is told to come back later.
 	maxReaders = 20_000
 
@@ -47,6 +47,8 @@ const (
 
 	// Browsers that are sent away come back within drainSpread, by chance.
 	drainSpread = 5 * time.Second
+	// drainTimeout bounds how long their last write may take.
+	drainTimeout = 3 * time.Second
 	// busyRetry is what a browser waits when there is no room or no logic tier.
 	busyRetry = 5 * time.Second
 
