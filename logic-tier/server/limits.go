@@ -30,6 +30,11 @@ const (
 	// while nothing happens, nothing else. A web tier needs one.
 	maxStreams = 1000
 
+	// workers are goroutines that are kept for calls: a new one for each call
+	// grows its stack anew, a tenth of the work of answering. Calls beyond them
+	// get one of their own.
+	workers = 64
+
 	// retryWhenFull is what a refused call is told to wait. Longer than most
 	// calls take, so that there is room by then.
 	retryWhenFull = time.Second

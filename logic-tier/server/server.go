@@ -68,6 +68,7 @@ func New(o Options) (*Server, error) {
 	s.grpc = grpc.NewServer(
 		grpc.Creds(o.Credentials),
 		grpc.ForceServerCodecV2(newCodec()),
+		grpc.NumStreamWorkers(workers),
 		grpc.ChainUnaryInterceptor(s.observeUnary, s.admitUnary),
 		grpc.ChainStreamInterceptor(s.observeStream, s.admitStream),
 		// A peer that is cut off without a word is noticed within a minute.
