@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"time"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -58,7 +59,39 @@ func Load(ctx context.Context, talksctl, logicAddress, certificates, catalogue s
 			return fmt.Errorf("follow %s: %w", channel, err)
 		}
 	}
+	return publish(ada, connection)
+}
+
+// publish has ada publish a talk, once, so that grace has something in her inbox.
+func publish(ada context.Context, connection grpc.ClientConnInterface) error {
+	const channel, title = "channels/adas-notebook", "Notes by the translator"
+	talks := talkspb.NewTalksClient(connection)
+	_, err := talks.GetTalk(ada, &talkspb.GetTalkRequest{Name: channel + "/talks/notes-by-the-translator"})
+	if status.Code(err) == codes.NotFound {
+		if reason(err) == "TALK_WITHDRAWN" {
+			return nil // by whoever plays with the demo: let it be
+		}
+		_, err = talks.CreateTalk(ada, &talkspb.CreateTalkRequest{Parent: channel, Talk: &talkspb.Talk{
+			Title: title, Speakers: []string{"Ada Lovelace"}, Language: "eng", Tags: []string{"history", "algorithms"},
+			Description: "Seven notes to a paper on an engine that was never built, longer than the paper.\n\n" +
+				"*Note G* says step by step how the engine would compute the Bernoulli numbers: the talk walks through it, and through the one bug in it.",
+			MediaUrl: "https://media.techtalks.example/adas-notebook/notes-by-the-translator.mp4",
+		}})
+	}
+	if err != nil {
+		return fmt.Errorf("demo talk: %w", err)
+	}
 	return nil
+}
+
+// reason is the stable word for why a call was refused.
+func reason(err error) string {
+	for _, detail := range status.Convert(err).Details() {
+		if info, ok := detail.(*errdetails.ErrorInfo); ok {
+			return info.Reason
+		}
+	}
+	return ""
 }
 
 // account signs a demo account up, or in when it is there, and returns a

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// blocks are the README's commands.
+func blocks(t *testing.T) []string {
+	t.Helper()
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for _, match := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(string(text), -1) {
+		found = append(found, match[1])
+	}
+	return found
+}
+
+// The README's commands for operators do, as printed, what it says.
+func TestTheReadmesCommandsWork(t *testing.T) {
+	r := up(t, runFolder(t))
+	var script strings.Builder
+	script.WriteString("set -e\n")
+	for _, block := range blocks(t) {
+		if strings.Contains(block, "logic ") || strings.Contains(block, "talksctl") {
+			script.WriteString(block)
+		}
+	}
+	// This site's places, and no need to wait for somebody who publishes. Two
+	// calls end with an error: that of the deadline, and a refusal.
+	text := strings.NewReplacer(
+		".run/", r.run+"/", "127.0.0.1:9090", r.logic, "-max-time 10", "-max-time 2",
+		"StreamNotifications\n", "StreamNotifications || true\n", "Accounts/SignUp\n", "Accounts/SignUp || true\n",
+	).Replace(script.String())
+	ctx, done := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer done()
+	bin := t.TempDir()
+	shell := exec.CommandContext(ctx, "bash", "-c", text)
+	shell.Dir = "../.."
+	shell.Env = append(os.Environ(), "GOBIN="+bin, "PATH="+bin+":"+os.Getenv("PATH"), "LOGIC_ADDRESS="+r.logic, "RUN_DIR="+r.run)
+	output, err := shell.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s\n%s", err, text, output)
+	}
+	for _, want := range []string{
+		"techtalks.talks.v1.Talks\n",                     // list
+		"rpc ListTalks",                                  // describe
+		`"status": "SERVING"`,                            // health
+		"Software architecture and communication design", // search
+		`"notifications": [`,                             // her inbox, or that it is empty
+		`"subscribed": {`,                                // stream
+		`"field": "handle"`, `"field": "password"`,       // refusal
+		"0 channels and 0 talks added", // import
+	} {
+		if !strings.Contains(string(output), want) {
+			t.Errorf("no %q in\n%s", want, output)
+		}
+	}
+}
+
+// What the README names is there.
+func TestTheReadmesPathsExist(t *testing.T) {
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, match := range regexp.MustCompile("`((?:web-tier|logic-tier|data-tier|proto|deployments)/[^` ]*)`|\\]\\(([^)h][^)]*)\\)").FindAllStringSubmatch(string(text), -1) {
+		path := match[1] + match[2]
+		found, err := os.Stat("../../" + path)
+		if strings.Contains(path, "*") {
+			continue
+		}
+		if err != nil || found == nil {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
