@@ -29,8 +29,9 @@ type Needs struct {
 
 // Module is the talks module.
 type Module struct {
-	needs Needs
-	store store
+	needs     Needs
+	store     store
+	languages languages
 }
 
 // New returns the module.

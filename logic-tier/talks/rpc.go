@@ -110,7 +110,7 @@ func (s talkService) ListTalks(ctx context.Context, r *talkspb.ListTalksRequest)
 }
 
 func (s talkService) ListLanguages(ctx context.Context, _ *talkspb.ListLanguagesRequest) (*talkspb.ListLanguagesResponse, error) {
-	languages, err := s.module.store.languages(ctx)
+	languages, err := s.module.languages.get(ctx, s.module.store.languages)
 	return &talkspb.ListLanguagesResponse{Languages: languages}, err
 }
 

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 )
 
@@ -293,12 +294,15 @@ func TestTimingGoesBackInTheTrailer(t *testing.T) {
 	if got, ok := TimingFromTrailer(sent.Trailer()); !ok || got != sent {
 		t.Errorf("sent %+v, received %+v", sent, got)
 	}
-	for _, key := range []string{logicTimeKey, dataTimeKey} {
-		trailer := sent.Trailer()
-		trailer.Set(key, "soon")
-		if _, ok := TimingFromTrailer(trailer); ok {
-			t.Errorf("%s is no number and was read", key)
+	for _, text := range []string{"", "soon", "1", "1 2", "1 2 logic", "1 soon logic data", "soon 2 logic data"} {
+		if got, ok := TimingFromTrailer(metadata.Pairs(timingKey, text)); ok {
+			t.Errorf("%q was read: %+v", text, got)
 		}
+	}
+	// Before the data tier was ever there it has no name.
+	unnamed := Timing{LogicHost: "logic", Logic: time.Millisecond}
+	if got, ok := TimingFromTrailer(unnamed.Trailer()); !ok || got != unnamed {
+		t.Errorf("sent %+v, received %+v", unnamed, got)
 	}
 	if _, ok := TimingFromTrailer(nil); ok {
 		t.Error("nothing was read")

@@ -47,7 +47,8 @@ type TalksClient interface {
 	// INVALID_ARGUMENT (PAGE_TOKEN_INVALID), also when the other fields changed
 	// between pages.
 	ListTalks(ctx context.Context, in *ListTalksRequest, opts ...grpc.CallOption) (*ListTalksResponse, error)
-	// ListLanguages returns the languages that published talks are given in.
+	// ListLanguages returns the languages that published talks are given in, as
+	// of at most ten seconds ago.
 	ListLanguages(ctx context.Context, in *ListLanguagesRequest, opts ...grpc.CallOption) (*ListLanguagesResponse, error)
 	// CreateTalk publishes a talk on a channel of the caller's, and says so to
 	// the channel's followers. It does not wait for them to be told. With a
@@ -171,7 +172,8 @@ type TalksServer interface {
 	// INVALID_ARGUMENT (PAGE_TOKEN_INVALID), also when the other fields changed
 	// between pages.
 	ListTalks(context.Context, *ListTalksRequest) (*ListTalksResponse, error)
-	// ListLanguages returns the languages that published talks are given in.
+	// ListLanguages returns the languages that published talks are given in, as
+	// of at most ten seconds ago.
 	ListLanguages(context.Context, *ListLanguagesRequest) (*ListLanguagesResponse, error)
 	// CreateTalk publishes a talk on a channel of the caller's, and says so to
 	// the channel's followers. It does not wait for them to be told. With a
