@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help up test generate bench compose clean
 
-MODULES := proto data-tier logic-tier web-tier deployments
+MODULES := proto data-tier logic-tier web-tier deployments deployments/bench
 export GOWORK := off
 
 help: ## list the targets

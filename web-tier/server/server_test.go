@@ -113,3 +113,47 @@ func TestStreamsReachTheirConnection(t *testing.T) {
 		t.Errorf("got %q, %v while the handler still runs", first, err)
 	}
 }
+
+// At the bound a page is refused at once with when to come back; when there is
+// room again, the next is made.
+func TestNoMorePagesThanThereIsRoomFor(t *testing.T) {
+	refused := 0
+	passage := server.New(slog.New(slog.DiscardHandler), prometheus.NewRegistry(), false,
+		func(w http.ResponseWriter, _ *http.Request, p *logic.Problem) {
+			refused++
+			if p.Status != http.StatusServiceUnavailable || p.RetryAfter <= 0 {
+				t.Errorf("refused with %+v", p)
+			}
+			w.WriteHeader(p.Status)
+		})
+	inside, leave, over := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	pages := passage.Admit(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		inside <- struct{}{}
+		<-leave
+	}))
+	ask := func() {
+		pages.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
+		over <- struct{}{}
+	}
+	made := 0
+	for ; refused == 0; made++ {
+		if made > 10_000 {
+			t.Fatal("there is no bound")
+		}
+		go ask()
+		select {
+		case <-inside:
+		case <-over: // refused
+		}
+	}
+	close(leave)
+	for range made - 1 {
+		<-over
+	}
+	go ask()
+	<-inside
+	<-over
+	if refused != 1 {
+		t.Errorf("%d were refused", refused)
+	}
+}
