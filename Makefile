@@ -16,7 +16,7 @@ up: ## run the three tiers on this machine, until Ctrl-C
 test: ## install what tests need, check what is generated, run every test
 	@deployments/local/install.sh postgres chromium
 	@$(MAKE) --no-print-directory stale
-	@for module in $(MODULES); do echo "== $$module"; (cd $$module && go vet ./... && go test -race -timeout 20m ./...) || exit 1; done
+	@for module in $(MODULES); do echo "== $$module"; (cd $$module && go vet ./... && go test -race -count=1 -timeout 20m ./...) || exit 1; done
 
 .PHONY: stale
 stale:

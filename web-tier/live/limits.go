@@ -6,7 +6,7 @@ import (
 )
 
 const (
-	// maxReaders bounds the streams of one web tier; at about 10 KB each. One
+	// maxReaders bounds the streams of one web tier; at about 20 KB each. One
 	// more is told to come back later.
 	maxReaders = 20_000
 

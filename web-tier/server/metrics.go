@@ -25,7 +25,7 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 3, 10},
 		}, []string{"route"}),
 		underWay: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "web_requests_under_way", Help: "Requests under way, streams among them.",
+			Name: "web_requests_under_way", Help: "Requests under way; a stream is none any more once it has begun (live_streams counts those).",
 		}),
 	}
 	registry.MustRegister(m.requests, m.took, m.underWay)
