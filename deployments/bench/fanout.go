@@ -50,6 +50,9 @@ func measureFanOut(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
+	if err := s.settle(ctx); err != nil {
+		return err
+	}
 	// Followers from the first to the last, evenly.
 	following, err := open(ctx, s.web, connected, func(n int) string {
 		return follow(1 + n*(many-1)/(connected-1))

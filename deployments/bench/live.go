@@ -32,9 +32,9 @@ type heard struct {
 	web, logic float64       // bytes a browser
 }
 
-// measureLive sends events to browsers in three ways in turn: through a web tier
-// that has nothing to wait for, which is compared with the plain loop; through
-// the plain loop; and by publishing talks, through all three tiers.
+// measureLive sends events to browsers through a web tier that has nothing to
+// wait for and through the plain loop, in turn; and then by publishing talks,
+// through all three tiers.
 func measureLive(ctx context.Context, b *bench) error {
 	s, err := b.running(ctx)
 	if err != nil {
@@ -79,6 +79,9 @@ func measureLive(ctx context.Context, b *bench) error {
 		}
 	}
 	var alone, whole, loop []heard
+	if err := s.settle(ctx); err != nil {
+		return err
+	}
 	for range b.runs + 1 {
 		one, err := fed.measureWeb(ctx, program, addresses[0], n)
 		if err != nil {
@@ -89,7 +92,11 @@ func measureLive(ctx context.Context, b *bench) error {
 			return fmt.Errorf("plain loop: %w", err)
 		}
 		loop = append(loop, one)
-		if one, err = audience.measure(ctx); err != nil {
+	}
+	// After the others: Postgres tidies up behind a fan-out for a while.
+	for range b.runs + 1 {
+		one, err := audience.measure(ctx)
+		if err != nil {
 			return fmt.Errorf("all tiers: %w", err)
 		}
 		whole = append(whole, one)

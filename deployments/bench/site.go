@@ -158,8 +158,10 @@ func (b *bench) withCatalogue(ctx context.Context) (*site, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, err = s.importCatalogue(ctx, b.catalogue)
-	return s, err
+	if _, err = s.importCatalogue(ctx, b.catalogue); err != nil {
+		return nil, err
+	}
+	return s, s.settle(ctx)
 }
 
 func (s *site) program(name string) string { return filepath.Join(s.run, "bin", name) }
@@ -209,6 +211,21 @@ func (s *site) superuser(ctx context.Context) (*sql.DB, error) {
 		return nil, err
 	}
 	return db, db.PingContext(ctx)
+}
+
+// settle has Postgres do now what it would do behind the next measurement's back.
+func (s *site) settle(ctx context.Context) error {
+	db, err := s.superuser(ctx)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	for _, statement := range []string{"vacuum analyze", "checkpoint"} {
+		if _, err := db.ExecContext(ctx, statement); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // operator connects to the logic tier as the operator.

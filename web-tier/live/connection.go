@@ -12,8 +12,8 @@ import (
 
 // output is where a stream's bytes go.
 type output interface {
-	// send sends all of them, or fails.
-	send(net.Buffers) error
+	// send sends all of them, or fails and leaves what was not sent.
+	send(*net.Buffers) error
 	// SetWriteDeadline bounds what is sent from now on.
 	SetWriteDeadline(time.Time) error
 }
@@ -40,8 +40,8 @@ func (r *response) head(plain bool) {
 	r.w.WriteHeader(http.StatusOK)
 }
 
-func (r *response) send(all net.Buffers) error {
-	for _, bytes := range all {
+func (r *response) send(all *net.Buffers) error {
+	for _, bytes := range *all {
 		if _, err := r.w.Write(bytes); err != nil {
 			return err
 		}
@@ -54,11 +54,16 @@ func (r *response) SetWriteDeadline(at time.Time) error { return r.control.SetWr
 // connection is a stream that has taken its connection over.
 type connection struct{ net.Conn }
 
-func (c connection) send(all net.Buffers) error {
-	if len(all) == 1 {
-		_, err := c.Write(all[0])
+func (c connection) send(all *net.Buffers) error {
+	if len(*all) == 1 {
+		n, err := c.Write((*all)[0])
+		if err != nil {
+			*all = net.Buffers{(*all)[0][n:]}
+		}
 		return err
 	}
+	// It takes from the front what it wrote, out of the slices themselves: they
+	// are this stream's own, the bytes are not touched.
 	_, err := all.WriteTo(c.Conn)
 	return err
 }
@@ -85,7 +90,7 @@ func (s *stream) takeOver(request *http.Request, answer *response) bool {
 		s.inbox.remove(s.reader)
 		return true
 	}
-	s.out, s.deadline = connection{taken}, time.Time{}
+	s.out, s.deadline, s.quick = connection{taken}, time.Time{}, true
 	// The request's own context ends with its handler.
 	ctx := context.Background()
 	if trace, ok := transport.TraceFrom(request.Context()); ok {

@@ -10,6 +10,7 @@ package live
 import (
 	"context"
 	"log/slog"
+	"runtime"
 	"sync"
 	"time"
 
@@ -22,6 +23,7 @@ import (
 type Inbox struct {
 	client   notificationspb.NotificationsClient
 	log      *slog.Logger
+	delivery *delivery
 	replays  chan replay
 	draining chan struct{}
 	drain    sync.Once
@@ -37,7 +39,7 @@ type Inbox struct {
 func NewInbox(client notificationspb.NotificationsClient, log *slog.Logger) *Inbox {
 	return &Inbox{
 		client: client, log: log,
-		replays: make(chan replay), draining: make(chan struct{}),
+		delivery: newDelivery(), replays: make(chan replay), draining: make(chan struct{}),
 		readers: map[uint64]*reader{},
 	}
 }
@@ -47,6 +49,9 @@ func (i *Inbox) Run(ctx context.Context) error {
 	var workers sync.WaitGroup
 	for range replayWorkers {
 		workers.Go(func() { i.workReplays(ctx) })
+	}
+	for range deliverers * runtime.GOMAXPROCS(0) {
+		workers.Go(func() { i.delivery.work(ctx) })
 	}
 	i.follow(ctx)
 	i.Drain()

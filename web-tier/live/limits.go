@@ -20,6 +20,12 @@ const (
 	// again.
 	maxPending = 256
 
+	// deliverers is how many workers a core write to browsers.
+	deliverers = 2
+	// quickly is how long a worker waits for a browser's connection to take
+	// something; after that its own goroutine goes on waiting.
+	quickly = 20 * time.Millisecond
+
 	// writeTimeout cuts a browser whose connection takes nothing more.
 	writeTimeout = 20 * time.Second
 

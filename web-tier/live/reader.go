@@ -11,6 +11,8 @@ type reader struct {
 	wake   chan struct{} // capacity 1: it says "look"
 
 	mu      sync.Mutex
+	stream  *stream // nil until it has begun
+	listed  bool    // it stands in the line for delivery
 	pending []*frame
 	behind  bool // something may have been missed: read from the logic tier
 	cut     bool // too slow
@@ -25,15 +27,50 @@ type news struct {
 	ended   string
 }
 
-func (r *reader) push(f *frame) {
+// push adds an event. It returns the stream when that has to be put in the line
+// for delivery: when it is not there already.
+func (r *reader) push(f *frame) *stream {
 	r.mu.Lock()
-	if len(r.pending) >= maxPending {
-		r.cut, r.pending = true, nil
-	} else if !r.cut {
+	defer r.mu.Unlock()
+	switch {
+	case r.cut:
+	case len(r.pending) < maxPending:
 		r.pending = append(r.pending, f)
+	default:
+		r.cut, r.pending = true, nil
+		r.look() // its goroutine ends it
 	}
+	if r.cut || r.listed || r.stream == nil {
+		return nil
+	}
+	r.listed = true
+	return r.stream
+}
+
+// unlist says that the stream left the line.
+func (r *reader) unlist() {
+	r.mu.Lock()
+	r.listed = false
 	r.mu.Unlock()
-	r.look()
+}
+
+// begun says that the stream can be written to from now on.
+func (r *reader) begun(s *stream) {
+	r.mu.Lock()
+	r.stream = s
+	r.mu.Unlock()
+}
+
+// takePending returns what is pending; false when there is more to know, which
+// the stream's goroutine has to look at.
+func (r *reader) takePending() (frames []*frame, all bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.behind || r.cut || r.ended != "" {
+		return nil, false
+	}
+	frames, r.pending = r.pending, nil
+	return frames, true
 }
 
 func (r *reader) fallBehind() {

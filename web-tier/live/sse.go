@@ -2,9 +2,11 @@ package live
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -54,8 +56,15 @@ type stream struct {
 	inbox  *Inbox
 	reader *reader
 
+	// writing is held by whoever writes: the stream's goroutine, or a worker of
+	// delivery. It guards what follows.
+	writing  sync.Mutex
 	after    string // the cursor as the browser sent it; "" once at is set from an answer
 	at       cursor // what the browser has
+	caughtUp bool   // it lacks nothing but what is pending
+	quick    bool   // workers may write to it
+	stuck    bool   // it did not take all that a worker wrote
+	broken   bool   // its connection is
 	unsent   net.Buffers
 	deadline time.Time
 }
@@ -94,30 +103,25 @@ func (s *stream) begin(ctx context.Context, answer *response) bool {
 // sendAway ends a stream: the browser comes back after the pause. A status
 // other than 200 would make its EventSource give up.
 func (s *stream) sendAway(after time.Duration) {
-	s.write(fmt.Appendf(nil, "retry: %d\n\n", max(after, time.Second/2).Milliseconds()))
-	_ = s.flush()
+	_ = s.say(fmt.Appendf(nil, "retry: %d\n\n", max(after, time.Second/2).Milliseconds()))
 }
 
-// run delivers until ctx ends with the browser's connection, the browser is too
-// slow, or it is sent away.
+// run looks after the stream until ctx ends with the browser's connection, the
+// browser is too slow, or it is sent away.
 func (s *stream) run(ctx context.Context) {
 	defer s.inbox.remove(s.reader)
+	s.reader.begun(s)
 	// What a browser waits after a connection that broke: by chance, so that
 	// those that broke together do not come back together.
-	s.write(fmt.Appendf(nil, "retry: %d\n\n", between(time.Second, 3*time.Second).Milliseconds()))
-	if s.flush() != nil {
+	if s.say(fmt.Appendf(nil, "retry: %d\n\n", between(time.Second, 3*time.Second).Milliseconds())) != nil {
 		return
 	}
 	life := time.NewTimer(between(minLife, maxLife))
 	defer life.Stop()
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
-	var again *time.Timer // a failed replay
+	var retry <-chan time.Time // of a replay that failed
 	for {
-		var retry <-chan time.Time
-		if again != nil {
-			retry = again.C
-		}
 		select {
 		case <-ctx.Done():
 			return
@@ -127,40 +131,67 @@ func (s *stream) run(ctx context.Context) {
 		case <-life.C:
 			s.sendAway(time.Second / 2)
 			return
-		case <-retry:
-			again = nil
-			s.reader.fallBehind()
-			continue
 		case <-beat.C:
-			s.write(stillHere)
-			if s.flush() != nil {
+			if s.say(stillHere) != nil {
 				return
 			}
-			continue
+		case <-retry:
+			retry = nil
+			s.reader.fallBehind()
 		case <-s.reader.wake:
-		}
-		n := s.reader.take()
-		if n.ended != "" || n.cut {
-			return // it comes back, and hears why if it may not
-		}
-		if n.behind {
-			if err := s.catchUp(ctx); err != nil {
-				if ctx.Err() != nil || status.Code(err) == codes.Unauthenticated {
-					return
-				}
-				// What is pending waits too: it came after what is missing.
-				again = time.NewTimer(between(replayPause/2, replayPause))
-				continue
+			switch err := s.look(ctx); {
+			case errors.Is(err, errReplay):
+				retry = time.After(between(replayPause/2, replayPause))
+			case err != nil:
+				return
 			}
-			again = nil
-		} else if again != nil {
-			continue // still behind; the next replay reads these
-		}
-		s.deliver(n.pending)
-		if s.flush() != nil {
-			return
 		}
 	}
+}
+
+var (
+	// errReplay: what the browser missed could not be read just now.
+	errReplay = errors.New("replay failed")
+	// errOver: the stream is over. The browser comes back, and hears why if it may
+	// not.
+	errOver = errors.New("over")
+)
+
+// look does what workers leave to the stream's own goroutine.
+func (s *stream) look(ctx context.Context) error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	n := s.reader.take()
+	if n.ended != "" || n.cut || s.broken {
+		return errOver
+	}
+	if err := s.flush(); err != nil {
+		return err
+	}
+	s.stuck = false
+	if n.behind {
+		s.caughtUp = false
+		if err := s.catchUp(ctx); err != nil {
+			if ctx.Err() != nil || s.broken || status.Code(err) == codes.Unauthenticated {
+				return errOver
+			}
+			return errReplay
+		}
+		s.caughtUp = true
+	}
+	if !s.caughtUp {
+		return nil // what is pending came after what is missing: the replay reads it
+	}
+	s.deliver(n.pending)
+	return s.flush()
+}
+
+// say writes something that is no event.
+func (s *stream) say(bytes []byte) error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.write(bytes)
+	return s.flush()
 }
 
 // stillHere is a comment: browsers pass over it, proxies see life.
@@ -225,14 +256,25 @@ func (s *stream) flush() error {
 	if err := s.extend(); err != nil {
 		return err
 	}
-	err := s.out.send(s.unsent)
+	err := s.send()
+	s.broken = s.broken || err != nil
+	return err
+}
+
+// send sends what is unsent; what was not taken stays.
+func (s *stream) send() error {
+	rest := s.unsent
+	if err := s.out.send(&rest); err != nil {
+		s.unsent = rest
+		return err
+	}
 	if cap(s.unsent) > keepUnsent {
 		s.unsent = nil
 	} else {
 		clear(s.unsent)
 		s.unsent = s.unsent[:0]
 	}
-	return err
+	return nil
 }
 
 // extend gives what is sent next a deadline of its own, instead of the

@@ -83,13 +83,7 @@ func (i *Inbox) dispatch(response *notificationspb.StreamNotificationsResponse) 
 			i.log.Error("live: notification passed over", "error", err)
 			return
 		}
-		i.mu.RLock()
-		defer i.mu.RUnlock()
-		for _, number := range event.Arrived.Subscriptions {
-			if r := i.readers[number]; r != nil {
-				r.push(f)
-			}
-		}
+		i.delivery.add(i.push(f, event.Arrived.Subscriptions))
 	case *notificationspb.StreamNotificationsResponse_Gap_:
 		i.mu.RLock()
 		defer i.mu.RUnlock()
@@ -97,6 +91,21 @@ func (i *Inbox) dispatch(response *notificationspb.StreamNotificationsResponse) 
 			r.fallBehind()
 		}
 	}
+}
+
+// push gives an event to browsers and returns whom it is to be written to.
+func (i *Inbox) push(f *frame, subscriptions []uint64) []*stream {
+	streams := make([]*stream, 0, len(subscriptions))
+	i.mu.RLock()
+	defer i.mu.RUnlock()
+	for _, number := range subscriptions {
+		if r := i.readers[number]; r != nil {
+			if s := r.push(f); s != nil {
+				streams = append(streams, s)
+			}
+		}
+	}
+	return streams
 }
 
 func subscribe(r *reader) *notificationspb.StreamNotificationsRequest {
