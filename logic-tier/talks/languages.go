@@ -9,9 +9,9 @@ import (
 // languagesAge is how old the list of languages may be.
 const languagesAge = 10 * time.Second
 
-// languages is the list of languages that there are talks in. Every page with a
-// list of talks asks for it, and it changes once in a while: it is read anew
-// when it is old, by one caller, and the others take the old one meanwhile.
+// languages is the list of languages that there are talks in. Every list of talks
+// comes with it, and it changes once in a while: it is read anew when it is old,
+// by one caller, and the others take the old one meanwhile.
 type languages struct {
 	mu      sync.Mutex
 	list    []string

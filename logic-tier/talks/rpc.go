@@ -105,13 +105,10 @@ func (s talkService) ListTalks(ctx context.Context, r *talkspb.ListTalksRequest)
 	}
 	if of != nil {
 		response.Channel = of.message(caller.From(ctx).Person)
+		return response, nil
 	}
-	return response, nil
-}
-
-func (s talkService) ListLanguages(ctx context.Context, _ *talkspb.ListLanguagesRequest) (*talkspb.ListLanguagesResponse, error) {
-	languages, err := s.module.languages.get(ctx, s.module.store.languages)
-	return &talkspb.ListLanguagesResponse{Languages: languages}, err
+	response.Languages, err = s.module.languages.get(ctx, s.module.store.languages)
+	return response, err
 }
 
 func (s talkService) CreateTalk(ctx context.Context, r *talkspb.CreateTalkRequest) (*talkspb.CreateTalkResponse, error) {

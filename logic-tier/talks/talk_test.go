@@ -221,7 +221,7 @@ func TestWithdrawnTalkIsFoundNowhere(t *testing.T) {
 			t.Errorf("%v finds %v", r, found)
 		}
 	}
-	languages, err := s.talks.ListLanguages(t.Context(), &talkspb.ListLanguagesRequest{})
+	languages, err := s.talks.ListTalks(t.Context(), &talkspb.ListTalksRequest{})
 	if err != nil || len(languages.Languages) != 0 {
 		t.Errorf("languages %v, %v", languages, err)
 	}
@@ -234,7 +234,7 @@ func TestLanguages(t *testing.T) {
 	for i, language := range []string{"spa", "eng", "", "deu", "eng"} {
 		s.publish(t, ada, channel, &talkspb.Talk{Title: fmt.Sprint("Talk ", i), Language: language})
 	}
-	answer, err := s.talks.ListLanguages(t.Context(), &talkspb.ListLanguagesRequest{})
+	answer, err := s.talks.ListTalks(t.Context(), &talkspb.ListTalksRequest{})
 	if err != nil || !slices.Equal(answer.Languages, []string{"deu", "eng", "spa"}) {
 		t.Errorf("%v, %v", answer, err)
 	}

@@ -21,14 +21,10 @@ func List(v *ui.Visit) error {
 	values := v.Request.URL.Query()
 	q := question{values.Get("q"), values.Get("language"), values.Get("tag")}
 	var talks *talkspb.ListTalksResponse
-	var languages *talkspb.ListLanguagesResponse
 	err := v.Gather(func(ctx context.Context) (err error) {
 		talks, err = v.Site.Tier.Talks.ListTalks(ctx, &talkspb.ListTalksRequest{
 			Query: q.query, Language: q.language, Tag: q.tag, PageToken: values.Get("page_token"),
 		})
-		return err
-	}, func(ctx context.Context) (err error) {
-		languages, err = v.Site.Tier.Talks.ListLanguages(ctx, &talkspb.ListLanguagesRequest{})
 		return err
 	})
 	if err != nil {
@@ -36,12 +32,12 @@ func List(v *ui.Visit) error {
 		for _, field := range []string{"query", "language", "tag"} {
 			if wrong := p.Fields[field]; wrong != "" {
 				// What was searched for is still there to be mended.
-				return v.Render(http.StatusBadRequest, listPage(v, question{query: clip(q.query)}, &talkspb.ListTalksResponse{}, nil, wrong))
+				return v.Render(http.StatusBadRequest, listPage(v, question{query: clip(q.query)}, &talkspb.ListTalksResponse{}, wrong))
 			}
 		}
 		return err
 	}
-	return v.Render(http.StatusOK, listPage(v, q, talks, languages.Languages, ""))
+	return v.Render(http.StatusOK, listPage(v, q, talks, ""))
 }
 
 // clip keeps what a search field takes.

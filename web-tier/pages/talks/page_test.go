@@ -22,9 +22,6 @@ func open(t *testing.T, talk *talkspb.Talk) *pagetest.Browser {
 		"GET /channels/{channel}/talks/{talk}/edit": talks.Edit, "POST /channels/{channel}/talks/{talk}/edit": talks.Save,
 		"POST /channels/{channel}/talks/{talk}/withdraw": talks.Withdraw,
 	})
-	logictest.Answer(b.Logic, talkspb.Talks_ListLanguages_FullMethodName, func(context.Context, *talkspb.ListLanguagesRequest) (*talkspb.ListLanguagesResponse, error) {
-		return &talkspb.ListLanguagesResponse{Languages: []string{"deu", "eng"}}, nil
-	})
 	logictest.Answer(b.Logic, talkspb.Talks_GetTalk_FullMethodName, func(_ context.Context, q *talkspb.GetTalkRequest) (*talkspb.GetTalkResponse, error) {
 		if talk == nil {
 			return nil, logictest.Refusal(codes.NotFound, "TALK_WITHDRAWN", "this talk was withdrawn by who published it")
@@ -101,7 +98,7 @@ func TestSearching(t *testing.T) {
 		case q.Query == "none":
 			return &talkspb.ListTalksResponse{}, nil
 		}
-		return &talkspb.ListTalksResponse{Talks: []*talkspb.Talk{a(&talkspb.Talk{Name: "channels/go/talks/one"})}, NextPageToken: "n&x"}, nil
+		return &talkspb.ListTalksResponse{Talks: []*talkspb.Talk{a(&talkspb.Talk{Name: "channels/go/talks/one"})}, NextPageToken: "n&x", Languages: []string{"deu", "eng"}}, nil
 	})
 	b.Get("/talks?q=go&language=eng").Is(200, "A talk", "page_token=n%26x", "language=eng", `value="go"`)
 	b.Get("/talks?q=none").Is(200).Lacks("A talk")

@@ -12,7 +12,7 @@ import (
 // Get shows the tiers, and what they took for one small question.
 func Get(v *ui.Visit) error {
 	if err := v.Gather(func(ctx context.Context) error {
-		_, err := v.Site.Tier.Talks.ListLanguages(ctx, &talkspb.ListLanguagesRequest{})
+		_, err := v.Site.Tier.Talks.ListTalks(ctx, &talkspb.ListTalksRequest{PageSize: 1})
 		return err
 	}); err != nil {
 		return err

@@ -376,7 +376,10 @@ type ListTalksResponse struct {
 	// Asks for the page before this one; empty at the start.
 	PreviousPageToken string `protobuf:"bytes,3,opt,name=previous_page_token,json=previousPageToken,proto3" json:"previous_page_token,omitempty"`
 	// The parent, when one was asked for: a channel's page is one call.
-	Channel       *Channel `protobuf:"bytes,4,opt,name=channel,proto3" json:"channel,omitempty"`
+	Channel *Channel `protobuf:"bytes,4,opt,name=channel,proto3" json:"channel,omitempty"`
+	// Without a parent: the languages to filter by, those of all talks as of at
+	// most ten seconds ago; ISO 639-3 codes, ascending.
+	Languages     []string `protobuf:"bytes,5,rep,name=languages,proto3" json:"languages,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -439,83 +442,7 @@ func (x *ListTalksResponse) GetChannel() *Channel {
 	return nil
 }
 
-// ListLanguagesRequest has no fields.
-type ListLanguagesRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *ListLanguagesRequest) Reset() {
-	*x = ListLanguagesRequest{}
-	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[5]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ListLanguagesRequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ListLanguagesRequest) ProtoMessage() {}
-
-func (x *ListLanguagesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[5]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ListLanguagesRequest.ProtoReflect.Descriptor instead.
-func (*ListLanguagesRequest) Descriptor() ([]byte, []int) {
-	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{5}
-}
-
-// ListLanguagesResponse lists the languages of published talks.
-type ListLanguagesResponse struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// ISO 639-3 codes, ascending.
-	Languages     []string `protobuf:"bytes,1,rep,name=languages,proto3" json:"languages,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *ListLanguagesResponse) Reset() {
-	*x = ListLanguagesResponse{}
-	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[6]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ListLanguagesResponse) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ListLanguagesResponse) ProtoMessage() {}
-
-func (x *ListLanguagesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[6]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ListLanguagesResponse.ProtoReflect.Descriptor instead.
-func (*ListLanguagesResponse) Descriptor() ([]byte, []int) {
-	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{6}
-}
-
-func (x *ListLanguagesResponse) GetLanguages() []string {
+func (x *ListTalksResponse) GetLanguages() []string {
 	if x != nil {
 		return x.Languages
 	}
@@ -538,7 +465,7 @@ type CreateTalkRequest struct {
 
 func (x *CreateTalkRequest) Reset() {
 	*x = CreateTalkRequest{}
-	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[7]
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -550,7 +477,7 @@ func (x *CreateTalkRequest) String() string {
 func (*CreateTalkRequest) ProtoMessage() {}
 
 func (x *CreateTalkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[7]
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -563,7 +490,7 @@ func (x *CreateTalkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTalkRequest.ProtoReflect.Descriptor instead.
 func (*CreateTalkRequest) Descriptor() ([]byte, []int) {
-	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{7}
+	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *CreateTalkRequest) GetParent() string {
@@ -598,7 +525,7 @@ type CreateTalkResponse struct {
 
 func (x *CreateTalkResponse) Reset() {
 	*x = CreateTalkResponse{}
-	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[8]
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -610,7 +537,7 @@ func (x *CreateTalkResponse) String() string {
 func (*CreateTalkResponse) ProtoMessage() {}
 
 func (x *CreateTalkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[8]
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -623,7 +550,7 @@ func (x *CreateTalkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTalkResponse.ProtoReflect.Descriptor instead.
 func (*CreateTalkResponse) Descriptor() ([]byte, []int) {
-	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{8}
+	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *CreateTalkResponse) GetTalk() *Talk {
@@ -647,7 +574,7 @@ type UpdateTalkRequest struct {
 
 func (x *UpdateTalkRequest) Reset() {
 	*x = UpdateTalkRequest{}
-	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[9]
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -659,7 +586,7 @@ func (x *UpdateTalkRequest) String() string {
 func (*UpdateTalkRequest) ProtoMessage() {}
 
 func (x *UpdateTalkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[9]
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -672,7 +599,7 @@ func (x *UpdateTalkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateTalkRequest.ProtoReflect.Descriptor instead.
 func (*UpdateTalkRequest) Descriptor() ([]byte, []int) {
-	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{9}
+	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *UpdateTalkRequest) GetTalk() *Talk {
@@ -700,7 +627,7 @@ type UpdateTalkResponse struct {
 
 func (x *UpdateTalkResponse) Reset() {
 	*x = UpdateTalkResponse{}
-	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[10]
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -712,7 +639,7 @@ func (x *UpdateTalkResponse) String() string {
 func (*UpdateTalkResponse) ProtoMessage() {}
 
 func (x *UpdateTalkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[10]
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -725,7 +652,7 @@ func (x *UpdateTalkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateTalkResponse.ProtoReflect.Descriptor instead.
 func (*UpdateTalkResponse) Descriptor() ([]byte, []int) {
-	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{10}
+	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *UpdateTalkResponse) GetTalk() *Talk {
@@ -746,7 +673,7 @@ type WithdrawTalkRequest struct {
 
 func (x *WithdrawTalkRequest) Reset() {
 	*x = WithdrawTalkRequest{}
-	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[11]
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -758,7 +685,7 @@ func (x *WithdrawTalkRequest) String() string {
 func (*WithdrawTalkRequest) ProtoMessage() {}
 
 func (x *WithdrawTalkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[11]
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -771,7 +698,7 @@ func (x *WithdrawTalkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawTalkRequest.ProtoReflect.Descriptor instead.
 func (*WithdrawTalkRequest) Descriptor() ([]byte, []int) {
-	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{11}
+	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *WithdrawTalkRequest) GetName() string {
@@ -790,7 +717,7 @@ type WithdrawTalkResponse struct {
 
 func (x *WithdrawTalkResponse) Reset() {
 	*x = WithdrawTalkResponse{}
-	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[12]
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -802,7 +729,7 @@ func (x *WithdrawTalkResponse) String() string {
 func (*WithdrawTalkResponse) ProtoMessage() {}
 
 func (x *WithdrawTalkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[12]
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -815,7 +742,7 @@ func (x *WithdrawTalkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawTalkResponse.ProtoReflect.Descriptor instead.
 func (*WithdrawTalkResponse) Descriptor() ([]byte, []int) {
-	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{12}
+	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{10}
 }
 
 // BatchImportTalksRequest is a batch of talks from one catalogue.
@@ -833,7 +760,7 @@ type BatchImportTalksRequest struct {
 
 func (x *BatchImportTalksRequest) Reset() {
 	*x = BatchImportTalksRequest{}
-	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[13]
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -845,7 +772,7 @@ func (x *BatchImportTalksRequest) String() string {
 func (*BatchImportTalksRequest) ProtoMessage() {}
 
 func (x *BatchImportTalksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[13]
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -858,7 +785,7 @@ func (x *BatchImportTalksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchImportTalksRequest.ProtoReflect.Descriptor instead.
 func (*BatchImportTalksRequest) Descriptor() ([]byte, []int) {
-	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{13}
+	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *BatchImportTalksRequest) GetChannels() []*Channel {
@@ -888,7 +815,7 @@ type BatchImportTalksResponse struct {
 
 func (x *BatchImportTalksResponse) Reset() {
 	*x = BatchImportTalksResponse{}
-	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[14]
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -900,7 +827,7 @@ func (x *BatchImportTalksResponse) String() string {
 func (*BatchImportTalksResponse) ProtoMessage() {}
 
 func (x *BatchImportTalksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[14]
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -913,7 +840,7 @@ func (x *BatchImportTalksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchImportTalksResponse.ProtoReflect.Descriptor instead.
 func (*BatchImportTalksResponse) Descriptor() ([]byte, []int) {
-	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{14}
+	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *BatchImportTalksResponse) GetChannelsCreated() int64 {
@@ -975,15 +902,13 @@ const file_techtalks_talks_v1_talks_proto_rawDesc = "" +
 	"\blanguage\x18\x05 \x01(\tB|\xbaHy\xba\x01v\n" +
 	"\blanguage\x12@use a three-letter ISO 639-3 code such as eng, or leave it empty\x1a(this == '' || this.matches('^[a-z]{3}$')R\blanguage\x12n\n" +
 	"\x03tag\x18\x06 \x01(\tB\\\xbaHY\xba\x01V\n" +
-	"\x03tag\x12\"use a tag of at most 60 characters\x1a+this.size() <= 60 && !this.matches('\\\\x00')R\x03tag\"\xd2\x01\n" +
+	"\x03tag\x12\"use a tag of at most 60 characters\x1a+this.size() <= 60 && !this.matches('\\\\x00')R\x03tag\"\xf0\x01\n" +
 	"\x11ListTalksResponse\x12.\n" +
 	"\x05talks\x18\x01 \x03(\v2\x18.techtalks.talks.v1.TalkR\x05talks\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12.\n" +
 	"\x13previous_page_token\x18\x03 \x01(\tR\x11previousPageToken\x125\n" +
-	"\achannel\x18\x04 \x01(\v2\x1b.techtalks.talks.v1.ChannelR\achannel\"\x16\n" +
-	"\x14ListLanguagesRequest\"5\n" +
-	"\x15ListLanguagesResponse\x12\x1c\n" +
-	"\tlanguages\x18\x01 \x03(\tR\tlanguages\"\x96\x02\n" +
+	"\achannel\x18\x04 \x01(\v2\x1b.techtalks.talks.v1.ChannelR\achannel\x12\x1c\n" +
+	"\tlanguages\x18\x05 \x03(\tR\tlanguages\"\x96\x02\n" +
 	"\x11CreateTalkRequest\x12\"\n" +
 	"\x06parent\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xac\x02R\x06parent\x124\n" +
@@ -1009,13 +934,11 @@ const file_techtalks_talks_v1_talks_proto_rawDesc = "" +
 	"\x05talks\x18\x02 \x03(\v2\x18.techtalks.talks.v1.TalkB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\x05talks\"j\n" +
 	"\x18BatchImportTalksResponse\x12)\n" +
 	"\x10channels_created\x18\x01 \x01(\x03R\x0fchannelsCreated\x12#\n" +
-	"\rtalks_created\x18\x02 \x01(\x03R\ftalksCreated2\x89\x06\n" +
+	"\rtalks_created\x18\x02 \x01(\x03R\ftalksCreated2\x94\x05\n" +
 	"\x05Talks\x12a\n" +
 	"\aGetTalk\x12\".techtalks.talks.v1.GetTalkRequest\x1a#.techtalks.talks.v1.GetTalkResponse\"\r\x92\xdb\x18\x06\n" +
 	"\x02\x01\x02\x10\x01\x90\x02\x01\x12g\n" +
 	"\tListTalks\x12$.techtalks.talks.v1.ListTalksRequest\x1a%.techtalks.talks.v1.ListTalksResponse\"\r\x92\xdb\x18\x06\n" +
-	"\x02\x01\x02\x10\x01\x90\x02\x01\x12s\n" +
-	"\rListLanguages\x12(.techtalks.talks.v1.ListLanguagesRequest\x1a).techtalks.talks.v1.ListLanguagesResponse\"\r\x92\xdb\x18\x06\n" +
 	"\x02\x01\x02\x10\x01\x90\x02\x01\x12g\n" +
 	"\n" +
 	"CreateTalk\x12%.techtalks.talks.v1.CreateTalkRequest\x1a&.techtalks.talks.v1.CreateTalkResponse\"\n" +
@@ -1040,58 +963,54 @@ func file_techtalks_talks_v1_talks_proto_rawDescGZIP() []byte {
 	return file_techtalks_talks_v1_talks_proto_rawDescData
 }
 
-var file_techtalks_talks_v1_talks_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_techtalks_talks_v1_talks_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_techtalks_talks_v1_talks_proto_goTypes = []any{
 	(*Talk)(nil),                     // 0: techtalks.talks.v1.Talk
 	(*GetTalkRequest)(nil),           // 1: techtalks.talks.v1.GetTalkRequest
 	(*GetTalkResponse)(nil),          // 2: techtalks.talks.v1.GetTalkResponse
 	(*ListTalksRequest)(nil),         // 3: techtalks.talks.v1.ListTalksRequest
 	(*ListTalksResponse)(nil),        // 4: techtalks.talks.v1.ListTalksResponse
-	(*ListLanguagesRequest)(nil),     // 5: techtalks.talks.v1.ListLanguagesRequest
-	(*ListLanguagesResponse)(nil),    // 6: techtalks.talks.v1.ListLanguagesResponse
-	(*CreateTalkRequest)(nil),        // 7: techtalks.talks.v1.CreateTalkRequest
-	(*CreateTalkResponse)(nil),       // 8: techtalks.talks.v1.CreateTalkResponse
-	(*UpdateTalkRequest)(nil),        // 9: techtalks.talks.v1.UpdateTalkRequest
-	(*UpdateTalkResponse)(nil),       // 10: techtalks.talks.v1.UpdateTalkResponse
-	(*WithdrawTalkRequest)(nil),      // 11: techtalks.talks.v1.WithdrawTalkRequest
-	(*WithdrawTalkResponse)(nil),     // 12: techtalks.talks.v1.WithdrawTalkResponse
-	(*BatchImportTalksRequest)(nil),  // 13: techtalks.talks.v1.BatchImportTalksRequest
-	(*BatchImportTalksResponse)(nil), // 14: techtalks.talks.v1.BatchImportTalksResponse
-	(*durationpb.Duration)(nil),      // 15: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),    // 16: google.protobuf.Timestamp
-	(*Channel)(nil),                  // 17: techtalks.talks.v1.Channel
-	(*fieldmaskpb.FieldMask)(nil),    // 18: google.protobuf.FieldMask
+	(*CreateTalkRequest)(nil),        // 5: techtalks.talks.v1.CreateTalkRequest
+	(*CreateTalkResponse)(nil),       // 6: techtalks.talks.v1.CreateTalkResponse
+	(*UpdateTalkRequest)(nil),        // 7: techtalks.talks.v1.UpdateTalkRequest
+	(*UpdateTalkResponse)(nil),       // 8: techtalks.talks.v1.UpdateTalkResponse
+	(*WithdrawTalkRequest)(nil),      // 9: techtalks.talks.v1.WithdrawTalkRequest
+	(*WithdrawTalkResponse)(nil),     // 10: techtalks.talks.v1.WithdrawTalkResponse
+	(*BatchImportTalksRequest)(nil),  // 11: techtalks.talks.v1.BatchImportTalksRequest
+	(*BatchImportTalksResponse)(nil), // 12: techtalks.talks.v1.BatchImportTalksResponse
+	(*durationpb.Duration)(nil),      // 13: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),    // 14: google.protobuf.Timestamp
+	(*Channel)(nil),                  // 15: techtalks.talks.v1.Channel
+	(*fieldmaskpb.FieldMask)(nil),    // 16: google.protobuf.FieldMask
 }
 var file_techtalks_talks_v1_talks_proto_depIdxs = []int32{
-	15, // 0: techtalks.talks.v1.Talk.duration:type_name -> google.protobuf.Duration
-	16, // 1: techtalks.talks.v1.Talk.publish_time:type_name -> google.protobuf.Timestamp
-	16, // 2: techtalks.talks.v1.Talk.update_time:type_name -> google.protobuf.Timestamp
+	13, // 0: techtalks.talks.v1.Talk.duration:type_name -> google.protobuf.Duration
+	14, // 1: techtalks.talks.v1.Talk.publish_time:type_name -> google.protobuf.Timestamp
+	14, // 2: techtalks.talks.v1.Talk.update_time:type_name -> google.protobuf.Timestamp
 	0,  // 3: techtalks.talks.v1.GetTalkResponse.talk:type_name -> techtalks.talks.v1.Talk
 	0,  // 4: techtalks.talks.v1.ListTalksResponse.talks:type_name -> techtalks.talks.v1.Talk
-	17, // 5: techtalks.talks.v1.ListTalksResponse.channel:type_name -> techtalks.talks.v1.Channel
+	15, // 5: techtalks.talks.v1.ListTalksResponse.channel:type_name -> techtalks.talks.v1.Channel
 	0,  // 6: techtalks.talks.v1.CreateTalkRequest.talk:type_name -> techtalks.talks.v1.Talk
 	0,  // 7: techtalks.talks.v1.CreateTalkResponse.talk:type_name -> techtalks.talks.v1.Talk
 	0,  // 8: techtalks.talks.v1.UpdateTalkRequest.talk:type_name -> techtalks.talks.v1.Talk
-	18, // 9: techtalks.talks.v1.UpdateTalkRequest.update_mask:type_name -> google.protobuf.FieldMask
+	16, // 9: techtalks.talks.v1.UpdateTalkRequest.update_mask:type_name -> google.protobuf.FieldMask
 	0,  // 10: techtalks.talks.v1.UpdateTalkResponse.talk:type_name -> techtalks.talks.v1.Talk
-	17, // 11: techtalks.talks.v1.BatchImportTalksRequest.channels:type_name -> techtalks.talks.v1.Channel
+	15, // 11: techtalks.talks.v1.BatchImportTalksRequest.channels:type_name -> techtalks.talks.v1.Channel
 	0,  // 12: techtalks.talks.v1.BatchImportTalksRequest.talks:type_name -> techtalks.talks.v1.Talk
 	1,  // 13: techtalks.talks.v1.Talks.GetTalk:input_type -> techtalks.talks.v1.GetTalkRequest
 	3,  // 14: techtalks.talks.v1.Talks.ListTalks:input_type -> techtalks.talks.v1.ListTalksRequest
-	5,  // 15: techtalks.talks.v1.Talks.ListLanguages:input_type -> techtalks.talks.v1.ListLanguagesRequest
-	7,  // 16: techtalks.talks.v1.Talks.CreateTalk:input_type -> techtalks.talks.v1.CreateTalkRequest
-	9,  // 17: techtalks.talks.v1.Talks.UpdateTalk:input_type -> techtalks.talks.v1.UpdateTalkRequest
-	11, // 18: techtalks.talks.v1.Talks.WithdrawTalk:input_type -> techtalks.talks.v1.WithdrawTalkRequest
-	13, // 19: techtalks.talks.v1.Talks.BatchImportTalks:input_type -> techtalks.talks.v1.BatchImportTalksRequest
-	2,  // 20: techtalks.talks.v1.Talks.GetTalk:output_type -> techtalks.talks.v1.GetTalkResponse
-	4,  // 21: techtalks.talks.v1.Talks.ListTalks:output_type -> techtalks.talks.v1.ListTalksResponse
-	6,  // 22: techtalks.talks.v1.Talks.ListLanguages:output_type -> techtalks.talks.v1.ListLanguagesResponse
-	8,  // 23: techtalks.talks.v1.Talks.CreateTalk:output_type -> techtalks.talks.v1.CreateTalkResponse
-	10, // 24: techtalks.talks.v1.Talks.UpdateTalk:output_type -> techtalks.talks.v1.UpdateTalkResponse
-	12, // 25: techtalks.talks.v1.Talks.WithdrawTalk:output_type -> techtalks.talks.v1.WithdrawTalkResponse
-	14, // 26: techtalks.talks.v1.Talks.BatchImportTalks:output_type -> techtalks.talks.v1.BatchImportTalksResponse
-	20, // [20:27] is the sub-list for method output_type
-	13, // [13:20] is the sub-list for method input_type
+	5,  // 15: techtalks.talks.v1.Talks.CreateTalk:input_type -> techtalks.talks.v1.CreateTalkRequest
+	7,  // 16: techtalks.talks.v1.Talks.UpdateTalk:input_type -> techtalks.talks.v1.UpdateTalkRequest
+	9,  // 17: techtalks.talks.v1.Talks.WithdrawTalk:input_type -> techtalks.talks.v1.WithdrawTalkRequest
+	11, // 18: techtalks.talks.v1.Talks.BatchImportTalks:input_type -> techtalks.talks.v1.BatchImportTalksRequest
+	2,  // 19: techtalks.talks.v1.Talks.GetTalk:output_type -> techtalks.talks.v1.GetTalkResponse
+	4,  // 20: techtalks.talks.v1.Talks.ListTalks:output_type -> techtalks.talks.v1.ListTalksResponse
+	6,  // 21: techtalks.talks.v1.Talks.CreateTalk:output_type -> techtalks.talks.v1.CreateTalkResponse
+	8,  // 22: techtalks.talks.v1.Talks.UpdateTalk:output_type -> techtalks.talks.v1.UpdateTalkResponse
+	10, // 23: techtalks.talks.v1.Talks.WithdrawTalk:output_type -> techtalks.talks.v1.WithdrawTalkResponse
+	12, // 24: techtalks.talks.v1.Talks.BatchImportTalks:output_type -> techtalks.talks.v1.BatchImportTalksResponse
+	19, // [19:25] is the sub-list for method output_type
+	13, // [13:19] is the sub-list for method input_type
 	13, // [13:13] is the sub-list for extension type_name
 	13, // [13:13] is the sub-list for extension extendee
 	0,  // [0:13] is the sub-list for field type_name
@@ -1109,7 +1028,7 @@ func file_techtalks_talks_v1_talks_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_techtalks_talks_v1_talks_proto_rawDesc), len(file_techtalks_talks_v1_talks_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   15,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -21,7 +21,6 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	Talks_GetTalk_FullMethodName          = "/techtalks.talks.v1.Talks/GetTalk"
 	Talks_ListTalks_FullMethodName        = "/techtalks.talks.v1.Talks/ListTalks"
-	Talks_ListLanguages_FullMethodName    = "/techtalks.talks.v1.Talks/ListLanguages"
 	Talks_CreateTalk_FullMethodName       = "/techtalks.talks.v1.Talks/CreateTalk"
 	Talks_UpdateTalk_FullMethodName       = "/techtalks.talks.v1.Talks/UpdateTalk"
 	Talks_WithdrawTalk_FullMethodName     = "/techtalks.talks.v1.Talks/WithdrawTalk"
@@ -47,9 +46,6 @@ type TalksClient interface {
 	// INVALID_ARGUMENT (PAGE_TOKEN_INVALID), also when the other fields changed
 	// between pages.
 	ListTalks(ctx context.Context, in *ListTalksRequest, opts ...grpc.CallOption) (*ListTalksResponse, error)
-	// ListLanguages returns the languages that published talks are given in, as
-	// of at most ten seconds ago.
-	ListLanguages(ctx context.Context, in *ListLanguagesRequest, opts ...grpc.CallOption) (*ListLanguagesResponse, error)
 	// CreateTalk publishes a talk on a channel of the caller's, and says so to
 	// the channel's followers. It does not wait for them to be told. With a
 	// request_id it is idempotent (AIP-155).
@@ -97,16 +93,6 @@ func (c *talksClient) ListTalks(ctx context.Context, in *ListTalksRequest, opts 
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListTalksResponse)
 	err := c.cc.Invoke(ctx, Talks_ListTalks_FullMethodName, in, out, cOpts...)
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
-func (c *talksClient) ListLanguages(ctx context.Context, in *ListLanguagesRequest, opts ...grpc.CallOption) (*ListLanguagesResponse, error) {
-	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(ListLanguagesResponse)
-	err := c.cc.Invoke(ctx, Talks_ListLanguages_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -172,9 +158,6 @@ type TalksServer interface {
 	// INVALID_ARGUMENT (PAGE_TOKEN_INVALID), also when the other fields changed
 	// between pages.
 	ListTalks(context.Context, *ListTalksRequest) (*ListTalksResponse, error)
-	// ListLanguages returns the languages that published talks are given in, as
-	// of at most ten seconds ago.
-	ListLanguages(context.Context, *ListLanguagesRequest) (*ListLanguagesResponse, error)
 	// CreateTalk publishes a talk on a channel of the caller's, and says so to
 	// the channel's followers. It does not wait for them to be told. With a
 	// request_id it is idempotent (AIP-155).
@@ -213,9 +196,6 @@ func (UnimplementedTalksServer) GetTalk(context.Context, *GetTalkRequest) (*GetT
 }
 func (UnimplementedTalksServer) ListTalks(context.Context, *ListTalksRequest) (*ListTalksResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListTalks not implemented")
-}
-func (UnimplementedTalksServer) ListLanguages(context.Context, *ListLanguagesRequest) (*ListLanguagesResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method ListLanguages not implemented")
 }
 func (UnimplementedTalksServer) CreateTalk(context.Context, *CreateTalkRequest) (*CreateTalkResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreateTalk not implemented")
@@ -282,24 +262,6 @@ func _Talks_ListTalks_Handler(srv interface{}, ctx context.Context, dec func(int
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(TalksServer).ListTalks(ctx, req.(*ListTalksRequest))
-	}
-	return interceptor(ctx, in, info, handler)
-}
-
-func _Talks_ListLanguages_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(ListLanguagesRequest)
-	if err := dec(in); err != nil {
-		return nil, err
-	}
-	if interceptor == nil {
-		return srv.(TalksServer).ListLanguages(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: Talks_ListLanguages_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(TalksServer).ListLanguages(ctx, req.(*ListLanguagesRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -390,10 +352,6 @@ var Talks_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListTalks",
 			Handler:    _Talks_ListTalks_Handler,
-		},
-		{
-			MethodName: "ListLanguages",
-			Handler:    _Talks_ListLanguages_Handler,
 		},
 		{
 			MethodName: "CreateTalk",
