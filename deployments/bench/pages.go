@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -167,14 +168,32 @@ func askFor(ctx context.Context, address string, paths []string, long time.Durat
 
 // askAlone returns the median time of one page at a time.
 func askAlone(ctx context.Context, address string, paths []string, n int) (time.Duration, error) {
+	return askBy(ctx, address, 1, paths, n)
+}
+
+// askBy returns the median time of a page when several clients ask, each n times.
+func askBy(ctx context.Context, address string, clients int, paths []string, n int) (time.Duration, error) {
+	var group sync.WaitGroup
+	var mu sync.Mutex
 	var times []float64
-	last := time.Now()
-	err := askOver(ctx, address, func(i int) (string, bool) { return paths[i%len(paths)], i < n }, func() {
-		now := time.Now()
-		times = append(times, now.Sub(last).Seconds())
-		last = now
-	})
-	return time.Duration(median(times) * float64(time.Second)), err
+	var failed error
+	for range clients {
+		group.Go(func() {
+			var own []float64
+			last := time.Now()
+			err := askOver(ctx, address, func(i int) (string, bool) { return paths[i%len(paths)], i < n }, func() {
+				now := time.Now()
+				own = append(own, now.Sub(last).Seconds())
+				last = now
+			})
+			mu.Lock()
+			defer mu.Unlock()
+			times = append(times, own...)
+			failed = cmp.Or(failed, err)
+		})
+	}
+	group.Wait()
+	return time.Duration(median(times) * float64(time.Second)), failed
 }
 
 // askOver asks over one connection until next says to stop. It is a light
