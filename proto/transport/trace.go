@@ -2,8 +2,9 @@ package transport
 
 import (
 	"context"
-	"crypto/rand"
+	"encoding/binary"
 	"encoding/hex"
+	"math/rand/v2"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
@@ -20,9 +21,10 @@ type Trace struct {
 // NewTrace starts a trace.
 func NewTrace() Trace {
 	t := Trace{flags: 1}
-	rand.Read(t.id[:])
-	rand.Read(t.span[:])
-	return t
+	// It names, it keeps no secret; an id of zeros only is not allowed (section 3.2.2.3).
+	binary.BigEndian.PutUint64(t.id[:8], rand.Uint64()|1)
+	binary.BigEndian.PutUint64(t.id[8:], rand.Uint64())
+	return t.Child()
 }
 
 // ParseTrace reads a traceparent header; false when it is not one.
@@ -60,7 +62,7 @@ func ParseTrace(traceparent string) (Trace, bool) {
 
 // Child returns a new position in the same trace.
 func (t Trace) Child() Trace {
-	rand.Read(t.span[:])
+	binary.BigEndian.PutUint64(t.span[:], rand.Uint64()|1)
 	return t
 }
 

@@ -29,9 +29,3 @@ const (
 	retryFirst    = "0.05s"
 	retryLong     = "0.5s"
 )
-
-// window is how many bytes the logic tier may be ahead of this one (HTTP/2 flow
-// control, RFC 9113, 5.2). The stream of what arrived for ten thousand browsers
-// takes 30 KB an event: with the usual 64 KB a burst comes two events at a time,
-// and each is written to every browser before the next is seen.
-const window = 2 << 20

@@ -48,7 +48,6 @@ func Dial(address string, creds credentials.TransportCredentials, more ...grpc.D
 			Backoff:           backoff.Config{BaseDelay: firstReconnect, Multiplier: 1.6, Jitter: 0.2, MaxDelay: longReconnect},
 			MinConnectTimeout: connectTimeout,
 		}),
-		grpc.WithInitialWindowSize(window), grpc.WithInitialConnWindowSize(window),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveTime, Timeout: keepaliveTimeout, PermitWithoutStream: true}),
 	}, more...)...)
 	if err != nil {

@@ -891,18 +891,18 @@ const file_techtalks_talks_v1_talks_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xac\x02R\x04name\"?\n" +
 	"\x0fGetTalkResponse\x12,\n" +
-	"\x04talk\x18\x01 \x01(\v2\x18.techtalks.talks.v1.TalkR\x04talk\"\x84\x04\n" +
+	"\x04talk\x18\x01 \x01(\v2\x18.techtalks.talks.v1.TalkR\x04talk\"\x8d\x04\n" +
 	"\x10ListTalksRequest\x12 \n" +
 	"\x06parent\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\xac\x02R\x06parent\x12$\n" +
 	"\tpage_size\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
-	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\tpageToken\x12t\n" +
-	"\x05query\x18\x04 \x01(\tB^\xbaH[\xba\x01X\n" +
-	"\x05query\x12!search for at most 200 characters\x1a,this.size() <= 200 && !this.matches('\\\\x00')R\x05query\x12\x98\x01\n" +
-	"\blanguage\x18\x05 \x01(\tB|\xbaHy\xba\x01v\n" +
-	"\blanguage\x12@use a three-letter ISO 639-3 code such as eng, or leave it empty\x1a(this == '' || this.matches('^[a-z]{3}$')R\blanguage\x12n\n" +
-	"\x03tag\x18\x06 \x01(\tB\\\xbaHY\xba\x01V\n" +
-	"\x03tag\x12\"use a tag of at most 60 characters\x1a+this.size() <= 60 && !this.matches('\\\\x00')R\x03tag\"\xf0\x01\n" +
+	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\tpageToken\x12w\n" +
+	"\x05query\x18\x04 \x01(\tBa\xbaH^\xba\x01X\n" +
+	"\x05query\x12!search for at most 200 characters\x1a,this.size() <= 200 && !this.matches('\\\\x00')\xd8\x01\x01R\x05query\x12\x9b\x01\n" +
+	"\blanguage\x18\x05 \x01(\tB\x7f\xbaH|\xba\x01v\n" +
+	"\blanguage\x12@use a three-letter ISO 639-3 code such as eng, or leave it empty\x1a(this == '' || this.matches('^[a-z]{3}$')\xd8\x01\x01R\blanguage\x12q\n" +
+	"\x03tag\x18\x06 \x01(\tB_\xbaH\\\xba\x01V\n" +
+	"\x03tag\x12\"use a tag of at most 60 characters\x1a+this.size() <= 60 && !this.matches('\\\\x00')\xd8\x01\x01R\x03tag\"\xf0\x01\n" +
 	"\x11ListTalksResponse\x12.\n" +
 	"\x05talks\x18\x01 \x03(\v2\x18.techtalks.talks.v1.TalkR\x05talks\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12.\n" +
