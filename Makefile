@@ -9,12 +9,12 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 up: ## run the three tiers on this machine, until Ctrl-C
-	@deployments/local/install.sh postgres
+	@deployments/local/install.sh postgres ffmpeg
 	@cd deployments && go build -o "$${RUN_DIR:-$(CURDIR)/.run}/bin/local" ./local
 	@exec "$${RUN_DIR:-$(CURDIR)/.run}/bin/local"
 
 test: ## install what tests need, check what is generated, run every test
-	@deployments/local/install.sh postgres chromium
+	@deployments/local/install.sh postgres chromium ffmpeg
 	@$(MAKE) --no-print-directory stale
 	@for module in $(MODULES); do echo "== $$module"; (cd $$module && go vet ./... && go test -race -count=1 -timeout 20m ./...) || exit 1; done
 

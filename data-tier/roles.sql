@@ -22,7 +22,7 @@ begin
 
     create schema if not exists migrations authorization owner;
 
-    foreach module in array array['accounts', 'talks', 'following', 'notifications', 'queue'] loop
+    foreach module in array array['accounts', 'talks', 'following', 'notifications', 'media', 'transfers', 'operations', 'queue'] loop
         if not exists (select from pg_roles where rolname = module) then
             execute format('create role %I login', module);
         end if;

@@ -7,9 +7,10 @@ import (
 	"net"
 	"os"
 	"runtime/debug"
+	"slices"
 	"sync/atomic"
-	"time"
 
+	"cloud.google.com/go/longrunning/autogen/longrunningpb"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sync/errgroup"
@@ -17,31 +18,33 @@ import (
 
 	"techtalks.example/logic-tier/accounts"
 	"techtalks.example/logic-tier/following"
+	"techtalks.example/logic-tier/media"
 	"techtalks.example/logic-tier/notifications"
-	"techtalks.example/logic-tier/postgres"
+	"techtalks.example/logic-tier/operations"
 	"techtalks.example/logic-tier/queue/postgresqueue"
 	"techtalks.example/logic-tier/server"
 	"techtalks.example/logic-tier/talks"
 	"techtalks.example/logic-tier/transfers"
 	accountspb "techtalks.example/proto/techtalks/accounts/v1"
 	followingpb "techtalks.example/proto/techtalks/following/v1"
+	mediapb "techtalks.example/proto/techtalks/media/v1"
+	operationspb "techtalks.example/proto/techtalks/operations/v1"
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
 	"techtalks.example/proto/transport"
 )
 
-// Connections a role may have. Together with a second replica's and the
-// operator's they stay below the data tier's 200.
+// Connections a role may have. Together with those of two more processes and the
+// operator's they stay below the data tier's 400.
 const (
 	accountsConnections      = 16
 	talksConnections         = 24
 	followingConnections     = 8
 	notificationsConnections = 16
+	mediaConnections         = 12
+	transfersConnections     = 4
+	operationsConnections    = 12
 	queueConnections         = 8
 )
-
-// pingEvery is how often the data tier is asked whether it is there, which is
-// what health and readiness tell.
-const pingEvery = time.Second
 
 // garbage is GOGC: a request leaves little behind, and collecting a few
 // megabytes over and over is a quarter of the work of serving it.
@@ -61,8 +64,33 @@ func newApp(s settings, log *slog.Logger) *app {
 	return a
 }
 
-// run serves until ctx ends.
-func (a *app) run(ctx context.Context) error {
+// serve answers calls until ctx ends, and works the queues unless that is left to
+// processes of their own.
+func (a *app) serve(ctx context.Context) error {
+	return a.run(ctx, a.settings.work, func(ctx context.Context, srv *server.Server) error {
+		listener, err := listen("listen-address", "LISTEN_ADDRESS", a.settings.listenAddress)
+		if err != nil {
+			return err
+		}
+		a.log.Info("serving", "address", listener.Addr().String(), "admin", a.settings.adminAddress, "data", a.settings.dataAddress)
+		return srv.Serve(ctx, listener)
+	})
+}
+
+// work works the queues until ctx ends, and answers nobody.
+func (a *app) work(ctx context.Context) error {
+	return a.run(ctx, true, func(ctx context.Context, _ *server.Server) error {
+		a.log.Info("working", "admin", a.settings.adminAddress, "data", a.settings.dataAddress)
+		<-ctx.Done()
+		return nil
+	})
+}
+
+// runner is what a module does beside answering calls.
+type runner interface{ Run(context.Context) error }
+
+// run wires the modules, runs them until ctx ends, and has answer do the rest.
+func (a *app) run(ctx context.Context, works bool, answer func(context.Context, *server.Server) error) error {
 	debug.SetGCPercent(garbage)
 	credentials, err := transport.ServerCredentials(a.settings.certificates, transport.LogicTier)
 	if err != nil {
@@ -91,117 +119,68 @@ func (a *app) run(ctx context.Context) error {
 	databases := databases{settings: a.settings, registry: registry}
 	defer databases.close()
 	open := databases.open
+	// A module calls another through its client alone.
+	channel := srv.Channel()
+	operationWork := operationspb.NewOperationWorkClient(channel)
+	mediaClient := mediapb.NewMediaClient(channel)
 
 	queueDB := open("queue", queueConnections)
 	broker := postgresqueue.New(queueDB, databases.options("queue", 0), a.log)
 	accountsModule := accounts.New(accounts.Needs{DB: open("accounts", accountsConnections), Log: a.log})
-	talksModule := talks.New(talks.Needs{DB: open("talks", talksConnections), Publisher: broker, Log: a.log})
+	talksModule := talks.New(talks.Needs{
+		DB: open("talks", talksConnections), Publisher: broker, Media: mediaClient, Work: operationWork,
+		Handles: longrunningpb.NewOperationsClient(channel), Log: a.log,
+	})
 	followingModule := following.New(following.Needs{
-		DB: open("following", followingConnections), Channels: talkspb.NewChannelsClient(srv.Channel()),
+		DB: open("following", followingConnections), Channels: talkspb.NewChannelsClient(channel),
 	})
 	notificationsModule := notifications.New(notifications.Needs{
 		DB: open("notifications", notificationsConnections), Listen: databases.options("notifications", 0),
-		Accounts:  accountspb.NewAccountsClient(srv.Channel()),
-		Following: followingpb.NewFollowingClient(srv.Channel()),
+		Accounts:  accountspb.NewAccountsClient(channel),
+		Following: followingpb.NewFollowingClient(channel),
 		Metrics:   registry, Log: a.log,
 	})
+	mediaModule := media.New(media.Needs{
+		DB: databases.openBinary("media", mediaConnections), Publisher: broker, Operations: operationWork, Scratch: a.settings.scratch, Log: a.log,
+	})
 	transfersModule := transfers.New(transfers.Needs{
-		Talks: talkspb.NewTalksClient(srv.Channel()), Channels: talkspb.NewChannelsClient(srv.Channel()),
+		DB: open("transfers", transfersConnections), Talks: talkspb.NewTalksClient(channel), Channels: talkspb.NewChannelsClient(channel),
+		Media: mediaClient, Operations: operationWork, Log: a.log,
+	})
+	operationsModule := operations.New(operations.Needs{
+		DB: open("operations", operationsConnections), Listen: databases.options("operations", 0), Publisher: broker,
+		Accounts: accountspb.NewAccountsClient(channel), Log: a.log,
 	})
 	if databases.err != nil {
 		return databases.err
 	}
-	for _, module := range []interface{ Register(grpc.ServiceRegistrar) }{accountsModule, talksModule, followingModule, notificationsModule, transfersModule} {
+	for _, module := range []interface{ Register(grpc.ServiceRegistrar) }{
+		accountsModule, talksModule, followingModule, notificationsModule, mediaModule, transfersModule, operationsModule,
+	} {
 		module.Register(srv)
 	}
+	topology := append(media.Topology(), talks.Topology(), notifications.Topology(), transfers.Topology(), operations.Topology())
+	consumers := slices.Concat(talksModule.Consumers(), notificationsModule.Consumers(), mediaModule.Consumers(), transfersModule.Consumers())
 
-	listener, err := listen("listen-address", "LISTEN_ADDRESS", a.settings.listenAddress)
-	if err != nil {
-		return err
-	}
 	adminListener, err := listen("admin-address", "ADMIN_ADDRESS", a.settings.adminAddress)
 	if err != nil {
 		return err
 	}
-	a.log.Info("serving", "address", listener.Addr().String(), "admin", adminListener.Addr().String(), "data", a.settings.dataAddress)
-
+	a.settings.adminAddress = adminListener.Addr().String()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return serveAdmin(ctx, adminListener, &a.ready, registry) })
-	g.Go(func() error { return srv.Serve(ctx, listener) })
 	g.Go(func() error { return a.watchData(ctx, queueDB, srv.SetServing) })
-	g.Go(func() error { return broker.Run(ctx) })
-	g.Go(func() error { return accountsModule.Run(ctx) })
-	g.Go(func() error { return talksModule.Run(ctx) })
-	g.Go(func() error { return notificationsModule.Run(ctx) })
-	g.Go(func() error {
-		// Messages are consumed from the first moment the topology is there;
-		// until then publishing fails, which is what an absent database does.
-		if !a.declare(ctx, broker) {
-			return nil
-		}
-		consumers, ctx := errgroup.WithContext(ctx)
-		for _, c := range notificationsModule.Consumers() {
-			consumers.Go(func() error { return broker.Consume(ctx, c) })
-		}
-		return consumers.Wait()
-	})
+	for _, module := range []runner{broker, accountsModule, talksModule, notificationsModule, mediaModule, transfersModule, operationsModule} {
+		g.Go(func() error { return module.Run(ctx) })
+	}
+	if !works {
+		consumers = nil
+	}
+	g.Go(func() error { return a.consume(ctx, broker, topology, consumers) })
+	g.Go(func() error { return answer(ctx, srv) })
 	err = g.Wait()
 	a.log.Info("stopped")
 	return err
-}
-
-// declare declares the modules' topology as soon as the data tier is there;
-// false when ctx ended before.
-func (a *app) declare(ctx context.Context, broker *postgresqueue.Queue) bool {
-	for {
-		declaring, done := context.WithTimeout(ctx, 10*time.Second)
-		err := broker.Declare(declaring, talks.Topology(), notifications.Topology())
-		done()
-		if err == nil {
-			return true
-		}
-		if ctx.Err() != nil {
-			return false
-		}
-		a.log.Warn("topology not declared yet; trying again", "error", err)
-		select {
-		case <-ctx.Done():
-			return false
-		case <-time.After(pingEvery):
-		}
-	}
-}
-
-// watchData asks the data tier whether it is there until ctx ends, and says so.
-func (a *app) watchData(ctx context.Context, db *postgres.DB, say func(bool)) error {
-	for was := false; ; {
-		asking, done := context.WithTimeout(ctx, 2*time.Second)
-		name, err := db.ServerName(asking)
-		done()
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err == nil {
-			a.dataHost.Store(&name)
-			a.ready.set(nil)
-		} else {
-			a.ready.set(fmt.Errorf("the data tier at %s (--data-address) does not answer: %w", a.settings.dataAddress, err))
-		}
-		if is := err == nil; is != was {
-			say(is)
-			if is {
-				a.log.Info("data tier is there", "data", a.settings.dataAddress, "host", name)
-			} else {
-				a.log.Warn("data tier does not answer", "data", a.settings.dataAddress, "error", err)
-			}
-			was = is
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(pingEvery):
-		}
-	}
 }
 
 func listen(flag, twin, address string) (net.Listener, error) {

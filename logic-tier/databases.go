@@ -21,7 +21,18 @@ func (d *databases) options(role string, connections int) postgres.Options {
 }
 
 func (d *databases) open(role string, connections int) *postgres.DB {
-	db, err := postgres.Open(d.options(role, connections))
+	return d.openWith(d.options(role, connections))
+}
+
+// openBinary opens a pool for a role that sends many bytes.
+func (d *databases) openBinary(role string, connections int) *postgres.DB {
+	o := d.options(role, connections)
+	o.BinaryParameters = true
+	return d.openWith(o)
+}
+
+func (d *databases) openWith(o postgres.Options) *postgres.DB {
+	db, err := postgres.Open(o)
 	if err != nil {
 		if d.err == nil {
 			d.err = err
@@ -29,7 +40,7 @@ func (d *databases) open(role string, connections int) *postgres.DB {
 		return nil
 	}
 	d.opened = append(d.opened, db)
-	d.registry.MustRegister(collectors.NewDBStatsCollector(db.Pool(), role))
+	d.registry.MustRegister(collectors.NewDBStatsCollector(db.Pool(), o.Role))
 	return db
 }
 

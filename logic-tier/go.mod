@@ -36,6 +36,7 @@ require (
 )
 
 require (
+	cloud.google.com/go/longrunning v1.0.0
 	github.com/ulikunitz/xz v0.5.17
 	golang.org/x/crypto v0.58.0
 	golang.org/x/sync v0.24.0

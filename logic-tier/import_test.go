@@ -2,8 +2,12 @@ package main
 
 import (
 	"archive/tar"
+	"bufio"
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,9 +16,17 @@ import (
 	"testing"
 	"time"
 
+	"cloud.google.com/go/longrunning/autogen/longrunningpb"
 	"github.com/ulikunitz/xz"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 
+	mediapb "techtalks.example/proto/techtalks/media/v1"
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
+	transferspb "techtalks.example/proto/techtalks/transfers/v1"
 	"techtalks.example/proto/transport"
 )
 
@@ -187,6 +199,7 @@ func TestAnInterruptedImportGoesOn(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	// The logic tier goes on with what was sent; a second run finds it there.
 	interrupted := c.command("import", root)
 	if err := interrupted.Start(); err != nil {
 		t.Fatal(err)
@@ -212,6 +225,148 @@ func TestAnInterruptedImportGoesOn(t *testing.T) {
 	}
 }
 
+// An import goes on without whoever began it, and can be looked at again.
+func TestAnImportIsFollowedOrLeft(t *testing.T) {
+	c := newTalksctl(t)
+	root := folder(t)
+	name := strings.TrimSpace(lastLine(c.run("import", "--detach", archive(t, root))))
+	if !regexp.MustCompile(`^operations/[a-z2-7]+$`).MatchString(name) {
+		t.Fatalf("it says %q", name)
+	}
+	for range 2 {
+		if output := c.run("watch", name); !strings.Contains(output, " 7 talks added, 0 talks there already, 12 files not taken") || !strings.Contains(output, "broken/category.json: no title") {
+			t.Errorf("watch says %s", output)
+		}
+	}
+	if output := c.run("operations"); !strings.Contains(output, name) || !strings.Contains(output, "succeeded  100 %  Import of “messy.tar.xz”") {
+		t.Errorf("operations says %s", output)
+	}
+	if output := c.run("cancel", name); !strings.Contains(output, name) {
+		t.Errorf("cancel says %s", output)
+	}
+	if n := c.count(`select count(*) from media.upload`); n != 0 {
+		t.Errorf("%d uploads stay", n)
+	}
+}
+
+// Ctrl-C looks away from an import, and does not stop it.
+func TestCtrlCOnlyLooksAway(t *testing.T) {
+	const talks = 3000
+	c := newTalksctl(t)
+	root := t.TempDir()
+	for n := range talks {
+		path := filepath.Join(root, "event", "videos", fmt.Sprintf("talk-%d.json", n))
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, fmt.Appendf(nil, `{"title": "Talk %d"}`, n), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	following := c.command("import", root)
+	said, err := following.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var complaint bytes.Buffer
+	following.Stderr = &complaint
+	if err := following.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for lines := bufio.NewScanner(said); lines.Scan() && !strings.HasPrefix(lines.Text(), "operations/"); {
+	}
+	if err := following.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := following.Wait(); err == nil {
+		t.Log("it was done before it was interrupted")
+	} else if !strings.Contains(complaint.String(), `"talksctl watch operations/`) {
+		t.Errorf("it ends with %s", &complaint)
+	}
+	c.until("all of the talks", func() bool { return c.count(`select count(*) from talks.talk`) == talks })
+}
+
+func lastLine(text string) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	return lines[len(lines)-1]
+}
+
+// What a person exports, with its recordings, another imports.
+func TestAnArchiveGoesFromOnePersonToAnother(t *testing.T) {
+	r := newRunning(t)
+	web := r.as(transport.WebTier)
+	ada := r.signedUp(web, "ada")
+	r.channel(ada, web, "engines")
+	if _, err := talkspb.NewTalksClient(web).CreateTalk(ada, &talkspb.CreateTalkRequest{Parent: "channels/engines", Talk: &talkspb.Talk{Title: "10 notes", Speakers: []string{"Ada"}, Language: "eng", Tags: []string{"looms"}, Description: "On *looms*."}}); err != nil {
+		t.Fatal(err)
+	}
+	begun, err := transferspb.NewTransfersClient(web).ExportArchive(ada, &transferspb.ExportArchiveRequest{RequestId: "0000000a-0000-4000-8000-000000000000"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var made transferspb.ExportArchiveResponse
+	r.result(ada, web, begun.Name, &made)
+	archive := r.file(ada, web, made.File)
+	if made.Talks != 1 || int64(len(archive)) != made.Size {
+		t.Errorf("it says %v, and has %d bytes", &made, len(archive))
+	}
+	// Nobody else sees it.
+	grace := r.signedUp(web, "grace")
+	if _, err := mediapb.NewMediaClient(web).GetFile(grace, &mediapb.GetFileRequest{Name: made.File}); status.Code(err) != codes.NotFound {
+		t.Errorf("somebody else's archive: %v", err)
+	}
+	_, err = transferspb.NewTransfersClient(web).ImportCatalogue(grace, &transferspb.ImportCatalogueRequest{Upload: made.File, RequestId: "0000000b-0000-4000-8000-000000000000"})
+	if reason(err) != "UPLOAD_NOT_FOUND" {
+		t.Errorf("somebody else's archive is imported: %v", err)
+	}
+	// Her own channel's talks are there already; elsewhere they would be new.
+	begun, err = transferspb.NewTransfersClient(web).ImportCatalogue(ada, &transferspb.ImportCatalogueRequest{Upload: made.File, RequestId: "0000000c-0000-4000-8000-000000000000"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var counts transferspb.ImportCatalogueResponse
+	r.result(ada, web, begun.Name, &counts)
+	if want := (&transferspb.ImportCatalogueResponse{Files: 2, TalksPresent: 1}); !proto.Equal(&counts, want) {
+		t.Errorf("got %v, want %v", &counts, want)
+	}
+}
+
+// result waits for an operation's end, and reads what it answers.
+func (r *running) result(ctx context.Context, connection grpc.ClientConnInterface, operation string, into proto.Message) {
+	r.t.Helper()
+	handles := longrunningpb.NewOperationsClient(connection)
+	var is *longrunningpb.Operation
+	r.until("the end of "+operation, func() (done bool) {
+		var err error
+		if is, err = handles.WaitOperation(ctx, &longrunningpb.WaitOperationRequest{Name: operation, Timeout: durationpb.New(5 * time.Second)}); err != nil {
+			r.t.Fatal(err)
+		}
+		return is.Done
+	})
+	if is.GetResponse() == nil {
+		r.t.Fatalf("%s ended with %v", operation, is.GetError())
+	}
+	if err := is.GetResponse().UnmarshalTo(into); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// file reads a file of the media module's.
+func (r *running) file(ctx context.Context, connection grpc.ClientConnInterface, name string) (content []byte) {
+	r.t.Helper()
+	stream, err := mediapb.NewMediaClient(connection).ReadFile(ctx, &mediapb.ReadFileRequest{Name: name})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for {
+		piece, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return content
+		}
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		content = append(content, piece.Data...)
+	}
+}
+
 func TestTalksctlSaysWhatIsWrong(t *testing.T) {
 	c := newTalksctl(t)
 	plain := filepath.Join(t.TempDir(), "plain.tar.xz")
@@ -221,8 +376,10 @@ func TestTalksctlSaysWhatIsWrong(t *testing.T) {
 	for says, arguments := range map[string][]string{
 		"say what to do":                     nil,
 		"say which catalogue":                {"import"},
+		"say which operation to watch":       {"watch"},
+		"there is no operations/nothing":     {"watch", "operations/nothing"},
 		"there is no nowhere":                {"import", "nowhere"},
-		"is no xz archive":                   {"import", plain},
+		"this is no archive of a kind":       {"import", plain},
 		"is neither a folder nor":            {"import", os.Args[0]},
 		`"swim" is nothing it can do`:        {"swim"},
 		"say with --certificates or RUN_DIR": {"import", "--certificates", t.TempDir(), plain},

@@ -12,7 +12,8 @@ import (
 	"syscall"
 )
 
-const usage = `usage: logic-tier serve [flags]    answer calls and work the queues
+const usage = `usage: logic-tier serve [flags]    answer calls, and work the queues
+       logic-tier work [flags]     work the queues, in any number of processes
        logic-tier health [flags]   exit 0 when the logic tier on this host is ready
 Flags have a twin in the environment: --listen-address is LISTEN_ADDRESS.
 `
@@ -33,13 +34,17 @@ func run(ctx context.Context, arguments []string, log *slog.Logger) error {
 	}
 	settings := settings{}
 	flags := flag.NewFlagSet("logic-tier "+arguments[0], flag.ContinueOnError)
-	settings.register(flags)
+	if err := settings.register(flags); err != nil {
+		return err
+	}
 	if err := flags.Parse(arguments[1:]); err != nil {
 		return err
 	}
 	switch arguments[0] {
 	case "serve":
-		return newApp(settings, log).run(ctx)
+		return newApp(settings, log).serve(ctx)
+	case "work":
+		return newApp(settings, log).work(ctx)
 	case "health":
 		return health(ctx, settings.adminAddress)
 	default:

@@ -3,7 +3,9 @@ package main
 import (
 	"cmp"
 	"flag"
+	"fmt"
 	"os"
+	"strconv"
 )
 
 // settings are the flags of the program.
@@ -12,9 +14,11 @@ type settings struct {
 	adminAddress  string
 	dataAddress   string
 	certificates  string
+	scratch       string
+	work          bool
 }
 
-func (s *settings) register(flags *flag.FlagSet) {
+func (s *settings) register(flags *flag.FlagSet) error {
 	text := func(into *string, name, twin, standard, about string) {
 		flags.StringVar(into, name, cmp.Or(os.Getenv(twin), standard), about+" ("+twin+")")
 	}
@@ -22,4 +26,11 @@ func (s *settings) register(flags *flag.FlagSet) {
 	text(&s.adminAddress, "admin-address", "ADMIN_ADDRESS", "127.0.0.1:9091", "host:port for health and metrics, over plain HTTP")
 	text(&s.dataAddress, "data-address", "DATA_ADDRESS", "127.0.0.1:54320", "host:port of the data tier")
 	text(&s.certificates, "certificates", "CERTIFICATES", "certificates", "directory with ca.crt, logic-tier.crt and logic-tier.key")
+	text(&s.scratch, "scratch", "SCRATCH", "", "directory in which recordings are processed, with room for two of the largest; empty: one for temporary files")
+	work, err := strconv.ParseBool(cmp.Or(os.Getenv("WORK"), "true"))
+	if err != nil {
+		return fmt.Errorf("WORK: use true or false: %w", err)
+	}
+	flags.BoolVar(&s.work, "work", work, "serve works the queues too; false leaves that to \"logic-tier work\" (WORK)")
+	return nil
 }

@@ -7,17 +7,9 @@ cd "$(dirname "$0")"
 
 bin="$PWD/.imports/bin"
 export PATH="$bin:$PATH"
-mkdir -p "$bin" .imports/buf/validate
-(cd tools && GOWORK=off go build -o "$bin/" tool)
-
-# The validation rules' own contract comes from its Go module: it is verified
-# by go.sum like any other code.
-rules=$(cd tools && GOWORK=off go list -m -f '{{.Dir}}' github.com/bufbuild/protovalidate 2>/dev/null || true)
-if [ -z "$rules" ]; then
-	(cd tools && GOWORK=off go mod download github.com/bufbuild/protovalidate)
-	rules=$(cd tools && GOWORK=off go list -m -f '{{.Dir}}' github.com/bufbuild/protovalidate)
-fi
-cp -f "$rules/proto/protovalidate/buf/validate/validate.proto" .imports/buf/validate/validate.proto
+mkdir -p "$bin"
+(cd tools && GOWORK=off go build -o "$bin/" tool && GOWORK=off go build -o "$bin/imports" ./imports)
+imports .imports
 
 buf lint --path techtalks
 if [ "${1:-}" = --check ]; then

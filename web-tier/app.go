@@ -19,6 +19,7 @@ import (
 	"techtalks.example/web-tier/logic"
 	"techtalks.example/web-tier/pages/ui"
 	"techtalks.example/web-tier/server"
+	"techtalks.example/web-tier/uploads"
 )
 
 const (
@@ -58,9 +59,12 @@ func serve(ctx context.Context, s settings, log *slog.Logger) error {
 	// which this tier must not be.
 	registry.MustRegister(prometheus.NewGoCollector(), prometheus.NewProcessCollector(prometheus.ProcessCollectorOpts{}))
 
-	followed := live.NewInbox(tier.Notifications, log)
-	registry.MustRegister(followed.Collector())
-	site := &ui.Site{Tier: tier, Log: log, Host: host, Secure: s.secureCookies}
+	followed := feeds{
+		inbox:      live.NewInbox(tier.Notifications, log),
+		operations: live.NewOperations(tier.Operations, tier.OperationStreams, log),
+	}
+	registry.MustRegister(followed.inbox.Collector("live"), followed.operations.Collector("live_operation"))
+	site := &ui.Site{Tier: tier, Uploads: uploads.New(tier.Media), Log: log, Host: host, Secure: s.secureCookies}
 	passage := server.New(log, registry, s.secureCookies, site.Refuse)
 	handler := passage.Handler(routes(site, followed, passage.Admit))
 
@@ -83,7 +87,8 @@ func serve(ctx context.Context, s settings, log *slog.Logger) error {
 
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return serveAdmin(ctx, adminListener, tier.Ready, registry) })
-	g.Go(func() error { return followed.Run(ctx) })
+	g.Go(func() error { return followed.inbox.Run(ctx) })
+	g.Go(func() error { return followed.operations.Run(ctx) })
 	g.Go(func() error {
 		if err := answering.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			return err
@@ -92,7 +97,8 @@ func serve(ctx context.Context, s settings, log *slog.Logger) error {
 	})
 	g.Go(func() error {
 		<-ctx.Done()
-		followed.Drain()
+		followed.inbox.Drain()
+		followed.operations.Drain()
 		draining, done := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
 		defer done()
 		if err := answering.Shutdown(draining); err != nil {

@@ -5,12 +5,14 @@ import (
 	"time"
 
 	"techtalks.example/web-tier/assets"
+	"techtalks.example/web-tier/files"
 	"techtalks.example/web-tier/live"
 	"techtalks.example/web-tier/logic"
 	"techtalks.example/web-tier/pages/account"
 	"techtalks.example/web-tier/pages/channels"
 	"techtalks.example/web-tier/pages/home"
 	"techtalks.example/web-tier/pages/inbox"
+	"techtalks.example/web-tier/pages/operations"
 	"techtalks.example/web-tier/pages/studio"
 	"techtalks.example/web-tier/pages/talks"
 	"techtalks.example/web-tier/pages/tiers"
@@ -24,11 +26,15 @@ const (
 	form = logic.FormBudget
 )
 
+// feeds are what can be followed, each in the same ways.
+type feeds struct{ inbox, operations *live.Feed }
+
 // routes is every address of the site. Who may do what is the logic tier's to
 // say; "signed in" here means that others are asked to sign in first.
 //
-// Pages pass through admit, which bounds how many are under way; streams do not.
-func routes(site *ui.Site, followed *live.Inbox, admit func(http.Handler) http.Handler) *http.ServeMux {
+// Pages pass through admit, which bounds how many are under way; what waits does
+// not: a feed has bounds of its own.
+func routes(site *ui.Site, followed feeds, admit func(http.Handler) http.Handler) *http.ServeMux {
 	mux := http.NewServeMux()
 	for _, r := range []struct {
 		pattern string
@@ -49,14 +55,21 @@ func routes(site *ui.Site, followed *live.Inbox, admit func(http.Handler) http.H
 		{"POST /sign-out", form, account.SignOut},
 		// signed in
 		{"GET /account", page, account.Show},
+		{"POST /account/export", form, account.Export},
 		{"GET /inbox", page, inbox.Show},
 		{"POST /inbox/read", form, inbox.Read},
 		{"GET /studio", page, studio.Show},
 		{"POST /channels", form, studio.CreateChannel},
+		{"POST /studio/import", form, studio.Import},
+		{"GET /operations", page, operations.List},
+		{"GET /operations/{operation}", page, operations.Show},
+		{"POST /operations/{operation}/cancel", form, operations.Cancel},
+		{"POST /operations/{operation}/delete", form, operations.Delete},
 		{"POST /channels/{channel}/follow", form, channels.Follow},
 		{"POST /channels/{channel}/unfollow", form, channels.Unfollow},
 		// signed in, and the channel is theirs
 		{"POST /channels/{channel}/talks", form, channels.Publish},
+		{"POST /channels/{channel}/export", form, channels.Export},
 		{"GET /channels/{channel}/talks/{talk}/edit", page, talks.Edit},
 		{"POST /channels/{channel}/talks/{talk}/edit", form, talks.Save},
 		{"POST /channels/{channel}/talks/{talk}/withdraw", form, talks.Withdraw},
@@ -65,15 +78,36 @@ func routes(site *ui.Site, followed *live.Inbox, admit func(http.Handler) http.H
 	} {
 		mux.Handle(r.pattern, admit(site.Page(r.class, r.handle)))
 	}
-	// streams: signed in
-	mux.HandleFunc("GET /inbox/stream", func(w http.ResponseWriter, r *http.Request) {
-		session := site.Session(r)
-		if session == "" {
-			http.Error(w, "sign in to follow your inbox", http.StatusUnauthorized)
-			return
-		}
-		followed.Stream(w, r, session)
-	})
+	// ways to follow: signed in; the short poll of an operation is its page, as JSON
+	for _, r := range []struct {
+		pattern string
+		answer  func(w http.ResponseWriter, r *http.Request, session, key string)
+	}{
+		{"GET /inbox/since", followed.inbox.Since},
+		{"GET /inbox/wait", followed.inbox.Wait},
+		{"GET /inbox/stream", followed.inbox.Stream},
+		{"GET /operations/{operation}/wait", followed.operations.Wait},
+		{"GET /operations/{operation}/stream", followed.operations.Stream},
+	} {
+		mux.HandleFunc(r.pattern, func(w http.ResponseWriter, request *http.Request) {
+			key := ""
+			if id := request.PathValue("operation"); id != "" {
+				key = "operations/" + id
+			}
+			r.answer(w, request, site.Session(request), key)
+		})
+	}
+	// bytes: in by the tus protocol, out by ranges
+	tus := site.Uploads.Handler(site.Caller)
+	for _, pattern := range []string{
+		"POST /uploads", "OPTIONS /uploads", "POST /uploads/{upload}", "OPTIONS /uploads/{upload}",
+		"HEAD /uploads/{upload}", "PATCH /uploads/{upload}", "DELETE /uploads/{upload}",
+	} {
+		mux.Handle(pattern, tus)
+	}
+	bytes := files.New(site.Tier.Media, site.Caller, site.Refuse)
+	mux.HandleFunc("GET /recordings/{recording}/{file}", bytes.Recording)
+	mux.HandleFunc("GET /files/{upload}", bytes.Upload)
 	mux.HandleFunc("GET /assets/{name}", assets.Serve)
 	return mux
 }

@@ -10,4 +10,4 @@ var Files embed.FS
 
 // Modules are the folders in the order in which they are migrated: the queue
 // first, since its migration gives the modules leave to publish.
-var Modules = []string{"queue", "accounts", "talks", "following", "notifications"}
+var Modules = []string{"queue", "accounts", "talks", "following", "notifications", "media", "transfers", "operations"}

@@ -40,6 +40,8 @@ var measurements = []struct {
 	{"search", "a search, and its SQL alone", measureSearch},
 	{"fanout", "a talk into the inboxes of many followers", measureFanOut},
 	{"live", "a talk to many browsers, and a plain loop", measureLive},
+	{"waits", "an operation, waited for in four ways", measureWaits},
+	{"bytes", "a file in and out, and over one connection", measureBytes},
 }
 
 func main() {

@@ -27,8 +27,8 @@ if ! docker compose version >/dev/null 2>&1; then
 fi
 
 # Whoever named base images has them.
-if [ -z "${BUILD_IMAGE:-}${RUN_IMAGE:-}${POSTGRES_IMAGE:-}" ]; then
-	for image in gcr.io/distroless/static-debian12 postgres:17-bookworm golang:1.26-bookworm; do
+if [ -z "${BUILD_IMAGE:-}${RUN_IMAGE:-}${MEDIA_IMAGE:-}${POSTGRES_IMAGE:-}" ]; then
+	for image in gcr.io/distroless/static-debian12 debian:bookworm-slim postgres:17-bookworm golang:1.26-bookworm; do
 		docker image inspect "$image" >/dev/null 2>&1 && continue
 		if ! timeout 300 docker pull -q "$image" >/dev/null 2>&1; then
 			echo "no registry gives $image: using stand-ins" >&2

@@ -3,6 +3,7 @@
 # toolchain of this machine, and prints the settings that make compose use them:
 #   techtalks-standin/debian     for gcr.io/distroless/static-debian12
 #   techtalks-standin/golang     for golang:1.26-bookworm, with the modules we use
+#   techtalks-standin/ffmpeg     for debian:bookworm-slim, with ffmpeg in it
 #   techtalks-standin/postgres   for postgres:17-bookworm
 # Messages go to standard error. What is there already stays.
 set -eu
@@ -17,10 +18,11 @@ modules="data-tier logic-tier web-tier deployments"
 sums=$(for module in $modules; do cat "$root/$module/go.sum"; done | sha256sum | cut -c1-12)
 debian=techtalks-standin/debian:$suite
 golang=techtalks-standin/golang:$toolchain-$sums
+ffmpeg=techtalks-standin/ffmpeg:$suite
 postgres=techtalks-standin/postgres:$suite
 
 missing=
-for image in $debian $golang $postgres; do
+for image in $debian $golang $ffmpeg $postgres; do
 	docker image inspect "$image" >/dev/null 2>&1 || missing="$missing $image"
 done
 if [ -n "$missing" ]; then
@@ -65,16 +67,26 @@ if [ -n "$missing" ]; then
 		rm -rf "$work/golang"
 	fi
 
+	install() { # FOLDER PACKAGE
+		cp /etc/resolv.conf "$1/etc/resolv.conf"
+		loud chroot "$1" apt-get update
+		loud chroot "$1" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$2"
+	}
+	path='ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
+	cp -a "$work/root" "$work/ffmpeg"
+	install "$work/ffmpeg" ffmpeg
+	import "$work/ffmpeg" "$ffmpeg" --change "$path"
+	rm -rf "$work/ffmpeg"
+
 	# The user of the public image has the number 999.
 	loud chroot "$work/root" groupadd --system --gid 999 postgres
 	loud chroot "$work/root" useradd --system --gid postgres --uid 999 --home-dir /var/lib/postgresql postgres
 	mkdir -p "$work/root/etc/postgresql-common"
 	echo 'create_main_cluster = false' >"$work/root/etc/postgresql-common/createcluster.conf"
-	cp /etc/resolv.conf "$work/root/etc/resolv.conf"
-	loud chroot "$work/root" apt-get update
-	loud chroot "$work/root" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends postgresql
-	import "$work/root" "$postgres" --change 'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
+	install "$work/root" postgresql
+	import "$work/root" "$postgres" --change "$path"
 fi
 echo "BUILD_IMAGE=$golang"
 echo "RUN_IMAGE=$debian"
+echo "MEDIA_IMAGE=$ffmpeg"
 echo "POSTGRES_IMAGE=$postgres"

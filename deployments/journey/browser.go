@@ -16,6 +16,7 @@ import (
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	cdplog "github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 )
@@ -280,4 +281,36 @@ func (b *Tab) Appearance(width int64, dark bool) *Tab {
 		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
 	})
 	return b
+}
+
+// Choose chooses a file in a form, as dropping it there does.
+func (b *Tab) Choose(selector, file string) {
+	b.t.Helper()
+	b.do("choose "+file, chromedp.SetUploadFiles(chromedp.CSS(selector), []string{file}))
+}
+
+// Network changes the network of the tab: whether there is any, and how many bytes
+// a second go up; 0 is as many as can.
+func (b *Tab) Network(offline bool, upload float64) {
+	b.t.Helper()
+	if upload == 0 {
+		upload = -1
+	}
+	command(b, "watch the network", network.Enable, network.EnableParams{})
+	command(b, "change the network", network.EmulateNetworkConditionsByRule, network.EmulateNetworkConditionsByRuleParams{
+		MatchedNetworkConditions: []*network.Conditions{{Offline: offline, DownloadThroughput: -1, UploadThroughput: upload}},
+	})
+}
+
+// Holds waits until an expression is true in the page.
+func (b *Tab) Holds(expression string) {
+	b.t.Helper()
+	for deadline := time.Now().Add(workPatience); ; time.Sleep(50 * time.Millisecond) {
+		if b.Is(expression) {
+			return
+		}
+		if time.Now().After(deadline) {
+			b.fail("wait", fmt.Errorf("in %s it does not hold: %s", workPatience, expression))
+		}
+	}
 }

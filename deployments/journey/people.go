@@ -74,7 +74,7 @@ func (b *Tab) Publish(channel, title string) string {
 		b.Tap("details.publish summary")
 	}
 	b.Fill("title", title)
-	b.Press("details.publish form button")
+	b.Press("details.publish form button[type=submit]")
 	path := b.Location()
 	if !strings.HasPrefix(path, channel+"/talks/") {
 		b.fail("publish "+title, fmt.Errorf("it leads to %s", path))

@@ -249,7 +249,7 @@ func Mistakes(t *testing.T, chromium context.Context, site string) {
 	ada.Fill("speakers", "Ada")
 	ada.Fill("description", "Kept.")
 	ada.Fill("media_url", "javascript:alert(1)")
-	if status := ada.Press("details.publish form button"); status != http.StatusUnprocessableEntity {
+	if status := ada.Press("details.publish form button[type=submit]"); status != http.StatusUnprocessableEntity {
 		t.Errorf("a talk that cannot be answers %d", status)
 	}
 	if len(ada.Texts("#title-wrong")) != 1 || len(ada.Texts("#media_url-wrong")) != 1 {
@@ -262,7 +262,7 @@ func Mistakes(t *testing.T, chromium context.Context, site string) {
 	// Mended, it goes through.
 	ada.Fill("title", "Mended")
 	ada.Fill("media_url", "https://videos.example/1")
-	ada.Press("details.publish form button")
+	ada.Press("details.publish form button[type=submit]")
 	ada.Until("main h1", "Mended")
 
 	someone := Browser(t, chromium, site)

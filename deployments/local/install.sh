@@ -28,6 +28,14 @@ need() {
 	DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y -qq --no-install-recommends "$@" >/dev/null
 }
 
+# want NAME WITHOUT CHECK PACKAGE...: as need, but where it cannot be installed it
+# says what is missed WITHOUT it, and goes on.
+want() {
+	name=$1 without=$2
+	shift 2
+	(need "$name" "$@") || echo "going on without $name: $without" >&2
+}
+
 for part in "$@"; do
 	case $part in
 	postgres)
@@ -42,6 +50,9 @@ for part in "$@"; do
 		;;
 	chromium)
 		need Chromium 'command -v chromium || command -v chromium-browser || command -v google-chrome' chromium fonts-noto-core fonts-noto-cjk
+		;;
+	ffmpeg)
+		want FFmpeg 'recordings are published as they were uploaded' 'command -v ffmpeg && command -v ffprobe' ffmpeg
 		;;
 	debootstrap)
 		need debootstrap 'command -v debootstrap' debootstrap

@@ -21,6 +21,7 @@ func TestJourneyOverThreeProcesses(t *testing.T) {
 		"browsing without an account": journey.Browse,
 		"without JavaScript":          journey.WithoutScripts,
 		"mistakes":                    journey.Mistakes,
+		"long work":                   journey.LongWork,
 	} {
 		t.Run(name, func(t *testing.T) { walk(t, chromium, r.url) })
 	}

@@ -252,3 +252,17 @@ func (r *running) streams() int {
 	}
 	return n
 }
+
+// scratch is what lies where recordings are processed.
+func (r *running) scratch() (files []string) {
+	err := filepath.WalkDir(filepath.Join(r.run, "scratch"), func(path string, entry os.DirEntry, err error) error {
+		if err == nil && entry.Type().IsRegular() {
+			files = append(files, path)
+		}
+		return nil
+	})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return files
+}

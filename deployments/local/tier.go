@@ -58,7 +58,8 @@ func (s site) dataTier() *tier {
 
 func (s site) logicTier() *tier {
 	return s.tier("logic-tier", s.logic, readyAt(s.logicAdmin),
-		"--listen-address", s.logic, "--admin-address", s.logicAdmin, "--data-address", s.data, "--certificates", s.certificates())
+		"--listen-address", s.logic, "--admin-address", s.logicAdmin, "--data-address", s.data, "--certificates", s.certificates(),
+		"--scratch", filepath.Join(s.run, "scratch"))
 }
 
 func (s site) webTier() *tier {

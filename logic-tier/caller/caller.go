@@ -2,7 +2,12 @@
 // before a module's code runs; a module only reads it.
 package caller
 
-import "context"
+import (
+	"context"
+
+	"techtalks.example/logic-tier/failure"
+	"techtalks.example/proto/transport"
+)
 
 // Person is who a call is made for.
 type Person struct {
@@ -17,8 +22,8 @@ func (p Person) Name() string { return "accounts/" + p.Handle }
 
 // Call is who makes a call, for whom.
 type Call struct {
-	// Program is the last part of the SPIFFE ID of the calling program, or
-	// "module/<name>" for a call from within the logic tier.
+	// Program is the last part of the SPIFFE ID of the calling program, or Module
+	// for a call from within the logic tier.
 	Program string
 	// Person is nil when nobody is signed in.
 	Person *Person
@@ -49,3 +54,25 @@ func PersonFrom(ctx context.Context) (Person, bool) {
 	}
 	return *c.Person, true
 }
+
+// Everybody is whose things the operator and modules see.
+const Everybody = -1
+
+var errSignIn = failure.New(failure.Unauthenticated, "SESSION_REQUIRED", "sign in first")
+
+// Account returns for whose account the call is made: the signed-in person's, or
+// Everybody's for the operator and for modules, who know of none. The web tier is
+// nobody without a person.
+func Account(ctx context.Context) (int64, error) {
+	c := From(ctx)
+	switch {
+	case c.Person != nil:
+		return c.Person.ID, nil
+	case c.Program == transport.Operator || c.Program == Module:
+		return Everybody, nil
+	}
+	return 0, errSignIn
+}
+
+// Module is the program of a call from within the logic tier.
+const Module = "module"

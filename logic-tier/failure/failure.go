@@ -1,6 +1,6 @@
 // Package failure is what the rules of the logic tier answer when they refuse:
 // a value with a stable reason, a sentence for people, and what to do about it.
-// The server turns it into a gRPC status, once, in one table.
+// Its gRPC status is made in one place: Status.
 package failure
 
 import (
@@ -24,6 +24,8 @@ const (
 	NotFound
 	// Exists: what was to be made is there already.
 	Exists
+	// Conflict: somebody else was quicker; what the caller knew is no longer so.
+	Conflict
 	// Exhausted: a limit is reached; RetryAfter says when it may be over.
 	Exhausted
 	// Unavailable: a neighbour does not answer now; nothing was changed.
@@ -31,7 +33,7 @@ const (
 )
 
 // Kinds is every kind there is.
-var Kinds = []Kind{Invalid, Unauthenticated, Denied, NotFound, Exists, Exhausted, Unavailable}
+var Kinds = []Kind{Invalid, Unauthenticated, Denied, NotFound, Exists, Conflict, Exhausted, Unavailable}
 
 // Failure is a refusal.
 type Failure struct {

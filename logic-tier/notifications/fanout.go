@@ -20,7 +20,7 @@ func (m *Module) fanOut(ctx context.Context, d queue.Delivery) error {
 		return queue.Reject(fmt.Errorf("body is no TalkPublished: %w", err))
 	}
 	at, err := m.store.beginFanOut(ctx, event{
-		talk: published.Talk, title: published.Title, channel: published.Channel,
+		subject: published.Talk, title: published.Title, channel: published.Channel,
 		channelName: published.ChannelTitle, published: published.PublishTime.AsTime(),
 	})
 	if err != nil {

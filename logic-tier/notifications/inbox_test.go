@@ -241,7 +241,7 @@ func TestAnInboxIsTrimmedToItsBound(t *testing.T) {
 	s := newSite(t, nil)
 	r := s.start()
 	if _, err := s.inside.Exec(`
-		insert into notifications.event (id, talk, title, channel, channel_title, publish_time, complete)
+		insert into notifications.event (id, subject, title, channel, channel_title, publish_time, complete)
 		overriding system value select n, 'channels/c/talks/'||n, n, 'channels/c', 'C', now(), true from generate_series(1, 1200) n;
 		insert into notifications.inbox (account, arrival, event)
 		select account, n, n from generate_series(1, 1200) n, unnest(array[1, 2]) account where account = 1 or n <= 10;

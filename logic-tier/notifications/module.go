@@ -3,7 +3,8 @@
 //	offers  techtalks.notifications.v1.Notifications
 //	needs   following (who follows a channel)
 //	says    nothing
-//	hears   talk.published, on the queue "notifications.talk-published"
+//	hears   talk.published, on the queue "notifications.talk-published";
+//	        operation.ended, on the queue "notifications.operation-ended"
 //
 // An inbox is ordered by arrival, never by what it tells of: see
 // store.deliver for how an arrival gets its number, and live.go for how it
@@ -21,6 +22,7 @@ import (
 
 	"techtalks.example/logic-tier/postgres"
 	"techtalks.example/logic-tier/queue"
+	"techtalks.example/logic-tier/work"
 	accountspb "techtalks.example/proto/techtalks/accounts/v1"
 	followingpb "techtalks.example/proto/techtalks/following/v1"
 	notificationspb "techtalks.example/proto/techtalks/notifications/v1"
@@ -56,24 +58,30 @@ func New(n Needs) *Module {
 	return m
 }
 
-// Topology is what the module consumes. The exchange is the talks module's; it
-// is declared on both sides, as in AMQP, so that either may start first.
+// Topology is what the module consumes. The exchanges are others'; they are
+// declared on both sides, as in AMQP, so that either may start first.
 func Topology() queue.Topology {
 	return queue.Topology{
-		Exchanges: []queue.Exchange{{Name: "talks", Type: queue.Topic}},
-		Queues: []queue.Queue{{
-			Name:     fanOutQueue,
-			Bindings: []queue.Binding{{Exchange: "talks", Pattern: "talk.published"}},
-		}},
+		Exchanges: []queue.Exchange{{Name: "talks", Type: queue.Topic}, {Name: work.Exchange, Type: queue.Topic}},
+		Queues: []queue.Queue{
+			{Name: fanOutQueue, Bindings: []queue.Binding{{Exchange: "talks", Pattern: "talk.published"}}},
+			{Name: endedQueue, Bindings: []queue.Binding{{Exchange: work.Exchange, Pattern: work.Ended}}},
+		},
 	}
 }
 
-const fanOutQueue = "notifications.talk-published"
+const (
+	fanOutQueue = "notifications.talk-published"
+	endedQueue  = "notifications.operation-ended"
+)
 
 // Consumers is who works the module's queues. Several at once: a big channel's
 // fan-out must not hold up a small one's.
 func (m *Module) Consumers() []queue.Consumer {
-	return []queue.Consumer{{Queue: fanOutQueue, Concurrency: 4, Prefetch: 8, Handle: m.fanOut}}
+	return []queue.Consumer{
+		{Queue: fanOutQueue, Concurrency: 4, Prefetch: 8, Handle: m.fanOut},
+		{Queue: endedQueue, Concurrency: 2, Prefetch: 8, Handle: m.operationEnded},
+	}
 }
 
 // Register adds the module's service to a server.

@@ -16,10 +16,16 @@ type service struct {
 
 // message returns an item as the contract has it.
 func (i item) message(epoch string) *notificationspb.Notification {
-	return &notificationspb.Notification{
-		Id: cursor{epoch, i.arrival}.String(), Talk: i.talk, Title: i.title, Channel: i.channel,
-		ChannelTitle: i.channelName, PublishTime: timestamppb.New(i.published), Read: i.read,
+	m := &notificationspb.Notification{
+		Id: cursor{epoch, i.arrival}.String(), Title: i.title, Channel: i.channel, ChannelTitle: i.channelName,
+		PublishTime: timestamppb.New(i.published), Read: i.read, Failed: i.failed,
 	}
+	if i.account == 0 {
+		m.Talk = i.subject
+	} else {
+		m.Operation = i.subject
+	}
+	return m
 }
 
 func messages(items []item, epoch string) []*notificationspb.Notification {

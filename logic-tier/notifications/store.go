@@ -14,9 +14,13 @@ type store struct{ db *postgres.DB }
 
 // event is what there is to tell.
 type event struct {
-	id                                int64
-	talk, title, channel, channelName string
-	published                         time.Time
+	id int64
+	// subject is the name of the talk or the operation that it tells of.
+	subject, title, channel, channelName string
+	// account is whose operation it is; 0 for a talk.
+	account   int64
+	failed    bool // the operation did
+	published time.Time
 }
 
 // item is an event in somebody's inbox.
@@ -27,12 +31,12 @@ type item struct {
 }
 
 func scanEvent(columns func(...any) error) (e event, err error) {
-	err = columns(&e.id, &e.talk, &e.title, &e.channel, &e.channelName, &e.published)
+	err = columns(&e.id, &e.subject, &e.title, &e.channel, &e.channelName, &e.account, &e.failed, &e.published)
 	return e, err
 }
 
 func scanItem(columns func(...any) error) (i item, err error) {
-	err = columns(&i.id, &i.talk, &i.title, &i.channel, &i.channelName, &i.published, &i.arrival, &i.read)
+	err = columns(&i.id, &i.subject, &i.title, &i.channel, &i.channelName, &i.account, &i.failed, &i.published, &i.arrival, &i.read)
 	return i, err
 }
 
@@ -67,7 +71,7 @@ func (s store) inbox(ctx context.Context, account int64) (newest cursor, unread 
 }
 
 const itemsBeforeStatement = `
-select e.id, e.talk, e.title, e.channel, e.channel_title, e.publish_time, i.arrival,
+select e.id, e.subject, e.title, e.channel, e.channel_title, coalesce(e.account, 0), e.failed, e.publish_time, i.arrival,
        i.read or i.arrival <= coalesce((select read_through from notifications.reader where account = $1), 0)
 from   notifications.inbox i
 join   notifications.event e on e.id = i.event
@@ -81,7 +85,7 @@ func (s store) itemsBefore(ctx context.Context, account, arrival int64, most int
 }
 
 const itemsAfterStatement = `
-select e.id, e.talk, e.title, e.channel, e.channel_title, e.publish_time, i.arrival,
+select e.id, e.subject, e.title, e.channel, e.channel_title, coalesce(e.account, 0), e.failed, e.publish_time, i.arrival,
        i.read or i.arrival <= coalesce((select read_through from notifications.reader where account = $1), 0)
 from   notifications.inbox i
 join   notifications.event e on e.id = i.event
@@ -143,12 +147,12 @@ func (s store) markRead(ctx context.Context, account int64, arrivals []int64, th
 	})
 }
 
-// A talk is published once: its name is the event's natural key, and the same
-// message again finds the event that is there.
+// A talk is published once, and an operation ends once: the name is the event's
+// natural key, and the same message again finds the event that is there.
 const beginFanOutStatement = `
-insert into notifications.event as e (talk, title, channel, channel_title, publish_time)
-values ($1, $2, $3, $4, $5)
-on conflict (talk) do update set talk = e.talk
+insert into notifications.event as e (subject, title, channel, channel_title, account, failed, publish_time)
+values ($1, $2, $3, $4, nullif($5, 0), $6, $7)
+on conflict (subject) do update set subject = e.subject
 returning e.id, e.last_account, e.complete`
 
 // progress is how far an event's fan-out is.
@@ -164,7 +168,7 @@ func scanProgress(columns func(...any) error) (p progress, err error) {
 }
 
 func (s store) beginFanOut(ctx context.Context, e event) (progress, error) {
-	p, _, err := postgres.One(ctx, s.db, scanProgress, beginFanOutStatement, e.talk, e.title, e.channel, e.channelName, e.published)
+	p, _, err := postgres.One(ctx, s.db, scanProgress, beginFanOutStatement, e.subject, e.title, e.channel, e.channelName, e.account, e.failed, e.published)
 	return p, err
 }
 
@@ -258,7 +262,7 @@ func (s store) deliver(ctx context.Context, event int64, after int64, accounts [
 }
 
 const eventStatement = `
-select id, talk, title, channel, channel_title, publish_time
+select id, subject, title, channel, channel_title, coalesce(account, 0), failed, publish_time
 from   notifications.event
 where  id = $1`
 

@@ -36,6 +36,9 @@ type Options struct {
 	// MaxConnections bounds the pool. A query that finds all of them busy waits
 	// until its deadline.
 	MaxConnections int
+	// BinaryParameters sends []byte arguments as they are and not in hexadecimal,
+	// twice as long: for a role that keeps files.
+	BinaryParameters bool
 }
 
 // Source returns the data source name that lib/pq understands.
@@ -53,6 +56,7 @@ func (o Options) Source() (string, error) {
 		{"sslrootcert", filepath.Join(o.Certificates, "ca.crt")},
 		{"sslcert", filepath.Join(o.Certificates, "logic-tier.crt")},
 		{"sslkey", filepath.Join(o.Certificates, "logic-tier.key")},
+		{"binary_parameters", map[bool]string{true: "yes", false: "no"}[o.BinaryParameters]},
 	} {
 		value := strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(setting[1])
 		fmt.Fprintf(&b, "%s='%s' ", setting[0], value)

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 
+	"techtalks.example/logic-tier/caller"
 	"techtalks.example/logic-tier/failure"
 	accesspb "techtalks.example/proto/techtalks/access/v1"
 	"techtalks.example/proto/transport"
@@ -21,9 +22,6 @@ var programs = map[accesspb.Program]string{
 	accesspb.Program_PROGRAM_OPERATOR: transport.Operator,
 }
 
-// module is what the program of a call from within the logic tier is called.
-const module = "module"
-
 // standard are the services every program may call: they tell about the server
 // and nothing about its data.
 var standard = []string{
@@ -31,6 +29,15 @@ var standard = []string{
 	"grpc.reflection.v1.ServerReflection",
 	"grpc.reflection.v1alpha.ServerReflection",
 }
+
+// handles is the service whose contract is Google's and cannot say who may call
+// it (AIP-151): the programs that people use, on their behalf.
+var handles = &accesspb.Rule{
+	Programs: []accesspb.Program{accesspb.Program_PROGRAM_WEB_TIER, accesspb.Program_PROGRAM_OPERATOR},
+	Person:   accesspb.Person_PERSON_ANYONE,
+}
+
+const handlesService = "google.longrunning.Operations"
 
 // rule is who may call a method.
 type rule struct {
@@ -55,10 +62,13 @@ func rules(services map[string]grpc.ServiceInfo) (map[string]rule, error) {
 				return nil, fmt.Errorf("method %s: %w", full, err)
 			}
 			said, _ := proto.GetExtension(found.Options(), accesspb.E_Rule).(*accesspb.Rule)
+			if name == handlesService {
+				said = handles
+			}
 			if said.GetPerson() == accesspb.Person_PERSON_UNSPECIFIED {
 				return nil, fmt.Errorf("method %s has no (techtalks.access.v1.rule): say in its .proto who may call it", full)
 			}
-			r := rule{signedIn: said.Person == accesspb.Person_PERSON_SIGNED_IN, programs: []string{module}}
+			r := rule{signedIn: said.Person == accesspb.Person_PERSON_SIGNED_IN, programs: []string{caller.Module}}
 			for _, p := range said.Programs {
 				program, known := programs[p]
 				if !known {

@@ -14,6 +14,9 @@ var (
 	errLate = failure.New(failure.Unavailable, "DEADLINE_TOO_SHORT", "less time is left than any answer takes; call with a longer deadline")
 )
 
+// waiting are the calls that do nothing but wait for something to happen.
+var waiting = map[string]bool{"/" + handlesService + "/WaitOperation": true}
+
 // admitUnary lets a call in when there is room and time for it, and finds out
 // who makes it.
 func (s *Server) admitUnary(ctx context.Context, request any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
@@ -22,9 +25,13 @@ func (s *Server) admitUnary(ctx context.Context, request any, info *grpc.UnarySe
 		return nil, err
 	}
 	defer cancel()
+	room := s.calls
+	if waiting[info.FullMethod] {
+		room = s.waits
+	}
 	select {
-	case s.calls <- struct{}{}:
-		defer func() { <-s.calls }()
+	case room <- struct{}{}:
+		defer func() { <-room }()
 	default:
 		return nil, errFull
 	}

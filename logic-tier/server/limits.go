@@ -26,6 +26,10 @@ const (
 	// wait for each other, past the deadlines of all.
 	maxCalls = 512
 
+	// maxWaits bounds the calls under way that only wait: each keeps a goroutine
+	// and nothing else, and must not take the place of one that works.
+	maxWaits = 10_000
+
 	// maxStreams bounds the streams under way: a stream costs some memory and,
 	// while nothing happens, nothing else. A web tier needs one.
 	maxStreams = 1000

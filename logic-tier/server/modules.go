@@ -36,5 +36,5 @@ func asModule(ctx context.Context) context.Context {
 		ctx = transport.WithTrace(ctx, trace)
 	}
 	ctx = postgres.CountAlso(ctx, from)
-	return caller.With(ctx, caller.Call{Program: module})
+	return caller.With(ctx, caller.Call{Program: caller.Module})
 }

@@ -49,6 +49,7 @@ type Server struct {
 
 	rules   map[string]rule
 	calls   chan struct{}
+	waits   chan struct{}
 	streams chan struct{}
 }
 
@@ -61,7 +62,7 @@ func New(o Options) (*Server, error) {
 	s := &Server{
 		health: health.NewServer(), validator: validator, metrics: newMetrics(o.Metrics), log: o.Log,
 		host: o.Host, dataHost: o.DataHost,
-		calls: make(chan struct{}, maxCalls), streams: make(chan struct{}, maxStreams),
+		calls: make(chan struct{}, maxCalls), waits: make(chan struct{}, maxWaits), streams: make(chan struct{}, maxStreams),
 	}
 	s.channel = s.newChannel()
 	s.sessions = accountspb.NewAccountsClient(s.channel)

@@ -10,6 +10,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"techtalks.example/logic-tier/caller"
 	"techtalks.example/logic-tier/failure"
 	"techtalks.example/logic-tier/postgres"
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
@@ -38,7 +39,8 @@ type importedTalk struct {
 }
 
 // importBatch adds what is not there yet; nobody is told. Talks for a channel
-// that belongs to somebody are not added.
+// that belongs to somebody else are not added. Channels beyond those that an
+// account may have are refused by name, and nothing of the batch is kept.
 func (m *Module) importBatch(ctx context.Context, r *talkspb.BatchImportTalksRequest) (channels, talks int64, err error) {
 	var refused []failure.Violation
 	refuse := func(err error, field string) {
@@ -78,11 +80,54 @@ func (m *Module) importBatch(ctx context.Context, r *talkspb.BatchImportTalksReq
 	if err != nil {
 		return 0, 0, err
 	}
+	owner := caller.Person{ID: r.OwnerId, Handle: r.OwnerHandle}
 	err = m.needs.DB.InTransaction(ctx, func(tx *postgres.Tx) error {
-		channels, talks, err = m.store.importRows(ctx, tx, channelsJSON, talksJSON)
-		return err
+		if r.BatchId != "" {
+			var again bool
+			if channels, talks, again, err = m.store.batch(ctx, tx, r.BatchId); err != nil || again {
+				return err
+			}
+		}
+		if owner.ID != 0 {
+			if err := m.boundChannels(ctx, tx, owner.ID, newChannels); err != nil {
+				return err
+			}
+		}
+		channels, talks, err = m.store.importRows(ctx, tx, owner, channelsJSON, talksJSON)
+		if err != nil || r.BatchId == "" {
+			return err
+		}
+		return m.store.noteBatch(ctx, tx, r.BatchId, channels, talks)
 	})
 	return channels, talks, err
+}
+
+// boundChannels refuses those channels of a catalogue that would be one too many
+// for the account; the earlier ones have their place.
+func (m *Module) boundChannels(ctx context.Context, tx *postgres.Tx, owner int64, catalogue []importedChannel) error {
+	slugs := make([]string, len(catalogue))
+	for i, c := range catalogue {
+		slugs[i] = c.Slug
+	}
+	has, there, err := m.store.lockChannelsOf(ctx, tx, owner, slugs)
+	if err != nil {
+		return err
+	}
+	f := failure.New(failure.Invalid, errManyChannels.Reason, errManyChannels.Message)
+	for i, slug := range slugs {
+		switch {
+		case there[slug]:
+		case has < maxChannels:
+			has++
+			there[slug] = true
+		default:
+			f.Violations = append(f.Violations, failure.Violation{Field: fmt.Sprintf("channels[%d]", i), Description: errManyChannels.Message})
+		}
+	}
+	if len(f.Violations) > 0 {
+		return f
+	}
+	return nil
 }
 
 // Bounds of an imported channel, which the contract leaves to us: those of a

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"techtalks.example/logic-tier/caller"
 	"techtalks.example/logic-tier/failure"
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
 )
@@ -47,6 +48,24 @@ func TestImportTwiceAddsNothingTwice(t *testing.T) {
 	}
 	if n := s.said(t); n != 0 {
 		t.Errorf("%d people were told", n)
+	}
+	s.countsAreRight(t)
+}
+
+// A batch that is handed over again, since nobody heard what came of it, is counted
+// as it was.
+func TestABatchAgainIsAnsweredAsItWas(t *testing.T) {
+	s := newSite(t)
+	r := batch("event", "", 5)
+	r.BatchId = "operations/one/0-5"
+	for range 3 {
+		if answer, err := s.talks.BatchImportTalks(t.Context(), r); err != nil || answer.ChannelsCreated != 1 || answer.TalksCreated != 5 {
+			t.Fatalf("%v, %v", answer, err)
+		}
+	}
+	r.BatchId = "operations/two/0-5"
+	if answer, err := s.talks.BatchImportTalks(t.Context(), r); err != nil || answer.ChannelsCreated != 0 || answer.TalksCreated != 0 {
+		t.Fatalf("%v, %v", answer, err)
 	}
 	s.countsAreRight(t)
 }
@@ -112,5 +131,77 @@ func TestImportRefusesTheWholeBatch(t *testing.T) {
 		t.Errorf("named are %v, want %v", fields, want)
 	}
 	_, err = s.channels.GetChannel(t.Context(), &talkspb.GetChannelRequest{Name: "channels/event"})
+	wants(t, err, "CHANNEL_NOT_FOUND")
+}
+
+// A person's catalogue makes channels of theirs, as many as they may have.
+func TestAPersonsCatalogueMakesTheirChannels(t *testing.T) {
+	s := newSite(t)
+	mine := batch("mine", "Mine", 2)
+	mine.OwnerId, mine.OwnerHandle = ada.ID, ada.Handle
+	if answer, err := s.talks.BatchImportTalks(t.Context(), mine); err != nil || answer.ChannelsCreated != 1 || answer.TalksCreated != 2 {
+		t.Fatalf("%v, %v", answer, err)
+	}
+	if answer, err := s.channels.GetChannel(as(t, ada), &talkspb.GetChannelRequest{Name: "channels/mine"}); err != nil || answer.Channel.Owner != "accounts/ada" || !answer.Channel.CanPublish {
+		t.Errorf("%v, %v", answer, err)
+	}
+	// Neither somebody else's catalogue nor an operator's fills it.
+	for _, other := range []caller.Person{grace, {}} {
+		r := batch("mine", "Taken over", 5)
+		r.OwnerId, r.OwnerHandle = other.ID, other.Handle
+		if answer, err := s.talks.BatchImportTalks(t.Context(), r); err != nil || answer.ChannelsCreated != 0 || answer.TalksCreated != 0 {
+			t.Errorf("%v: %v, %v", other, answer, err)
+		}
+	}
+	many := &talkspb.BatchImportTalksRequest{OwnerId: ada.ID, OwnerHandle: ada.Handle}
+	for i := range 25 {
+		many.Channels = append(many.Channels, &talkspb.Channel{Name: fmt.Sprintf("channels/event-%02d", i)})
+	}
+	many.Channels = append(many.Channels, &talkspb.Channel{Name: "channels/mine"})
+	_, err := s.talks.BatchImportTalks(t.Context(), many)
+	f := wants(t, err, "TOO_MANY_CHANNELS")
+	if len(f.Violations) != 6 || f.Violations[0].Field != "channels[19]" || f.Kind != failure.Invalid {
+		t.Errorf("refused are %v", f.Violations)
+	}
+	many.Channels = append(many.Channels[:19:19], many.Channels[25])
+	if answer, err := s.talks.BatchImportTalks(t.Context(), many); err != nil || answer.ChannelsCreated != 19 {
+		t.Errorf("%v, %v", answer, err)
+	}
+	answer, err := s.channels.ListChannelsOfAccount(t.Context(), &talkspb.ListChannelsOfAccountRequest{AccountId: ada.ID})
+	if err != nil || len(answer.Channels) != 20 || answer.Channels[0].Name != "channels/mine" {
+		t.Errorf("%v, %v", answer, err)
+	}
+	s.countsAreRight(t)
+}
+
+func TestWholeTalksComeByNameWithTheirDescriptions(t *testing.T) {
+	s := newSite(t)
+	channel := s.channel(t, ada, "engines")
+	for i := range 5 {
+		s.publish(t, ada, channel, &talkspb.Talk{Title: fmt.Sprint("Talk ", i), Description: fmt.Sprint("About ", i)})
+	}
+	if _, err := s.talks.WithdrawTalk(as(t, ada), &talkspb.WithdrawTalkRequest{Name: channel + "/talks/talk-3"}); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for token := ""; ; {
+		answer, err := s.talks.ListWholeTalks(t.Context(), &talkspb.ListWholeTalksRequest{Parent: channel, PageSize: 2, PageToken: token})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, talk := range answer.Talks {
+			got = append(got, talk.Name+": "+talk.Description)
+		}
+		if token = answer.NextPageToken; token == "" {
+			break
+		}
+	}
+	if want := []string{
+		"channels/engines/talks/talk-0: About 0", "channels/engines/talks/talk-1: About 1",
+		"channels/engines/talks/talk-2: About 2", "channels/engines/talks/talk-4: About 4",
+	}; !slices.Equal(got, want) {
+		t.Errorf("got %q", got)
+	}
+	_, err := s.talks.ListWholeTalks(t.Context(), &talkspb.ListWholeTalksRequest{Parent: "channels/nowhere"})
 	wants(t, err, "CHANNEL_NOT_FOUND")
 }

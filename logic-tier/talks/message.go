@@ -26,7 +26,7 @@ func (c channel) message(person *caller.Person) *talkspb.Channel {
 func (t talk) message() *talkspb.Talk {
 	m := &talkspb.Talk{
 		Name: t.name(), Title: t.title, Speakers: t.speakers, Language: t.language, Tags: t.tags, Description: t.description,
-		MediaUrl: t.mediaURL, RecordedDate: t.recorded, PublishTime: timestamppb.New(t.published), ChannelTitle: t.channel.title,
+		MediaUrl: t.mediaURL, Recording: t.recording, RecordedDate: t.recorded, PublishTime: timestamppb.New(t.published), ChannelTitle: t.channel.title,
 	}
 	if t.duration > 0 {
 		m.Duration = durationpb.New(t.duration)

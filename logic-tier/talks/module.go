@@ -2,19 +2,22 @@
 // what is published.
 //
 //	offers  techtalks.talks.v1.Channels, techtalks.talks.v1.Talks
-//	needs   nothing
-//	says    talk.published, on the exchange "talks"
-//	hears   nothing
+//	needs   media (processes a recording), operations (finishes what it began)
+//	says    talk.published and talk.withdrawn, on the exchange "talks"
+//	hears   media.ready, on the queue "talks.media-ready"
 package talks
 
 import (
 	"context"
 	"log/slog"
 
+	"cloud.google.com/go/longrunning/autogen/longrunningpb"
 	"google.golang.org/grpc"
 
 	"techtalks.example/logic-tier/postgres"
 	"techtalks.example/logic-tier/queue"
+	mediapb "techtalks.example/proto/techtalks/media/v1"
+	operationspb "techtalks.example/proto/techtalks/operations/v1"
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
 )
 
@@ -24,7 +27,12 @@ type Needs struct {
 	DB *postgres.DB
 	// Publisher takes what the module says.
 	Publisher queue.Publisher
-	Log       *slog.Logger
+	// Media processes recordings; Work finishes the operations that do, and
+	// Handles finds them again.
+	Media   mediapb.MediaClient
+	Work    operationspb.OperationWorkClient
+	Handles longrunningpb.OperationsClient
+	Log     *slog.Logger
 }
 
 // Module is the talks module.
@@ -44,9 +52,23 @@ const exchange = "talks"
 // published; its body is a talkspb.TalkPublished.
 const published = "talk.published"
 
-// Topology is what the module publishes to.
+// withdrawn is that of the message that a talk was withdrawn; its body is a
+// talkspb.TalkWithdrawn.
+const withdrawn = "talk.withdrawn"
+
+const readyQueue = "talks.media-ready"
+
+// Topology is what the module publishes to, and what it consumes.
 func Topology() queue.Topology {
-	return queue.Topology{Exchanges: []queue.Exchange{{Name: exchange, Type: queue.Topic}}}
+	return queue.Topology{
+		Exchanges: []queue.Exchange{{Name: exchange, Type: queue.Topic}, {Name: "media", Type: queue.Topic}},
+		Queues:    []queue.Queue{{Name: readyQueue, Bindings: []queue.Binding{{Exchange: "media", Pattern: "media.ready"}}}},
+	}
+}
+
+// Consumers is who works the module's queue.
+func (m *Module) Consumers() []queue.Consumer {
+	return []queue.Consumer{{Queue: readyQueue, Concurrency: 2, Prefetch: 8, Handle: m.mediaReady}}
 }
 
 // Register adds the module's services to a server.

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"cloud.google.com/go/longrunning/autogen/longrunningpb"
+
 	"techtalks.example/logic-tier/caller"
 	"techtalks.example/logic-tier/failure"
 	"techtalks.example/logic-tier/page"
@@ -124,6 +126,15 @@ func (s talkService) CreateTalk(ctx context.Context, r *talkspb.CreateTalkReques
 	return &talkspb.CreateTalkResponse{Talk: t.whole(&person)}, nil
 }
 
+func (s talkService) PublishRecording(ctx context.Context, r *talkspb.PublishRecordingRequest) (*longrunningpb.Operation, error) {
+	channel, err := parseChannel("parent", r.Parent)
+	if err != nil {
+		return nil, err
+	}
+	person, _ := caller.PersonFrom(ctx)
+	return s.module.publishRecording(ctx, person, channel, strings.ToLower(r.RequestId), r.Upload, fromMessage(r.Talk))
+}
+
 // editable is how each field that update_mask may name is changed.
 var editable = map[string]func(is, to *talk){
 	"title":         func(is, to *talk) { is.title = to.title },
@@ -179,4 +190,43 @@ func (s talkService) BatchImportTalks(ctx context.Context, r *talkspb.BatchImpor
 		return nil, err
 	}
 	return &talkspb.BatchImportTalksResponse{ChannelsCreated: channels, TalksCreated: talks}, nil
+}
+
+func (s channelService) ListChannelsOfAccount(ctx context.Context, r *talkspb.ListChannelsOfAccountRequest) (*talkspb.ListChannelsOfAccountResponse, error) {
+	own, err := s.module.store.channelsOf(ctx, r.AccountId)
+	if err != nil {
+		return nil, err
+	}
+	response := &talkspb.ListChannelsOfAccountResponse{}
+	for _, c := range own {
+		response.Channels = append(response.Channels, c.message(nil))
+	}
+	return response, nil
+}
+
+func (s talkService) ListWholeTalks(ctx context.Context, r *talkspb.ListWholeTalksRequest) (*talkspb.ListWholeTalksResponse, error) {
+	slug, err := parseChannel("parent", r.Parent)
+	if err != nil {
+		return nil, err
+	}
+	question := page.Question("whole talks", slug)
+	from, err := page.Decode[slugEdge](r.PageToken, question)
+	if err != nil {
+		return nil, err
+	}
+	of, err := s.module.store.channel(ctx, slug)
+	if err != nil {
+		return nil, err
+	}
+	size := page.Size(r.PageSize, talksPage, maxPage)
+	read, err := s.module.store.wholeTalks(ctx, of.id, from, size+1)
+	if err != nil {
+		return nil, err
+	}
+	response := &talkspb.ListWholeTalksResponse{}
+	read, response.NextPageToken, _ = page.Cut(read, size, from, question, talk.slugEdge)
+	for _, t := range read {
+		response.Talks = append(response.Talks, t.message())
+	}
+	return response, nil
 }

@@ -148,13 +148,13 @@ func (s store) addChannel(ctx context.Context, c channel) (made channel, err err
 
 // wholeColumns are those of one talk; lists leave the description out.
 const wholeColumns = `t.id, t.slug, t.title, t.speakers, t.tags, t.language, t.media_url, coalesce(t.duration_seconds, 0),
-       coalesce(t.recorded_on::text, ''), t.published_at, t.updated_at, t.withdrawn_at is not null, t.description, ` + channelColumns
+       coalesce(t.recorded_on::text, ''), t.published_at, t.updated_at, t.withdrawn_at is not null, t.description, t.recording, ` + channelColumns
 
 func scanTalk(columns func(...any) error) (t talk, err error) {
 	var seconds int64
 	err = columns(append([]any{
 		&t.id, &t.slug, &t.title, (*pq.StringArray)(&t.speakers), (*pq.StringArray)(&t.tags), &t.language, &t.mediaURL, &seconds,
-		&t.recorded, &t.published, &t.updated, &t.withdrawn, &t.description,
+		&t.recorded, &t.published, &t.updated, &t.withdrawn, &t.description, &t.recording,
 	}, t.channel.columns()...)...)
 	t.duration = time.Duration(seconds) * time.Second
 	return t, err
@@ -193,8 +193,8 @@ func (s store) lockTalk(ctx context.Context, tx *postgres.Tx, channel, slug stri
 
 const addTalkStatement = `
 with added as (
-    insert into talks.talk (channel_id, slug, title, speakers, language, tags, media_url, duration_seconds, recorded_on, published_at, description)
-    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, now(), $10)
+    insert into talks.talk (channel_id, slug, title, speakers, language, tags, media_url, duration_seconds, recorded_on, published_at, description, recording)
+    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, now(), $10, $11)
     on conflict (channel_id, slug) do nothing
     returning *
 ), counted as (
@@ -208,7 +208,7 @@ join   talks.channel c on c.id = t.channel_id`
 
 func (s store) addTalk(ctx context.Context, tx *postgres.Tx, t talk) (talk, error) {
 	made, found, err := postgres.One(ctx, tx, scanTalk, addTalkStatement, t.channel.id, t.slug, t.title, pq.Array(t.speakers), t.language,
-		pq.Array(t.tags), t.mediaURL, orNull(int64(t.duration/time.Second)), orNull(t.recorded), t.description)
+		pq.Array(t.tags), t.mediaURL, orNull(int64(t.duration/time.Second)), orNull(t.recorded), t.description, t.recording)
 	if err == nil && !found {
 		err = errNameTaken
 	}

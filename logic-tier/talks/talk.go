@@ -23,6 +23,7 @@ type talk struct {
 	speakers, tags     []string
 	language, mediaURL string
 	description        string
+	recording          string        // kept here; empty: elsewhere, or none
 	duration           time.Duration // 0: unknown
 	recorded           string        // a day; empty: unknown
 	published, updated time.Time
@@ -115,15 +116,28 @@ func (m *Module) publishAs(ctx context.Context, person caller.Person, slug, requ
 				return err
 			}
 		}
-		return m.needs.Publisher.Publish(ctx, tx, queue.Message{
-			Exchange: exchange, RoutingKey: published, Type: published,
-			Body: &talkspb.TalkPublished{
-				Talk: made.name(), Title: made.title, Channel: "channels/" + t.channel.slug, ChannelId: t.channel.id,
-				ChannelTitle: t.channel.title, PublishTime: timestamppb.New(made.published),
-			},
-		})
+		return m.sayPublished(ctx, tx, made)
 	})
 	return made, err
+}
+
+// sayPublished says that a talk is public, with all that who hears it shows.
+func (m *Module) sayPublished(ctx context.Context, tx *postgres.Tx, t talk) error {
+	return m.needs.Publisher.Publish(ctx, tx, queue.Message{
+		Exchange: exchange, RoutingKey: published, Type: published,
+		Body: &talkspb.TalkPublished{
+			Talk: t.name(), Title: t.title, Channel: "channels/" + t.channel.slug, ChannelId: t.channel.id,
+			ChannelTitle: t.channel.title, PublishTime: timestamppb.New(t.published),
+		},
+	})
+}
+
+// sayWithdrawn says that nobody finds a talk any more.
+func (m *Module) sayWithdrawn(ctx context.Context, tx *postgres.Tx, name, recording string) error {
+	return m.needs.Publisher.Publish(ctx, tx, queue.Message{
+		Exchange: exchange, RoutingKey: withdrawn, Type: withdrawn,
+		Body: &talkspb.TalkWithdrawn{Talk: name, Recording: recording},
+	})
 }
 
 // change edits a talk of the person's. edit is given it as it is.
@@ -159,6 +173,9 @@ func (m *Module) withdraw(ctx context.Context, person caller.Person, channelSlug
 		case is.withdrawn:
 			return nil
 		}
-		return m.store.withdrawTalk(ctx, tx, is)
+		if err := m.store.withdrawTalk(ctx, tx, is); err != nil {
+			return err
+		}
+		return m.sayWithdrawn(ctx, tx, is.name(), is.recording)
 	})
 }

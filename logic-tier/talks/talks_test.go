@@ -12,6 +12,7 @@ import (
 
 	"techtalks.example/logic-tier/caller"
 	"techtalks.example/logic-tier/failure"
+	"techtalks.example/logic-tier/postgres"
 	"techtalks.example/logic-tier/postgres/postgrestest"
 	"techtalks.example/logic-tier/queue"
 	"techtalks.example/logic-tier/queue/postgresqueue"
@@ -35,6 +36,11 @@ type site struct {
 	channels talkspb.ChannelsServer
 	module   *talks.Module
 	admin    *sql.DB
+	media    *media
+	work     *work
+	// outside is a pool of the role "media", and broker what it publishes with.
+	outside *postgres.DB
+	broker  *postgresqueue.Queue
 }
 
 func (s *site) RegisterService(_ *grpc.ServiceDesc, service any) {
@@ -56,8 +62,9 @@ func newSite(t testing.TB) *site {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	s := &site{admin: database.Superuser()}
-	s.module = talks.New(talks.Needs{DB: database.Open("talks"), Publisher: broker, Log: log})
+	s := &site{admin: database.Superuser(), outside: database.Open("media"), broker: broker}
+	s.media, s.work = &media{}, &work{}
+	s.module = talks.New(talks.Needs{DB: database.Open("talks"), Publisher: broker, Media: s.media, Work: s.work, Handles: handles{}, Log: log})
 	s.module.Register(s)
 	return s
 }

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"path"
 	"reflect"
 	"regexp"
 	"strings"
@@ -20,30 +19,6 @@ import (
 
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
 )
-
-// place is what a file of a catalogue is, by its path.
-type place struct {
-	channel  string // the channel's last name part, from the event's folder
-	talk     string // the talk's, from the file's name; empty for category.json
-	category bool
-}
-
-// locate reads a path in pyvideo's layout, below any folders; false when the
-// file is no part of it.
-func locate(file string) (place, bool) {
-	parts := strings.Split(path.Clean(strings.ReplaceAll(file, `\`, "/")), "/")
-	n := len(parts)
-	switch {
-	case n >= 2 && parts[n-1] == "category.json":
-		return place{channel: slug(parts[n-2], maxChannelSlug), category: true}, true
-	case n >= 3 && parts[n-2] == "videos" && strings.HasSuffix(parts[n-1], ".json"):
-		return place{
-			channel: slug(parts[n-3], maxChannelSlug),
-			talk:    slug(strings.TrimSuffix(parts[n-1], ".json"), maxTalkSlug),
-		}, true
-	}
-	return place{}, false
-}
 
 // Lengths of the last parts of names.
 const (
@@ -83,7 +58,9 @@ type entry struct {
 	Tags        []string        `json:"tags"`
 	Recorded    string          `json:"recorded"`
 	Duration    json.RawMessage `json:"duration"`
-	Videos      []struct {
+	// Talk is our own: the last part of the talk's name where it comes from.
+	Talk   json.RawMessage `json:"talk"`
+	Videos []struct {
 		URL string `json:"url"`
 	} `json:"videos"`
 }
@@ -112,22 +89,30 @@ func decode(content []byte, into any) error {
 // inJSON is what Go's kinds are in JSON (RFC 8259).
 var inJSON = map[reflect.Kind]string{reflect.String: "a string", reflect.Slice: "an array", reflect.Struct: "an object"}
 
-// parseCategory reads category.json and returns the channel's title.
-func parseCategory(content []byte) (string, error) {
+// maxChannelDescription bounds what is kept of a channel's; a longer one is none.
+const maxChannelDescription = 2000
+
+// parseCategory reads category.json and returns the channel's title and what it
+// is about.
+func parseCategory(content []byte) (title, description string, err error) {
 	var category struct {
-		Title string `json:"title"`
+		Title       string          `json:"title"`
+		Description json.RawMessage `json:"description"`
 	}
 	if err := decode(content, &category); err != nil {
-		return "", err
+		return "", "", err
 	}
-	title := line(category.Title)
+	title = line(category.Title)
 	switch {
 	case title == "":
-		return "", errors.New(`no title: add "title", what the event is called`)
+		return "", "", errors.New(`no title: add "title", what the event is called`)
 	case utf8.RuneCountInString(title) > 200:
-		return "", errors.New("title: use at most 200 characters")
+		return "", "", errors.New("title: use at most 200 characters")
 	}
-	return title, nil
+	if json.Unmarshal(category.Description, &description) != nil || utf8.RuneCountInString(description) > maxChannelDescription {
+		description = ""
+	}
+	return title, text(description), nil
 }
 
 // parseTalk reads a talk's file.
@@ -135,6 +120,9 @@ func parseTalk(p place, content []byte) (*talkspb.Talk, error) {
 	var e entry
 	if err := decode(content, &e); err != nil {
 		return nil, err
+	}
+	if named := name(e.Talk); named != "" {
+		p.talk = named
 	}
 	talk := &talkspb.Talk{
 		Name:     "channels/" + p.channel + "/talks/" + p.talk,
@@ -169,6 +157,19 @@ func parseTalk(p place, content []byte) (*talkspb.Talk, error) {
 		return nil, fmt.Errorf("videos: no link starts with https:// or http:// (the first is %.100q)", e.Videos[0].URL)
 	}
 	return talk, nil
+}
+
+// nameParts are the last parts of names that talks have.
+var nameParts = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
+
+// name reads the name that an archive of ours gives a talk; what is none counts
+// nothing: other catalogues may mean something else by it.
+func name(value json.RawMessage) string {
+	var named string
+	if json.Unmarshal(value, &named) != nil || len(named) > maxTalkSlug || !nameParts.MatchString(named) {
+		return ""
+	}
+	return named
 }
 
 // recorded reads the three ways in which catalogues write a day.

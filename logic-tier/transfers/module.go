@@ -1,31 +1,101 @@
-// Package transfers brings catalogues of talks in.
+// Package transfers brings catalogues of talks in, and gives archives out.
 //
 //	offers  techtalks.transfers.v1.Transfers
-//	needs   talks (takes what was brought)
+//	needs   talks (takes what was brought, gives what is to be archived),
+//	        media (has the files), operations (holds the handles)
 //	says    nothing
-//	hears   nothing
+//	hears   operation.started of imports and exports, on the queues
+//	        "transfers.import" and "transfers.export"
 package transfers
 
 import (
+	"context"
+	"log/slog"
+	"time"
+
 	"google.golang.org/grpc"
 
+	"techtalks.example/logic-tier/postgres"
+	"techtalks.example/logic-tier/queue"
+	"techtalks.example/logic-tier/work"
+	mediapb "techtalks.example/proto/techtalks/media/v1"
+	operationspb "techtalks.example/proto/techtalks/operations/v1"
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
 	transferspb "techtalks.example/proto/techtalks/transfers/v1"
 )
 
-// Needs is what the module is given. It keeps nothing of its own.
+// Needs is what the module is given.
 type Needs struct {
-	Talks    talkspb.TalksClient
-	Channels talkspb.ChannelsClient
+	// DB is a pool of the role "transfers".
+	DB         *postgres.DB
+	Talks      talkspb.TalksClient
+	Channels   talkspb.ChannelsClient
+	Media      mediapb.MediaClient
+	Operations operationspb.OperationWorkClient
+	Log        *slog.Logger
 }
 
 // Module is the transfers module.
-type Module struct{ needs Needs }
+type Module struct {
+	needs Needs
+	store store
+}
 
 // New returns the module.
-func New(n Needs) *Module { return &Module{n} }
+func New(n Needs) *Module { return &Module{needs: n, store: store{n.DB}} }
+
+// Kinds of the module's operations.
+const (
+	importKind = "import"
+	exportKind = "export"
+)
+
+const (
+	// importsAtOnce is few: an import keeps the database busy by itself.
+	importsAtOnce = 2
+	// exportsAtOnce is fewer: nobody waits for one at the screen.
+	exportsAtOnce = 1
+)
+
+func (m *Module) workers() []work.Worker {
+	return []work.Worker{
+		{Kind: importKind, Queue: "transfers.import", Concurrency: importsAtOnce, Operations: m.needs.Operations, Do: m.doImport, Log: m.needs.Log},
+		{Kind: exportKind, Queue: "transfers.export", Concurrency: exportsAtOnce, Operations: m.needs.Operations, Do: m.doExport, Log: m.needs.Log},
+	}
+}
+
+// Topology is what the module consumes.
+func Topology() (t queue.Topology) {
+	for _, w := range new(Module).workers() {
+		of := w.Topology()
+		t.Exchanges = of.Exchanges
+		t.Queues = append(t.Queues, of.Queues...)
+	}
+	return t
+}
+
+// Consumers are who works the module's queues.
+func (m *Module) Consumers() (all []queue.Consumer) {
+	for _, w := range m.workers() {
+		all = append(all, w.Consumer())
+	}
+	return all
+}
 
 // Register adds the module's service to a server.
 func (m *Module) Register(r grpc.ServiceRegistrar) {
 	transferspb.RegisterTransfersServer(r, service{module: m})
 }
+
+// callTimeout bounds a call of a neighbour's that answers at once.
+const callTimeout = 10 * time.Second
+
+// ask calls a neighbour, and waits for so long at most.
+func ask[Q, A any](ctx context.Context, call func(context.Context, Q, ...grpc.CallOption) (A, error), question Q) (A, error) {
+	ctx, done := context.WithTimeout(ctx, callTimeout)
+	defer done()
+	return call(ctx, question)
+}
+
+// Run sweeps what is no longer needed until ctx ends.
+func (m *Module) Run(ctx context.Context) error { return m.sweep(ctx) }

@@ -1,9 +1,14 @@
 package transfers
 
 import (
-	"errors"
-	"io"
+	"context"
+	"strings"
 
+	"cloud.google.com/go/longrunning/autogen/longrunningpb"
+
+	"techtalks.example/logic-tier/caller"
+	"techtalks.example/logic-tier/failure"
+	"techtalks.example/logic-tier/page"
 	transferspb "techtalks.example/proto/techtalks/transfers/v1"
 )
 
@@ -12,34 +17,72 @@ type service struct {
 	module *Module
 }
 
-// maxUnreported bounds the rejections that are held until the next report.
-const maxUnreported = 100
+// Page sizes of the contract.
+const (
+	rejectionsPage    = 100
+	maxRejectionsPage = 1000
+)
 
-// ImportCatalogue takes a catalogue, a file a message; see the contract.
-func (s service) ImportCatalogue(stream transferspb.Transfers_ImportCatalogueServer) error {
-	c := newCatalogue(s.module.needs)
-	for {
-		file, err := stream.Recv()
-		end := errors.Is(err, io.EOF)
-		switch {
-		case end:
-		case err != nil:
-			return err
-		default:
-			if err := c.take(stream.Context(), file.Path, file.Content); err != nil {
-				return err
-			}
-		}
-		kept := end || c.full()
-		if kept {
-			if err := c.keep(stream.Context()); err != nil {
-				return err
-			}
-		}
-		if kept || len(c.rejections) >= maxUnreported {
-			if err := stream.Send(c.report()); err != nil || end {
-				return err
-			}
-		}
+func (s service) ImportCatalogue(ctx context.Context, r *transferspb.ImportCatalogueRequest) (*longrunningpb.Operation, error) {
+	if _, err := caller.Account(ctx); err != nil {
+		return nil, err
 	}
+	// Nobody is the operator: the channels become nobody's.
+	person, _ := caller.PersonFrom(ctx)
+	return s.module.beginImport(ctx, person, r.Upload, strings.ToLower(r.RequestId))
 }
+
+// rejectionEdge is a rejection's place in the list.
+type rejectionEdge struct {
+	Number int64 `json:"n"`
+}
+
+func (s service) ListRejections(ctx context.Context, r *transferspb.ListRejectionsRequest) (*transferspb.ListRejectionsResponse, error) {
+	account, err := caller.Account(ctx)
+	if err != nil {
+		return nil, err
+	}
+	question := page.Question("rejections", r.Operation)
+	from, err := page.Decode[rejectionEdge](r.PageToken, question)
+	if err != nil {
+		return nil, err
+	}
+	if !isStored(r.Operation) {
+		return nil, errNoOperation
+	}
+	owner, err := s.module.store.importer(ctx, r.Operation)
+	if err != nil {
+		return nil, err
+	}
+	if account != caller.Everybody && account != owner {
+		return nil, errNoOperation
+	}
+	var after int64
+	if from != nil {
+		after = from.Key.Number
+	}
+	size := page.Size(r.PageSize, rejectionsPage, maxRejectionsPage)
+	read, err := s.module.store.rejections(ctx, r.Operation, after, size+1)
+	if err != nil {
+		return nil, err
+	}
+	response := &transferspb.ListRejectionsResponse{}
+	read, response.NextPageToken, _ = page.Cut(read, size, from, question, func(r rejection) rejectionEdge { return rejectionEdge{r.Number} })
+	for _, one := range read {
+		response.Rejections = append(response.Rejections, &transferspb.ListRejectionsResponse_Rejection{Path: one.Path, Reason: one.Reason})
+	}
+	return response, nil
+}
+
+func (s service) ExportArchive(ctx context.Context, r *transferspb.ExportArchiveRequest) (*longrunningpb.Operation, error) {
+	person, signedIn := caller.PersonFrom(ctx)
+	if !signedIn {
+		return nil, errSignIn
+	}
+	return s.module.beginExport(ctx, person, r.Parent, strings.ToLower(r.RequestId))
+}
+
+var (
+	errNoOperation = failure.New(failure.NotFound, "OPERATION_NOT_FOUND", "there is no such import")
+	errSignIn      = failure.New(failure.Unauthenticated, "SESSION_REQUIRED", "sign in first")
+)

@@ -11,6 +11,7 @@ import (
 	"mime"
 	"net/http"
 	"path"
+	"regexp"
 	"strconv"
 	"strings"
 )
@@ -25,18 +26,28 @@ type asset struct {
 
 var byName, byPath = load()
 
+// imported finds what a script imports from beside it.
+var imported = regexp.MustCompile(`from "\./([a-z]+\.js)"`)
+
 func load() (byName, byPath map[string]*asset) {
 	byName, byPath = map[string]*asset{}, map[string]*asset{}
 	entries, err := files.ReadDir(".")
 	if err != nil {
 		panic(err) // embedded
 	}
-	for _, entry := range entries {
-		name := entry.Name()
+	var add func(name string) *asset
+	add = func(name string) *asset {
+		if a := byName[name]; a != nil {
+			return a
+		}
 		content, err := files.ReadFile(name)
 		if err != nil {
 			panic(err)
 		}
+		// A script imports another by the address that the content of that has.
+		content = imported.ReplaceAllFunc(content, func(found []byte) []byte {
+			return []byte(`from "` + add(string(imported.FindSubmatch(found)[1])).path + `"`)
+		})
 		sum := sha256.Sum256(content)
 		extension := path.Ext(name)
 		a := &asset{
@@ -52,6 +63,10 @@ func load() (byName, byPath map[string]*asset) {
 		_ = z.Close()
 		a.squeezed = squeezed.Bytes()
 		byName[name], byPath[a.path] = a, a
+		return a
+	}
+	for _, entry := range entries {
+		add(entry.Name())
 	}
 	return byName, byPath
 }

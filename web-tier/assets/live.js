@@ -41,22 +41,40 @@ function link(path, className, text) {
 
 function toast(notification) {
   const box = element("div", "toast");
-  box.append(link(notification.channel, "from", notification.channel_title), link(notification.talk, "", notification.title));
+  if (notification.operation) {
+    box.classList.add(outcome(notification).look);
+    box.append(element("span", "from", outcome(notification).word), link(notification.operation, "", notification.title));
+  } else {
+    box.append(link(notification.channel, "from", notification.channel_title), link(notification.talk, "", notification.title));
+  }
   toasts.append(box);
   while (toasts.children.length > shownAtOnce) toasts.firstChild.remove();
   setTimeout(() => box.remove(), shownFor);
 }
 
+// outcome is what became of an operation.
+function outcome(notification) {
+  return notification.failed ? { look: "failed", word: "Failed" } : { look: "succeeded", word: "Done" };
+}
+
 function insert(notification) {
-  const template = document.getElementById("inbox-item");
+  const template = document.getElementById(notification.operation ? "inbox-operation" : "inbox-item");
   const item = template.content.firstElementChild.cloneNode(true);
   item.dataset.id = notification.id;
   const title = item.querySelector("[data-title]");
   title.textContent = notification.title;
-  title.href = link(notification.talk).href;
-  const from = item.querySelector("[data-channel]");
-  from.textContent = notification.channel_title;
-  from.href = link(notification.channel).href;
+  title.href = link(notification.operation || notification.talk).href;
+  if (notification.operation) {
+    const { look, word } = outcome(notification);
+    const state = item.querySelector("[data-state]");
+    state.textContent = word;
+    state.className = `state ${look}`;
+    item.classList.toggle("failed", notification.failed);
+  } else {
+    const from = item.querySelector("[data-channel]");
+    from.textContent = notification.channel_title;
+    from.href = link(notification.channel).href;
+  }
   const time = item.querySelector("time");
   time.dateTime = notification.publish_time;
   time.textContent = new Date(notification.publish_time).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });

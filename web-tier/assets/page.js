@@ -1,5 +1,6 @@
 // Times are shown in the reader's own zone and words.
 const day = new Intl.DateTimeFormat(undefined, { dateStyle: "long" });
+const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
 const moment = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 
 export function localise(root) {
@@ -7,7 +8,7 @@ export function localise(root) {
     const exact = time.dateTime.includes("T");
     const date = new Date(exact ? time.dateTime : time.dateTime + "T12:00");
     if (!Number.isNaN(date.getTime())) {
-      time.textContent = time.hasAttribute("data-exact") ? moment.format(date) : day.format(date);
+      time.textContent = (time.hasAttribute("data-clock") ? clock : time.hasAttribute("data-exact") ? moment : day).format(date);
       if (exact) time.title = moment.format(date);
     }
   }

@@ -92,7 +92,7 @@ func open(t *testing.T, client notificationspb.NotificationsClient) (*recorded, 
 	c := &recorded{ResponseRecorder: httptest.NewRecorder(), began: time.Now()}
 	request := httptest.NewRequest(http.MethodGet, "/inbox/stream", nil)
 	request.Header.Set("Last-Event-ID", "epoch-1")
-	i.Stream(c, request, "session")
+	i.Stream(c, request, "session", "")
 	lived := time.Since(c.began)
 	stop()
 	<-ran

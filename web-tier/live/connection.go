@@ -79,7 +79,7 @@ func (s *stream) takeOver(request *http.Request, answer *response) bool {
 	}
 	// The headers go out with the deadline of the stream, not of a page.
 	if s.extend() != nil || answer.control.Flush() != nil {
-		s.inbox.remove(s.reader)
+		s.feed.remove(s.reader)
 		return true
 	}
 	taken, _, err := answer.control.Hijack()
@@ -87,7 +87,7 @@ func (s *stream) takeOver(request *http.Request, answer *response) bool {
 	case errors.Is(err, http.ErrNotSupported):
 		return false
 	case err != nil:
-		s.inbox.remove(s.reader)
+		s.feed.remove(s.reader)
 		return true
 	}
 	s.out, s.deadline, s.quick = connection{taken}, time.Time{}, true

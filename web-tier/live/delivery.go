@@ -95,6 +95,9 @@ func (s *stream) deliverQuickly() {
 		return
 	}
 	s.deliver(frames)
+	if s.over {
+		defer s.reader.look() // its goroutine ends it
+	}
 	if len(s.unsent) == 0 {
 		return
 	}

@@ -1,130 +1,124 @@
-// Package live is how a browser follows what changes: it shows the ways to do
-// so side by side, on one cursor.
-//
-// An inbox is followed over server-sent events. Each browser's stream first
-// subscribes, then reads what it missed, then goes live, passing over what it
-// read: nothing is lost between the reading and the listening, and nothing
-// comes twice. All streams of a process share one stream to the logic tier.
 package live
 
 import (
 	"context"
+	"encoding/json"
 	"log/slog"
-	"runtime"
-	"sync"
-	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	notificationspb "techtalks.example/proto/techtalks/notifications/v1"
 )
 
-// Inbox delivers inboxes to browsers as they fill.
-type Inbox struct {
-	client   notificationspb.NotificationsClient
-	log      *slog.Logger
-	delivery *delivery
-	replays  chan replay
-	draining chan struct{}
-	drain    sync.Once
-	streams  sync.WaitGroup // as many as readers
-
-	mu      sync.RWMutex
-	readers map[uint64]*reader
-	last    uint64
-	out     *outbox // nil while there is no stream to the logic tier
+// NewInbox returns a Feed of inboxes. A session's inbox is the only one it can
+// follow: the key is always empty. A notification is an event "notification";
+// a cursor that cannot be honoured is answered with an event "reset".
+func NewInbox(client notificationspb.NotificationsClient, log *slog.Logger) *Feed {
+	return newFeed(inboxes{client}, log.With("feed", "inbox"))
 }
 
-// NewInbox returns an Inbox that follows client. It delivers while Run runs.
-func NewInbox(client notificationspb.NotificationsClient, log *slog.Logger) *Inbox {
-	return &Inbox{
-		client: client, log: log,
-		delivery: newDelivery(), replays: make(chan replay), draining: make(chan struct{}),
-		readers: map[uint64]*reader{},
-	}
+// inboxes is the source of notifications.
+type inboxes struct {
+	client notificationspb.NotificationsClient
 }
 
-// Run follows the logic tier until ctx ends.
-func (i *Inbox) Run(ctx context.Context) error {
-	var workers sync.WaitGroup
-	for range replayWorkers {
-		workers.Go(func() { i.workReplays(ctx) })
+func (inboxes) takes(key string) bool { return key == "" }
+
+func (inboxes) traits() traits { return traits{signIn: "Sign in to follow your inbox."} }
+
+func (i inboxes) read(ctx context.Context, _, after string) (page, error) {
+	if after == "" {
+		inbox, err := i.client.GetInbox(ctx, &notificationspb.GetInboxRequest{})
+		if err != nil {
+			return page{}, err
+		}
+		now, _ := parseCursor(inbox.Cursor)
+		return page{cursor: now, frames: []*frame{bareFrame(now)}}, nil
 	}
-	for range deliverers * runtime.GOMAXPROCS(0) {
-		workers.Go(func() { i.delivery.work(ctx) })
+	answer, err := i.client.ListNotifications(ctx, &notificationspb.ListNotificationsRequest{After: after, PageSize: replayPage})
+	if err != nil {
+		return page{}, err
 	}
-	i.follow(ctx)
-	i.Drain()
-	workers.Wait()
-	// A stream ends with one last write; one whose browser takes nothing is left.
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		i.streams.Wait()
-	}()
-	select {
-	case <-ended:
-	case <-time.After(drainTimeout):
+	p := page{more: answer.More, reset: answer.Reset_ != nil}
+	p.cursor, _ = parseCursor(answer.Cursor)
+	if p.reset {
+		f, err := newFrame("reset", answer.Reset_.Cursor, answer.Reset_)
+		if err != nil {
+			return page{}, err
+		}
+		p.frames = append(p.frames, f)
 	}
-	return nil
+	for _, n := range answer.Notifications {
+		f, err := notificationFrame(n)
+		if err != nil {
+			return page{}, err
+		}
+		p.frames, p.changed = append(p.frames, f), when(n.PublishTime)
+	}
+	return p, nil
 }
 
-// Drain ends every stream, now and to come, telling each browser to come back
-// within a few seconds, spread by chance. It does not wait for them.
-func (i *Inbox) Drain() {
-	i.drain.Do(func() {
-		i.mu.Lock() // nobody is added once streams are waited for
-		defer i.mu.Unlock()
-		close(i.draining)
-	})
+func notificationFrame(n *notificationspb.Notification) (*frame, error) {
+	return newFrame("notification", n.Id, n)
 }
 
-// Collector counts the open streams.
-func (i *Inbox) Collector() prometheus.Collector {
-	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "live_streams", Help: "Browsers that follow their inbox over this process.",
-	}, func() float64 {
-		i.mu.RLock()
-		defer i.mu.RUnlock()
-		return float64(len(i.readers))
-	})
+// list is a ListNotificationsResponse in the contract's field names, around
+// items that are JSON already.
+type list struct {
+	Notifications []json.RawMessage `json:"notifications"`
+	NextPageToken string            `json:"next_page_token"`
+	Cursor        string            `json:"cursor"`
+	More          bool              `json:"more"`
+	Reset         json.RawMessage   `json:"reset"`
 }
 
-func (i *Inbox) reader(number uint64) *reader {
-	i.mu.RLock()
-	defer i.mu.RUnlock()
-	return i.readers[number]
+func (inboxes) body(p page) ([]byte, error) {
+	l := list{Notifications: []json.RawMessage{}, Cursor: p.cursor.String(), More: p.more}
+	for _, f := range p.frames {
+		switch {
+		case f.json == nil:
+		case p.reset:
+			l.Reset = f.json
+		default:
+			l.Notifications = append(l.Notifications, f.json)
+		}
+	}
+	return json.Marshal(l)
 }
 
-// add registers a browser and asks upstream for its inbox; without room, or at
-// the end, it says when the browser should come back instead.
-func (i *Inbox) add(token string) (r *reader, away time.Duration) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	select {
-	case <-i.draining:
-		return nil, between(0, drainSpread)
-	default:
-	}
-	if len(i.readers) >= maxReaders {
-		return nil, busyRetry
-	}
-	i.last++
-	r = &reader{number: i.last, token: token, wake: make(chan struct{}, 1)}
-	i.readers[r.number] = r
-	i.streams.Add(1)
-	if i.out != nil {
-		i.out.add(subscribe(r))
-	}
-	return r, 0
+func (i inboxes) open(ctx context.Context) (upstream, error) {
+	stream, err := i.client.StreamNotifications(ctx)
+	return inboxStream{stream}, err
 }
 
-func (i *Inbox) remove(r *reader) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	delete(i.readers, r.number)
-	i.streams.Done()
-	if i.out != nil {
-		i.out.add(unsubscribe(r))
+type inboxStream struct {
+	notificationspb.Notifications_StreamNotificationsClient
+}
+
+func (s inboxStream) send(c change) error {
+	if c.end {
+		return s.Send(&notificationspb.StreamNotificationsRequest{Change: &notificationspb.StreamNotificationsRequest_Unsubscribe_{
+			Unsubscribe: &notificationspb.StreamNotificationsRequest_Unsubscribe{Subscription: c.number},
+		}})
 	}
+	return s.Send(&notificationspb.StreamNotificationsRequest{Change: &notificationspb.StreamNotificationsRequest_Subscribe_{
+		Subscribe: &notificationspb.StreamNotificationsRequest_Subscribe{Subscription: c.number, SessionToken: c.token},
+	}})
+}
+
+func (s inboxStream) receive() (h happened, err error) {
+	response, err := s.Recv()
+	if err != nil {
+		return h, err
+	}
+	switch event := response.Event.(type) {
+	case *notificationspb.StreamNotificationsResponse_Subscribed_:
+		h.subscribed = event.Subscribed.Subscription
+	case *notificationspb.StreamNotificationsResponse_Ended_:
+		h.ended, h.reason = event.Ended.Subscription, event.Ended.Reason
+	case *notificationspb.StreamNotificationsResponse_Arrived_:
+		h.subscriptions = event.Arrived.Subscriptions
+		h.news, h.bad = notificationFrame(event.Arrived.Notification)
+	case *notificationspb.StreamNotificationsResponse_Gap_:
+		h.gap = true
+	}
+	return h, nil
 }

@@ -6,8 +6,9 @@ import (
 )
 
 const (
-	// maxReaders bounds the streams of one web tier; at about 20 KB each. One
-	// more is told to come back later.
+	// maxReaders bounds who follows one feed of one web tier, over streams at
+	// about 20 KB each, or waiting in a long poll. One more is told to come back
+	// later.
 	maxReaders = 20_000
 
 	// maxOutbox bounds what waits to be sent upstream: a subscription and its end
@@ -19,6 +20,10 @@ const (
 	// cut when it is reached, and goes on from its Last-Event-ID when it reads
 	// again.
 	maxPending = 256
+	// maxLatest bounds it where an event says all that the ones before it said:
+	// then only the latest waits for who is slower than that. Operations are up to
+	// 50 KB each.
+	maxLatest = 8
 
 	// deliverers is how many workers a core write to browsers.
 	deliverers = 2
@@ -50,6 +55,32 @@ const (
 	replayPage    = 200
 	// replayPause is the pause before a failed replay is tried again.
 	replayPause = time.Second
+
+	// maxPolls bounds the short polls of a feed that are under way. Each is one
+	// read of a few milliseconds; so many at once means that the logic tier has
+	// stopped answering.
+	maxPolls = 256
+	// maxCursor is the contract's bound of a cursor.
+	maxCursor = 200
+
+	// A short poll is told to ask again after a tenth of the time that nothing
+	// came for: soonPoll at least, since news come in bursts, latePoll at most. A
+	// long poll is there for who wants it sooner.
+	soonPoll = 2 * time.Second
+	latePoll = 15 * time.Second
+	// somePoll is said when it is not known how long nothing came.
+	somePoll = 5 * time.Second
+	// pollQuiet and pollRest are the shares: of the time since the last news, and
+	// of the time that is likely left. Who asks has twenty looks at the rest.
+	pollQuiet = 10
+	pollRest  = 20
+
+	// A long poll waits for defaultWait, below the 30 seconds at which proxies
+	// close what is idle. One that asks for more than maxWait gets that; for more
+	// than senselessWait it did not mean what it said.
+	defaultWait   = 25 * time.Second
+	maxWait       = time.Minute
+	senselessWait = time.Hour
 
 	// Browsers that are sent away come back within drainSpread, by chance.
 	drainSpread = 5 * time.Second

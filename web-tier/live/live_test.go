@@ -280,7 +280,7 @@ func sentAway(t *testing.T, b *browser) (retry string) {
 func TestMoreBrowsersThanThereIsRoomForAreSentAway(t *testing.T) {
 	w := newWeb(t, newInbox(t))
 	for range maxReaders {
-		if r, _ := w.add("somebody"); r == nil {
+		if w.add(w.newReader("somebody", "", false)) != nil {
 			t.Fatal("no room below the bound")
 		}
 	}

@@ -3,8 +3,6 @@ package live
 import (
 	"context"
 	"sync"
-
-	notificationspb "techtalks.example/proto/techtalks/notifications/v1"
 )
 
 // outbox is what is to be sent upstream. Over its bound it gives the upstream
@@ -14,19 +12,19 @@ type outbox struct {
 	giveUp context.CancelFunc
 
 	mu     sync.Mutex
-	queued []*notificationspb.StreamNotificationsRequest
+	queued []change
 }
 
 func newOutbox(giveUp context.CancelFunc) *outbox {
 	return &outbox{wake: make(chan struct{}, 1), giveUp: giveUp}
 }
 
-func (o *outbox) add(r *notificationspb.StreamNotificationsRequest) {
+func (o *outbox) add(c change) {
 	o.mu.Lock()
 	if len(o.queued) >= maxOutbox {
 		o.giveUp()
 	} else {
-		o.queued = append(o.queued, r)
+		o.queued = append(o.queued, c)
 	}
 	o.mu.Unlock()
 	select {
@@ -36,7 +34,7 @@ func (o *outbox) add(r *notificationspb.StreamNotificationsRequest) {
 }
 
 // send sends what is added, in order, until ctx ends.
-func (o *outbox) send(ctx context.Context, stream notificationspb.Notifications_StreamNotificationsClient) error {
+func (o *outbox) send(ctx context.Context, stream upstream) error {
 	for {
 		select {
 		case <-ctx.Done():
@@ -47,8 +45,8 @@ func (o *outbox) send(ctx context.Context, stream notificationspb.Notifications_
 		all := o.queued
 		o.queued = nil
 		o.mu.Unlock()
-		for _, r := range all {
-			if err := stream.Send(r); err != nil {
+		for _, c := range all {
+			if err := stream.send(c); err != nil {
 				return err
 			}
 		}

@@ -4,11 +4,13 @@ import (
 	"sync"
 )
 
-// reader is one browser's stream, as the upstream sees it.
+// reader is one browser's stream or long poll, as the upstream sees it.
 type reader struct {
-	number uint64
-	token  string
-	wake   chan struct{} // capacity 1: it says "look"
+	number     uint64
+	token, key string
+	whole      bool          // see traits
+	waits      bool          // it is a long poll: its own goroutine looks at all there is
+	wake       chan struct{} // capacity 1: it says "look"
 
 	mu      sync.Mutex
 	stream  *stream // nil until it has begun
@@ -27,6 +29,11 @@ type news struct {
 	ended   string
 }
 
+// newReader returns a reader of what a session follows.
+func (f *Feed) newReader(token, key string, waits bool) *reader {
+	return &reader{token: token, key: key, whole: f.source.traits().whole, waits: waits, wake: make(chan struct{}, 1)}
+}
+
 // push adds an event. It returns the stream when that has to be put in the line
 // for delivery: when it is not there already.
 func (r *reader) push(f *frame) *stream {
@@ -34,11 +41,17 @@ func (r *reader) push(f *frame) *stream {
 	defer r.mu.Unlock()
 	switch {
 	case r.cut:
+	case r.whole && len(r.pending) >= maxLatest:
+		clear(r.pending)
+		r.pending = append(r.pending[:0], f)
 	case len(r.pending) < maxPending:
 		r.pending = append(r.pending, f)
 	default:
 		r.cut, r.pending = true, nil
 		r.look() // its goroutine ends it
+	}
+	if r.waits {
+		r.look()
 	}
 	if r.cut || r.listed || r.stream == nil {
 		return nil

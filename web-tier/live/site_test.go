@@ -129,7 +129,7 @@ func (in *inbox) change(request *notificationspb.StreamNotificationsRequest) {
 	number := request.GetSubscribe().Subscription
 	if request.GetSubscribe().SessionToken != logictest.Session {
 		in.send(&notificationspb.StreamNotificationsResponse{Event: &notificationspb.StreamNotificationsResponse_Ended_{
-			Ended: &notificationspb.StreamNotificationsResponse_Ended{Subscription: number, Reason: sessionInvalid}}})
+			Ended: &notificationspb.StreamNotificationsResponse_Ended{Subscription: number, Reason: errSessionInvalid.Reason}}})
 		return
 	}
 	in.followers[number] = true
@@ -198,13 +198,19 @@ func until(t *testing.T, what string, holds func() bool) {
 
 // web is the web tier's side: live over a server of its own.
 type web struct {
-	*Inbox
+	*Feed
 	url string
 }
 
 func newWeb(t *testing.T, in *inbox) *web {
 	t.Helper()
-	w := &web{Inbox: NewInbox(in.tier.Logic.Notifications, slog.New(slog.DiscardHandler))}
+	return serve(t, NewInbox(in.tier.Logic.Notifications, slog.New(slog.DiscardHandler)), "")
+}
+
+// serve serves a feed: its stream, and the polls at /since and /wait.
+func serve(t *testing.T, feed *Feed, key string) *web {
+	t.Helper()
+	w := &web{Feed: feed}
 	ctx, stop := context.WithCancel(context.Background())
 	ran := make(chan struct{})
 	go func() {
@@ -212,7 +218,18 @@ func newWeb(t *testing.T, in *inbox) *web {
 		_ = w.Run(ctx)
 	}()
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		w.Stream(rw, r, cmp.Or(r.Header.Get("Session"), logictest.Session))
+		session := cmp.Or(r.Header.Get("Session"), logictest.Session)
+		key := cmp.Or(r.Header.Get("Key"), key)
+		switch r.URL.Path {
+		case "/since":
+			// A short poll is a request like any other: the server's deadlines hold.
+			_ = http.NewResponseController(rw).SetWriteDeadline(time.Now().Add(patience))
+			w.Since(rw, r, session, key)
+		case "/wait":
+			w.Wait(rw, r, session, key)
+		default:
+			w.Stream(rw, r, session, key)
+		}
 	}))
 	// Far shorter than any stream here lives: none may be subject to it.
 	server.Config.WriteTimeout = time.Millisecond

@@ -8,40 +8,36 @@ import (
 	"net/http"
 	"sync"
 	"time"
-
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 )
 
-// Reasons of the contract for the end of a subscription.
-const sessionInvalid = "SESSION_INVALID"
-
-// Stream answers GET /inbox/stream with the inbox of a session's account, as
-// server-sent events, from the cursor in Last-Event-ID, or else in the
-// parameter "after", or else from now on.
+// Stream answers with what a session follows, as server-sent events, from the
+// cursor in Last-Event-ID, or else in the parameter "after", or else from now on.
 //
-// It answers 401 when the session is not valid: a browser's EventSource then
-// gives up. Every other end of a stream is one that the browser comes back
-// from, after the pause that "retry:" told it. Over HTTP/1.1 it returns as soon
-// as the stream has begun, having taken the connection over: see takeOver. It
-// must not run inside a request-timeout middleware.
-func (i *Inbox) Stream(w http.ResponseWriter, request *http.Request, sessionToken string) {
+// It answers 401 when the session is not valid, 404 when there is no such thing
+// to follow, and 204 when it has ended and the browser has all of it (WHATWG HTML,
+// 9.2.4): an EventSource then gives up. Every other end of a stream is one that
+// the browser comes back from, after the pause that "retry:" told it. Over HTTP/1.1
+// it returns as soon as the stream has begun, having taken the connection over: see
+// takeOver. It must not run inside a request-timeout middleware.
+func (f *Feed) Stream(w http.ResponseWriter, request *http.Request, session, key string) {
+	if err := f.unaskable(session, key); err != nil {
+		AnswerProblem(w, request, err)
+		return
+	}
 	after := request.Header.Get("Last-Event-ID")
 	if after == "" {
 		after = request.URL.Query().Get("after")
 	}
 	answer := &response{w, http.NewResponseController(w)}
-	s := &stream{out: answer, inbox: i, after: after}
-	s.at, _ = parseCursor(after)
-
-	var away time.Duration
-	if s.reader, away = i.add(sessionToken); s.reader == nil {
+	s := &stream{out: answer, feed: f, after: sendable(after), reader: f.newReader(session, key, false)}
+	if err := f.add(s.reader); err != nil {
 		answer.head(false)
-		s.sendAway(away)
+		s.sendAway(comeBack(err))
 		return
 	}
-	if !s.begin(request.Context(), answer) {
-		i.remove(s.reader)
+	if err := s.begin(request.Context()); err != nil {
+		f.remove(s.reader)
+		s.refuse(request, answer, err)
 		return
 	}
 	answer.head(request.ProtoMajor == 1)
@@ -53,7 +49,7 @@ func (i *Inbox) Stream(w http.ResponseWriter, request *http.Request, sessionToke
 // stream is one browser's stream, as its connection sees it.
 type stream struct {
 	out    output
-	inbox  *Inbox
+	feed   *Feed
 	reader *reader
 
 	// writing is held by whoever writes: the stream's goroutine, or a worker of
@@ -65,39 +61,9 @@ type stream struct {
 	quick    bool   // workers may write to it
 	stuck    bool   // it did not take all that a worker wrote
 	broken   bool   // its connection is
+	over     bool   // the last there is was written
 	unsent   net.Buffers
 	deadline time.Time
-}
-
-// begin waits until the browser's inbox is subscribed to; false when it ended
-// instead, and was answered.
-func (s *stream) begin(ctx context.Context, answer *response) bool {
-	timeout := time.NewTimer(subscribeTimeout)
-	defer timeout.Stop()
-	away := between(busyRetry/2, busyRetry)
-	select {
-	case <-ctx.Done():
-		return false
-	case <-s.inbox.draining:
-		away = between(0, drainSpread)
-	case <-timeout.C:
-	case <-s.reader.wake:
-		s.reader.look() // run looks at what there is
-		s.reader.mu.Lock()
-		ended := s.reader.ended
-		s.reader.mu.Unlock()
-		switch ended {
-		case "":
-			return true
-		case sessionInvalid:
-			_ = s.extend()
-			http.Error(answer.w, "sign in to follow your inbox", http.StatusUnauthorized)
-			return false
-		}
-	}
-	answer.head(false)
-	s.sendAway(away)
-	return false
 }
 
 // sendAway ends a stream: the browser comes back after the pause. A status
@@ -109,7 +75,7 @@ func (s *stream) sendAway(after time.Duration) {
 // run looks after the stream until ctx ends with the browser's connection, the
 // browser is too slow, or it is sent away.
 func (s *stream) run(ctx context.Context) {
-	defer s.inbox.remove(s.reader)
+	defer s.feed.remove(s.reader)
 	s.reader.begun(s)
 	// What a browser waits after a connection that broke: by chance, so that
 	// those that broke together do not come back together.
@@ -125,7 +91,7 @@ func (s *stream) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-s.inbox.draining:
+		case <-s.feed.draining:
 			s.sendAway(between(0, drainSpread))
 			return
 		case <-life.C:
@@ -153,7 +119,7 @@ var (
 	// errReplay: what the browser missed could not be read just now.
 	errReplay = errors.New("replay failed")
 	// errOver: the stream is over. The browser comes back, and hears why if it may
-	// not.
+	// not, or need not.
 	errOver = errors.New("over")
 )
 
@@ -172,7 +138,7 @@ func (s *stream) look(ctx context.Context) error {
 	if n.behind {
 		s.caughtUp = false
 		if err := s.catchUp(ctx); err != nil {
-			if ctx.Err() != nil || s.broken || status.Code(err) == codes.Unauthenticated {
+			if ctx.Err() != nil || s.broken || final(err) {
 				return errOver
 			}
 			return errReplay
@@ -183,7 +149,13 @@ func (s *stream) look(ctx context.Context) error {
 		return nil // what is pending came after what is missing: the replay reads it
 	}
 	s.deliver(n.pending)
-	return s.flush()
+	if err := s.flush(); err != nil {
+		return err
+	}
+	if s.over {
+		return errOver
+	}
+	return nil
 }
 
 // say writes something that is no event.
@@ -204,26 +176,26 @@ func (s *stream) catchUp(ctx context.Context) error {
 		if after == "" && s.at.epoch != "" {
 			after = s.at.String()
 		}
-		ask := replay{ctx: ctx, token: s.reader.token, after: after, answer: make(chan replayed, 1)}
-		select {
-		case s.inbox.replays <- ask:
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-s.inbox.draining:
+		p, err := s.feed.replay(ctx, s.reader, after)
+		if errors.Is(err, errDraining) {
 			return nil // run sees it next
 		}
-		page := <-ask.answer
-		if page.err != nil {
-			return page.err
+		if err != nil {
+			return err
 		}
-		for _, f := range page.frames {
-			s.write(f.bytes)
-		}
-		s.after, s.at = "", page.cursor
-		if err := s.flush(); err != nil || !page.more {
+		s.add(p)
+		if err := s.flush(); err != nil || !p.more {
 			return err
 		}
 	}
+}
+
+// add writes a page that was read.
+func (s *stream) add(p page) {
+	for _, f := range p.frames {
+		s.write(f.bytes)
+	}
+	s.after, s.at, s.over = "", p.cursor, s.over || p.over
 }
 
 // deliver writes what the browser does not have yet.
@@ -237,7 +209,7 @@ func (s *stream) deliver(frames []*frame) {
 		}
 		if f.sequence > s.at.sequence {
 			s.write(f.bytes)
-			s.at = f.cursor
+			s.at, s.over = f.cursor, s.over || f.last
 		}
 	}
 }

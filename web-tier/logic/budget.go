@@ -22,6 +22,16 @@ const (
 	keepaliveTimeout = 10 * time.Second
 )
 
+// What the logic tier may send ahead of who reads a file. gRPC would let a
+// stream's window grow to 16 MB, and a slow browser would keep as much.
+const (
+	// streamWindow is one file's: two pieces, so that the next is on its way
+	// while one is written.
+	streamWindow = 512 << 10
+	// bytesWindow is that of all files together: enough for a fast network.
+	bytesWindow = 16 << 20
+)
+
 // A call that may be made again without harm is made at most retryAttempts
 // times, when the logic tier says UNAVAILABLE.
 const (

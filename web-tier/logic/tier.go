@@ -6,9 +6,11 @@ package logic
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 
+	"cloud.google.com/go/longrunning/autogen/longrunningpb"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials"
@@ -20,8 +22,11 @@ import (
 
 	accountspb "techtalks.example/proto/techtalks/accounts/v1"
 	followingpb "techtalks.example/proto/techtalks/following/v1"
+	mediapb "techtalks.example/proto/techtalks/media/v1"
 	notificationspb "techtalks.example/proto/techtalks/notifications/v1"
+	operationspb "techtalks.example/proto/techtalks/operations/v1"
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
+	transferspb "techtalks.example/proto/techtalks/transfers/v1"
 	"techtalks.example/proto/transport"
 )
 
@@ -32,28 +37,49 @@ type Tier struct {
 	Talks         talkspb.TalksClient
 	Following     followingpb.FollowingClient
 	Notifications notificationspb.NotificationsClient
+	Media         mediapb.MediaClient
+	Transfers     transferspb.TransfersClient
+	// Operations are the handles on long work; OperationStreams follows them.
+	Operations       longrunningpb.OperationsClient
+	OperationStreams operationspb.OperationStreamsClient
 
-	connection grpc.ClientConnInterface
+	connection, bytes grpc.ClientConnInterface
 }
 
 // Dial returns the logic tier at address. It does not wait for it to be there:
-// the connection is made when it is first needed, and made again when lost.
+// a connection is made when it is first needed, and made again when lost.
+//
+// The bytes of files go over a connection of their own: a page does not wait
+// behind them, and what is received ahead of a slow browser is bounded.
 func Dial(address string, creds credentials.TransportCredentials, more ...grpc.DialOption) (*Tier, error) {
-	connection, err := grpc.NewClient(address, append([]grpc.DialOption{
+	connection, err := dial(address, creds, more...)
+	if err != nil {
+		return nil, err
+	}
+	bytes, err := dial(address, creds, append([]grpc.DialOption{
+		grpc.WithStaticStreamWindowSize(streamWindow), grpc.WithStaticConnWindowSize(bytesWindow),
+	}, more...)...)
+	if err != nil {
+		_ = connection.Close()
+		return nil, err
+	}
+	tier := Over(connection)
+	tier.Media, tier.bytes = mediapb.NewMediaClient(bytes), bytes
+	return tier, nil
+}
+
+func dial(address string, creds credentials.TransportCredentials, more ...grpc.DialOption) (*grpc.ClientConn, error) {
+	return grpc.NewClient(address, append([]grpc.DialOption{
 		grpc.WithTransportCredentials(creds),
 		grpc.WithDefaultServiceConfig(serviceConfig()),
 		grpc.WithChainUnaryInterceptor(carry, transport.TraceUnaryClient, timed),
-		grpc.WithChainStreamInterceptor(transport.TraceStreamClient),
+		grpc.WithChainStreamInterceptor(carryStream, transport.TraceStreamClient),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: firstReconnect, Multiplier: 1.6, Jitter: 0.2, MaxDelay: longReconnect},
 			MinConnectTimeout: connectTimeout,
 		}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveTime, Timeout: keepaliveTimeout, PermitWithoutStream: true}),
 	}, more...)...)
-	if err != nil {
-		return nil, err
-	}
-	return Over(connection), nil
 }
 
 // Over returns the logic tier at the other end of a connection.
@@ -64,28 +90,42 @@ func Over(connection grpc.ClientConnInterface) *Tier {
 		Talks:         talkspb.NewTalksClient(connection),
 		Following:     followingpb.NewFollowingClient(connection),
 		Notifications: notificationspb.NewNotificationsClient(connection),
-		connection:    connection,
+		Media:         mediapb.NewMediaClient(connection),
+		Transfers:     transferspb.NewTransfersClient(connection),
+
+		Operations:       longrunningpb.NewOperationsClient(connection),
+		OperationStreams: operationspb.NewOperationStreamsClient(connection),
+
+		connection: connection,
 	}
 }
 
-// Close closes the connection, when it is one that can be closed.
-func (t *Tier) Close() error {
-	if closer, ok := t.connection.(io.Closer); ok {
-		return closer.Close()
+// Close closes the connections that can be closed.
+func (t *Tier) Close() (err error) {
+	for _, connection := range []grpc.ClientConnInterface{t.connection, t.bytes} {
+		if closer, ok := connection.(io.Closer); ok {
+			err = errors.Join(err, closer.Close())
+		}
 	}
-	return nil
+	return err
 }
 
 // serviceConfig retries the methods whose contract says that calling twice does
 // no harm, and no other.
 func serviceConfig() string {
 	var names []map[string]string
+	// Google's contract of handles says it in words only (AIP-151).
+	for _, method := range []string{"GetOperation", "ListOperations", "CancelOperation"} {
+		names = append(names, map[string]string{"service": "google.longrunning.Operations", "method": method})
+	}
 	for _, file := range []protoreflect.FileDescriptor{
 		accountspb.File_techtalks_accounts_v1_accounts_proto,
 		talkspb.File_techtalks_talks_v1_channels_proto,
 		talkspb.File_techtalks_talks_v1_talks_proto,
 		followingpb.File_techtalks_following_v1_following_proto,
 		notificationspb.File_techtalks_notifications_v1_notifications_proto,
+		mediapb.File_techtalks_media_v1_media_proto,
+		transferspb.File_techtalks_transfers_v1_transfers_proto,
 	} {
 		for i := range file.Services().Len() {
 			service := file.Services().Get(i)
@@ -131,15 +171,23 @@ func WithCaller(ctx context.Context, c Caller) context.Context {
 
 // carry puts the caller into a call's metadata.
 func carry(ctx context.Context, method string, request, response any, connection *grpc.ClientConn, invoke grpc.UnaryInvoker, options ...grpc.CallOption) error {
-	if c, ok := ctx.Value(callerKey{}).(Caller); ok {
-		if c.Session != "" {
-			ctx = metadata.AppendToOutgoingContext(ctx, transport.SessionKey, c.Session)
-		}
-		if c.Address != "" {
-			ctx = metadata.AppendToOutgoingContext(ctx, transport.ClientAddressKey, c.Address)
-		}
+	return invoke(withMetadata(ctx), method, request, response, connection, options...)
+}
+
+// carryStream puts the caller into a stream's metadata.
+func carryStream(ctx context.Context, description *grpc.StreamDesc, connection *grpc.ClientConn, method string, open grpc.Streamer, options ...grpc.CallOption) (grpc.ClientStream, error) {
+	return open(withMetadata(ctx), description, connection, method, options...)
+}
+
+func withMetadata(ctx context.Context) context.Context {
+	c, ok := ctx.Value(callerKey{}).(Caller)
+	if ok && c.Session != "" {
+		ctx = metadata.AppendToOutgoingContext(ctx, transport.SessionKey, c.Session)
 	}
-	return invoke(ctx, method, request, response, connection, options...)
+	if ok && c.Address != "" {
+		ctx = metadata.AppendToOutgoingContext(ctx, transport.ClientAddressKey, c.Address)
+	}
+	return ctx
 }
 
 // Ready says whether the logic tier answers, and can do its work (gRPC health

@@ -21,7 +21,7 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 			Name: "web_requests_total", Help: "Requests answered, by route and status.",
 		}, []string{"route", "status"}),
 		took: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "web_request_seconds", Help: "How long requests took, by route; streams are left out.",
+			Name: "web_request_seconds", Help: "How long requests took, by route; streams and long polls are left out.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 3, 10},
 		}, []string{"route"}),
 		underWay: prometheus.NewGauge(prometheus.GaugeOpts{
@@ -40,7 +40,7 @@ func (m *metrics) done(r *http.Request, status int, took time.Duration) {
 		route = "none"
 	}
 	m.requests.WithLabelValues(route, strconv.Itoa(status)).Inc()
-	if !strings.HasSuffix(route, "/stream") {
+	if !strings.HasSuffix(route, "/stream") && !strings.HasSuffix(route, "/wait") {
 		m.took.WithLabelValues(route).Observe(took.Seconds())
 	}
 }

@@ -16,13 +16,22 @@ import (
 	"techtalks.example/proto/transport"
 )
 
-const usage = `usage: talksctl import [flags] <folder | catalogue.tar.xz>
+const usage = `usage: talksctl import [flags] <folder | archive>
+       talksctl operations [flags]
+       talksctl watch [flags] operations/<id>
+       talksctl cancel [flags] operations/<id>
 
-  import   brings in a catalogue in the layout of pyvideo: a folder an event,
-           category.json with its title, videos/*.json, a talk each. What is
-           there already stays; interrupted, run it again.
+  import      brings in a catalogue in the layout of pyvideo: a folder an event,
+              category.json with its title, videos/*.json, a talk each. It is a
+              folder, or an archive of one (.tar, .tar.gz, .tar.xz, .zip). What is
+              there already stays; interrupted, run it again. Once the catalogue
+              is sent, the import goes on by itself; Ctrl-C only looks away.
+  operations  lists the latest operations
+  watch       follows one to its end
+  cancel      stops one
 
 Flags, with their twins in the environment:
+  --detach          import: print the operation's name, and do not follow it
   --logic-address   host:port of the logic tier (LOGIC_ADDRESS)
   --certificates    directory with ca.crt, operator.crt, operator.key
                     (CERTIFICATES; else RUN_DIR/certificates)
@@ -37,6 +46,12 @@ func main() {
 	}
 }
 
+// command is something talksctl can do, with the argument that it needs.
+type command struct {
+	needs string // what to say when there is none; empty: it needs none
+	do    func(ctx context.Context, c *client, argument string) error
+}
+
 func run(ctx context.Context, arguments []string) error {
 	if len(arguments) == 0 {
 		return fmt.Errorf("say what to do\n%s", usage)
@@ -45,8 +60,23 @@ func run(ctx context.Context, arguments []string) error {
 	flags.Usage = func() { fmt.Fprint(os.Stderr, usage) }
 	address := flags.String("logic-address", cmp.Or(os.Getenv("LOGIC_ADDRESS"), "127.0.0.1:9090"), "")
 	certificates := flags.String("certificates", cmp.Or(os.Getenv("CERTIFICATES"), filepath.Join(cmp.Or(os.Getenv("RUN_DIR"), ".run"), "certificates")), "")
+	detach := flags.Bool("detach", false, "")
+	asked, known := map[string]command{
+		"import": {"say which catalogue to import", func(ctx context.Context, c *client, name string) error {
+			return importCatalogue(ctx, c, name, *detach)
+		}},
+		"operations": {"", func(ctx context.Context, c *client, _ string) error { return listOperations(ctx, c) }},
+		"watch":      {"say which operation to watch", watch},
+		"cancel":     {"say which operation to cancel", cancelOperation},
+	}[arguments[0]]
+	if !known {
+		return fmt.Errorf("%q is nothing it can do\n%s", arguments[0], usage)
+	}
 	if err := flags.Parse(arguments[1:]); err != nil {
 		return err
+	}
+	if (asked.needs == "") != (flags.NArg() == 0) || flags.NArg() > 1 {
+		return fmt.Errorf("%s\n%s", cmp.Or(asked.needs, "it needs no more words"), usage)
 	}
 	credentials, err := transport.ClientCredentials(*certificates, transport.Operator, transport.LogicTier)
 	if err != nil {
@@ -58,13 +88,5 @@ func run(ctx context.Context, arguments []string) error {
 		return err
 	}
 	defer connection.Close()
-	switch arguments[0] {
-	case "import":
-		if flags.NArg() != 1 {
-			return fmt.Errorf("say which catalogue to import\n%s", usage)
-		}
-		return importCatalogue(ctx, connection, flags.Arg(0))
-	default:
-		return fmt.Errorf("%q is nothing it can do\n%s", arguments[0], usage)
-	}
+	return asked.do(ctx, newClient(connection), flags.Arg(0))
 }

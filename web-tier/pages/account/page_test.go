@@ -7,11 +7,13 @@ import (
 	"testing"
 	"time"
 
+	"cloud.google.com/go/longrunning/autogen/longrunningpb"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	accountspb "techtalks.example/proto/techtalks/accounts/v1"
 	followingpb "techtalks.example/proto/techtalks/following/v1"
+	transferspb "techtalks.example/proto/techtalks/transfers/v1"
 	"techtalks.example/web-tier/logictest"
 	"techtalks.example/web-tier/pages/account"
 	"techtalks.example/web-tier/pages/pagetest"
@@ -22,7 +24,7 @@ func open(t *testing.T, secure bool) *pagetest.Browser {
 	b := pagetest.Open(t, secure, map[string]ui.Handler{
 		"GET /sign-up": account.SignUpForm, "POST /sign-up": account.SignUp,
 		"GET /sign-in": account.SignInForm, "POST /sign-in": account.SignIn,
-		"POST /sign-out": account.SignOut, "GET /account": account.Show,
+		"POST /sign-out": account.SignOut, "GET /account": account.Show, "POST /account/export": account.Export,
 	})
 	logictest.Answer(b.Logic, accountspb.Accounts_SignIn_FullMethodName, func(_ context.Context, q *accountspb.SignInRequest) (*accountspb.SignInResponse, error) {
 		if q.Password != "right" {
@@ -91,4 +93,16 @@ func TestTheAccountShowsWhatItFollows(t *testing.T) {
 		return &followingpb.ListFollowsResponse{Channels: []*followingpb.FollowedChannel{{Channel: "channels/go", ChannelTitle: "Go <talks>", FollowTime: timestamppb.Now()}}}, nil
 	})
 	b.Get("/account").Is(200, "Ada", `href="/channels/go"`, "Go &lt;talks&gt;")
+}
+
+func TestEverythingIsExported(t *testing.T) {
+	b := open(t, false).With(logictest.Session)
+	logictest.Answer(b.Logic, transferspb.Transfers_ExportArchive_FullMethodName, func(_ context.Context, q *transferspb.ExportArchiveRequest) (*longrunningpb.Operation, error) {
+		if q.Parent != "" {
+			t.Errorf("asked for %s alone", q.Parent)
+		}
+		return &longrunningpb.Operation{Name: "operations/of-" + q.RequestId}, nil
+	})
+	b.Post("/account/export", url.Values{"request_id": {"7"}}).Leads("/operations/of-7")
+	b.With("").Post("/account/export", nil).Leads("/sign-in?next=%2F")
 }

@@ -3,8 +3,6 @@ package channels
 
 import (
 	"context"
-	"crypto/rand"
-	"fmt"
 	"net/http"
 	"net/url"
 
@@ -39,7 +37,7 @@ func address(v *ui.Visit) string {
 
 // Show shows a channel and its talks. For who is not signed in it is one call.
 func Show(v *ui.Visit) error {
-	return show(v, http.StatusOK, ui.Fields{Values: map[string]string{"request_id": requestID()}})
+	return show(v, http.StatusOK, ui.Fields{Values: map[string]string{"request_id": ui.RequestID()}})
 }
 
 func show(v *ui.Visit, status int, form ui.Fields) error {
@@ -66,6 +64,9 @@ func show(v *ui.Visit, status int, form ui.Fields) error {
 	if err != nil {
 		return err
 	}
+	if answer.Channel.GetCanPublish() {
+		v.Scripts = append(v.Scripts, "upload.js")
+	}
 	return v.Render(status, showPage(v, answer, follows, form))
 }
 
@@ -89,35 +90,4 @@ func Unfollow(v *ui.Visit) error {
 		return err
 	}
 	return v.Redirect(address(v))
-}
-
-// Publish publishes a talk on the channel.
-func Publish(v *ui.Visit) error {
-	if !v.SignedIn() {
-		return v.Redirect("/sign-in?next=" + url.QueryEscape(address(v)))
-	}
-	err := v.Form()
-	var answer *talkspb.CreateTalkResponse
-	if err == nil {
-		answer, err = v.Site.Tier.Talks.CreateTalk(v.Context(), &talkspb.CreateTalkRequest{
-			Parent: name(v), Talk: ui.TypedTalk(v), RequestId: v.Request.PostFormValue("request_id"),
-		})
-	}
-	if err != nil {
-		if f, status, again := v.Typed(ui.TalkFieldNames...).Refused(err, nil); again {
-			return show(v, status, f)
-		}
-		return err
-	}
-	return v.Redirect(ui.Path(answer.Talk.Name))
-}
-
-// requestID returns a UUID (RFC 9562, version 4): the same form sent twice
-// publishes one talk.
-func requestID() string {
-	var b [16]byte
-	rand.Read(b[:])
-	b[6] = b[6]&0x0f | 0x40
-	b[8] = b[8]&0x3f | 0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }

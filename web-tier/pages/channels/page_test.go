@@ -24,7 +24,7 @@ func open(t *testing.T) *pagetest.Browser {
 	b := pagetest.Open(t, false, map[string]ui.Handler{
 		"GET /channels": channels.List, "GET /channels/{channel}": channels.Show,
 		"POST /channels/{channel}/follow": channels.Follow, "POST /channels/{channel}/unfollow": channels.Unfollow,
-		"POST /channels/{channel}/talks": channels.Publish,
+		"POST /channels/{channel}/talks": channels.Publish, "POST /channels/{channel}/export": channels.Export,
 	})
 	logictest.Answer(b.Logic, talkspb.Talks_ListTalks_FullMethodName, func(_ context.Context, q *talkspb.ListTalksRequest) (*talkspb.ListTalksResponse, error) {
 		switch q.Parent {

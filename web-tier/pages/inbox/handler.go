@@ -1,4 +1,5 @@
-// Package inbox shows what the channels that somebody follows have published.
+// Package inbox shows what the channels that somebody follows have published, and
+// what became of their own long work.
 package inbox
 
 import (
@@ -40,6 +41,29 @@ func reached(cursor string, list []*notificationspb.Notification) string {
 	}
 	epoch, _, _ := strings.Cut(cursor, "-")
 	return epoch + "-0"
+}
+
+// subject is what an item leads to.
+func subject(n *notificationspb.Notification) string {
+	if n.Operation != "" {
+		return n.Operation
+	}
+	return n.Talk
+}
+
+// look and came say what became of an operation; the words are in live.js too.
+func look(n *notificationspb.Notification) string {
+	if n.Failed {
+		return "failed"
+	}
+	return "succeeded"
+}
+
+func came(n *notificationspb.Notification) string {
+	if n.Failed {
+		return "Failed"
+	}
+	return "Done"
 }
 
 // Read marks items as read.

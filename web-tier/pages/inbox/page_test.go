@@ -36,6 +36,15 @@ func TestThePageFollowsFromWhatItShows(t *testing.T) {
 	open(t).With(logictest.Session).Get("/inbox").Is(200, `data-inbox-cursor="epoch-0"`)
 }
 
+// An operation that ended is told of with what became of it, and leads to it.
+func TestOperationsThatEnded(t *testing.T) {
+	open(t,
+		&notificationspb.Notification{Id: "epoch-2", Operation: "operations/two", Title: "Import of <talks>", Failed: true, PublishTime: timestamppb.Now()},
+		&notificationspb.Notification{Id: "epoch-1", Operation: "operations/one", Title: "Export", PublishTime: timestamppb.Now()},
+	).With(logictest.Session).Get("/inbox").Is(200, `href="/operations/two"`, "Import of &lt;talks&gt;", `<span class="state failed" data-state>Failed`,
+		`href="/operations/one"`, `<span class="state succeeded" data-state>Done`, `id="inbox-operation"`)
+}
+
 func TestMarkingReadSendsWhatWasSeen(t *testing.T) {
 	b := open(t).With(logictest.Session)
 	logictest.Answer(b.Logic, notificationspb.Notifications_MarkRead_FullMethodName, func(context.Context, *notificationspb.MarkReadRequest) (*notificationspb.MarkReadResponse, error) {

@@ -14,15 +14,20 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/net/html"
 
+	"techtalks.example/web-tier/assets"
+	"techtalks.example/web-tier/files"
 	"techtalks.example/web-tier/logic"
 	"techtalks.example/web-tier/logictest"
 	"techtalks.example/web-tier/pages/ui"
 	"techtalks.example/web-tier/server"
+	"techtalks.example/web-tier/uploads"
 )
 
 // Browser opens pages.
 type Browser struct {
 	Logic *logictest.Tier
+	// Cut breaks every connection to the site, as a lost network does.
+	Cut func()
 
 	t       *testing.T
 	address string
@@ -34,16 +39,29 @@ type Browser struct {
 // in. Site.Secure is as given.
 func Open(t *testing.T, secure bool, handlers map[string]ui.Handler) *Browser {
 	t.Helper()
+	return OpenThrough(t, secure, handlers, func(site http.Handler) http.Handler { return site })
+}
+
+// OpenThrough is Open with something between the browser and the site. Assets
+// and bytes are there too, in and out.
+func OpenThrough(t *testing.T, secure bool, handlers map[string]ui.Handler, between func(http.Handler) http.Handler) *Browser {
+	t.Helper()
 	tier := logictest.New(t)
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	site := &ui.Site{Tier: tier.Logic, Log: log, Host: "web-host", Secure: secure}
+	site := &ui.Site{Tier: tier.Logic, Uploads: uploads.New(tier.Logic.Media), Log: log, Host: "web-host", Secure: secure}
 	mux := http.NewServeMux()
 	for pattern, handle := range handlers {
 		mux.Handle(pattern, site.Page(logic.FormBudget, handle))
 	}
-	served := httptest.NewServer(server.New(log, prometheus.NewRegistry(), secure, site.Refuse).Handler(mux))
+	mux.HandleFunc("GET /assets/{name}", assets.Serve)
+	mux.Handle("/uploads", site.Uploads.Handler(site.Caller))
+	mux.Handle("/uploads/{upload}", site.Uploads.Handler(site.Caller))
+	bytes := files.New(tier.Logic.Media, site.Caller, site.Refuse)
+	mux.HandleFunc("GET /recordings/{recording}/{file}", bytes.Recording)
+	mux.HandleFunc("GET /files/{upload}", bytes.Upload)
+	served := httptest.NewServer(between(server.New(log, prometheus.NewRegistry(), secure, site.Refuse).Handler(mux)))
 	t.Cleanup(served.Close)
-	return &Browser{Logic: tier, t: t, address: served.URL, client: &http.Client{
+	return &Browser{Logic: tier, t: t, address: served.URL, Cut: served.CloseClientConnections, client: &http.Client{
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
@@ -54,6 +72,9 @@ func (b *Browser) With(session string) *Browser {
 	other.session = session
 	return &other
 }
+
+// Address is the site's.
+func (b *Browser) Address() string { return b.address }
 
 // Page is what came back.
 type Page struct {
@@ -77,12 +98,21 @@ func (b *Browser) Post(path string, form url.Values) *Page {
 
 func (b *Browser) do(method, path string, body io.Reader) *Page {
 	b.t.Helper()
+	if body == nil {
+		return b.Send(method, path, nil)
+	}
+	return b.Send(method, path, body, "Content-Type", "application/x-www-form-urlencoded")
+}
+
+// Send sends a request with headers, by pairs.
+func (b *Browser) Send(method, path string, body io.Reader, headers ...string) *Page {
+	b.t.Helper()
 	request, err := http.NewRequestWithContext(b.t.Context(), method, b.address+path, body)
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	if body != nil {
-		request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	for i := 0; i+1 < len(headers); i += 2 {
+		request.Header.Set(headers[i], headers[i+1])
 	}
 	if b.session != "" {
 		request.AddCookie(&http.Cookie{Name: "session", Value: b.session})

@@ -14,10 +14,10 @@ func Show(v *ui.Visit) error {
 	if !v.SignedIn() {
 		return v.AskToSignIn()
 	}
-	return show(v, http.StatusOK, ui.Fields{})
+	return show(v, http.StatusOK, ui.Fields{}, ui.Fields{})
 }
 
-func show(v *ui.Visit, status int, form ui.Fields) error {
+func show(v *ui.Visit, status int, channel, catalogue ui.Fields) error {
 	var answer *talkspb.ListOwnChannelsResponse
 	if err := v.Gather(func(ctx context.Context) (err error) {
 		answer, err = v.Site.Tier.Channels.ListOwnChannels(ctx, &talkspb.ListOwnChannelsRequest{})
@@ -25,7 +25,11 @@ func show(v *ui.Visit, status int, form ui.Fields) error {
 	}); err != nil {
 		return err
 	}
-	return v.Render(status, page(v, answer.Channels, form))
+	if catalogue.Values == nil {
+		catalogue = ui.Filled(map[string]string{"request_id": ui.RequestID()})
+	}
+	v.Scripts = append(v.Scripts, "upload.js")
+	return v.Render(status, page(v, answer.Channels, channel, catalogue))
 }
 
 // CreateChannel makes a channel.
@@ -41,8 +45,8 @@ func CreateChannel(v *ui.Visit) error {
 		})
 	}
 	if err != nil {
-		if f, status, again := v.Typed("slug", "title", "description").Refused(err, map[string]string{"channel_id": "slug"}); again {
-			return show(v, status, f)
+		if f, status, again := v.Refused(v.Typed("slug", "title", "description"), err, map[string]string{"channel_id": "slug"}); again {
+			return show(v, status, f, ui.Fields{})
 		}
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	mediapb "techtalks.example/proto/techtalks/media/v1"
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
 	"techtalks.example/web-tier/logictest"
 	"techtalks.example/web-tier/pages/pagetest"
@@ -60,6 +61,31 @@ func TestRecordings(t *testing.T) {
 			t.Errorf("%s: policy %q", c.address, p.Header.Get("Content-Security-Policy"))
 		}
 	}
+}
+
+// A recording that is kept here is played here, and loaded from nowhere else.
+func TestARecordingThatIsKeptHere(t *testing.T) {
+	b := open(t, a(&talkspb.Talk{Recording: "recordings/one", MediaUrl: "https://example.org/a.mp4"}))
+	there := true
+	logictest.Answer(b.Logic, mediapb.Media_GetRecording_FullMethodName, func(_ context.Context, q *mediapb.GetRecordingRequest) (*mediapb.GetRecordingResponse, error) {
+		if !there {
+			return nil, logictest.Refusal(codes.NotFound, "RECORDING_NOT_FOUND", "there is no such recording")
+		}
+		return &mediapb.GetRecordingResponse{Recording: &mediapb.Recording{
+			Name: q.Name, Poster: q.Name + "/poster", LeftOut: []string{"no <480p> rendition: ffmpeg is not installed"},
+			Renditions: []*mediapb.Recording_Rendition{
+				{File: q.Name + "/480p", ContentType: "video/mp4", Size: 1_234_567, Width: 854, Height: 480},
+				{File: q.Name + "/original", ContentType: "video/webm", Size: 9_000_000_000},
+			},
+		}}, nil
+	})
+	p := b.Get(path).Is(200, `poster="/recordings/one/poster"`, `src="/recordings/one/480p" type="video/mp4"`, `src="/recordings/one/original" type="video/webm"`,
+		"854 × 480, mp4, 1.2 MB", "webm, 9.0 GB", "No &lt;480p&gt; rendition: ffmpeg is not installed.").Lacks("example.org")
+	if got := p.Header.Get("Content-Security-Policy"); !strings.Contains(got, "media-src 'self'") || strings.Contains(got, "https:") {
+		t.Errorf("policy %q", got)
+	}
+	there = false
+	b.Get(path).Is(200, "https://example.org/a.mp4")
 }
 
 func TestAWithdrawnTalkSaysSo(t *testing.T) { open(t, nil).Get(path).Is(410, "withdrawn") }

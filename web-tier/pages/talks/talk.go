@@ -2,6 +2,7 @@ package talks
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/url"
 	"path"
@@ -9,6 +10,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
+	mediapb "techtalks.example/proto/techtalks/media/v1"
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
 	"techtalks.example/web-tier/logic"
 	"techtalks.example/web-tier/pages/ui"
@@ -30,10 +32,30 @@ func Show(v *ui.Visit) error {
 		}
 		return err
 	}
-	if mediaOf(t).kind != "" {
+	kept, err := recording(v, t)
+	if err != nil {
+		return err
+	}
+	switch {
+	case kept != nil:
+		v.Writer.Header().Set("Content-Security-Policy", server.Policy("'self'"))
+	case mediaOf(t).kind != "":
 		v.Writer.Header().Set("Content-Security-Policy", server.Policy("https: http:"))
 	}
-	return v.Render(http.StatusOK, talkPage(v, t))
+	return v.Render(http.StatusOK, talkPage(v, t, kept))
+}
+
+// recording returns the recording that is kept here; nil when there is none, or
+// none any more.
+func recording(v *ui.Visit, t *talkspb.Talk) (*mediapb.Recording, error) {
+	if t.Recording == "" {
+		return nil, nil
+	}
+	answer, err := v.Site.Tier.Media.GetRecording(v.Context(), &mediapb.GetRecordingRequest{Name: t.Recording})
+	if err != nil && logic.Explain(err).Reason == "RECORDING_NOT_FOUND" {
+		return nil, nil
+	}
+	return answer.GetRecording(), err
 }
 
 func get(v *ui.Visit) (t *talkspb.Talk, err error) {
@@ -67,6 +89,16 @@ func mediaOf(t *talkspb.Talk) media {
 	return m
 }
 
+// rendition is what a file of a recording is called: "854 × 480, mp4, 12 MB".
+func rendition(file *mediapb.Recording_Rendition) string {
+	_, kind, _ := strings.Cut(file.ContentType, "/")
+	parts := []string{kind, ui.Bytes(file.Size)}
+	if file.Width > 0 && file.Height > 0 {
+		parts = append([]string{fmt.Sprintf("%d × %d", file.Width, file.Height)}, parts...)
+	}
+	return strings.Join(parts, ", ")
+}
+
 // Edit shows the form to edit a talk.
 func Edit(v *ui.Visit) error {
 	if !v.SignedIn() {
@@ -97,7 +129,7 @@ func Save(v *ui.Visit) error {
 		})
 	}
 	if err != nil {
-		if f, status, again := v.Typed(ui.TalkFieldNames...).Refused(err, nil); again {
+		if f, status, again := v.Refused(v.Typed(ui.TalkFieldNames...), err, nil); again {
 			is, err := get(v)
 			if err != nil {
 				return err

@@ -3,6 +3,7 @@ package ui
 import (
 	"io"
 	"mime"
+	"mime/multipart"
 	"net/http"
 	"net/url"
 	"strings"
@@ -32,7 +33,10 @@ func (v *Visit) Form() error {
 	defer func() { _ = control.SetReadDeadline(time.Time{}) }()
 
 	v.Request.PostForm = url.Values{}
-	kind, _, _ := mime.ParseMediaType(v.Request.Header.Get("Content-Type"))
+	kind, parameters, _ := mime.ParseMediaType(v.Request.Header.Get("Content-Type"))
+	if kind == "multipart/form-data" && parameters["boundary"] != "" {
+		return v.parts(multipart.NewReader(v.Request.Body, parameters["boundary"]))
+	}
 	if kind != "application/x-www-form-urlencoded" && v.Request.ContentLength != 0 {
 		return noForm
 	}
@@ -82,7 +86,7 @@ var (
 	tooLarge = &logic.Problem{Status: http.StatusRequestEntityTooLarge, Title: "That is too much",
 		Message: "A form may hold 256 KB. Shorten what you typed and send it again."}
 	noForm = &logic.Problem{Status: http.StatusUnsupportedMediaType, Title: "That is no form",
-		Message: "Send a form as application/x-www-form-urlencoded."}
+		Message: "Send a form as application/x-www-form-urlencoded, or with a file as multipart/form-data."}
 	cutOff = &logic.Problem{Status: http.StatusBadRequest, Title: "The form did not arrive",
 		Message: "The connection broke or was too slow. Go back and send it again."}
 )
@@ -111,6 +115,19 @@ func (v *Visit) Typed(names ...string) Fields {
 	return f
 }
 
+// Refused is Fields.Refused for this visit: the answer says when to try again, and
+// a program is told what is wrong instead of being shown the form.
+func (v *Visit) Refused(f Fields, err error, called map[string]string) (Fields, int, bool) {
+	if v.PrefersJSON() {
+		return f, 0, false
+	}
+	f, status, again := f.Refused(err, called)
+	if again {
+		v.retryAfter(logic.Explain(err))
+	}
+	return f, status, again
+}
+
 // Refused returns the form with what is wrong with it, and true, when err is
 // about what was typed: then the form is shown again. called says which field of
 // the form is which of the contract where their names differ.
@@ -120,7 +137,7 @@ func (f Fields) Refused(err error, called map[string]string) (Fields, int, bool)
 		return f, 0, false // there is nothing typed to show
 	}
 	switch p.Status {
-	case http.StatusBadRequest, http.StatusConflict, http.StatusTooManyRequests, http.StatusRequestEntityTooLarge,
+	case http.StatusBadRequest, http.StatusConflict, http.StatusTooManyRequests, http.StatusRequestEntityTooLarge, http.StatusRequestTimeout,
 		// What was typed must outlive a logic tier that is away for a moment.
 		http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 	case http.StatusUnauthorized:

@@ -10,14 +10,16 @@ import (
 	"time"
 
 	"techtalks.example/web-tier/logic"
+	"techtalks.example/web-tier/uploads"
 )
 
 // Site is what every page is given.
 type Site struct {
-	Tier   *logic.Tier
-	Log    *slog.Logger
-	Host   string // this tier's name on pages
-	Secure bool   // cookies are sent over TLS only
+	Tier    *logic.Tier
+	Uploads *uploads.Uploads // files that come with a form
+	Log     *slog.Logger
+	Host    string // this tier's name on pages
+	Secure  bool   // cookies are sent over TLS only
 }
 
 // Handler answers a request with a page, or with an error that becomes one.
@@ -35,12 +37,14 @@ func (s *Site) Page(budget time.Duration, handle Handler) http.Handler {
 }
 
 func (s *Site) visit(w http.ResponseWriter, r *http.Request, budget time.Duration) (*Visit, context.CancelFunc) {
-	times := &logic.Times{}
-	ctx, done := context.WithTimeout(logic.WithTimes(r.Context(), times), budget)
-	v := &Visit{Site: s, Writer: w, Request: r, began: time.Now(), times: times, session: s.Session(r)}
-	v.caller = logic.Caller{Session: v.session, Address: clientAddress(r)}
-	v.ctx = logic.WithCaller(ctx, v.caller)
-	return v, done
+	v := &Visit{Site: s, Writer: w, Request: r, began: time.Now(), times: &logic.Times{}, session: s.Session(r), caller: s.Caller(r)}
+	v.budget(budget)
+	return v, func() { v.end() }
+}
+
+// Caller is on whose behalf a request asks.
+func (s *Site) Caller(r *http.Request) logic.Caller {
+	return logic.Caller{Session: s.Session(r), Address: clientAddress(r)}
 }
 
 // Refuse answers a request with the page of a problem, without asking the logic

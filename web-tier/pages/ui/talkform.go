@@ -9,15 +9,18 @@ import (
 // TalkFieldNames are the fields of a talk's form.
 var TalkFieldNames = []string{"title", "speakers", "language", "tags", "description", "media_url", "request_id"}
 
+// PublishFieldNames are the fields of the form by which a talk is published.
+var PublishFieldNames = append([]string{"upload"}, TalkFieldNames...)
+
 // TypedTalk returns the talk that a form describes.
 func TypedTalk(v *Visit) *talkspb.Talk {
 	return &talkspb.Talk{
-		Title:       v.Request.PostFormValue("title"),
-		Speakers:    list(v.Request.PostFormValue("speakers")),
-		Language:    strings.ToLower(strings.TrimSpace(v.Request.PostFormValue("language"))),
-		Tags:        list(v.Request.PostFormValue("tags")),
-		Description: strings.ReplaceAll(v.Request.PostFormValue("description"), "\r\n", "\n"),
-		MediaUrl:    strings.TrimSpace(v.Request.PostFormValue("media_url")),
+		Title:       v.Request.PostForm.Get("title"),
+		Speakers:    list(v.Request.PostForm.Get("speakers")),
+		Language:    strings.ToLower(strings.TrimSpace(v.Request.PostForm.Get("language"))),
+		Tags:        list(v.Request.PostForm.Get("tags")),
+		Description: strings.ReplaceAll(v.Request.PostForm.Get("description"), "\r\n", "\n"),
+		MediaUrl:    strings.TrimSpace(v.Request.PostForm.Get("media_url")),
 	}
 }
 

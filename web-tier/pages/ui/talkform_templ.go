@@ -58,7 +58,7 @@ func TalkForm(f Fields) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = Text(f, "media_url", "Recording", "The address of a page or of an mp4 or webm file.", templ.Attributes{"inputmode": "url", "placeholder": "https://", "maxlength": "2000"}).Render(ctx, templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = Text(f, "media_url", "Recording elsewhere", "The address of a page or of an mp4 or webm file.", templ.Attributes{"inputmode": "url", "placeholder": "https://", "maxlength": "2000"}).Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

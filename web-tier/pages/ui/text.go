@@ -64,6 +64,13 @@ func Length(d *durationpb.Duration) string {
 // Day returns a time's day as people read it.
 func Day(t *timestamppb.Timestamp) string { return t.AsTime().Format("2 January 2006") }
 
+// Moment returns a time as people read it, in the server's only zone; with
+// JavaScript the page shows the reader's own.
+func Moment(t *timestamppb.Timestamp) string { return t.AsTime().Format("2 January 2006, 15:04 UTC") }
+
+// ClockTime returns a time of day.
+func ClockTime(t *timestamppb.Timestamp) string { return t.AsTime().Format("15:04:05") }
+
 // Machine returns a time as machines read it (HTML's datetime attribute).
 func Machine(t *timestamppb.Timestamp) string { return t.AsTime().Format(time.RFC3339) }
 
@@ -74,6 +81,13 @@ func Count(n int64, one, many string) string {
 	}
 	return grouped(n) + " " + many
 }
+
+// Number returns a number as people read it: "1,234".
+func Number(n int64) string { return grouped(n) }
+
+// Sentence returns a message with a capital letter at the start and a full stop
+// at the end.
+func Sentence(s string) string { return capital(s) }
 
 func grouped(n int64) string {
 	digits := fmt.Sprint(n)
@@ -90,6 +104,10 @@ func grouped(n int64) string {
 // Path returns the page of a resource name, "channels/x/talks/y" at
 // "/channels/x/talks/y".
 func Path(name string) string { return "/" + name }
+
+// FilePath returns where the bytes of an upload are read, "uploads/x" at
+// "/files/x": what is at its own name is the upload protocol.
+func FilePath(upload string) string { return "/files/" + strings.TrimPrefix(upload, "uploads/") }
 
 func bell(unread int32) string {
 	if unread >= 100 {

@@ -31,16 +31,32 @@ type Visit struct {
 	// the page follows it.
 	Unread int32
 	Cursor string
+	// Scripts are the assets that the page loads besides every page's.
+	Scripts []string
+	// Refresh makes the page load itself anew where there is no JavaScript.
+	Refresh bool
 
 	ctx     context.Context
+	end     context.CancelFunc
 	began   time.Time
 	times   *logic.Times
 	session string
 	caller  logic.Caller
+
+	attached *attachment // with the form that Form read; nil for none
 }
 
 // Context is the request's, with its budget.
 func (v *Visit) Context() context.Context { return v.ctx }
+
+// budget gives the calls from here on so long, in the place of what was left.
+func (v *Visit) budget(budget time.Duration) {
+	if v.end != nil {
+		v.end()
+	}
+	ctx, end := context.WithTimeout(logic.WithTimes(v.Request.Context(), v.times), budget)
+	v.ctx, v.end = logic.WithCaller(ctx, v.caller), end
+}
 
 // Gather makes the page's calls, and those that tell who is signed in, side by
 // side. A session that is not valid any more is taken from the browser, and the
@@ -93,8 +109,12 @@ func (v *Visit) Anonymous() context.Context {
 // when a call is made.
 func (v *Visit) SignedIn() bool { return v.session != "" }
 
-// AskToSignIn sends the browser to the sign-in page, and back here after it.
+// AskToSignIn sends the browser to the sign-in page, and back here after it. A
+// program is told.
 func (v *Visit) AskToSignIn() error {
+	if v.PrefersJSON() {
+		return &logic.Problem{Status: http.StatusUnauthorized, Title: "Sign in first", Message: "Sign in, and send the session's cookie."}
+	}
 	next := v.Request.URL.RequestURI()
 	if v.Request.Method == http.MethodPost {
 		// What was posted is gone; the page it was posted from is there.
@@ -160,7 +180,7 @@ func (v *Visit) Fail(err error) {
 	if v.Request.Method == http.MethodGet || v.Request.Method == http.MethodHead {
 		p = p.OfResource()
 	}
-	if p.NeedsSession() {
+	if p.NeedsSession() && !v.PrefersJSON() {
 		v.SignOut()
 		_ = v.AskToSignIn()
 		return
@@ -168,8 +188,10 @@ func (v *Visit) Fail(err error) {
 	if p.Status >= 500 {
 		server.Because(v.Request.Context(), err)
 	}
-	if p.RetryAfter > 0 {
-		v.Writer.Header().Set("Retry-After", strconv.Itoa(int(max(1, p.RetryAfter.Round(time.Second).Seconds()))))
+	v.retryAfter(p)
+	if v.PrefersJSON() {
+		v.tellProblem(p)
+		return
 	}
 	// The first error ended the calls that tell who is signed in. They are made
 	// again, unless it is the logic tier itself that cannot answer.
@@ -181,6 +203,13 @@ func (v *Visit) Fail(err error) {
 	}
 	if err := v.Render(p.Status, problemPage(v, p)); err != nil {
 		http.Error(v.Writer, p.Message, p.Status)
+	}
+}
+
+// retryAfter says when trying again makes sense.
+func (v *Visit) retryAfter(p *logic.Problem) {
+	if p.RetryAfter > 0 {
+		v.Writer.Header().Set("Retry-After", strconv.Itoa(int(max(1, p.RetryAfter.Round(time.Second).Seconds()))))
 	}
 }
 

@@ -99,18 +99,24 @@ type Notification struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "<epoch>-<sequence>".
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// "channels/{channel}/talks/{talk}" of the talk that was published.
+	// "channels/{channel}/talks/{talk}" of the talk that was published; empty when
+	// it tells of an operation.
 	Talk string `protobuf:"bytes,2,opt,name=talk,proto3" json:"talk,omitempty"`
-	// The talk's title when it was published.
+	// The talk's title when it was published, or what the operation did.
 	Title string `protobuf:"bytes,3,opt,name=title,proto3" json:"title,omitempty"`
-	// "channels/{channel}".
+	// "channels/{channel}"; empty when it tells of an operation.
 	Channel string `protobuf:"bytes,4,opt,name=channel,proto3" json:"channel,omitempty"`
 	// The channel's title when the talk was published.
 	ChannelTitle string `protobuf:"bytes,5,opt,name=channel_title,json=channelTitle,proto3" json:"channel_title,omitempty"`
-	// When the talk was published.
+	// When the talk was published, or the operation ended.
 	PublishTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=publish_time,json=publishTime,proto3" json:"publish_time,omitempty"`
 	// Whether it was marked as read; never set on a live one.
-	Read          bool `protobuf:"varint,7,opt,name=read,proto3" json:"read,omitempty"`
+	Read bool `protobuf:"varint,7,opt,name=read,proto3" json:"read,omitempty"`
+	// "operations/{operation}" of the account's operation that ended; empty when it
+	// tells of a talk.
+	Operation string `protobuf:"bytes,8,opt,name=operation,proto3" json:"operation,omitempty"`
+	// Whether that operation failed.
+	Failed        bool `protobuf:"varint,9,opt,name=failed,proto3" json:"failed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -190,6 +196,20 @@ func (x *Notification) GetPublishTime() *timestamppb.Timestamp {
 func (x *Notification) GetRead() bool {
 	if x != nil {
 		return x.Read
+	}
+	return false
+}
+
+func (x *Notification) GetOperation() string {
+	if x != nil {
+		return x.Operation
+	}
+	return ""
+}
+
+func (x *Notification) GetFailed() bool {
+	if x != nil {
+		return x.Failed
 	}
 	return false
 }
@@ -1104,7 +1124,7 @@ var File_techtalks_notifications_v1_notifications_proto protoreflect.FileDescrip
 
 const file_techtalks_notifications_v1_notifications_proto_rawDesc = "" +
 	"\n" +
-	".techtalks/notifications/v1/notifications.proto\x12\x1atechtalks.notifications.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a techtalks/access/v1/access.proto\"\xda\x01\n" +
+	".techtalks/notifications/v1/notifications.proto\x12\x1atechtalks.notifications.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a techtalks/access/v1/access.proto\"\x90\x02\n" +
 	"\fNotification\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04talk\x18\x02 \x01(\tR\x04talk\x12\x14\n" +
@@ -1112,7 +1132,9 @@ const file_techtalks_notifications_v1_notifications_proto_rawDesc = "" +
 	"\achannel\x18\x04 \x01(\tR\achannel\x12#\n" +
 	"\rchannel_title\x18\x05 \x01(\tR\fchannelTitle\x12=\n" +
 	"\fpublish_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\vpublishTime\x12\x12\n" +
-	"\x04read\x18\a \x01(\bR\x04read\"\xd7\x01\n" +
+	"\x04read\x18\a \x01(\bR\x04read\x12\x1c\n" +
+	"\toperation\x18\b \x01(\tR\toperation\x12\x16\n" +
+	"\x06failed\x18\t \x01(\bR\x06failed\"\xd7\x01\n" +
 	"\x05Reset\x12@\n" +
 	"\x06reason\x18\x01 \x01(\x0e2(.techtalks.notifications.v1.Reset.ReasonR\x06reason\x12\x16\n" +
 	"\x06cursor\x18\x02 \x01(\tR\x06cursor\"t\n" +

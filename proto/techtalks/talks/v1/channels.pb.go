@@ -430,6 +430,98 @@ func (x *ListOwnChannelsResponse) GetChannels() []*Channel {
 	return nil
 }
 
+// ListChannelsOfAccountRequest names the account.
+type ListChannelsOfAccountRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The account's number.
+	AccountId     int64 `protobuf:"varint,1,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListChannelsOfAccountRequest) Reset() {
+	*x = ListChannelsOfAccountRequest{}
+	mi := &file_techtalks_talks_v1_channels_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListChannelsOfAccountRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListChannelsOfAccountRequest) ProtoMessage() {}
+
+func (x *ListChannelsOfAccountRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_techtalks_talks_v1_channels_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListChannelsOfAccountRequest.ProtoReflect.Descriptor instead.
+func (*ListChannelsOfAccountRequest) Descriptor() ([]byte, []int) {
+	return file_techtalks_talks_v1_channels_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ListChannelsOfAccountRequest) GetAccountId() int64 {
+	if x != nil {
+		return x.AccountId
+	}
+	return 0
+}
+
+// ListChannelsOfAccountResponse carries all of the account's channels.
+type ListChannelsOfAccountResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The oldest first.
+	Channels      []*Channel `protobuf:"bytes,1,rep,name=channels,proto3" json:"channels,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListChannelsOfAccountResponse) Reset() {
+	*x = ListChannelsOfAccountResponse{}
+	mi := &file_techtalks_talks_v1_channels_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListChannelsOfAccountResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListChannelsOfAccountResponse) ProtoMessage() {}
+
+func (x *ListChannelsOfAccountResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_techtalks_talks_v1_channels_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListChannelsOfAccountResponse.ProtoReflect.Descriptor instead.
+func (*ListChannelsOfAccountResponse) Descriptor() ([]byte, []int) {
+	return file_techtalks_talks_v1_channels_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ListChannelsOfAccountResponse) GetChannels() []*Channel {
+	if x != nil {
+		return x.Channels
+	}
+	return nil
+}
+
 // CreateChannelRequest describes the new channel.
 type CreateChannelRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -445,7 +537,7 @@ type CreateChannelRequest struct {
 
 func (x *CreateChannelRequest) Reset() {
 	*x = CreateChannelRequest{}
-	mi := &file_techtalks_talks_v1_channels_proto_msgTypes[7]
+	mi := &file_techtalks_talks_v1_channels_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -457,7 +549,7 @@ func (x *CreateChannelRequest) String() string {
 func (*CreateChannelRequest) ProtoMessage() {}
 
 func (x *CreateChannelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_techtalks_talks_v1_channels_proto_msgTypes[7]
+	mi := &file_techtalks_talks_v1_channels_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -470,7 +562,7 @@ func (x *CreateChannelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateChannelRequest.ProtoReflect.Descriptor instead.
 func (*CreateChannelRequest) Descriptor() ([]byte, []int) {
-	return file_techtalks_talks_v1_channels_proto_rawDescGZIP(), []int{7}
+	return file_techtalks_talks_v1_channels_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *CreateChannelRequest) GetChannelId() string {
@@ -505,7 +597,7 @@ type CreateChannelResponse struct {
 
 func (x *CreateChannelResponse) Reset() {
 	*x = CreateChannelResponse{}
-	mi := &file_techtalks_talks_v1_channels_proto_msgTypes[8]
+	mi := &file_techtalks_talks_v1_channels_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -517,7 +609,7 @@ func (x *CreateChannelResponse) String() string {
 func (*CreateChannelResponse) ProtoMessage() {}
 
 func (x *CreateChannelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_techtalks_talks_v1_channels_proto_msgTypes[8]
+	mi := &file_techtalks_talks_v1_channels_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -530,7 +622,7 @@ func (x *CreateChannelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateChannelResponse.ProtoReflect.Descriptor instead.
 func (*CreateChannelResponse) Descriptor() ([]byte, []int) {
-	return file_techtalks_talks_v1_channels_proto_rawDescGZIP(), []int{8}
+	return file_techtalks_talks_v1_channels_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *CreateChannelResponse) GetChannel() *Channel {
@@ -572,6 +664,11 @@ const file_techtalks_talks_v1_channels_proto_rawDesc = "" +
 	"\x13previous_page_token\x18\x03 \x01(\tR\x11previousPageToken\"\x18\n" +
 	"\x16ListOwnChannelsRequest\"R\n" +
 	"\x17ListOwnChannelsResponse\x127\n" +
+	"\bchannels\x18\x01 \x03(\v2\x1b.techtalks.talks.v1.ChannelR\bchannels\"F\n" +
+	"\x1cListChannelsOfAccountRequest\x12&\n" +
+	"\n" +
+	"account_id\x18\x01 \x01(\x03B\a\xbaH\x04\"\x02 \x00R\taccountId\"X\n" +
+	"\x1dListChannelsOfAccountResponse\x127\n" +
 	"\bchannels\x18\x01 \x03(\v2\x1b.techtalks.talks.v1.ChannelR\bchannels\"\xa1\x04\n" +
 	"\x14CreateChannelRequest\x12\xdf\x01\n" +
 	"\n" +
@@ -583,7 +680,7 @@ const file_techtalks_talks_v1_channels_proto_rawDesc = "" +
 	"\vdescription\x18\x03 \x01(\tB`\xbaH]\xba\x01Z\n" +
 	"\vdescription\x12\x1cuse at most 2,000 characters\x1a-this.size() <= 2000 && !this.matches('\\\\x00')R\vdescription\"N\n" +
 	"\x15CreateChannelResponse\x125\n" +
-	"\achannel\x18\x01 \x01(\v2\x1b.techtalks.talks.v1.ChannelR\achannel2\xd5\x03\n" +
+	"\achannel\x18\x01 \x01(\v2\x1b.techtalks.talks.v1.ChannelR\achannel2\xdf\x04\n" +
 	"\bChannels\x12j\n" +
 	"\n" +
 	"GetChannel\x12%.techtalks.talks.v1.GetChannelRequest\x1a&.techtalks.talks.v1.GetChannelResponse\"\r\x92\xdb\x18\x06\n" +
@@ -591,7 +688,8 @@ const file_techtalks_talks_v1_channels_proto_rawDesc = "" +
 	"\fListChannels\x12'.techtalks.talks.v1.ListChannelsRequest\x1a(.techtalks.talks.v1.ListChannelsResponse\"\r\x92\xdb\x18\x06\n" +
 	"\x02\x01\x02\x10\x01\x90\x02\x01\x12y\n" +
 	"\x0fListOwnChannels\x12*.techtalks.talks.v1.ListOwnChannelsRequest\x1a+.techtalks.talks.v1.ListOwnChannelsResponse\"\r\x92\xdb\x18\x06\n" +
-	"\x02\x01\x02\x10\x02\x90\x02\x01\x12p\n" +
+	"\x02\x01\x02\x10\x02\x90\x02\x01\x12\x87\x01\n" +
+	"\x15ListChannelsOfAccount\x120.techtalks.talks.v1.ListChannelsOfAccountRequest\x1a1.techtalks.talks.v1.ListChannelsOfAccountResponse\"\t\x92\xdb\x18\x02\x10\x01\x90\x02\x01\x12p\n" +
 	"\rCreateChannel\x12(.techtalks.talks.v1.CreateChannelRequest\x1a).techtalks.talks.v1.CreateChannelResponse\"\n" +
 	"\x92\xdb\x18\x06\n" +
 	"\x02\x01\x02\x10\x02B4Z2techtalks.example/proto/techtalks/talks/v1;talkspbb\x06proto3"
@@ -608,38 +706,43 @@ func file_techtalks_talks_v1_channels_proto_rawDescGZIP() []byte {
 	return file_techtalks_talks_v1_channels_proto_rawDescData
 }
 
-var file_techtalks_talks_v1_channels_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_techtalks_talks_v1_channels_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_techtalks_talks_v1_channels_proto_goTypes = []any{
-	(*Channel)(nil),                 // 0: techtalks.talks.v1.Channel
-	(*GetChannelRequest)(nil),       // 1: techtalks.talks.v1.GetChannelRequest
-	(*GetChannelResponse)(nil),      // 2: techtalks.talks.v1.GetChannelResponse
-	(*ListChannelsRequest)(nil),     // 3: techtalks.talks.v1.ListChannelsRequest
-	(*ListChannelsResponse)(nil),    // 4: techtalks.talks.v1.ListChannelsResponse
-	(*ListOwnChannelsRequest)(nil),  // 5: techtalks.talks.v1.ListOwnChannelsRequest
-	(*ListOwnChannelsResponse)(nil), // 6: techtalks.talks.v1.ListOwnChannelsResponse
-	(*CreateChannelRequest)(nil),    // 7: techtalks.talks.v1.CreateChannelRequest
-	(*CreateChannelResponse)(nil),   // 8: techtalks.talks.v1.CreateChannelResponse
-	(*timestamppb.Timestamp)(nil),   // 9: google.protobuf.Timestamp
+	(*Channel)(nil),                       // 0: techtalks.talks.v1.Channel
+	(*GetChannelRequest)(nil),             // 1: techtalks.talks.v1.GetChannelRequest
+	(*GetChannelResponse)(nil),            // 2: techtalks.talks.v1.GetChannelResponse
+	(*ListChannelsRequest)(nil),           // 3: techtalks.talks.v1.ListChannelsRequest
+	(*ListChannelsResponse)(nil),          // 4: techtalks.talks.v1.ListChannelsResponse
+	(*ListOwnChannelsRequest)(nil),        // 5: techtalks.talks.v1.ListOwnChannelsRequest
+	(*ListOwnChannelsResponse)(nil),       // 6: techtalks.talks.v1.ListOwnChannelsResponse
+	(*ListChannelsOfAccountRequest)(nil),  // 7: techtalks.talks.v1.ListChannelsOfAccountRequest
+	(*ListChannelsOfAccountResponse)(nil), // 8: techtalks.talks.v1.ListChannelsOfAccountResponse
+	(*CreateChannelRequest)(nil),          // 9: techtalks.talks.v1.CreateChannelRequest
+	(*CreateChannelResponse)(nil),         // 10: techtalks.talks.v1.CreateChannelResponse
+	(*timestamppb.Timestamp)(nil),         // 11: google.protobuf.Timestamp
 }
 var file_techtalks_talks_v1_channels_proto_depIdxs = []int32{
-	9, // 0: techtalks.talks.v1.Channel.create_time:type_name -> google.protobuf.Timestamp
-	0, // 1: techtalks.talks.v1.GetChannelResponse.channel:type_name -> techtalks.talks.v1.Channel
-	0, // 2: techtalks.talks.v1.ListChannelsResponse.channels:type_name -> techtalks.talks.v1.Channel
-	0, // 3: techtalks.talks.v1.ListOwnChannelsResponse.channels:type_name -> techtalks.talks.v1.Channel
-	0, // 4: techtalks.talks.v1.CreateChannelResponse.channel:type_name -> techtalks.talks.v1.Channel
-	1, // 5: techtalks.talks.v1.Channels.GetChannel:input_type -> techtalks.talks.v1.GetChannelRequest
-	3, // 6: techtalks.talks.v1.Channels.ListChannels:input_type -> techtalks.talks.v1.ListChannelsRequest
-	5, // 7: techtalks.talks.v1.Channels.ListOwnChannels:input_type -> techtalks.talks.v1.ListOwnChannelsRequest
-	7, // 8: techtalks.talks.v1.Channels.CreateChannel:input_type -> techtalks.talks.v1.CreateChannelRequest
-	2, // 9: techtalks.talks.v1.Channels.GetChannel:output_type -> techtalks.talks.v1.GetChannelResponse
-	4, // 10: techtalks.talks.v1.Channels.ListChannels:output_type -> techtalks.talks.v1.ListChannelsResponse
-	6, // 11: techtalks.talks.v1.Channels.ListOwnChannels:output_type -> techtalks.talks.v1.ListOwnChannelsResponse
-	8, // 12: techtalks.talks.v1.Channels.CreateChannel:output_type -> techtalks.talks.v1.CreateChannelResponse
-	9, // [9:13] is the sub-list for method output_type
-	5, // [5:9] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	11, // 0: techtalks.talks.v1.Channel.create_time:type_name -> google.protobuf.Timestamp
+	0,  // 1: techtalks.talks.v1.GetChannelResponse.channel:type_name -> techtalks.talks.v1.Channel
+	0,  // 2: techtalks.talks.v1.ListChannelsResponse.channels:type_name -> techtalks.talks.v1.Channel
+	0,  // 3: techtalks.talks.v1.ListOwnChannelsResponse.channels:type_name -> techtalks.talks.v1.Channel
+	0,  // 4: techtalks.talks.v1.ListChannelsOfAccountResponse.channels:type_name -> techtalks.talks.v1.Channel
+	0,  // 5: techtalks.talks.v1.CreateChannelResponse.channel:type_name -> techtalks.talks.v1.Channel
+	1,  // 6: techtalks.talks.v1.Channels.GetChannel:input_type -> techtalks.talks.v1.GetChannelRequest
+	3,  // 7: techtalks.talks.v1.Channels.ListChannels:input_type -> techtalks.talks.v1.ListChannelsRequest
+	5,  // 8: techtalks.talks.v1.Channels.ListOwnChannels:input_type -> techtalks.talks.v1.ListOwnChannelsRequest
+	7,  // 9: techtalks.talks.v1.Channels.ListChannelsOfAccount:input_type -> techtalks.talks.v1.ListChannelsOfAccountRequest
+	9,  // 10: techtalks.talks.v1.Channels.CreateChannel:input_type -> techtalks.talks.v1.CreateChannelRequest
+	2,  // 11: techtalks.talks.v1.Channels.GetChannel:output_type -> techtalks.talks.v1.GetChannelResponse
+	4,  // 12: techtalks.talks.v1.Channels.ListChannels:output_type -> techtalks.talks.v1.ListChannelsResponse
+	6,  // 13: techtalks.talks.v1.Channels.ListOwnChannels:output_type -> techtalks.talks.v1.ListOwnChannelsResponse
+	8,  // 14: techtalks.talks.v1.Channels.ListChannelsOfAccount:output_type -> techtalks.talks.v1.ListChannelsOfAccountResponse
+	10, // 15: techtalks.talks.v1.Channels.CreateChannel:output_type -> techtalks.talks.v1.CreateChannelResponse
+	11, // [11:16] is the sub-list for method output_type
+	6,  // [6:11] is the sub-list for method input_type
+	6,  // [6:6] is the sub-list for extension type_name
+	6,  // [6:6] is the sub-list for extension extendee
+	0,  // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_techtalks_talks_v1_channels_proto_init() }
@@ -653,7 +756,7 @@ func file_techtalks_talks_v1_channels_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_techtalks_talks_v1_channels_proto_rawDesc), len(file_techtalks_talks_v1_channels_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   9,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -21,10 +21,11 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Channels_GetChannel_FullMethodName      = "/techtalks.talks.v1.Channels/GetChannel"
-	Channels_ListChannels_FullMethodName    = "/techtalks.talks.v1.Channels/ListChannels"
-	Channels_ListOwnChannels_FullMethodName = "/techtalks.talks.v1.Channels/ListOwnChannels"
-	Channels_CreateChannel_FullMethodName   = "/techtalks.talks.v1.Channels/CreateChannel"
+	Channels_GetChannel_FullMethodName            = "/techtalks.talks.v1.Channels/GetChannel"
+	Channels_ListChannels_FullMethodName          = "/techtalks.talks.v1.Channels/ListChannels"
+	Channels_ListOwnChannels_FullMethodName       = "/techtalks.talks.v1.Channels/ListOwnChannels"
+	Channels_ListChannelsOfAccount_FullMethodName = "/techtalks.talks.v1.Channels/ListChannelsOfAccount"
+	Channels_CreateChannel_FullMethodName         = "/techtalks.talks.v1.Channels/CreateChannel"
 )
 
 // ChannelsClient is the client API for Channels service.
@@ -44,6 +45,9 @@ type ChannelsClient interface {
 	// ListOwnChannels returns the caller's channels, newest first. An account
 	// has at most 20, so there are no pages.
 	ListOwnChannels(ctx context.Context, in *ListOwnChannelsRequest, opts ...grpc.CallOption) (*ListOwnChannelsResponse, error)
+	// ListChannelsOfAccount returns an account's channels, in the order in which
+	// they were made. Modules only.
+	ListChannelsOfAccount(ctx context.Context, in *ListChannelsOfAccountRequest, opts ...grpc.CallOption) (*ListChannelsOfAccountResponse, error)
 	// CreateChannel makes a channel that belongs to the caller.
 	//
 	// Errors: INVALID_ARGUMENT; ALREADY_EXISTS (CHANNEL_EXISTS);
@@ -89,6 +93,16 @@ func (c *channelsClient) ListOwnChannels(ctx context.Context, in *ListOwnChannel
 	return out, nil
 }
 
+func (c *channelsClient) ListChannelsOfAccount(ctx context.Context, in *ListChannelsOfAccountRequest, opts ...grpc.CallOption) (*ListChannelsOfAccountResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListChannelsOfAccountResponse)
+	err := c.cc.Invoke(ctx, Channels_ListChannelsOfAccount_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *channelsClient) CreateChannel(ctx context.Context, in *CreateChannelRequest, opts ...grpc.CallOption) (*CreateChannelResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CreateChannelResponse)
@@ -116,6 +130,9 @@ type ChannelsServer interface {
 	// ListOwnChannels returns the caller's channels, newest first. An account
 	// has at most 20, so there are no pages.
 	ListOwnChannels(context.Context, *ListOwnChannelsRequest) (*ListOwnChannelsResponse, error)
+	// ListChannelsOfAccount returns an account's channels, in the order in which
+	// they were made. Modules only.
+	ListChannelsOfAccount(context.Context, *ListChannelsOfAccountRequest) (*ListChannelsOfAccountResponse, error)
 	// CreateChannel makes a channel that belongs to the caller.
 	//
 	// Errors: INVALID_ARGUMENT; ALREADY_EXISTS (CHANNEL_EXISTS);
@@ -139,6 +156,9 @@ func (UnimplementedChannelsServer) ListChannels(context.Context, *ListChannelsRe
 }
 func (UnimplementedChannelsServer) ListOwnChannels(context.Context, *ListOwnChannelsRequest) (*ListOwnChannelsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListOwnChannels not implemented")
+}
+func (UnimplementedChannelsServer) ListChannelsOfAccount(context.Context, *ListChannelsOfAccountRequest) (*ListChannelsOfAccountResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListChannelsOfAccount not implemented")
 }
 func (UnimplementedChannelsServer) CreateChannel(context.Context, *CreateChannelRequest) (*CreateChannelResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreateChannel not implemented")
@@ -218,6 +238,24 @@ func _Channels_ListOwnChannels_Handler(srv interface{}, ctx context.Context, dec
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Channels_ListChannelsOfAccount_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListChannelsOfAccountRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ChannelsServer).ListChannelsOfAccount(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Channels_ListChannelsOfAccount_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ChannelsServer).ListChannelsOfAccount(ctx, req.(*ListChannelsOfAccountRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Channels_CreateChannel_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(CreateChannelRequest)
 	if err := dec(in); err != nil {
@@ -254,6 +292,10 @@ var Channels_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListOwnChannels",
 			Handler:    _Channels_ListOwnChannels_Handler,
+		},
+		{
+			MethodName: "ListChannelsOfAccount",
+			Handler:    _Channels_ListChannelsOfAccount_Handler,
 		},
 		{
 			MethodName: "CreateChannel",

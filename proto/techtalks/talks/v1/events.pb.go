@@ -115,6 +115,62 @@ func (x *TalkPublished) GetPublishTime() *timestamppb.Timestamp {
 	return nil
 }
 
+// TalkWithdrawn is the body of the message "talk.withdrawn" on the exchange
+// "talks": nobody finds the talk any more, and nobody needs its recording.
+type TalkWithdrawn struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "channels/{channel}/talks/{talk}".
+	Talk string `protobuf:"bytes,1,opt,name=talk,proto3" json:"talk,omitempty"`
+	// "recordings/{recording}"; empty when it had none that is kept here.
+	Recording     string `protobuf:"bytes,2,opt,name=recording,proto3" json:"recording,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TalkWithdrawn) Reset() {
+	*x = TalkWithdrawn{}
+	mi := &file_techtalks_talks_v1_events_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TalkWithdrawn) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TalkWithdrawn) ProtoMessage() {}
+
+func (x *TalkWithdrawn) ProtoReflect() protoreflect.Message {
+	mi := &file_techtalks_talks_v1_events_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TalkWithdrawn.ProtoReflect.Descriptor instead.
+func (*TalkWithdrawn) Descriptor() ([]byte, []int) {
+	return file_techtalks_talks_v1_events_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *TalkWithdrawn) GetTalk() string {
+	if x != nil {
+		return x.Talk
+	}
+	return ""
+}
+
+func (x *TalkWithdrawn) GetRecording() string {
+	if x != nil {
+		return x.Recording
+	}
+	return ""
+}
+
 var File_techtalks_talks_v1_events_proto protoreflect.FileDescriptor
 
 const file_techtalks_talks_v1_events_proto_rawDesc = "" +
@@ -127,7 +183,10 @@ const file_techtalks_talks_v1_events_proto_rawDesc = "" +
 	"\n" +
 	"channel_id\x18\x04 \x01(\x03R\tchannelId\x12#\n" +
 	"\rchannel_title\x18\x05 \x01(\tR\fchannelTitle\x12=\n" +
-	"\fpublish_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\vpublishTimeB4Z2techtalks.example/proto/techtalks/talks/v1;talkspbb\x06proto3"
+	"\fpublish_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\vpublishTime\"A\n" +
+	"\rTalkWithdrawn\x12\x12\n" +
+	"\x04talk\x18\x01 \x01(\tR\x04talk\x12\x1c\n" +
+	"\trecording\x18\x02 \x01(\tR\trecordingB4Z2techtalks.example/proto/techtalks/talks/v1;talkspbb\x06proto3"
 
 var (
 	file_techtalks_talks_v1_events_proto_rawDescOnce sync.Once
@@ -141,13 +200,14 @@ func file_techtalks_talks_v1_events_proto_rawDescGZIP() []byte {
 	return file_techtalks_talks_v1_events_proto_rawDescData
 }
 
-var file_techtalks_talks_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 1)
+var file_techtalks_talks_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
 var file_techtalks_talks_v1_events_proto_goTypes = []any{
 	(*TalkPublished)(nil),         // 0: techtalks.talks.v1.TalkPublished
-	(*timestamppb.Timestamp)(nil), // 1: google.protobuf.Timestamp
+	(*TalkWithdrawn)(nil),         // 1: techtalks.talks.v1.TalkWithdrawn
+	(*timestamppb.Timestamp)(nil), // 2: google.protobuf.Timestamp
 }
 var file_techtalks_talks_v1_events_proto_depIdxs = []int32{
-	1, // 0: techtalks.talks.v1.TalkPublished.publish_time:type_name -> google.protobuf.Timestamp
+	2, // 0: techtalks.talks.v1.TalkPublished.publish_time:type_name -> google.protobuf.Timestamp
 	1, // [1:1] is the sub-list for method output_type
 	1, // [1:1] is the sub-list for method input_type
 	1, // [1:1] is the sub-list for extension type_name
@@ -166,7 +226,7 @@ func file_techtalks_talks_v1_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_techtalks_talks_v1_events_proto_rawDesc), len(file_techtalks_talks_v1_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   1,
+			NumMessages:   2,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

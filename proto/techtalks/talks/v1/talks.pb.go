@@ -8,6 +8,7 @@ package talkspb
 
 import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
+	longrunningpb "cloud.google.com/go/longrunning/autogen/longrunningpb"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	durationpb "google.golang.org/protobuf/types/known/durationpb"
@@ -56,7 +57,10 @@ type Talk struct {
 	// Output only. The channel's title.
 	ChannelTitle string `protobuf:"bytes,12,opt,name=channel_title,json=channelTitle,proto3" json:"channel_title,omitempty"`
 	// Output only, GetTalk only. Whether the caller may edit and withdraw it.
-	CanEdit       bool `protobuf:"varint,13,opt,name=can_edit,json=canEdit,proto3" json:"can_edit,omitempty"`
+	CanEdit bool `protobuf:"varint,13,opt,name=can_edit,json=canEdit,proto3" json:"can_edit,omitempty"`
+	// Output only. "recordings/{recording}" of a recording that is kept here; empty
+	// for one that is elsewhere, or not.
+	Recording     string `protobuf:"bytes,14,opt,name=recording,proto3" json:"recording,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -180,6 +184,13 @@ func (x *Talk) GetCanEdit() bool {
 		return x.CanEdit
 	}
 	return false
+}
+
+func (x *Talk) GetRecording() string {
+	if x != nil {
+		return x.Recording
+	}
+	return ""
 }
 
 // GetTalkRequest names the talk.
@@ -560,6 +571,126 @@ func (x *CreateTalkResponse) GetTalk() *Talk {
 	return nil
 }
 
+// PublishRecordingRequest describes the talk to publish, and its recording.
+type PublishRecordingRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "channels/{channel}", one of the caller's.
+	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	// The talk; its name, duration and output-only fields are ignored.
+	Talk *Talk `protobuf:"bytes,2,opt,name=talk,proto3" json:"talk,omitempty"`
+	// "uploads/{upload}", one of the caller's, whole.
+	Upload string `protobuf:"bytes,3,opt,name=upload,proto3" json:"upload,omitempty"`
+	// A UUID that the caller makes once a form: the same id again gives the same
+	// operation (AIP-155).
+	RequestId     string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PublishRecordingRequest) Reset() {
+	*x = PublishRecordingRequest{}
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PublishRecordingRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PublishRecordingRequest) ProtoMessage() {}
+
+func (x *PublishRecordingRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PublishRecordingRequest.ProtoReflect.Descriptor instead.
+func (*PublishRecordingRequest) Descriptor() ([]byte, []int) {
+	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *PublishRecordingRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *PublishRecordingRequest) GetTalk() *Talk {
+	if x != nil {
+		return x.Talk
+	}
+	return nil
+}
+
+func (x *PublishRecordingRequest) GetUpload() string {
+	if x != nil {
+		return x.Upload
+	}
+	return ""
+}
+
+func (x *PublishRecordingRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+// PublishRecordingResponse carries the published talk.
+type PublishRecordingResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The talk as it was published.
+	Talk          *Talk `protobuf:"bytes,1,opt,name=talk,proto3" json:"talk,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PublishRecordingResponse) Reset() {
+	*x = PublishRecordingResponse{}
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PublishRecordingResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PublishRecordingResponse) ProtoMessage() {}
+
+func (x *PublishRecordingResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PublishRecordingResponse.ProtoReflect.Descriptor instead.
+func (*PublishRecordingResponse) Descriptor() ([]byte, []int) {
+	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *PublishRecordingResponse) GetTalk() *Talk {
+	if x != nil {
+		return x.Talk
+	}
+	return nil
+}
+
 // UpdateTalkRequest describes a change.
 type UpdateTalkRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -574,7 +705,7 @@ type UpdateTalkRequest struct {
 
 func (x *UpdateTalkRequest) Reset() {
 	*x = UpdateTalkRequest{}
-	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[7]
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -586,7 +717,7 @@ func (x *UpdateTalkRequest) String() string {
 func (*UpdateTalkRequest) ProtoMessage() {}
 
 func (x *UpdateTalkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[7]
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -599,7 +730,7 @@ func (x *UpdateTalkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateTalkRequest.ProtoReflect.Descriptor instead.
 func (*UpdateTalkRequest) Descriptor() ([]byte, []int) {
-	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{7}
+	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *UpdateTalkRequest) GetTalk() *Talk {
@@ -627,7 +758,7 @@ type UpdateTalkResponse struct {
 
 func (x *UpdateTalkResponse) Reset() {
 	*x = UpdateTalkResponse{}
-	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[8]
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -639,7 +770,7 @@ func (x *UpdateTalkResponse) String() string {
 func (*UpdateTalkResponse) ProtoMessage() {}
 
 func (x *UpdateTalkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[8]
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -652,7 +783,7 @@ func (x *UpdateTalkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateTalkResponse.ProtoReflect.Descriptor instead.
 func (*UpdateTalkResponse) Descriptor() ([]byte, []int) {
-	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{8}
+	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *UpdateTalkResponse) GetTalk() *Talk {
@@ -673,7 +804,7 @@ type WithdrawTalkRequest struct {
 
 func (x *WithdrawTalkRequest) Reset() {
 	*x = WithdrawTalkRequest{}
-	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[9]
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -685,7 +816,7 @@ func (x *WithdrawTalkRequest) String() string {
 func (*WithdrawTalkRequest) ProtoMessage() {}
 
 func (x *WithdrawTalkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[9]
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -698,7 +829,7 @@ func (x *WithdrawTalkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawTalkRequest.ProtoReflect.Descriptor instead.
 func (*WithdrawTalkRequest) Descriptor() ([]byte, []int) {
-	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{9}
+	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *WithdrawTalkRequest) GetName() string {
@@ -717,7 +848,7 @@ type WithdrawTalkResponse struct {
 
 func (x *WithdrawTalkResponse) Reset() {
 	*x = WithdrawTalkResponse{}
-	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[10]
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -729,7 +860,7 @@ func (x *WithdrawTalkResponse) String() string {
 func (*WithdrawTalkResponse) ProtoMessage() {}
 
 func (x *WithdrawTalkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[10]
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -742,7 +873,126 @@ func (x *WithdrawTalkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawTalkResponse.ProtoReflect.Descriptor instead.
 func (*WithdrawTalkResponse) Descriptor() ([]byte, []int) {
-	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{10}
+	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{12}
+}
+
+// ListWholeTalksRequest asks for a page of a channel's talks.
+type ListWholeTalksRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "channels/{channel}".
+	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	// How many at most; 0 means 20, more than 100 means 100.
+	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_page_token of an earlier answer.
+	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListWholeTalksRequest) Reset() {
+	*x = ListWholeTalksRequest{}
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListWholeTalksRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListWholeTalksRequest) ProtoMessage() {}
+
+func (x *ListWholeTalksRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListWholeTalksRequest.ProtoReflect.Descriptor instead.
+func (*ListWholeTalksRequest) Descriptor() ([]byte, []int) {
+	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ListWholeTalksRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *ListWholeTalksRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListWholeTalksRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// ListWholeTalksResponse is a page of a channel's talks.
+type ListWholeTalksResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whole talks.
+	Talks []*Talk `protobuf:"bytes,1,rep,name=talks,proto3" json:"talks,omitempty"`
+	// Asks for the page after this one; empty at the end.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListWholeTalksResponse) Reset() {
+	*x = ListWholeTalksResponse{}
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListWholeTalksResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListWholeTalksResponse) ProtoMessage() {}
+
+func (x *ListWholeTalksResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListWholeTalksResponse.ProtoReflect.Descriptor instead.
+func (*ListWholeTalksResponse) Descriptor() ([]byte, []int) {
+	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ListWholeTalksResponse) GetTalks() []*Talk {
+	if x != nil {
+		return x.Talks
+	}
+	return nil
+}
+
+func (x *ListWholeTalksResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
 }
 
 // BatchImportTalksRequest is a batch of talks from one catalogue.
@@ -753,14 +1003,22 @@ type BatchImportTalksRequest struct {
 	// nothing, and stands for the name.
 	Channels []*Channel `protobuf:"bytes,1,rep,name=channels,proto3" json:"channels,omitempty"`
 	// Talks with names; publish_time says when they were given.
-	Talks         []*Talk `protobuf:"bytes,2,rep,name=talks,proto3" json:"talks,omitempty"`
+	Talks []*Talk `protobuf:"bytes,2,rep,name=talks,proto3" json:"talks,omitempty"`
+	// Whose the channels become that are made; channels that are there must be
+	// that account's already. 0 is the operator, whose channels nobody owns.
+	OwnerId int64 `protobuf:"varint,3,opt,name=owner_id,json=ownerId,proto3" json:"owner_id,omitempty"`
+	// The handle of that account.
+	OwnerHandle string `protobuf:"bytes,4,opt,name=owner_handle,json=ownerHandle,proto3" json:"owner_handle,omitempty"`
+	// The caller's own name for the batch: the same again, within a week, is
+	// answered as it was, and adds nothing. Empty for none.
+	BatchId       string `protobuf:"bytes,5,opt,name=batch_id,json=batchId,proto3" json:"batch_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *BatchImportTalksRequest) Reset() {
 	*x = BatchImportTalksRequest{}
-	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[11]
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -772,7 +1030,7 @@ func (x *BatchImportTalksRequest) String() string {
 func (*BatchImportTalksRequest) ProtoMessage() {}
 
 func (x *BatchImportTalksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[11]
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -785,7 +1043,7 @@ func (x *BatchImportTalksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchImportTalksRequest.ProtoReflect.Descriptor instead.
 func (*BatchImportTalksRequest) Descriptor() ([]byte, []int) {
-	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{11}
+	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *BatchImportTalksRequest) GetChannels() []*Channel {
@@ -802,6 +1060,27 @@ func (x *BatchImportTalksRequest) GetTalks() []*Talk {
 	return nil
 }
 
+func (x *BatchImportTalksRequest) GetOwnerId() int64 {
+	if x != nil {
+		return x.OwnerId
+	}
+	return 0
+}
+
+func (x *BatchImportTalksRequest) GetOwnerHandle() string {
+	if x != nil {
+		return x.OwnerHandle
+	}
+	return ""
+}
+
+func (x *BatchImportTalksRequest) GetBatchId() string {
+	if x != nil {
+		return x.BatchId
+	}
+	return ""
+}
+
 // BatchImportTalksResponse counts what came of the batch.
 type BatchImportTalksResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -815,7 +1094,7 @@ type BatchImportTalksResponse struct {
 
 func (x *BatchImportTalksResponse) Reset() {
 	*x = BatchImportTalksResponse{}
-	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[12]
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -827,7 +1106,7 @@ func (x *BatchImportTalksResponse) String() string {
 func (*BatchImportTalksResponse) ProtoMessage() {}
 
 func (x *BatchImportTalksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[12]
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -840,7 +1119,7 @@ func (x *BatchImportTalksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchImportTalksResponse.ProtoReflect.Descriptor instead.
 func (*BatchImportTalksResponse) Descriptor() ([]byte, []int) {
-	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{12}
+	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *BatchImportTalksResponse) GetChannelsCreated() int64 {
@@ -861,7 +1140,7 @@ var File_techtalks_talks_v1_talks_proto protoreflect.FileDescriptor
 
 const file_techtalks_talks_v1_talks_proto_rawDesc = "" +
 	"\n" +
-	"\x1etechtalks/talks/v1/talks.proto\x12\x12techtalks.talks.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a techtalks/access/v1/access.proto\x1a!techtalks/talks/v1/channels.proto\"\xe3\f\n" +
+	"\x1etechtalks/talks/v1/talks.proto\x12\x12techtalks.talks.v1\x1a\x1bbuf/validate/validate.proto\x1a#google/longrunning/operations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a techtalks/access/v1/access.proto\x1a!techtalks/talks/v1/channels.proto\"\x81\r\n" +
 	"\x04Talk\x12\x1c\n" +
 	"\x04name\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\xac\x02R\x04name\x12\xa4\x01\n" +
 	"\x05title\x18\x02 \x01(\tB\x8d\x01\xbaH\x89\x01\xba\x01\x82\x01\n" +
@@ -886,7 +1165,8 @@ const file_techtalks_talks_v1_talks_proto_rawDesc = "" +
 	"\vupdate_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"updateTime\x12#\n" +
 	"\rchannel_title\x18\f \x01(\tR\fchannelTitle\x12\x19\n" +
-	"\bcan_edit\x18\r \x01(\bR\acanEdit\"0\n" +
+	"\bcan_edit\x18\r \x01(\bR\acanEdit\x12\x1c\n" +
+	"\trecording\x18\x0e \x01(\tR\trecording\"0\n" +
 	"\x0eGetTalkRequest\x12\x1e\n" +
 	"\x04name\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xac\x02R\x04name\"?\n" +
@@ -918,6 +1198,19 @@ const file_techtalks_talks_v1_talks_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x12\x1duse a UUID, or leave it empty\x1aRthis == '' || this.matches('^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$')R\trequestId\"B\n" +
 	"\x12CreateTalkResponse\x12,\n" +
+	"\x04talk\x18\x01 \x01(\v2\x18.techtalks.talks.v1.TalkR\x04talk\"\x9d\x02\n" +
+	"\x17PublishRecordingRequest\x12\"\n" +
+	"\x06parent\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xac\x02R\x06parent\x124\n" +
+	"\x04talk\x18\x02 \x01(\v2\x18.techtalks.talks.v1.TalkB\x06\xbaH\x03\xc8\x01\x01R\x04talk\x12\"\n" +
+	"\x06upload\x18\x03 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xac\x02R\x06upload\x12\x83\x01\n" +
+	"\n" +
+	"request_id\x18\x04 \x01(\tBd\xbaHa\xba\x01^\n" +
+	"\n" +
+	"request_id\x12\n" +
+	"use a UUID\x1aDthis.matches('^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$')R\trequestId\"H\n" +
+	"\x18PublishRecordingResponse\x12,\n" +
 	"\x04talk\x18\x01 \x01(\v2\x18.techtalks.talks.v1.TalkR\x04talk\"\x86\x01\n" +
 	"\x11UpdateTalkRequest\x124\n" +
 	"\x04talk\x18\x01 \x01(\v2\x18.techtalks.talks.v1.TalkB\x06\xbaH\x03\xc8\x01\x01R\x04talk\x12;\n" +
@@ -928,13 +1221,25 @@ const file_techtalks_talks_v1_talks_proto_rawDesc = "" +
 	"\x13WithdrawTalkRequest\x12\x1e\n" +
 	"\x04name\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xac\x02R\x04name\"\x16\n" +
-	"\x14WithdrawTalkResponse\"\x98\x01\n" +
+	"\x14WithdrawTalkResponse\"\x8a\x01\n" +
+	"\x15ListWholeTalksRequest\x12\"\n" +
+	"\x06parent\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xac\x02R\x06parent\x12$\n" +
+	"\tpage_size\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\tpageToken\"p\n" +
+	"\x16ListWholeTalksResponse\x12.\n" +
+	"\x05talks\x18\x01 \x03(\v2\x18.techtalks.talks.v1.TalkR\x05talks\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x8d\x02\n" +
 	"\x17BatchImportTalksRequest\x12B\n" +
 	"\bchannels\x18\x01 \x03(\v2\x1b.techtalks.talks.v1.ChannelB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\bchannels\x129\n" +
-	"\x05talks\x18\x02 \x03(\v2\x18.techtalks.talks.v1.TalkB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\x05talks\"j\n" +
+	"\x05talks\x18\x02 \x03(\v2\x18.techtalks.talks.v1.TalkB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\x05talks\x12\"\n" +
+	"\bowner_id\x18\x03 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\aownerId\x12*\n" +
+	"\fowner_handle\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18\x1eR\vownerHandle\x12#\n" +
+	"\bbatch_id\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\abatchId\"j\n" +
 	"\x18BatchImportTalksResponse\x12)\n" +
 	"\x10channels_created\x18\x01 \x01(\x03R\x0fchannelsCreated\x12#\n" +
-	"\rtalks_created\x18\x02 \x01(\x03R\ftalksCreated2\x94\x05\n" +
+	"\rtalks_created\x18\x02 \x01(\x03R\ftalksCreated2\xc0\a\n" +
 	"\x05Talks\x12a\n" +
 	"\aGetTalk\x12\".techtalks.talks.v1.GetTalkRequest\x1a#.techtalks.talks.v1.GetTalkResponse\"\r\x92\xdb\x18\x06\n" +
 	"\x02\x01\x02\x10\x01\x90\x02\x01\x12g\n" +
@@ -943,12 +1248,16 @@ const file_techtalks_talks_v1_talks_proto_rawDesc = "" +
 	"\n" +
 	"CreateTalk\x12%.techtalks.talks.v1.CreateTalkRequest\x1a&.techtalks.talks.v1.CreateTalkResponse\"\n" +
 	"\x92\xdb\x18\x06\n" +
-	"\x02\x01\x02\x10\x02\x12j\n" +
+	"\x02\x01\x02\x10\x02\x12\xb5\x01\n" +
+	"\x10PublishRecording\x12+.techtalks.talks.v1.PublishRecordingRequest\x1a\x1d.google.longrunning.Operation\"U\xcaAE\n" +
+	"\x18PublishRecordingResponse\x12)techtalks.operations.v1.OperationMetadata\x92\xdb\x18\x06\n" +
+	"\x02\x01\x02\x10\x02\x90\x02\x02\x12j\n" +
 	"\n" +
 	"UpdateTalk\x12%.techtalks.talks.v1.UpdateTalkRequest\x1a&.techtalks.talks.v1.UpdateTalkResponse\"\r\x92\xdb\x18\x06\n" +
 	"\x02\x01\x02\x10\x02\x90\x02\x02\x12p\n" +
 	"\fWithdrawTalk\x12'.techtalks.talks.v1.WithdrawTalkRequest\x1a(.techtalks.talks.v1.WithdrawTalkResponse\"\r\x92\xdb\x18\x06\n" +
-	"\x02\x01\x02\x10\x02\x90\x02\x02\x12x\n" +
+	"\x02\x01\x02\x10\x02\x90\x02\x02\x12r\n" +
+	"\x0eListWholeTalks\x12).techtalks.talks.v1.ListWholeTalksRequest\x1a*.techtalks.talks.v1.ListWholeTalksResponse\"\t\x92\xdb\x18\x02\x10\x01\x90\x02\x01\x12x\n" +
 	"\x10BatchImportTalks\x12+.techtalks.talks.v1.BatchImportTalksRequest\x1a,.techtalks.talks.v1.BatchImportTalksResponse\"\t\x92\xdb\x18\x02\x10\x01\x90\x02\x02B4Z2techtalks.example/proto/techtalks/talks/v1;talkspbb\x06proto3"
 
 var (
@@ -963,7 +1272,7 @@ func file_techtalks_talks_v1_talks_proto_rawDescGZIP() []byte {
 	return file_techtalks_talks_v1_talks_proto_rawDescData
 }
 
-var file_techtalks_talks_v1_talks_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_techtalks_talks_v1_talks_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_techtalks_talks_v1_talks_proto_goTypes = []any{
 	(*Talk)(nil),                     // 0: techtalks.talks.v1.Talk
 	(*GetTalkRequest)(nil),           // 1: techtalks.talks.v1.GetTalkRequest
@@ -972,48 +1281,60 @@ var file_techtalks_talks_v1_talks_proto_goTypes = []any{
 	(*ListTalksResponse)(nil),        // 4: techtalks.talks.v1.ListTalksResponse
 	(*CreateTalkRequest)(nil),        // 5: techtalks.talks.v1.CreateTalkRequest
 	(*CreateTalkResponse)(nil),       // 6: techtalks.talks.v1.CreateTalkResponse
-	(*UpdateTalkRequest)(nil),        // 7: techtalks.talks.v1.UpdateTalkRequest
-	(*UpdateTalkResponse)(nil),       // 8: techtalks.talks.v1.UpdateTalkResponse
-	(*WithdrawTalkRequest)(nil),      // 9: techtalks.talks.v1.WithdrawTalkRequest
-	(*WithdrawTalkResponse)(nil),     // 10: techtalks.talks.v1.WithdrawTalkResponse
-	(*BatchImportTalksRequest)(nil),  // 11: techtalks.talks.v1.BatchImportTalksRequest
-	(*BatchImportTalksResponse)(nil), // 12: techtalks.talks.v1.BatchImportTalksResponse
-	(*durationpb.Duration)(nil),      // 13: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),    // 14: google.protobuf.Timestamp
-	(*Channel)(nil),                  // 15: techtalks.talks.v1.Channel
-	(*fieldmaskpb.FieldMask)(nil),    // 16: google.protobuf.FieldMask
+	(*PublishRecordingRequest)(nil),  // 7: techtalks.talks.v1.PublishRecordingRequest
+	(*PublishRecordingResponse)(nil), // 8: techtalks.talks.v1.PublishRecordingResponse
+	(*UpdateTalkRequest)(nil),        // 9: techtalks.talks.v1.UpdateTalkRequest
+	(*UpdateTalkResponse)(nil),       // 10: techtalks.talks.v1.UpdateTalkResponse
+	(*WithdrawTalkRequest)(nil),      // 11: techtalks.talks.v1.WithdrawTalkRequest
+	(*WithdrawTalkResponse)(nil),     // 12: techtalks.talks.v1.WithdrawTalkResponse
+	(*ListWholeTalksRequest)(nil),    // 13: techtalks.talks.v1.ListWholeTalksRequest
+	(*ListWholeTalksResponse)(nil),   // 14: techtalks.talks.v1.ListWholeTalksResponse
+	(*BatchImportTalksRequest)(nil),  // 15: techtalks.talks.v1.BatchImportTalksRequest
+	(*BatchImportTalksResponse)(nil), // 16: techtalks.talks.v1.BatchImportTalksResponse
+	(*durationpb.Duration)(nil),      // 17: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),    // 18: google.protobuf.Timestamp
+	(*Channel)(nil),                  // 19: techtalks.talks.v1.Channel
+	(*fieldmaskpb.FieldMask)(nil),    // 20: google.protobuf.FieldMask
+	(*longrunningpb.Operation)(nil),  // 21: google.longrunning.Operation
 }
 var file_techtalks_talks_v1_talks_proto_depIdxs = []int32{
-	13, // 0: techtalks.talks.v1.Talk.duration:type_name -> google.protobuf.Duration
-	14, // 1: techtalks.talks.v1.Talk.publish_time:type_name -> google.protobuf.Timestamp
-	14, // 2: techtalks.talks.v1.Talk.update_time:type_name -> google.protobuf.Timestamp
+	17, // 0: techtalks.talks.v1.Talk.duration:type_name -> google.protobuf.Duration
+	18, // 1: techtalks.talks.v1.Talk.publish_time:type_name -> google.protobuf.Timestamp
+	18, // 2: techtalks.talks.v1.Talk.update_time:type_name -> google.protobuf.Timestamp
 	0,  // 3: techtalks.talks.v1.GetTalkResponse.talk:type_name -> techtalks.talks.v1.Talk
 	0,  // 4: techtalks.talks.v1.ListTalksResponse.talks:type_name -> techtalks.talks.v1.Talk
-	15, // 5: techtalks.talks.v1.ListTalksResponse.channel:type_name -> techtalks.talks.v1.Channel
+	19, // 5: techtalks.talks.v1.ListTalksResponse.channel:type_name -> techtalks.talks.v1.Channel
 	0,  // 6: techtalks.talks.v1.CreateTalkRequest.talk:type_name -> techtalks.talks.v1.Talk
 	0,  // 7: techtalks.talks.v1.CreateTalkResponse.talk:type_name -> techtalks.talks.v1.Talk
-	0,  // 8: techtalks.talks.v1.UpdateTalkRequest.talk:type_name -> techtalks.talks.v1.Talk
-	16, // 9: techtalks.talks.v1.UpdateTalkRequest.update_mask:type_name -> google.protobuf.FieldMask
-	0,  // 10: techtalks.talks.v1.UpdateTalkResponse.talk:type_name -> techtalks.talks.v1.Talk
-	15, // 11: techtalks.talks.v1.BatchImportTalksRequest.channels:type_name -> techtalks.talks.v1.Channel
-	0,  // 12: techtalks.talks.v1.BatchImportTalksRequest.talks:type_name -> techtalks.talks.v1.Talk
-	1,  // 13: techtalks.talks.v1.Talks.GetTalk:input_type -> techtalks.talks.v1.GetTalkRequest
-	3,  // 14: techtalks.talks.v1.Talks.ListTalks:input_type -> techtalks.talks.v1.ListTalksRequest
-	5,  // 15: techtalks.talks.v1.Talks.CreateTalk:input_type -> techtalks.talks.v1.CreateTalkRequest
-	7,  // 16: techtalks.talks.v1.Talks.UpdateTalk:input_type -> techtalks.talks.v1.UpdateTalkRequest
-	9,  // 17: techtalks.talks.v1.Talks.WithdrawTalk:input_type -> techtalks.talks.v1.WithdrawTalkRequest
-	11, // 18: techtalks.talks.v1.Talks.BatchImportTalks:input_type -> techtalks.talks.v1.BatchImportTalksRequest
-	2,  // 19: techtalks.talks.v1.Talks.GetTalk:output_type -> techtalks.talks.v1.GetTalkResponse
-	4,  // 20: techtalks.talks.v1.Talks.ListTalks:output_type -> techtalks.talks.v1.ListTalksResponse
-	6,  // 21: techtalks.talks.v1.Talks.CreateTalk:output_type -> techtalks.talks.v1.CreateTalkResponse
-	8,  // 22: techtalks.talks.v1.Talks.UpdateTalk:output_type -> techtalks.talks.v1.UpdateTalkResponse
-	10, // 23: techtalks.talks.v1.Talks.WithdrawTalk:output_type -> techtalks.talks.v1.WithdrawTalkResponse
-	12, // 24: techtalks.talks.v1.Talks.BatchImportTalks:output_type -> techtalks.talks.v1.BatchImportTalksResponse
-	19, // [19:25] is the sub-list for method output_type
-	13, // [13:19] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	0,  // 8: techtalks.talks.v1.PublishRecordingRequest.talk:type_name -> techtalks.talks.v1.Talk
+	0,  // 9: techtalks.talks.v1.PublishRecordingResponse.talk:type_name -> techtalks.talks.v1.Talk
+	0,  // 10: techtalks.talks.v1.UpdateTalkRequest.talk:type_name -> techtalks.talks.v1.Talk
+	20, // 11: techtalks.talks.v1.UpdateTalkRequest.update_mask:type_name -> google.protobuf.FieldMask
+	0,  // 12: techtalks.talks.v1.UpdateTalkResponse.talk:type_name -> techtalks.talks.v1.Talk
+	0,  // 13: techtalks.talks.v1.ListWholeTalksResponse.talks:type_name -> techtalks.talks.v1.Talk
+	19, // 14: techtalks.talks.v1.BatchImportTalksRequest.channels:type_name -> techtalks.talks.v1.Channel
+	0,  // 15: techtalks.talks.v1.BatchImportTalksRequest.talks:type_name -> techtalks.talks.v1.Talk
+	1,  // 16: techtalks.talks.v1.Talks.GetTalk:input_type -> techtalks.talks.v1.GetTalkRequest
+	3,  // 17: techtalks.talks.v1.Talks.ListTalks:input_type -> techtalks.talks.v1.ListTalksRequest
+	5,  // 18: techtalks.talks.v1.Talks.CreateTalk:input_type -> techtalks.talks.v1.CreateTalkRequest
+	7,  // 19: techtalks.talks.v1.Talks.PublishRecording:input_type -> techtalks.talks.v1.PublishRecordingRequest
+	9,  // 20: techtalks.talks.v1.Talks.UpdateTalk:input_type -> techtalks.talks.v1.UpdateTalkRequest
+	11, // 21: techtalks.talks.v1.Talks.WithdrawTalk:input_type -> techtalks.talks.v1.WithdrawTalkRequest
+	13, // 22: techtalks.talks.v1.Talks.ListWholeTalks:input_type -> techtalks.talks.v1.ListWholeTalksRequest
+	15, // 23: techtalks.talks.v1.Talks.BatchImportTalks:input_type -> techtalks.talks.v1.BatchImportTalksRequest
+	2,  // 24: techtalks.talks.v1.Talks.GetTalk:output_type -> techtalks.talks.v1.GetTalkResponse
+	4,  // 25: techtalks.talks.v1.Talks.ListTalks:output_type -> techtalks.talks.v1.ListTalksResponse
+	6,  // 26: techtalks.talks.v1.Talks.CreateTalk:output_type -> techtalks.talks.v1.CreateTalkResponse
+	21, // 27: techtalks.talks.v1.Talks.PublishRecording:output_type -> google.longrunning.Operation
+	10, // 28: techtalks.talks.v1.Talks.UpdateTalk:output_type -> techtalks.talks.v1.UpdateTalkResponse
+	12, // 29: techtalks.talks.v1.Talks.WithdrawTalk:output_type -> techtalks.talks.v1.WithdrawTalkResponse
+	14, // 30: techtalks.talks.v1.Talks.ListWholeTalks:output_type -> techtalks.talks.v1.ListWholeTalksResponse
+	16, // 31: techtalks.talks.v1.Talks.BatchImportTalks:output_type -> techtalks.talks.v1.BatchImportTalksResponse
+	24, // [24:32] is the sub-list for method output_type
+	16, // [16:24] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_techtalks_talks_v1_talks_proto_init() }
@@ -1028,7 +1349,7 @@ func file_techtalks_talks_v1_talks_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_techtalks_talks_v1_talks_proto_rawDesc), len(file_techtalks_talks_v1_talks_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -7,6 +7,7 @@
 package talkspb
 
 import (
+	longrunningpb "cloud.google.com/go/longrunning/autogen/longrunningpb"
 	context "context"
 	grpc "google.golang.org/grpc"
 	codes "google.golang.org/grpc/codes"
@@ -22,8 +23,10 @@ const (
 	Talks_GetTalk_FullMethodName          = "/techtalks.talks.v1.Talks/GetTalk"
 	Talks_ListTalks_FullMethodName        = "/techtalks.talks.v1.Talks/ListTalks"
 	Talks_CreateTalk_FullMethodName       = "/techtalks.talks.v1.Talks/CreateTalk"
+	Talks_PublishRecording_FullMethodName = "/techtalks.talks.v1.Talks/PublishRecording"
 	Talks_UpdateTalk_FullMethodName       = "/techtalks.talks.v1.Talks/UpdateTalk"
 	Talks_WithdrawTalk_FullMethodName     = "/techtalks.talks.v1.Talks/WithdrawTalk"
+	Talks_ListWholeTalks_FullMethodName   = "/techtalks.talks.v1.Talks/ListWholeTalks"
 	Talks_BatchImportTalks_FullMethodName = "/techtalks.talks.v1.Talks/BatchImportTalks"
 )
 
@@ -53,6 +56,14 @@ type TalksClient interface {
 	// Errors: INVALID_ARGUMENT a field at a time; NOT_FOUND (CHANNEL_NOT_FOUND);
 	// PERMISSION_DENIED (NOT_CHANNEL_OWNER).
 	CreateTalk(ctx context.Context, in *CreateTalkRequest, opts ...grpc.CallOption) (*CreateTalkResponse, error)
+	// PublishRecording publishes a talk with an upload of the caller's as its
+	// recording, as soon as that is processed. It answers at once with the handle
+	// on that work, whose response is a PublishRecordingResponse. Idempotent by
+	// request_id.
+	//
+	// Errors: those of CreateTalk; NOT_FOUND (UPLOAD_NOT_FOUND); INVALID_ARGUMENT
+	// (UPLOAD_INCOMPLETE); RESOURCE_EXHAUSTED (TOO_MANY_OPERATIONS) with RetryInfo.
+	PublishRecording(ctx context.Context, in *PublishRecordingRequest, opts ...grpc.CallOption) (*longrunningpb.Operation, error)
 	// UpdateTalk changes the fields that update_mask names; nobody is told.
 	//
 	// Errors: INVALID_ARGUMENT; NOT_FOUND; PERMISSION_DENIED
@@ -63,6 +74,12 @@ type TalksClient interface {
 	//
 	// Errors: NOT_FOUND; PERMISSION_DENIED (NOT_CHANNEL_OWNER).
 	WithdrawTalk(ctx context.Context, in *WithdrawTalkRequest, opts ...grpc.CallOption) (*WithdrawTalkResponse, error)
+	// ListWholeTalks returns a channel's talks with their descriptions, by name, a
+	// page at a time. Modules only. What is published or withdrawn meanwhile moves
+	// no other talk from one page to another.
+	//
+	// Errors: NOT_FOUND (CHANNEL_NOT_FOUND); INVALID_ARGUMENT (PAGE_TOKEN_INVALID).
+	ListWholeTalks(ctx context.Context, in *ListWholeTalksRequest, opts ...grpc.CallOption) (*ListWholeTalksResponse, error)
 	// BatchImportTalks adds talks that were published elsewhere, and their
 	// channels. Modules only; idempotent by resource name: a talk that is there
 	// already stays, and nobody is told of any of them.
@@ -109,6 +126,16 @@ func (c *talksClient) CreateTalk(ctx context.Context, in *CreateTalkRequest, opt
 	return out, nil
 }
 
+func (c *talksClient) PublishRecording(ctx context.Context, in *PublishRecordingRequest, opts ...grpc.CallOption) (*longrunningpb.Operation, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(longrunningpb.Operation)
+	err := c.cc.Invoke(ctx, Talks_PublishRecording_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *talksClient) UpdateTalk(ctx context.Context, in *UpdateTalkRequest, opts ...grpc.CallOption) (*UpdateTalkResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(UpdateTalkResponse)
@@ -123,6 +150,16 @@ func (c *talksClient) WithdrawTalk(ctx context.Context, in *WithdrawTalkRequest,
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(WithdrawTalkResponse)
 	err := c.cc.Invoke(ctx, Talks_WithdrawTalk_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *talksClient) ListWholeTalks(ctx context.Context, in *ListWholeTalksRequest, opts ...grpc.CallOption) (*ListWholeTalksResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListWholeTalksResponse)
+	err := c.cc.Invoke(ctx, Talks_ListWholeTalks_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -165,6 +202,14 @@ type TalksServer interface {
 	// Errors: INVALID_ARGUMENT a field at a time; NOT_FOUND (CHANNEL_NOT_FOUND);
 	// PERMISSION_DENIED (NOT_CHANNEL_OWNER).
 	CreateTalk(context.Context, *CreateTalkRequest) (*CreateTalkResponse, error)
+	// PublishRecording publishes a talk with an upload of the caller's as its
+	// recording, as soon as that is processed. It answers at once with the handle
+	// on that work, whose response is a PublishRecordingResponse. Idempotent by
+	// request_id.
+	//
+	// Errors: those of CreateTalk; NOT_FOUND (UPLOAD_NOT_FOUND); INVALID_ARGUMENT
+	// (UPLOAD_INCOMPLETE); RESOURCE_EXHAUSTED (TOO_MANY_OPERATIONS) with RetryInfo.
+	PublishRecording(context.Context, *PublishRecordingRequest) (*longrunningpb.Operation, error)
 	// UpdateTalk changes the fields that update_mask names; nobody is told.
 	//
 	// Errors: INVALID_ARGUMENT; NOT_FOUND; PERMISSION_DENIED
@@ -175,6 +220,12 @@ type TalksServer interface {
 	//
 	// Errors: NOT_FOUND; PERMISSION_DENIED (NOT_CHANNEL_OWNER).
 	WithdrawTalk(context.Context, *WithdrawTalkRequest) (*WithdrawTalkResponse, error)
+	// ListWholeTalks returns a channel's talks with their descriptions, by name, a
+	// page at a time. Modules only. What is published or withdrawn meanwhile moves
+	// no other talk from one page to another.
+	//
+	// Errors: NOT_FOUND (CHANNEL_NOT_FOUND); INVALID_ARGUMENT (PAGE_TOKEN_INVALID).
+	ListWholeTalks(context.Context, *ListWholeTalksRequest) (*ListWholeTalksResponse, error)
 	// BatchImportTalks adds talks that were published elsewhere, and their
 	// channels. Modules only; idempotent by resource name: a talk that is there
 	// already stays, and nobody is told of any of them.
@@ -200,11 +251,17 @@ func (UnimplementedTalksServer) ListTalks(context.Context, *ListTalksRequest) (*
 func (UnimplementedTalksServer) CreateTalk(context.Context, *CreateTalkRequest) (*CreateTalkResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreateTalk not implemented")
 }
+func (UnimplementedTalksServer) PublishRecording(context.Context, *PublishRecordingRequest) (*longrunningpb.Operation, error) {
+	return nil, status.Error(codes.Unimplemented, "method PublishRecording not implemented")
+}
 func (UnimplementedTalksServer) UpdateTalk(context.Context, *UpdateTalkRequest) (*UpdateTalkResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method UpdateTalk not implemented")
 }
 func (UnimplementedTalksServer) WithdrawTalk(context.Context, *WithdrawTalkRequest) (*WithdrawTalkResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method WithdrawTalk not implemented")
+}
+func (UnimplementedTalksServer) ListWholeTalks(context.Context, *ListWholeTalksRequest) (*ListWholeTalksResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListWholeTalks not implemented")
 }
 func (UnimplementedTalksServer) BatchImportTalks(context.Context, *BatchImportTalksRequest) (*BatchImportTalksResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method BatchImportTalks not implemented")
@@ -284,6 +341,24 @@ func _Talks_CreateTalk_Handler(srv interface{}, ctx context.Context, dec func(in
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Talks_PublishRecording_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PublishRecordingRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TalksServer).PublishRecording(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Talks_PublishRecording_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TalksServer).PublishRecording(ctx, req.(*PublishRecordingRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Talks_UpdateTalk_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(UpdateTalkRequest)
 	if err := dec(in); err != nil {
@@ -316,6 +391,24 @@ func _Talks_WithdrawTalk_Handler(srv interface{}, ctx context.Context, dec func(
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(TalksServer).WithdrawTalk(ctx, req.(*WithdrawTalkRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Talks_ListWholeTalks_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListWholeTalksRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TalksServer).ListWholeTalks(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Talks_ListWholeTalks_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TalksServer).ListWholeTalks(ctx, req.(*ListWholeTalksRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -358,12 +451,20 @@ var Talks_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Talks_CreateTalk_Handler,
 		},
 		{
+			MethodName: "PublishRecording",
+			Handler:    _Talks_PublishRecording_Handler,
+		},
+		{
 			MethodName: "UpdateTalk",
 			Handler:    _Talks_UpdateTalk_Handler,
 		},
 		{
 			MethodName: "WithdrawTalk",
 			Handler:    _Talks_WithdrawTalk_Handler,
+		},
+		{
+			MethodName: "ListWholeTalks",
+			Handler:    _Talks_ListWholeTalks_Handler,
 		},
 		{
 			MethodName: "BatchImportTalks",

@@ -4,12 +4,13 @@
 // 	protoc        (unknown)
 // source: techtalks/transfers/v1/transfers.proto
 
-// Transfers: catalogues in.
+// Transfers: catalogues in, archives out.
 
 package transferspb
 
 import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
+	longrunningpb "cloud.google.com/go/longrunning/autogen/longrunningpb"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -25,13 +26,14 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// ImportCatalogueRequest is a file of the catalogue.
+// ImportCatalogueRequest names the catalogue.
 type ImportCatalogueRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The file's path inside the catalogue, with forward slashes.
-	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
-	// The file's bytes; at most 1 MiB.
-	Content       []byte `protobuf:"bytes,2,opt,name=content,proto3" json:"content,omitempty"`
+	// "uploads/{upload}", one of the caller's, whole.
+	Upload string `protobuf:"bytes,1,opt,name=upload,proto3" json:"upload,omitempty"`
+	// A UUID that the caller makes once: the same id again gives the same
+	// operation (AIP-155).
+	RequestId     string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -66,27 +68,35 @@ func (*ImportCatalogueRequest) Descriptor() ([]byte, []int) {
 	return file_techtalks_transfers_v1_transfers_proto_rawDescGZIP(), []int{0}
 }
 
-func (x *ImportCatalogueRequest) GetPath() string {
+func (x *ImportCatalogueRequest) GetUpload() string {
 	if x != nil {
-		return x.Path
+		return x.Upload
 	}
 	return ""
 }
 
-func (x *ImportCatalogueRequest) GetContent() []byte {
+func (x *ImportCatalogueRequest) GetRequestId() string {
 	if x != nil {
-		return x.Content
+		return x.RequestId
 	}
-	return nil
+	return ""
 }
 
-// ImportCatalogueResponse says how far the import is.
+// ImportCatalogueResponse counts files and what became of them.
 type ImportCatalogueResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The counts so far; the last response has the final ones.
-	Progress *ImportCatalogueResponse_Progress `protobuf:"bytes,1,opt,name=progress,proto3" json:"progress,omitempty"`
-	// Files that could not be taken since the last response.
-	Rejections    []*ImportCatalogueResponse_Rejection `protobuf:"bytes,2,rep,name=rejections,proto3" json:"rejections,omitempty"`
+	// Files in the catalogue.
+	Files int64 `protobuf:"varint,1,opt,name=files,proto3" json:"files,omitempty"`
+	// Channels that were not there before.
+	ChannelsCreated int64 `protobuf:"varint,2,opt,name=channels_created,json=channelsCreated,proto3" json:"channels_created,omitempty"`
+	// Talks that were not there before.
+	TalksCreated int64 `protobuf:"varint,3,opt,name=talks_created,json=talksCreated,proto3" json:"talks_created,omitempty"`
+	// Talks that were there already.
+	TalksPresent int64 `protobuf:"varint,4,opt,name=talks_present,json=talksPresent,proto3" json:"talks_present,omitempty"`
+	// Files that could not be taken: see ListRejections.
+	Rejected int64 `protobuf:"varint,5,opt,name=rejected,proto3" json:"rejected,omitempty"`
+	// Files that are no part of the layout, passed over.
+	Ignored       int64 `protobuf:"varint,6,opt,name=ignored,proto3" json:"ignored,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -121,53 +131,75 @@ func (*ImportCatalogueResponse) Descriptor() ([]byte, []int) {
 	return file_techtalks_transfers_v1_transfers_proto_rawDescGZIP(), []int{1}
 }
 
-func (x *ImportCatalogueResponse) GetProgress() *ImportCatalogueResponse_Progress {
+func (x *ImportCatalogueResponse) GetFiles() int64 {
 	if x != nil {
-		return x.Progress
+		return x.Files
 	}
-	return nil
+	return 0
 }
 
-func (x *ImportCatalogueResponse) GetRejections() []*ImportCatalogueResponse_Rejection {
+func (x *ImportCatalogueResponse) GetChannelsCreated() int64 {
 	if x != nil {
-		return x.Rejections
+		return x.ChannelsCreated
 	}
-	return nil
+	return 0
 }
 
-// Progress counts files and what became of them.
-type ImportCatalogueResponse_Progress struct {
+func (x *ImportCatalogueResponse) GetTalksCreated() int64 {
+	if x != nil {
+		return x.TalksCreated
+	}
+	return 0
+}
+
+func (x *ImportCatalogueResponse) GetTalksPresent() int64 {
+	if x != nil {
+		return x.TalksPresent
+	}
+	return 0
+}
+
+func (x *ImportCatalogueResponse) GetRejected() int64 {
+	if x != nil {
+		return x.Rejected
+	}
+	return 0
+}
+
+func (x *ImportCatalogueResponse) GetIgnored() int64 {
+	if x != nil {
+		return x.Ignored
+	}
+	return 0
+}
+
+// ListRejectionsRequest names the import.
+type ListRejectionsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Files received.
-	Files int64 `protobuf:"varint,1,opt,name=files,proto3" json:"files,omitempty"`
-	// Channels that were not there before.
-	ChannelsCreated int64 `protobuf:"varint,2,opt,name=channels_created,json=channelsCreated,proto3" json:"channels_created,omitempty"`
-	// Talks that were not there before.
-	TalksCreated int64 `protobuf:"varint,3,opt,name=talks_created,json=talksCreated,proto3" json:"talks_created,omitempty"`
-	// Talks that were there already.
-	TalksPresent int64 `protobuf:"varint,4,opt,name=talks_present,json=talksPresent,proto3" json:"talks_present,omitempty"`
-	// Files that could not be taken.
-	Rejected int64 `protobuf:"varint,5,opt,name=rejected,proto3" json:"rejected,omitempty"`
-	// Files that are no part of the layout, passed over.
-	Ignored       int64 `protobuf:"varint,6,opt,name=ignored,proto3" json:"ignored,omitempty"`
+	// "operations/{operation}".
+	Operation string `protobuf:"bytes,1,opt,name=operation,proto3" json:"operation,omitempty"`
+	// How many at most; 0 means 100, more than 1,000 means 1,000.
+	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_page_token of an earlier answer.
+	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *ImportCatalogueResponse_Progress) Reset() {
-	*x = ImportCatalogueResponse_Progress{}
+func (x *ListRejectionsRequest) Reset() {
+	*x = ListRejectionsRequest{}
 	mi := &file_techtalks_transfers_v1_transfers_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *ImportCatalogueResponse_Progress) String() string {
+func (x *ListRejectionsRequest) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*ImportCatalogueResponse_Progress) ProtoMessage() {}
+func (*ListRejectionsRequest) ProtoMessage() {}
 
-func (x *ImportCatalogueResponse_Progress) ProtoReflect() protoreflect.Message {
+func (x *ListRejectionsRequest) ProtoReflect() protoreflect.Message {
 	mi := &file_techtalks_transfers_v1_transfers_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -179,57 +211,221 @@ func (x *ImportCatalogueResponse_Progress) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use ImportCatalogueResponse_Progress.ProtoReflect.Descriptor instead.
-func (*ImportCatalogueResponse_Progress) Descriptor() ([]byte, []int) {
-	return file_techtalks_transfers_v1_transfers_proto_rawDescGZIP(), []int{1, 0}
+// Deprecated: Use ListRejectionsRequest.ProtoReflect.Descriptor instead.
+func (*ListRejectionsRequest) Descriptor() ([]byte, []int) {
+	return file_techtalks_transfers_v1_transfers_proto_rawDescGZIP(), []int{2}
 }
 
-func (x *ImportCatalogueResponse_Progress) GetFiles() int64 {
+func (x *ListRejectionsRequest) GetOperation() string {
 	if x != nil {
-		return x.Files
+		return x.Operation
+	}
+	return ""
+}
+
+func (x *ListRejectionsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
 	}
 	return 0
 }
 
-func (x *ImportCatalogueResponse_Progress) GetChannelsCreated() int64 {
+func (x *ListRejectionsRequest) GetPageToken() string {
 	if x != nil {
-		return x.ChannelsCreated
+		return x.PageToken
+	}
+	return ""
+}
+
+// ListRejectionsResponse is a page of files that could not be taken.
+type ListRejectionsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the order of the catalogue.
+	Rejections []*ListRejectionsResponse_Rejection `protobuf:"bytes,1,rep,name=rejections,proto3" json:"rejections,omitempty"`
+	// Asks for the page after this one; empty at the end of what there is so far.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRejectionsResponse) Reset() {
+	*x = ListRejectionsResponse{}
+	mi := &file_techtalks_transfers_v1_transfers_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRejectionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRejectionsResponse) ProtoMessage() {}
+
+func (x *ListRejectionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_techtalks_transfers_v1_transfers_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRejectionsResponse.ProtoReflect.Descriptor instead.
+func (*ListRejectionsResponse) Descriptor() ([]byte, []int) {
+	return file_techtalks_transfers_v1_transfers_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ListRejectionsResponse) GetRejections() []*ListRejectionsResponse_Rejection {
+	if x != nil {
+		return x.Rejections
+	}
+	return nil
+}
+
+func (x *ListRejectionsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// ExportArchiveRequest says what to export.
+type ExportArchiveRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "channels/{channel}", one of the caller's; empty for all of them.
+	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	// A UUID that the caller makes once: the same id again gives the same
+	// operation (AIP-155).
+	RequestId     string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportArchiveRequest) Reset() {
+	*x = ExportArchiveRequest{}
+	mi := &file_techtalks_transfers_v1_transfers_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportArchiveRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportArchiveRequest) ProtoMessage() {}
+
+func (x *ExportArchiveRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_techtalks_transfers_v1_transfers_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportArchiveRequest.ProtoReflect.Descriptor instead.
+func (*ExportArchiveRequest) Descriptor() ([]byte, []int) {
+	return file_techtalks_transfers_v1_transfers_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ExportArchiveRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *ExportArchiveRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+// ExportArchiveResponse names the archive.
+type ExportArchiveResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "uploads/{upload}": a file of the caller's, to be read with
+	// techtalks.media.v1.Media, for 7 days.
+	File string `protobuf:"bytes,1,opt,name=file,proto3" json:"file,omitempty"`
+	// Bytes.
+	Size int64 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
+	// Talks in it.
+	Talks int64 `protobuf:"varint,3,opt,name=talks,proto3" json:"talks,omitempty"`
+	// Recordings in it.
+	Recordings    int64 `protobuf:"varint,4,opt,name=recordings,proto3" json:"recordings,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportArchiveResponse) Reset() {
+	*x = ExportArchiveResponse{}
+	mi := &file_techtalks_transfers_v1_transfers_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportArchiveResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportArchiveResponse) ProtoMessage() {}
+
+func (x *ExportArchiveResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_techtalks_transfers_v1_transfers_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportArchiveResponse.ProtoReflect.Descriptor instead.
+func (*ExportArchiveResponse) Descriptor() ([]byte, []int) {
+	return file_techtalks_transfers_v1_transfers_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ExportArchiveResponse) GetFile() string {
+	if x != nil {
+		return x.File
+	}
+	return ""
+}
+
+func (x *ExportArchiveResponse) GetSize() int64 {
+	if x != nil {
+		return x.Size
 	}
 	return 0
 }
 
-func (x *ImportCatalogueResponse_Progress) GetTalksCreated() int64 {
+func (x *ExportArchiveResponse) GetTalks() int64 {
 	if x != nil {
-		return x.TalksCreated
+		return x.Talks
 	}
 	return 0
 }
 
-func (x *ImportCatalogueResponse_Progress) GetTalksPresent() int64 {
+func (x *ExportArchiveResponse) GetRecordings() int64 {
 	if x != nil {
-		return x.TalksPresent
-	}
-	return 0
-}
-
-func (x *ImportCatalogueResponse_Progress) GetRejected() int64 {
-	if x != nil {
-		return x.Rejected
-	}
-	return 0
-}
-
-func (x *ImportCatalogueResponse_Progress) GetIgnored() int64 {
-	if x != nil {
-		return x.Ignored
+		return x.Recordings
 	}
 	return 0
 }
 
 // Rejection says why a file could not be taken.
-type ImportCatalogueResponse_Rejection struct {
+type ListRejectionsResponse_Rejection struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The file's path as it was sent.
+	// The file's path in the catalogue.
 	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
 	// Why, and what to do about it.
 	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
@@ -237,21 +433,21 @@ type ImportCatalogueResponse_Rejection struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *ImportCatalogueResponse_Rejection) Reset() {
-	*x = ImportCatalogueResponse_Rejection{}
-	mi := &file_techtalks_transfers_v1_transfers_proto_msgTypes[3]
+func (x *ListRejectionsResponse_Rejection) Reset() {
+	*x = ListRejectionsResponse_Rejection{}
+	mi := &file_techtalks_transfers_v1_transfers_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *ImportCatalogueResponse_Rejection) String() string {
+func (x *ListRejectionsResponse_Rejection) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*ImportCatalogueResponse_Rejection) ProtoMessage() {}
+func (*ListRejectionsResponse_Rejection) ProtoMessage() {}
 
-func (x *ImportCatalogueResponse_Rejection) ProtoReflect() protoreflect.Message {
-	mi := &file_techtalks_transfers_v1_transfers_proto_msgTypes[3]
+func (x *ListRejectionsResponse_Rejection) ProtoReflect() protoreflect.Message {
+	mi := &file_techtalks_transfers_v1_transfers_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -262,19 +458,19 @@ func (x *ImportCatalogueResponse_Rejection) ProtoReflect() protoreflect.Message 
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use ImportCatalogueResponse_Rejection.ProtoReflect.Descriptor instead.
-func (*ImportCatalogueResponse_Rejection) Descriptor() ([]byte, []int) {
-	return file_techtalks_transfers_v1_transfers_proto_rawDescGZIP(), []int{1, 1}
+// Deprecated: Use ListRejectionsResponse_Rejection.ProtoReflect.Descriptor instead.
+func (*ListRejectionsResponse_Rejection) Descriptor() ([]byte, []int) {
+	return file_techtalks_transfers_v1_transfers_proto_rawDescGZIP(), []int{3, 0}
 }
 
-func (x *ImportCatalogueResponse_Rejection) GetPath() string {
+func (x *ListRejectionsResponse_Rejection) GetPath() string {
 	if x != nil {
 		return x.Path
 	}
 	return ""
 }
 
-func (x *ImportCatalogueResponse_Rejection) GetReason() string {
+func (x *ListRejectionsResponse_Rejection) GetReason() string {
 	if x != nil {
 		return x.Reason
 	}
@@ -285,29 +481,58 @@ var File_techtalks_transfers_v1_transfers_proto protoreflect.FileDescriptor
 
 const file_techtalks_transfers_v1_transfers_proto_rawDesc = "" +
 	"\n" +
-	"&techtalks/transfers/v1/transfers.proto\x12\x16techtalks.transfers.v1\x1a\x1bbuf/validate/validate.proto\x1a techtalks/access/v1/access.proto\"]\n" +
-	"\x16ImportCatalogueRequest\x12\x1e\n" +
-	"\x04path\x18\x01 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\xe8\aR\x04path\x12#\n" +
-	"\acontent\x18\x02 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80@R\acontent\"\xd1\x03\n" +
-	"\x17ImportCatalogueResponse\x12T\n" +
-	"\bprogress\x18\x01 \x01(\v28.techtalks.transfers.v1.ImportCatalogueResponse.ProgressR\bprogress\x12Y\n" +
+	"&techtalks/transfers/v1/transfers.proto\x12\x16techtalks.transfers.v1\x1a\x1bbuf/validate/validate.proto\x1a#google/longrunning/operations.proto\x1a techtalks/access/v1/access.proto\"\xc2\x01\n" +
+	"\x16ImportCatalogueRequest\x12\"\n" +
+	"\x06upload\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xac\x02R\x06upload\x12\x83\x01\n" +
 	"\n" +
-	"rejections\x18\x02 \x03(\v29.techtalks.transfers.v1.ImportCatalogueResponse.RejectionR\n" +
-	"rejections\x1a\xcb\x01\n" +
-	"\bProgress\x12\x14\n" +
+	"request_id\x18\x02 \x01(\tBd\xbaHa\xba\x01^\n" +
+	"\n" +
+	"request_id\x12\n" +
+	"use a UUID\x1aDthis.matches('^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$')R\trequestId\"\xda\x01\n" +
+	"\x17ImportCatalogueResponse\x12\x14\n" +
 	"\x05files\x18\x01 \x01(\x03R\x05files\x12)\n" +
 	"\x10channels_created\x18\x02 \x01(\x03R\x0fchannelsCreated\x12#\n" +
 	"\rtalks_created\x18\x03 \x01(\x03R\ftalksCreated\x12#\n" +
 	"\rtalks_present\x18\x04 \x01(\x03R\ftalksPresent\x12\x1a\n" +
 	"\brejected\x18\x05 \x01(\x03R\brejected\x12\x18\n" +
-	"\aignored\x18\x06 \x01(\x03R\aignored\x1a7\n" +
+	"\aignored\x18\x06 \x01(\x03R\aignored\"\x8f\x01\n" +
+	"\x15ListRejectionsRequest\x12'\n" +
+	"\toperation\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\toperation\x12$\n" +
+	"\tpage_size\x18\x02 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\tpageToken\"\xd3\x01\n" +
+	"\x16ListRejectionsResponse\x12X\n" +
+	"\n" +
+	"rejections\x18\x01 \x03(\v28.techtalks.transfers.v1.ListRejectionsResponse.RejectionR\n" +
+	"rejections\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x1a7\n" +
 	"\tRejection\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason2\x92\x01\n" +
-	"\tTransfers\x12\x84\x01\n" +
-	"\x0fImportCatalogue\x12..techtalks.transfers.v1.ImportCatalogueRequest\x1a/.techtalks.transfers.v1.ImportCatalogueResponse\"\f\x92\xdb\x18\x05\n" +
-	"\x01\x02\x10\x01\x90\x02\x02(\x010\x01B<Z:techtalks.example/proto/techtalks/transfers/v1;transferspbb\x06proto3"
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xbe\x01\n" +
+	"\x14ExportArchiveRequest\x12 \n" +
+	"\x06parent\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\xac\x02R\x06parent\x12\x83\x01\n" +
+	"\n" +
+	"request_id\x18\x02 \x01(\tBd\xbaHa\xba\x01^\n" +
+	"\n" +
+	"request_id\x12\n" +
+	"use a UUID\x1aDthis.matches('^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$')R\trequestId\"u\n" +
+	"\x15ExportArchiveResponse\x12\x12\n" +
+	"\x04file\x18\x01 \x01(\tR\x04file\x12\x12\n" +
+	"\x04size\x18\x02 \x01(\x03R\x04size\x12\x14\n" +
+	"\x05talks\x18\x03 \x01(\x03R\x05talks\x12\x1e\n" +
+	"\n" +
+	"recordings\x18\x04 \x01(\x03R\n" +
+	"recordings2\xf7\x03\n" +
+	"\tTransfers\x12\xb6\x01\n" +
+	"\x0fImportCatalogue\x12..techtalks.transfers.v1.ImportCatalogueRequest\x1a\x1d.google.longrunning.Operation\"T\xcaAD\n" +
+	"\x17ImportCatalogueResponse\x12)techtalks.operations.v1.OperationMetadata\x92\xdb\x18\x06\n" +
+	"\x02\x01\x02\x10\x01\x90\x02\x02\x12~\n" +
+	"\x0eListRejections\x12-.techtalks.transfers.v1.ListRejectionsRequest\x1a..techtalks.transfers.v1.ListRejectionsResponse\"\r\x92\xdb\x18\x06\n" +
+	"\x02\x01\x02\x10\x01\x90\x02\x01\x12\xb0\x01\n" +
+	"\rExportArchive\x12,.techtalks.transfers.v1.ExportArchiveRequest\x1a\x1d.google.longrunning.Operation\"R\xcaAB\n" +
+	"\x15ExportArchiveResponse\x12)techtalks.operations.v1.OperationMetadata\x92\xdb\x18\x06\n" +
+	"\x02\x01\x02\x10\x02\x90\x02\x02B<Z:techtalks.example/proto/techtalks/transfers/v1;transferspbb\x06proto3"
 
 var (
 	file_techtalks_transfers_v1_transfers_proto_rawDescOnce sync.Once
@@ -321,23 +546,30 @@ func file_techtalks_transfers_v1_transfers_proto_rawDescGZIP() []byte {
 	return file_techtalks_transfers_v1_transfers_proto_rawDescData
 }
 
-var file_techtalks_transfers_v1_transfers_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_techtalks_transfers_v1_transfers_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_techtalks_transfers_v1_transfers_proto_goTypes = []any{
-	(*ImportCatalogueRequest)(nil),            // 0: techtalks.transfers.v1.ImportCatalogueRequest
-	(*ImportCatalogueResponse)(nil),           // 1: techtalks.transfers.v1.ImportCatalogueResponse
-	(*ImportCatalogueResponse_Progress)(nil),  // 2: techtalks.transfers.v1.ImportCatalogueResponse.Progress
-	(*ImportCatalogueResponse_Rejection)(nil), // 3: techtalks.transfers.v1.ImportCatalogueResponse.Rejection
+	(*ImportCatalogueRequest)(nil),           // 0: techtalks.transfers.v1.ImportCatalogueRequest
+	(*ImportCatalogueResponse)(nil),          // 1: techtalks.transfers.v1.ImportCatalogueResponse
+	(*ListRejectionsRequest)(nil),            // 2: techtalks.transfers.v1.ListRejectionsRequest
+	(*ListRejectionsResponse)(nil),           // 3: techtalks.transfers.v1.ListRejectionsResponse
+	(*ExportArchiveRequest)(nil),             // 4: techtalks.transfers.v1.ExportArchiveRequest
+	(*ExportArchiveResponse)(nil),            // 5: techtalks.transfers.v1.ExportArchiveResponse
+	(*ListRejectionsResponse_Rejection)(nil), // 6: techtalks.transfers.v1.ListRejectionsResponse.Rejection
+	(*longrunningpb.Operation)(nil),          // 7: google.longrunning.Operation
 }
 var file_techtalks_transfers_v1_transfers_proto_depIdxs = []int32{
-	2, // 0: techtalks.transfers.v1.ImportCatalogueResponse.progress:type_name -> techtalks.transfers.v1.ImportCatalogueResponse.Progress
-	3, // 1: techtalks.transfers.v1.ImportCatalogueResponse.rejections:type_name -> techtalks.transfers.v1.ImportCatalogueResponse.Rejection
-	0, // 2: techtalks.transfers.v1.Transfers.ImportCatalogue:input_type -> techtalks.transfers.v1.ImportCatalogueRequest
-	1, // 3: techtalks.transfers.v1.Transfers.ImportCatalogue:output_type -> techtalks.transfers.v1.ImportCatalogueResponse
-	3, // [3:4] is the sub-list for method output_type
-	2, // [2:3] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	6, // 0: techtalks.transfers.v1.ListRejectionsResponse.rejections:type_name -> techtalks.transfers.v1.ListRejectionsResponse.Rejection
+	0, // 1: techtalks.transfers.v1.Transfers.ImportCatalogue:input_type -> techtalks.transfers.v1.ImportCatalogueRequest
+	2, // 2: techtalks.transfers.v1.Transfers.ListRejections:input_type -> techtalks.transfers.v1.ListRejectionsRequest
+	4, // 3: techtalks.transfers.v1.Transfers.ExportArchive:input_type -> techtalks.transfers.v1.ExportArchiveRequest
+	7, // 4: techtalks.transfers.v1.Transfers.ImportCatalogue:output_type -> google.longrunning.Operation
+	3, // 5: techtalks.transfers.v1.Transfers.ListRejections:output_type -> techtalks.transfers.v1.ListRejectionsResponse
+	7, // 6: techtalks.transfers.v1.Transfers.ExportArchive:output_type -> google.longrunning.Operation
+	4, // [4:7] is the sub-list for method output_type
+	1, // [1:4] is the sub-list for method input_type
+	1, // [1:1] is the sub-list for extension type_name
+	1, // [1:1] is the sub-list for extension extendee
+	0, // [0:1] is the sub-list for field type_name
 }
 
 func init() { file_techtalks_transfers_v1_transfers_proto_init() }
@@ -351,7 +583,7 @@ func file_techtalks_transfers_v1_transfers_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_techtalks_transfers_v1_transfers_proto_rawDesc), len(file_techtalks_transfers_v1_transfers_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

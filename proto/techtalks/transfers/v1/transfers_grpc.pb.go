@@ -4,11 +4,12 @@
 // - protoc             (unknown)
 // source: techtalks/transfers/v1/transfers.proto
 
-// Transfers: catalogues in.
+// Transfers: catalogues in, archives out.
 
 package transferspb
 
 import (
+	longrunningpb "cloud.google.com/go/longrunning/autogen/longrunningpb"
 	context "context"
 	grpc "google.golang.org/grpc"
 	codes "google.golang.org/grpc/codes"
@@ -22,23 +23,41 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	Transfers_ImportCatalogue_FullMethodName = "/techtalks.transfers.v1.Transfers/ImportCatalogue"
+	Transfers_ListRejections_FullMethodName  = "/techtalks.transfers.v1.Transfers/ListRejections"
+	Transfers_ExportArchive_FullMethodName   = "/techtalks.transfers.v1.Transfers/ExportArchive"
 )
 
 // TransfersClient is the client API for Transfers service.
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Transfers brings catalogues of talks in.
+// Transfers brings catalogues of talks in, and gives archives out. Both are long
+// work: each call answers at once with its handle.
 type TransfersClient interface {
-	// ImportCatalogue takes a catalogue in the layout of pyvideo, a file a
-	// message: "<event>/category.json" with the event's title, then
-	// "<event>/videos/<talk>.json", a talk each. Every event becomes a channel.
-	// The server answers with how far it is, and a rejection for every file it
-	// cannot take; the others are kept. Idempotent: what is there already stays,
-	// so an import that was interrupted is run again.
+	// ImportCatalogue takes an upload that is a catalogue in the layout of pyvideo
+	// (.tar, .tar.gz, .tar.xz or .zip): "<event>/category.json" with the event's
+	// title, "<event>/videos/<talk>.json", a talk each. Every event becomes a
+	// channel of the caller's; the operator's are nobody's. What is there already
+	// stays, and nobody is told of any of it. The operation's response is an
+	// ImportCatalogueResponse. Idempotent by request_id.
 	//
-	// Errors: INVALID_ARGUMENT for a message that breaks its rules.
-	ImportCatalogue(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ImportCatalogueRequest, ImportCatalogueResponse], error)
+	// Errors: NOT_FOUND (UPLOAD_NOT_FOUND); INVALID_ARGUMENT (UPLOAD_INCOMPLETE);
+	// RESOURCE_EXHAUSTED (TOO_MANY_OPERATIONS) with RetryInfo.
+	ImportCatalogue(ctx context.Context, in *ImportCatalogueRequest, opts ...grpc.CallOption) (*longrunningpb.Operation, error)
+	// ListRejections returns the files that an import could not take, in the order
+	// of the catalogue, while it is under way and as long as its operation is kept.
+	//
+	// Errors: NOT_FOUND (OPERATION_NOT_FOUND); INVALID_ARGUMENT
+	// (PAGE_TOKEN_INVALID).
+	ListRejections(ctx context.Context, in *ListRejectionsRequest, opts ...grpc.CallOption) (*ListRejectionsResponse, error)
+	// ExportArchive makes an archive (.zip) of one of the caller's channels, or of
+	// all of them: the layout that ImportCatalogue takes, and the recordings that
+	// are kept here. The operation's response is an ExportArchiveResponse.
+	// Idempotent by request_id.
+	//
+	// Errors: NOT_FOUND (CHANNEL_NOT_FOUND); PERMISSION_DENIED (NOT_CHANNEL_OWNER);
+	// RESOURCE_EXHAUSTED (TOO_MANY_OPERATIONS) with RetryInfo.
+	ExportArchive(ctx context.Context, in *ExportArchiveRequest, opts ...grpc.CallOption) (*longrunningpb.Operation, error)
 }
 
 type transfersClient struct {
@@ -49,34 +68,67 @@ func NewTransfersClient(cc grpc.ClientConnInterface) TransfersClient {
 	return &transfersClient{cc}
 }
 
-func (c *transfersClient) ImportCatalogue(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ImportCatalogueRequest, ImportCatalogueResponse], error) {
+func (c *transfersClient) ImportCatalogue(ctx context.Context, in *ImportCatalogueRequest, opts ...grpc.CallOption) (*longrunningpb.Operation, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Transfers_ServiceDesc.Streams[0], Transfers_ImportCatalogue_FullMethodName, cOpts...)
+	out := new(longrunningpb.Operation)
+	err := c.cc.Invoke(ctx, Transfers_ImportCatalogue_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
-	x := &grpc.GenericClientStream[ImportCatalogueRequest, ImportCatalogueResponse]{ClientStream: stream}
-	return x, nil
+	return out, nil
 }
 
-// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type Transfers_ImportCatalogueClient = grpc.BidiStreamingClient[ImportCatalogueRequest, ImportCatalogueResponse]
+func (c *transfersClient) ListRejections(ctx context.Context, in *ListRejectionsRequest, opts ...grpc.CallOption) (*ListRejectionsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListRejectionsResponse)
+	err := c.cc.Invoke(ctx, Transfers_ListRejections_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *transfersClient) ExportArchive(ctx context.Context, in *ExportArchiveRequest, opts ...grpc.CallOption) (*longrunningpb.Operation, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(longrunningpb.Operation)
+	err := c.cc.Invoke(ctx, Transfers_ExportArchive_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
 
 // TransfersServer is the server API for Transfers service.
 // All implementations must embed UnimplementedTransfersServer
 // for forward compatibility.
 //
-// Transfers brings catalogues of talks in.
+// Transfers brings catalogues of talks in, and gives archives out. Both are long
+// work: each call answers at once with its handle.
 type TransfersServer interface {
-	// ImportCatalogue takes a catalogue in the layout of pyvideo, a file a
-	// message: "<event>/category.json" with the event's title, then
-	// "<event>/videos/<talk>.json", a talk each. Every event becomes a channel.
-	// The server answers with how far it is, and a rejection for every file it
-	// cannot take; the others are kept. Idempotent: what is there already stays,
-	// so an import that was interrupted is run again.
+	// ImportCatalogue takes an upload that is a catalogue in the layout of pyvideo
+	// (.tar, .tar.gz, .tar.xz or .zip): "<event>/category.json" with the event's
+	// title, "<event>/videos/<talk>.json", a talk each. Every event becomes a
+	// channel of the caller's; the operator's are nobody's. What is there already
+	// stays, and nobody is told of any of it. The operation's response is an
+	// ImportCatalogueResponse. Idempotent by request_id.
 	//
-	// Errors: INVALID_ARGUMENT for a message that breaks its rules.
-	ImportCatalogue(grpc.BidiStreamingServer[ImportCatalogueRequest, ImportCatalogueResponse]) error
+	// Errors: NOT_FOUND (UPLOAD_NOT_FOUND); INVALID_ARGUMENT (UPLOAD_INCOMPLETE);
+	// RESOURCE_EXHAUSTED (TOO_MANY_OPERATIONS) with RetryInfo.
+	ImportCatalogue(context.Context, *ImportCatalogueRequest) (*longrunningpb.Operation, error)
+	// ListRejections returns the files that an import could not take, in the order
+	// of the catalogue, while it is under way and as long as its operation is kept.
+	//
+	// Errors: NOT_FOUND (OPERATION_NOT_FOUND); INVALID_ARGUMENT
+	// (PAGE_TOKEN_INVALID).
+	ListRejections(context.Context, *ListRejectionsRequest) (*ListRejectionsResponse, error)
+	// ExportArchive makes an archive (.zip) of one of the caller's channels, or of
+	// all of them: the layout that ImportCatalogue takes, and the recordings that
+	// are kept here. The operation's response is an ExportArchiveResponse.
+	// Idempotent by request_id.
+	//
+	// Errors: NOT_FOUND (CHANNEL_NOT_FOUND); PERMISSION_DENIED (NOT_CHANNEL_OWNER);
+	// RESOURCE_EXHAUSTED (TOO_MANY_OPERATIONS) with RetryInfo.
+	ExportArchive(context.Context, *ExportArchiveRequest) (*longrunningpb.Operation, error)
 	mustEmbedUnimplementedTransfersServer()
 }
 
@@ -87,8 +139,14 @@ type TransfersServer interface {
 // pointer dereference when methods are called.
 type UnimplementedTransfersServer struct{}
 
-func (UnimplementedTransfersServer) ImportCatalogue(grpc.BidiStreamingServer[ImportCatalogueRequest, ImportCatalogueResponse]) error {
-	return status.Error(codes.Unimplemented, "method ImportCatalogue not implemented")
+func (UnimplementedTransfersServer) ImportCatalogue(context.Context, *ImportCatalogueRequest) (*longrunningpb.Operation, error) {
+	return nil, status.Error(codes.Unimplemented, "method ImportCatalogue not implemented")
+}
+func (UnimplementedTransfersServer) ListRejections(context.Context, *ListRejectionsRequest) (*ListRejectionsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListRejections not implemented")
+}
+func (UnimplementedTransfersServer) ExportArchive(context.Context, *ExportArchiveRequest) (*longrunningpb.Operation, error) {
+	return nil, status.Error(codes.Unimplemented, "method ExportArchive not implemented")
 }
 func (UnimplementedTransfersServer) mustEmbedUnimplementedTransfersServer() {}
 func (UnimplementedTransfersServer) testEmbeddedByValue()                   {}
@@ -111,12 +169,59 @@ func RegisterTransfersServer(s grpc.ServiceRegistrar, srv TransfersServer) {
 	s.RegisterService(&Transfers_ServiceDesc, srv)
 }
 
-func _Transfers_ImportCatalogue_Handler(srv interface{}, stream grpc.ServerStream) error {
-	return srv.(TransfersServer).ImportCatalogue(&grpc.GenericServerStream[ImportCatalogueRequest, ImportCatalogueResponse]{ServerStream: stream})
+func _Transfers_ImportCatalogue_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ImportCatalogueRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TransfersServer).ImportCatalogue(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Transfers_ImportCatalogue_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TransfersServer).ImportCatalogue(ctx, req.(*ImportCatalogueRequest))
+	}
+	return interceptor(ctx, in, info, handler)
 }
 
-// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type Transfers_ImportCatalogueServer = grpc.BidiStreamingServer[ImportCatalogueRequest, ImportCatalogueResponse]
+func _Transfers_ListRejections_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListRejectionsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TransfersServer).ListRejections(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Transfers_ListRejections_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TransfersServer).ListRejections(ctx, req.(*ListRejectionsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Transfers_ExportArchive_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExportArchiveRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TransfersServer).ExportArchive(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Transfers_ExportArchive_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TransfersServer).ExportArchive(ctx, req.(*ExportArchiveRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
 
 // Transfers_ServiceDesc is the grpc.ServiceDesc for Transfers service.
 // It's only intended for direct use with grpc.RegisterService,
@@ -124,14 +229,20 @@ type Transfers_ImportCatalogueServer = grpc.BidiStreamingServer[ImportCatalogueR
 var Transfers_ServiceDesc = grpc.ServiceDesc{
 	ServiceName: "techtalks.transfers.v1.Transfers",
 	HandlerType: (*TransfersServer)(nil),
-	Methods:     []grpc.MethodDesc{},
-	Streams: []grpc.StreamDesc{
+	Methods: []grpc.MethodDesc{
 		{
-			StreamName:    "ImportCatalogue",
-			Handler:       _Transfers_ImportCatalogue_Handler,
-			ServerStreams: true,
-			ClientStreams: true,
+			MethodName: "ImportCatalogue",
+			Handler:    _Transfers_ImportCatalogue_Handler,
+		},
+		{
+			MethodName: "ListRejections",
+			Handler:    _Transfers_ListRejections_Handler,
+		},
+		{
+			MethodName: "ExportArchive",
+			Handler:    _Transfers_ExportArchive_Handler,
 		},
 	},
+	Streams:  []grpc.StreamDesc{},
 	Metadata: "techtalks/transfers/v1/transfers.proto",
 }

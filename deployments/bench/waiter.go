@@ -1,0 +1,188 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// waiter is somebody who waits for an operation, on one connection.
+type waiter struct {
+	client *http.Client
+	url    string
+	cursor string
+
+	requests, empty int64
+	bytes           atomic.Int64
+	delays          []time.Duration
+}
+
+// counted counts the bytes of a connection, both ways.
+type counted struct {
+	net.Conn
+	bytes *atomic.Int64
+}
+
+func (c counted) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.bytes.Add(int64(n))
+	return n, err
+}
+
+func (c counted) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	c.bytes.Add(int64(n))
+	return n, err
+}
+
+func newWaiter(address string, w *fakeWork) *waiter {
+	one := &waiter{url: "http://" + address + "/operations/" + w.id}
+	one.client = &http.Client{Transport: &http.Transport{
+		MaxConnsPerHost: 1, DisableCompression: true,
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := new(net.Dialer).DialContext(ctx, network, address)
+			return counted{conn, &one.bytes}, err
+		},
+	}}
+	return one
+}
+
+func (w *waiter) request(ctx context.Context, path string, header ...string) (*http.Response, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, w.url+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set("Cookie", "session="+sessionOf(1))
+	request.Header.Set("Accept", "application/json")
+	for i := 0; i+1 < len(header); i += 2 {
+		request.Header.Set(header[i], header[i+1])
+	}
+	w.requests++
+	return w.client.Do(request)
+}
+
+// state is as much of an operation as a waiter looks at.
+type state struct {
+	Done     bool
+	Metadata struct {
+		Cursor     string
+		UpdateTime time.Time `json:"update_time"`
+	}
+}
+
+// news takes an answer: whether the operation is done. An answer that says nothing
+// new is empty.
+func (w *waiter) news(body []byte) (done bool, err error) {
+	var is state
+	if err := json.Unmarshal(body, &is); err != nil {
+		return false, fmt.Errorf("%w in %.100q", err, body)
+	}
+	switch {
+	case is.Metadata.Cursor == w.cursor:
+		w.empty++
+	case w.cursor != "": // the first is how it stood
+		w.delays = append(w.delays, time.Since(is.Metadata.UpdateTime))
+	}
+	w.cursor = is.Metadata.Cursor
+	return is.Done, nil
+}
+
+func (w *waiter) poll(ctx context.Context, header func() []string) error {
+	defer w.client.CloseIdleConnections()
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for {
+		response, err := w.request(ctx, "", header()...)
+		if err != nil {
+			return err
+		}
+		body, err := io.ReadAll(response.Body)
+		_ = response.Body.Close()
+		if err != nil {
+			return err
+		}
+		switch response.StatusCode {
+		case http.StatusNotModified:
+			w.empty++
+		case http.StatusOK:
+			if done, err := w.news(body); err != nil || done {
+				return err
+			}
+		default:
+			return fmt.Errorf("answered %s: %.200q", response.Status, body)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+func shortPoll(ctx context.Context, w *waiter) error {
+	return w.poll(ctx, func() []string { return nil })
+}
+
+func shortPollTagged(ctx context.Context, w *waiter) error {
+	return w.poll(ctx, func() []string {
+		if w.cursor == "" {
+			return nil
+		}
+		return []string{"If-None-Match", `"` + w.cursor + `"`}
+	})
+}
+
+func longPoll(ctx context.Context, w *waiter) error {
+	defer w.client.CloseIdleConnections()
+	for path := ""; ; path = "/wait?timeout=" + waitTimeout.String() + "&after=" + url.QueryEscape(w.cursor) {
+		response, err := w.request(ctx, path)
+		if err != nil {
+			return err
+		}
+		body, err := io.ReadAll(response.Body)
+		_ = response.Body.Close()
+		if err != nil {
+			return err
+		}
+		switch response.StatusCode {
+		case http.StatusNoContent:
+			w.empty++
+		case http.StatusOK:
+			if done, err := w.news(body); err != nil || done {
+				return err
+			}
+		default:
+			return fmt.Errorf("answered %s: %.200q", response.Status, body)
+		}
+	}
+}
+
+func eventStream(ctx context.Context, w *waiter) error {
+	response, err := w.request(ctx, "/stream", "Accept", "text/event-stream")
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("answered %s", response.Status)
+	}
+	for lines := bufio.NewReader(response.Body); ; {
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			return err
+		}
+		if data, is := strings.CutPrefix(line, "data: "); is {
+			if done, err := w.news([]byte(data)); err != nil || done {
+				return err
+			}
+		}
+	}
+}

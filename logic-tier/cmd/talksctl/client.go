@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"time"
+
+	"cloud.google.com/go/longrunning/autogen/longrunningpb"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	mediapb "techtalks.example/proto/techtalks/media/v1"
+	operationspb "techtalks.example/proto/techtalks/operations/v1"
+	transferspb "techtalks.example/proto/techtalks/transfers/v1"
+)
+
+const (
+	// callTimeout bounds a call that answers at once.
+	callTimeout = 30 * time.Second
+	// patience is for how long a logic tier that does not answer is tried again:
+	// longer than a restart takes.
+	patience = time.Minute
+	// pause lies between two tries.
+	pause = time.Second
+)
+
+// client is the logic tier.
+type client struct {
+	media     mediapb.MediaClient
+	transfers transferspb.TransfersClient
+	handles   longrunningpb.OperationsClient
+	streams   operationspb.OperationStreamsClient
+}
+
+func newClient(connection grpc.ClientConnInterface) *client {
+	return &client{
+		media: mediapb.NewMediaClient(connection), transfers: transferspb.NewTransfersClient(connection),
+		handles: longrunningpb.NewOperationsClient(connection), streams: operationspb.NewOperationStreamsClient(connection),
+	}
+}
+
+// call makes a call with its own deadline.
+func call[Q, A any](ctx context.Context, method func(context.Context, Q, ...grpc.CallOption) (A, error), question Q) (A, error) {
+	ctx, done := context.WithTimeout(ctx, callTimeout)
+	defer done()
+	return method(ctx, question)
+}
+
+// interrupted says whether an error is about the way there: trying again may help.
+func interrupted(err error) bool {
+	switch status.Code(err) {
+	case codes.Unavailable, codes.DeadlineExceeded, codes.Aborted:
+		return true
+	}
+	return false
+}
+
+// rest waits between two tries; false when ctx ended.
+func rest(ctx context.Context) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(pause):
+		return true
+	}
+}
+
+// explain returns what a status says, without the words of the protocol.
+func explain(err error) error {
+	if s, ok := status.FromError(err); ok {
+		return fmt.Errorf("%s (%s)", s.Message(), s.Code())
+	}
+	return err
+}
+
+// newUUID returns a UUID by chance (RFC 9562, version 4).
+func newUUID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}

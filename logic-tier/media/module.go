@@ -1,0 +1,130 @@
+// Package media takes files in pieces that survive any interruption, makes
+// recordings of them, and gives their bytes out again.
+//
+//	offers  techtalks.media.v1.Media
+//	needs   operations (the handle on the making of a recording)
+//	says    media.ready, on the exchange "media"
+//	hears   operation.started.recording, on the queue "media.recording";
+//	        talk.withdrawn, on the queue "media.talk-withdrawn"
+//
+// Bytes are kept in chunks, a chunk a transaction (append.go). A recording is
+// made by ffmpeg, a segment at a time, each kept before the next begins
+// (worker.go), and appears with its message in one transaction (publish.go).
+package media
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"google.golang.org/grpc"
+
+	"techtalks.example/logic-tier/postgres"
+	"techtalks.example/logic-tier/queue"
+	"techtalks.example/logic-tier/work"
+	mediapb "techtalks.example/proto/techtalks/media/v1"
+	operationspb "techtalks.example/proto/techtalks/operations/v1"
+)
+
+// Needs is what the module is given.
+type Needs struct {
+	// DB is a pool of the role "media"; Options.BinaryParameters suits it.
+	DB *postgres.DB
+	// Publisher takes what the module says.
+	Publisher queue.Publisher
+	// Operations keeps the handle on the making of a recording.
+	Operations operationspb.OperationWorkClient
+	// Scratch is the folder in which recordings are made, on a disk that has room
+	// for the largest upload twice. Processes may share it. Empty means one in the
+	// system's own for temporary files.
+	Scratch string
+	// LookPath finds ffmpeg and ffprobe; nil means on PATH.
+	LookPath func(program string) (string, error)
+	// Limits bounds what accounts may keep; its zero fields have defaults.
+	Limits Limits
+	Log    *slog.Logger
+}
+
+// Module is the media module.
+type Module struct {
+	needs   Needs
+	store   store
+	storage storage
+	scratch scratch
+	segment float64 // seconds of a segment, about
+}
+
+// New returns the module.
+func New(n Needs) *Module {
+	if n.Scratch == "" {
+		n.Scratch = filepath.Join(os.TempDir(), "techtalks-media")
+	}
+	if n.LookPath == nil {
+		n.LookPath = exec.LookPath
+	}
+	n.Limits = n.Limits.withDefaults()
+	return &Module{needs: n, store: store{n.DB}, storage: chunks{n.DB}, scratch: scratch{n.Scratch}, segment: segmentSeconds}
+}
+
+const (
+	// exchange is where the module says what happens to recordings; ready is the
+	// type and routing key of the message that one is there, whose body is a
+	// mediapb.MediaReady.
+	exchange = "media"
+	ready    = "media.ready"
+	// talksExchange is the talks module's; withdrawn is the routing key of the
+	// message that a talk was withdrawn.
+	talksExchange  = "talks"
+	withdrawn      = "talk.withdrawn"
+	withdrawnQueue = "media.talk-withdrawn"
+)
+
+// recordingWorker makes recordings, one at a time in a process: ffmpeg takes the
+// cores that there are.
+func (m *Module) recordingWorker() work.Worker {
+	return work.Worker{
+		Kind: kind, Queue: "media.recording", Concurrency: 1,
+		Operations: m.needs.Operations, Do: m.makeRecording, Log: m.needs.Log,
+	}
+}
+
+// kind is the kind of operation that makes a recording.
+const kind = "recording"
+
+// Topology is what the module publishes to and consumes.
+func Topology() []queue.Topology {
+	return []queue.Topology{
+		(&Module{}).recordingWorker().Topology(),
+		{
+			Exchanges: []queue.Exchange{{Name: exchange, Type: queue.Topic}, {Name: talksExchange, Type: queue.Topic}},
+			Queues: []queue.Queue{{
+				Name:     withdrawnQueue,
+				Bindings: []queue.Binding{{Exchange: talksExchange, Pattern: withdrawn}},
+			}},
+		},
+	}
+}
+
+// Consumers is who works the module's queues.
+func (m *Module) Consumers() []queue.Consumer {
+	return []queue.Consumer{
+		m.recordingWorker().Consumer(),
+		{Queue: withdrawnQueue, Concurrency: 1, Handle: m.talkWithdrawn},
+	}
+}
+
+// Register adds the module's service to a server.
+func (m *Module) Register(r grpc.ServiceRegistrar) {
+	mediapb.RegisterMediaServer(r, service{module: m})
+}
+
+// Run removes what has expired, and what a killed process left in the scratch
+// folder, until ctx ends.
+func (m *Module) Run(ctx context.Context) error {
+	if err := m.scratch.tidy(); err != nil {
+		m.needs.Log.Warn("media: what a killed process left is not all removed", "folder", m.needs.Scratch, "error", err)
+	}
+	return m.sweep(ctx)
+}

@@ -1,0 +1,90 @@
+package media
+
+import (
+	"crypto/rand"
+	"encoding/base32"
+	"strings"
+
+	"techtalks.example/logic-tier/failure"
+)
+
+var (
+	errNoUpload    = failure.New(failure.NotFound, "UPLOAD_NOT_FOUND", "there is no such upload; it may have expired: begin another")
+	errNoRecording = failure.New(failure.NotFound, "RECORDING_NOT_FOUND", "there is no such recording")
+	errNoFile      = failure.New(failure.NotFound, "FILE_NOT_FOUND", "there is no such file")
+)
+
+// letters are those of an id, RFC 4648's in lower case: safe in any address.
+const letters = "abcdefghijklmnopqrstuvwxyz234567"
+
+var ids = base32.NewEncoding(letters).WithPadding(base32.NoPadding)
+
+// idBytes are an id's random bytes: nobody guesses 128 bits.
+const idBytes = 16
+
+// newID returns the last part of the name of something new, 26 letters.
+func newID() string {
+	var random [idBytes]byte
+	_, _ = rand.Read(random[:]) // never fails
+	return ids.EncodeToString(random[:])
+}
+
+func isID(s string) bool {
+	return len(s) == ids.EncodedLen(idBytes) && strings.Trim(s, letters) == ""
+}
+
+// The files of a recording.
+const (
+	original = "original"
+	small    = "480p"
+	poster   = "poster"
+)
+
+// parseUpload reads "uploads/{upload}". A name that none could have is one that
+// is not there: whoever guesses learns nothing.
+func parseUpload(name string) (id string, err error) {
+	id, isUpload := strings.CutPrefix(name, "uploads/")
+	if !isUpload || !isID(id) {
+		return "", errNoUpload
+	}
+	return id, nil
+}
+
+// parseRecording reads "recordings/{recording}".
+func parseRecording(name string) (id string, err error) {
+	id, isRecording := strings.CutPrefix(name, "recordings/")
+	if !isRecording || !isID(id) {
+		return "", errNoRecording
+	}
+	return id, nil
+}
+
+// fileName is the name of a file: an upload's, or one of a recording's.
+type fileName struct{ upload, recording, file string }
+
+// parseFile reads "uploads/{upload}" or "recordings/{recording}/{file}".
+func parseFile(name string) (fileName, error) {
+	if id, err := parseUpload(name); err == nil {
+		return fileName{upload: id}, nil
+	}
+	at := strings.LastIndexByte(name, '/')
+	if at < 0 {
+		return fileName{}, errNoFile
+	}
+	id, err := parseRecording(name[:at])
+	if err != nil {
+		return fileName{}, errNoFile
+	}
+	switch file := name[at+1:]; file {
+	case original, small, poster:
+		return fileName{recording: id, file: file}, nil
+	}
+	return fileName{}, errNoFile
+}
+
+func (n fileName) String() string {
+	if n.upload != "" {
+		return "uploads/" + n.upload
+	}
+	return "recordings/" + n.recording + "/" + n.file
+}

@@ -1,0 +1,98 @@
+package media
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"strings"
+
+	"cloud.google.com/go/longrunning/autogen/longrunningpb"
+
+	mediapb "techtalks.example/proto/techtalks/media/v1"
+)
+
+type service struct {
+	mediapb.UnimplementedMediaServer
+	module *Module
+}
+
+func (s service) CreateUpload(ctx context.Context, r *mediapb.CreateUploadRequest) (*mediapb.CreateUploadResponse, error) {
+	asks, err := whoAsks(ctx)
+	if err != nil {
+		return nil, err
+	}
+	u := upload{account: asks.account, size: r.GetSize(), fileName: r.FileName, contentType: r.ContentType}
+	if asks.module {
+		u.account = r.AccountId
+	}
+	if r.Sha256 != "" {
+		if u.claimed, err = hex.DecodeString(strings.ToLower(r.Sha256)); err != nil {
+			return nil, err
+		}
+	}
+	if u, err = s.module.begin(ctx, u, asks.module); err != nil {
+		return nil, err
+	}
+	return &mediapb.CreateUploadResponse{Upload: u.message()}, nil
+}
+
+func (s service) GetUpload(ctx context.Context, r *mediapb.GetUploadRequest) (*mediapb.GetUploadResponse, error) {
+	u, err := s.module.uploadFor(ctx, r.Name)
+	if err != nil {
+		return nil, err
+	}
+	is := u.message()
+	if asks, err := whoAsks(ctx); err == nil && asks.module {
+		is.AccountId = u.account // nobody else need know
+	}
+	return &mediapb.GetUploadResponse{Upload: is}, nil
+}
+
+func (s service) CompleteUpload(ctx context.Context, r *mediapb.CompleteUploadRequest) (*mediapb.CompleteUploadResponse, error) {
+	u, err := s.module.uploadFor(ctx, r.Name)
+	if err != nil {
+		return nil, err
+	}
+	if u, err = s.module.complete(ctx, u, r.Size); err != nil {
+		return nil, err
+	}
+	return &mediapb.CompleteUploadResponse{Upload: u.message()}, nil
+}
+
+func (s service) DeleteUpload(ctx context.Context, r *mediapb.DeleteUploadRequest) (*mediapb.DeleteUploadResponse, error) {
+	u, err := s.module.uploadFor(ctx, r.Name)
+	switch {
+	case errors.Is(err, errNoUpload): // as it should be
+	case err != nil:
+		return nil, err
+	default:
+		if err := s.module.store.removeUpload(ctx, s.module.needs.DB, u.id); err != nil {
+			return nil, err
+		}
+	}
+	return &mediapb.DeleteUploadResponse{}, nil
+}
+
+func (s service) GetRecording(ctx context.Context, r *mediapb.GetRecordingRequest) (*mediapb.GetRecordingResponse, error) {
+	id, err := parseRecording(r.Name)
+	if err != nil {
+		return nil, err
+	}
+	found, err := s.module.store.recording(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return &mediapb.GetRecordingResponse{Recording: found.message()}, nil
+}
+
+func (s service) GetFile(ctx context.Context, r *mediapb.GetFileRequest) (*mediapb.GetFileResponse, error) {
+	f, err := s.module.fileFor(ctx, r.Name)
+	if err != nil {
+		return nil, err
+	}
+	return &mediapb.GetFileResponse{File: f.message()}, nil
+}
+
+func (s service) ProcessRecording(ctx context.Context, r *mediapb.ProcessRecordingRequest) (*longrunningpb.Operation, error) {
+	return s.module.beginRecording(ctx, r)
+}

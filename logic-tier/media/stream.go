@@ -1,0 +1,63 @@
+package media
+
+import (
+	"errors"
+	"io"
+
+	"google.golang.org/grpc"
+
+	"techtalks.example/logic-tier/failure"
+	mediapb "techtalks.example/proto/techtalks/media/v1"
+)
+
+// AppendUpload adds bytes; see the contract. However it ends, what was taken is
+// committed first.
+func (s service) AppendUpload(call grpc.ClientStreamingServer[mediapb.AppendUploadRequest, mediapb.AppendUploadResponse]) error {
+	ctx := call.Context()
+	request, err := call.Recv()
+	switch {
+	case errors.Is(err, io.EOF):
+		return failure.InvalidField("UPLOAD_NOT_SAID", "name", "say in the first message which upload to append to")
+	case err != nil:
+		return err
+	}
+	u, err := s.module.uploadFor(ctx, request.Name)
+	if err != nil {
+		return err
+	}
+	a, err := s.module.appendTo(u, request.Offset)
+	if err != nil {
+		return err
+	}
+	for err == nil {
+		if err = a.add(ctx, request.Data); err == nil {
+			request, err = call.Recv()
+		}
+	}
+	switch kept := a.commit(ctx); {
+	case !errors.Is(err, io.EOF):
+		return err
+	case kept != nil:
+		return kept
+	}
+	return call.SendAndClose(&mediapb.AppendUploadResponse{Upload: a.upload.message()})
+}
+
+// ReadFile gives bytes piece by piece; see the contract. A piece is read when
+// the one before it is on its way: between the two nothing is held.
+func (s service) ReadFile(r *mediapb.ReadFileRequest, call grpc.ServerStreamingServer[mediapb.ReadFileResponse]) error {
+	f, err := s.module.fileFor(call.Context(), r.Name)
+	if err != nil {
+		return err
+	}
+	if r.Offset > f.size {
+		return failure.InvalidField("OFFSET_BEYOND_END", "offset", "use an offset within the file")
+	}
+	end := f.size
+	if r.Limit > 0 && r.Limit < end-r.Offset {
+		end = r.Offset + r.Limit
+	}
+	return s.module.pieces(call.Context(), f.file, r.Offset, end, func(piece []byte) error {
+		return call.Send(&mediapb.ReadFileResponse{Data: piece})
+	})
+}

@@ -1,0 +1,4 @@
+package transfers
+
+// SweepOnce lets tests sweep without waiting for the minute.
+var SweepOnce = (*Module).sweepOnce

@@ -1,0 +1,83 @@
+package channels
+
+import (
+	"net/http"
+	"net/url"
+
+	talkspb "techtalks.example/proto/techtalks/talks/v1"
+	transferspb "techtalks.example/proto/techtalks/transfers/v1"
+	"techtalks.example/web-tier/logic"
+	"techtalks.example/web-tier/pages/ui"
+)
+
+// Publish publishes a talk on the channel: at once, or, with a recording, behind
+// a handle.
+func Publish(v *ui.Visit) error {
+	if !v.SignedIn() {
+		return askToSignIn(v)
+	}
+	err := v.Form()
+	upload := ""
+	if err == nil {
+		upload, err = v.Upload()
+	}
+	if err == nil && upload != "" {
+		err = publishRecording(v, upload)
+	} else if err == nil {
+		err = publish(v)
+	}
+	if err == nil {
+		return nil
+	}
+	if f, status, again := v.Refused(v.Typed(ui.PublishFieldNames...), err, nil); again {
+		if reason := logic.Explain(err).Reason; reason == "UPLOAD_NOT_FOUND" || reason == "UPLOAD_INCOMPLETE" {
+			f.Values["upload"] = ""
+		}
+		return show(v, status, f)
+	}
+	return err
+}
+
+func publish(v *ui.Visit) error {
+	answer, err := v.Site.Tier.Talks.CreateTalk(v.Context(), &talkspb.CreateTalkRequest{
+		Parent: name(v), Talk: ui.TypedTalk(v), RequestId: v.Request.PostForm.Get("request_id"),
+	})
+	if err != nil {
+		return err
+	}
+	return v.Redirect(ui.Path(answer.Talk.Name))
+}
+
+func publishRecording(v *ui.Visit, upload string) error {
+	op, err := v.Site.Tier.Talks.PublishRecording(v.Context(), &talkspb.PublishRecordingRequest{
+		Parent: name(v), Talk: ui.TypedTalk(v), Upload: upload, RequestId: v.Request.PostForm.Get("request_id"),
+	})
+	if err != nil {
+		return err
+	}
+	return v.Started(op)
+}
+
+// Export begins an archive of the channel.
+func Export(v *ui.Visit) error {
+	if !v.SignedIn() {
+		return askToSignIn(v)
+	}
+	if err := v.Form(); err != nil {
+		return err
+	}
+	op, err := v.Site.Tier.Transfers.ExportArchive(v.Context(), &transferspb.ExportArchiveRequest{
+		Parent: name(v), RequestId: v.Request.PostForm.Get("request_id"),
+	})
+	if err != nil {
+		return err
+	}
+	return v.Started(op)
+}
+
+func askToSignIn(v *ui.Visit) error {
+	if v.PrefersJSON() || v.Request.Method == http.MethodGet {
+		return v.AskToSignIn()
+	}
+	return v.Redirect("/sign-in?next=" + url.QueryEscape(address(v)))
+}

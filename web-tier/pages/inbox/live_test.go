@@ -1,0 +1,65 @@
+package inbox_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"testing"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	notificationspb "techtalks.example/proto/techtalks/notifications/v1"
+	"techtalks.example/web-tier/logictest"
+	"techtalks.example/web-tier/pages/inbox"
+	"techtalks.example/web-tier/pages/pagetest"
+	"techtalks.example/web-tier/pages/ui"
+)
+
+// An operation that ends appears in the list as it would when the page is loaded
+// anew, and on every other page as a toast; one that failed looks so.
+func TestTheEndOfAnOperationArrives(t *testing.T) {
+	events := make(chan string)
+	b := pagetest.Open(t, false, map[string]ui.Handler{
+		"GET /inbox": inbox.Show,
+		"GET /other": func(v *ui.Visit) error {
+			if err := v.Gather(); err != nil {
+				return err
+			}
+			return v.Render(http.StatusOK, ui.Layout(v, "Other"))
+		},
+		"GET /inbox/stream": func(v *ui.Visit) error {
+			v.Writer.Header().Set("Content-Type", "text/event-stream")
+			control := http.NewResponseController(v.Writer)
+			_ = control.Flush()
+			for {
+				select {
+				case <-v.Request.Context().Done():
+					return nil
+				case event := <-events:
+					fmt.Fprint(v.Writer, event)
+					_ = control.Flush()
+				}
+			}
+		},
+	}).With(logictest.Session)
+	logictest.Answer(b.Logic, notificationspb.Notifications_ListNotifications_FullMethodName, func(context.Context, *notificationspb.ListNotificationsRequest) (*notificationspb.ListNotificationsResponse, error) {
+		return &notificationspb.ListNotificationsResponse{Notifications: []*notificationspb.Notification{
+			{Id: "epoch-5", Talk: "channels/go/talks/one", Title: "One", Channel: "channels/go", ChannelTitle: "Go", PublishTime: timestamppb.Now()},
+		}}, nil
+	})
+	event := func(sequence int, failed bool) string {
+		return fmt.Sprintf("id: epoch-%d\nevent: notification\ndata: {\"id\":\"epoch-%[1]d\",\"talk\":\"\",\"channel\":\"\",\"channel_title\":\"\",\"title\":\"Import of talks\",\"operation\":\"operations/abc\",\"failed\":%v,\"publish_time\":\"2026-05-03T10:00:00Z\"}\n\n", sequence, failed)
+	}
+	tab := b.Tab()
+	tab.Open("/inbox")
+	events <- event(6, true)
+	tab.Until(`document.querySelector("#inbox li.failed.unread a[href$='/operations/abc']")?.textContent === "Import of talks"`)
+	tab.Until(`document.querySelector("#inbox li:first-child .state.failed").textContent === "Failed"`)
+	events <- event(7, false)
+	tab.Until(`document.querySelector("#inbox li:first-child:not(.failed) .state.succeeded").textContent === "Done"`)
+	tab.Shot("inbox")
+	tab.Open("/other")
+	events <- event(8, true)
+	tab.Until(`document.querySelector(".toast.failed a[href='/operations/abc']")`)
+	tab.Shot("toast")
+}

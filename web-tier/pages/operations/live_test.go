@@ -1,0 +1,154 @@
+package operations_test
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"cloud.google.com/go/longrunning/autogen/longrunningpb"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	operationspb "techtalks.example/proto/techtalks/operations/v1"
+	talkspb "techtalks.example/proto/techtalks/talks/v1"
+	"techtalks.example/web-tier/live"
+	"techtalks.example/web-tier/logictest"
+	"techtalks.example/web-tier/pages/pagetest"
+	"techtalks.example/web-tier/pages/ui"
+)
+
+// standIn is a stand-in for one operation in the logic tier, and for who follows
+// it.
+type standIn struct {
+	mu        sync.Mutex
+	operation *longrunningpb.Operation
+	followed  map[uint64]bool
+	stream    grpc.ServerStream
+}
+
+func (s *standIn) follow(stream grpc.ServerStream) error {
+	for {
+		r := &operationspb.StreamOperationsRequest{}
+		if err := stream.RecvMsg(r); err != nil {
+			return err
+		}
+		s.mu.Lock()
+		s.stream = stream
+		if asked := r.GetSubscribe(); asked != nil {
+			s.followed[asked.Subscription] = true
+			_ = stream.SendMsg(&operationspb.StreamOperationsResponse{Event: &operationspb.StreamOperationsResponse_Subscribed_{
+				Subscribed: &operationspb.StreamOperationsResponse_Subscribed{Subscription: asked.Subscription}}})
+		} else {
+			delete(s.followed, r.GetUnsubscribe().Subscription)
+		}
+		s.mu.Unlock()
+	}
+}
+
+// become changes the operation and tells who follows it.
+func (s *standIn) become(op *longrunningpb.Operation) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.operation = op
+	changed := &operationspb.StreamOperationsResponse_Changed{Operation: op}
+	for number := range s.followed {
+		changed.Subscriptions = append(changed.Subscriptions, number)
+	}
+	if s.stream != nil {
+		_ = s.stream.SendMsg(&operationspb.StreamOperationsResponse{Event: &operationspb.StreamOperationsResponse_Changed_{Changed: changed}})
+	}
+}
+
+func (s *standIn) followers() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.followed)
+}
+
+// openLive serves the pages together with what they follow.
+func openLive(t *testing.T, op *longrunningpb.Operation) (*pagetest.Browser, *standIn) {
+	t.Helper()
+	var feed *live.Feed
+	ready := make(chan struct{})
+	with := map[string]ui.Handler{
+		"GET /operations/{operation}/stream": func(v *ui.Visit) error {
+			<-ready
+			feed.Stream(v.Writer, v.Request, v.Site.Session(v.Request), "operations/"+v.Request.PathValue("operation"))
+			return nil
+		},
+	}
+	for pattern, handle := range handlers {
+		with[pattern] = handle
+	}
+	b := pagetest.Open(t, false, with).With(logictest.Session)
+	s := &standIn{operation: op, followed: map[uint64]bool{}}
+	logictest.Answer(b.Logic, get, func(context.Context, *longrunningpb.GetOperationRequest) (*longrunningpb.Operation, error) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.operation, nil
+	})
+	b.Logic.Stream(operationspb.OperationStreams_StreamOperations_FullMethodName, s.follow)
+	feed = live.NewOperations(b.Logic.Logic.Operations, b.Logic.Logic.OperationStreams, slog.New(slog.DiscardHandler))
+	ctx, stop := context.WithCancel(context.Background())
+	ran := make(chan struct{})
+	go func() {
+		defer close(ran)
+		_ = feed.Run(ctx)
+	}()
+	t.Cleanup(func() { stop(); <-ran })
+	close(ready)
+	return b, s
+}
+
+func at(t *testing.T, cursor string, done int64, percent int32, steps ...string) *longrunningpb.Operation {
+	m := &operationspb.OperationMetadata{
+		Kind: "recording", Title: "Recording of “On looms”", State: operationspb.OperationMetadata_STATE_RUNNING, Cursor: cursor,
+		DoneCount: done, TotalCount: 4_000_000, Unit: "bytes", Percent: percent, EstimatedEndTime: timestamppb.New(time.Now().Add(10 * time.Minute)),
+	}
+	for _, text := range steps {
+		m.Steps = append(m.Steps, &operationspb.OperationMetadata_Step{Time: timestamppb.Now(), Text: text})
+	}
+	return operation(t, m)
+}
+
+// The page moves without being loaded anew; at the end it is loaded once, and
+// shows what came of it.
+func TestThePageIsLive(t *testing.T) {
+	b, s := openLive(t, at(t, "epoch-1", 1_000_000, 25, "First."))
+	tab := b.Tab()
+	tab.Open("/operations/abc")
+	tab.Run("window.loadedOnce = true")
+	for deadline := time.Now().Add(20 * time.Second); s.followers() == 0; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("nobody follows")
+		}
+	}
+	s.become(at(t, "epoch-2", 3_000_000, 75, "First.", "Second."))
+	tab.Until(`document.querySelector("[data-percent]").textContent === "75 %"`)
+	tab.Until(`window.loadedOnce && document.querySelector("progress").value === 75`)
+	tab.Until(`document.querySelector("[data-amount]").textContent === "3.0 MB of 4.0 MB"`)
+	tab.Until(`document.querySelectorAll("#steps li").length === 2 && document.querySelector("#steps li:last-child span").textContent === "Second."`)
+	tab.Until(`document.querySelector("[data-left]").textContent === "about 10 min left"`)
+	tab.Shot("operation-running")
+	done := succeeded(t, "recording", &talkspb.PublishRecordingResponse{Talk: &talkspb.Talk{Name: "channels/go/talks/on-looms"}})
+	m := &operationspb.OperationMetadata{}
+	_ = done.Metadata.UnmarshalTo(m)
+	m.Cursor = "epoch-3"
+	done.Metadata = pack(t, m)
+	s.become(done)
+	tab.Until(`!window.loadedOnce && document.querySelector("a[href='/channels/go/talks/on-looms']")`)
+	tab.Shot("operation-done")
+}
+
+func TestThePageWithoutJavaScript(t *testing.T) {
+	b, s := openLive(t, at(t, "epoch-1", 1_000_000, 25, "First."))
+	tab := b.Tab().WithoutScripts()
+	tab.Open("/operations/abc")
+	tab.Until(`document.querySelector("progress").value === 25`)
+	tab.Shot("operation-without-javascript")
+	s.become(failed(t))
+	tab.Until(`document.body.textContent.includes("The file is no <video>")`)
+	tab.Shot("operation-failed")
+}

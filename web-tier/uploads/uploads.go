@@ -1,0 +1,122 @@
+// Package uploads is how files come in: by the tus protocol, piece after piece
+// through any interruption, or as a part of a form, in one go.
+//
+// The protocol (tus 1.0.0, with creation, creation-with-upload,
+// creation-defer-length, termination and expiration) is answered here and not by
+// tusd's handler, for four reasons. That one answers 400 where the protocol says
+// 415, and knows no expiration. It has the length of a deferred upload declared
+// before its bytes, where the logic tier takes it after them. Its Location is
+// absolute, made of headers that the client sends; behind a proxy that ends TLS
+// a page may not follow it. And it reads ahead under locks of its own, where the
+// logic tier has the only one that several web tiers can share.
+package uploads
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+
+	mediapb "techtalks.example/proto/techtalks/media/v1"
+	"techtalks.example/web-tier/logic"
+)
+
+// Uploads passes files on to the logic tier. It keeps nothing of them.
+type Uploads struct {
+	media mediapb.MediaClient
+	slots chan struct{}
+}
+
+// New returns Uploads that keep files with media.
+func New(media mediapb.MediaClient) *Uploads {
+	return &Uploads{media: media, slots: make(chan struct{}, maxUnderWay)}
+}
+
+// File is what a file says it is; not believed.
+type File struct{ Name, ContentType, SHA256 string }
+
+// Receive makes an upload of a file whose size shows when body ends, and returns
+// it whole. When body breaks nothing is left of it: nobody knows its name to go
+// on with. alive is called whenever bytes are waited for; it moves the deadlines
+// of the connection that they come over.
+func (u *Uploads) Receive(ctx context.Context, file File, body io.Reader, alive func()) (*mediapb.Upload, error) {
+	leave, err := u.enter()
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	made, err := u.create(ctx, file, nil)
+	if err != nil {
+		return nil, err
+	}
+	upload, err := u.receive(ctx, made.Name, body, alive)
+	if err != nil {
+		u.discard(ctx, made.Name)
+	}
+	return upload, err
+}
+
+func (u *Uploads) receive(ctx context.Context, name string, body io.Reader, alive func()) (*mediapb.Upload, error) {
+	upload, err := u.append(ctx, name, 0, body, alive)
+	switch {
+	case err != nil:
+		return nil, err
+	case upload.Offset == 0:
+		return nil, empty
+	}
+	return u.complete(ctx, name, upload.Offset)
+}
+
+func (u *Uploads) create(ctx context.Context, file File, size *int64) (*mediapb.Upload, error) {
+	ctx, done := context.WithTimeout(ctx, logic.FormBudget)
+	defer done()
+	answer, err := u.media.CreateUpload(ctx, &mediapb.CreateUploadRequest{
+		Size: size, FileName: file.Name, ContentType: file.ContentType, Sha256: file.SHA256,
+	})
+	return answer.GetUpload(), err
+}
+
+func (u *Uploads) get(ctx context.Context, name string) (*mediapb.Upload, error) {
+	ctx, done := context.WithTimeout(ctx, logic.PageBudget)
+	defer done()
+	answer, err := u.media.GetUpload(ctx, &mediapb.GetUploadRequest{Name: name})
+	return answer.GetUpload(), err
+}
+
+func (u *Uploads) complete(ctx context.Context, name string, size int64) (*mediapb.Upload, error) {
+	ctx, done := context.WithTimeout(ctx, finishTimeout)
+	defer done()
+	answer, err := u.media.CompleteUpload(ctx, &mediapb.CompleteUploadRequest{Name: name, Size: size})
+	return answer.GetUpload(), err
+}
+
+// discard removes an upload that nobody goes on with; should that fail, it
+// expires.
+func (u *Uploads) discard(ctx context.Context, name string) {
+	ctx, done := context.WithTimeout(context.WithoutCancel(ctx), logic.FormBudget)
+	defer done()
+	_, _ = u.media.DeleteUpload(ctx, &mediapb.DeleteUploadRequest{Name: name})
+}
+
+// enter takes one of the places for uploads under way.
+func (u *Uploads) enter() (leave func(), err error) {
+	select {
+	case u.slots <- struct{}{}:
+		return func() { <-u.slots }, nil
+	default:
+		return nil, full
+	}
+}
+
+var (
+	full = &logic.Problem{Status: http.StatusServiceUnavailable, Title: "Very busy just now", RetryAfter: busyRetry,
+		Message: "More files are on their way than we can take at once. Try again in a moment."}
+	empty = &logic.Problem{Status: http.StatusBadRequest, Title: "That file is empty",
+		Message: "The file has no bytes. Choose another one."}
+	// cutOff is what is said of a body that broke, should somebody still listen.
+	cutOff = &logic.Problem{Status: http.StatusRequestTimeout, Title: "The file did not arrive",
+		Message: "The connection broke, or nothing came over it for 30 seconds. What has arrived of a resumable upload stays: go on where it ends."}
+)
+
+// IsCutOff says whether an upload failed because its bytes stopped coming.
+func IsCutOff(err error) bool { return errors.Is(err, cutOff) }
