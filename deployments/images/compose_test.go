@@ -117,6 +117,7 @@ func TestTheJourneyInContainers(t *testing.T) {
 		"a talk reaches a follower":   journey.Walk,
 		"browsing without an account": journey.Browse,
 		"without JavaScript":          journey.WithoutScripts,
+		"long work":                   journey.LongWork,
 	} {
 		t.Run(name, func(t *testing.T) { walk(t, chromium, p.web) })
 	}

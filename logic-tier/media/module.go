@@ -14,6 +14,7 @@ package media
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -59,7 +60,7 @@ type Module struct {
 // New returns the module.
 func New(n Needs) *Module {
 	if n.Scratch == "" {
-		n.Scratch = filepath.Join(os.TempDir(), "techtalks-media")
+		n.Scratch = filepath.Join(os.TempDir(), fmt.Sprintf("techtalks-media-%d", os.Getuid()))
 	}
 	if n.LookPath == nil {
 		n.LookPath = exec.LookPath
@@ -120,11 +121,9 @@ func (m *Module) Register(r grpc.ServiceRegistrar) {
 	mediapb.RegisterMediaServer(r, service{module: m})
 }
 
-// Run removes what has expired, and what a killed process left in the scratch
+// Run removes what has expired, and what killed processes left in the scratch
 // folder, until ctx ends.
 func (m *Module) Run(ctx context.Context) error {
-	if err := m.scratch.tidy(); err != nil {
-		m.needs.Log.Warn("media: what a killed process left is not all removed", "folder", m.needs.Scratch, "error", err)
-	}
+	m.tidy()
 	return m.sweep(ctx)
 }

@@ -30,7 +30,7 @@ func (k *making) publish(ctx context.Context, f facts) error {
 		return k.needs.Publisher.Publish(ctx, tx, queue.Message{
 			Exchange: exchange, RoutingKey: ready, Type: ready,
 			Body: &mediapb.MediaReady{
-				Recording: r.message(), AccountId: u.account, Operation: k.Name, Context: k.request.Context, RequestId: k.request.RequestId,
+				Recording: r.message(), AccountId: u.account, Operation: k.Name, RequestId: k.request.RequestId,
 			},
 		})
 	})

@@ -43,7 +43,7 @@ func webmOf(t *testing.T, seconds string) []byte {
 func (r *replica) process(upload, request string) string {
 	r.site.t.Helper()
 	o, err := r.ProcessRecording(r.as(module), &mediapb.ProcessRecordingRequest{
-		Upload: upload, AccountId: 1, Title: "Recording", RequestId: request, Context: []byte("context of " + request),
+		Upload: upload, AccountId: 1, Title: "Recording", RequestId: request,
 	})
 	if err != nil {
 		r.site.t.Fatal(err)
@@ -99,7 +99,7 @@ func TestAnMP4BecomesARecording(t *testing.T) {
 	name := r.process(upload, "one")
 	r.startWork(name)
 	ready := s.made(name)
-	if ready.AccountId != 1 || string(ready.Context) != "context of one" || ready.RequestId != "one" {
+	if ready.AccountId != 1 || ready.RequestId != "one" {
 		t.Errorf("the message is %v", ready)
 	}
 	answer, err := r.GetRecording(r.as(nobody), &mediapb.GetRecordingRequest{Name: ready.Recording.Name})
@@ -295,7 +295,7 @@ func TestCancelKillsFfmpegAndLeavesNothing(t *testing.T) {
 	s := newSite(t)
 	r := s.start()
 	r.module.SetSegment(600) // one, that takes a while
-	upload := r.send(ada, "long.mp4", mp4Of(t, "240"))
+	upload := r.send(ada, "long.mp4", mp4Of(t, "60"))
 	name := r.process(upload, "one")
 	s.onReport(func(report *operationspb.ReportOperationRequest) bool { return report.DoneCount > 0 }, func() {
 		if len(r.running()) == 0 {

@@ -29,6 +29,14 @@ func (m *Module) sweep(ctx context.Context) error {
 			m.needs.Log.Warn("media: what is no longer needed is not all removed; trying again", "error", err)
 		}
 		done()
+		m.tidy()
+	}
+}
+
+// tidy removes what killed processes left in the scratch folder.
+func (m *Module) tidy() {
+	if err := m.scratch.tidy(); err != nil {
+		m.needs.Log.Warn("media: what a killed process left is not all removed; trying again", "folder", m.needs.Scratch, "error", err)
 	}
 }
 

@@ -37,6 +37,7 @@ func TestSomebodyElsesOperationIsNotThere(t *testing.T) {
 		refused(t, p.tryCancel(8, name), "OPERATION_NOT_FOUND")
 	}
 	p.get(0, name) // the operator sees all
+	refused(t, p.tryCancel(0, "operations/"+strings.Repeat("a", 26)), "OPERATION_NOT_FOUND")
 	_, err := p.handles.GetOperation(caller.With(t.Context(), caller.Call{Program: "web-tier"}), &longrunningpb.GetOperationRequest{Name: name})
 	refused(t, err, "SESSION_REQUIRED")
 }

@@ -189,6 +189,9 @@ func (m *Module) tell(ctx context.Context, tx *postgres.Tx, o operation) error {
 func (m *Module) cancel(ctx context.Context, id string) error {
 	idle := false
 	err := m.needs.DB.InTransaction(ctx, func(tx *postgres.Tx) error {
+		if _, err := m.store.account(ctx, tx, id); err != nil {
+			return err
+		}
 		o, changed, err := m.store.requestCancel(ctx, tx, id)
 		if err != nil || !changed {
 			return err

@@ -68,7 +68,7 @@ func (w *archiver) writePage(ctx context.Context, channel string) error {
 		if err := w.writeFile(ctx)(categoryFile(answer.Channel)); err != nil {
 			return err
 		}
-		if err := w.operation.Step(ctx, fmt.Sprintf("“%s”: %d talks.", answer.Channel.Title, answer.Channel.TalkCount)); err != nil {
+		if err := w.operation.Step(ctx, fmt.Sprintf("Talks of “%s”: %d.", answer.Channel.Title, answer.Channel.TalkCount)); err != nil {
 			return err
 		}
 	}

@@ -24,7 +24,7 @@ var errNotOwner = failure.New(failure.Denied, "NOT_CHANNEL_OWNER", "only who mad
 
 // beginExport begins the export of a person's channel, or of all of them.
 func (m *Module) beginExport(ctx context.Context, owner caller.Person, parent, requestID string) (*longrunningpb.Operation, error) {
-	title := "Export of all that is mine"
+	title := "Export of all your channels"
 	if parent != "" {
 		answer, err := ask(ctx, m.needs.Channels.GetChannel, &talkspb.GetChannelRequest{Name: parent})
 		switch {
@@ -136,7 +136,7 @@ func (m *Module) export(ctx context.Context, o *work.Operation, what *transfersp
 	defer w.out.close()
 	o.Expect(at.Total, "talks")
 	if at.Entries > 0 {
-		if err := o.Step(ctx, fmt.Sprintf("It goes on after %d talks.", at.TalkCount)); err != nil {
+		if err := o.Step(ctx, fmt.Sprintf("It goes on where it was; talks so far: %d.", at.TalkCount)); err != nil {
 			return nil, err
 		}
 	}

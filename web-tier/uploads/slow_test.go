@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	mediapb "techtalks.example/proto/techtalks/media/v1"
 	"techtalks.example/web-tier/logic"
 	"techtalks.example/web-tier/logictest"
 	"techtalks.example/web-tier/uploads"
@@ -17,48 +18,44 @@ import (
 func TestAnUploadOutlivesTheDeadlinesOfPages(t *testing.T) {
 	tier := logictest.New(t)
 	kept := logictest.KeepBytes(tier)
-	tus := uploads.New(tier.Logic.Media).Handler(func(*http.Request) logic.Caller { return logic.Caller{Session: logictest.Session} })
-	mux := http.NewServeMux()
-	mux.Handle("/uploads", tus)
+	caller := logic.Caller{Session: logictest.Session}
+	size := int64(10)
+	made, err := tier.Logic.Media.CreateUpload(logic.WithCaller(t.Context(), caller), &mediapb.CreateUploadRequest{Size: &size})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tus := uploads.New(tier.Logic.Media).Handler(func(*http.Request) logic.Caller { return caller })
 	begun := make(chan struct{})
+	mux := http.NewServeMux()
 	mux.HandleFunc("/uploads/{upload}", func(w http.ResponseWriter, r *http.Request) {
 		close(begun)
 		tus.ServeHTTP(w, r)
 	})
 	served := httptest.NewUnstartedServer(mux)
-	served.Config.ReadHeaderTimeout, served.Config.ReadTimeout, served.Config.WriteTimeout = patience, 50*time.Millisecond, 50*time.Millisecond
+	// Over before the first byte of any body.
+	served.Config.ReadHeaderTimeout, served.Config.ReadTimeout, served.Config.WriteTimeout = patience, time.Nanosecond, time.Nanosecond
 	served.Start()
 	t.Cleanup(served.Close)
-	do := func(method, path string, body io.Reader, headers ...string) *http.Response {
-		request, err := http.NewRequestWithContext(t.Context(), method, served.URL+path, body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		request.Header.Set("Tus-Resumable", "1.0.0")
-		for i := 0; i+1 < len(headers); i += 2 {
-			request.Header.Set(headers[i], headers[i+1])
-		}
-		response, err := http.DefaultClient.Do(request)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = response.Body.Close()
-		return response
-	}
-	url := do(http.MethodPost, "/uploads", nil, "Upload-Length", "10").Header.Get("Location")
 	body, writer := io.Pipe()
 	go func() {
 		_, _ = writer.Write([]byte("hello"))
 		<-begun
-		// Later than the deadlines of pages, by a clock of its own.
-		<-time.After(4 * served.Config.ReadTimeout)
 		_, _ = writer.Write([]byte("world"))
 		_ = writer.Close()
 	}()
-	if response := do(http.MethodPatch, url, body, "Content-Type", octets, "Upload-Offset", "0"); response.StatusCode != http.StatusNoContent {
-		t.Errorf("answered %s", response.Status)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPatch, served.URL+"/"+made.Upload.Name, body)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if _, got := kept.Upload(url[1:]); string(got) != "helloworld" {
-		t.Errorf("kept %q", got)
+	for name, value := range map[string]string{"Tus-Resumable": "1.0.0", "Content-Type": octets, "Upload-Offset": "0"} {
+		request.Header.Set(name, value)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	if _, got := kept.Upload(made.Upload.Name); response.StatusCode != http.StatusNoContent || string(got) != "helloworld" {
+		t.Errorf("answered %s, kept %q", response.Status, got)
 	}
 }

@@ -7,8 +7,9 @@
 // 415, and knows no expiration. It has the length of a deferred upload declared
 // before its bytes, where the logic tier takes it after them. Its Location is
 // absolute, made of headers that the client sends; behind a proxy that ends TLS
-// a page may not follow it. And it reads ahead under locks of its own, where the
-// logic tier has the only one that several web tiers can share.
+// a page may not follow it. And it asks how far an upload is before each piece and
+// keeps writers apart by locks of one process, where the logic tier's own answer
+// to the piece holds for any number of web tiers.
 package uploads
 
 import (

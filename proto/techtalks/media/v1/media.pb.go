@@ -340,9 +340,7 @@ type MediaReady struct {
 	// The operation to be finished.
 	Operation string `protobuf:"bytes,3,opt,name=operation,proto3" json:"operation,omitempty"`
 	// As given to ProcessRecording.
-	Context []byte `protobuf:"bytes,4,opt,name=context,proto3" json:"context,omitempty"`
-	// As given to ProcessRecording.
-	RequestId     string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	RequestId     string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -396,13 +394,6 @@ func (x *MediaReady) GetOperation() string {
 		return x.Operation
 	}
 	return ""
-}
-
-func (x *MediaReady) GetContext() []byte {
-	if x != nil {
-		return x.Context
-	}
-	return nil
 }
 
 func (x *MediaReady) GetRequestId() string {
@@ -1231,10 +1222,9 @@ type ProcessRecordingRequest struct {
 	Title string `protobuf:"bytes,3,opt,name=title,proto3" json:"title,omitempty"`
 	// The operation's subject.
 	Subject string `protobuf:"bytes,4,opt,name=subject,proto3" json:"subject,omitempty"`
-	// What the hearer of "media.ready" needs to know; its own.
-	Context []byte `protobuf:"bytes,5,opt,name=context,proto3" json:"context,omitempty"`
-	// The same id again gives the same operation.
-	RequestId     string `protobuf:"bytes,6,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The same id again gives the same operation. "media.ready" tells it to who
+	// hears it.
+	RequestId     string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1295,13 +1285,6 @@ func (x *ProcessRecordingRequest) GetSubject() string {
 		return x.Subject
 	}
 	return ""
-}
-
-func (x *ProcessRecordingRequest) GetContext() []byte {
-	if x != nil {
-		return x.Context
-	}
-	return nil
 }
 
 func (x *ProcessRecordingRequest) GetRequestId() string {
@@ -1435,16 +1418,15 @@ const file_techtalks_media_v1_media_proto_rawDesc = "" +
 	"\x06sha256\x18\x04 \x01(\tR\x06sha256\x12\x1b\n" +
 	"\tfile_name\x18\x05 \x01(\tR\bfileName\x12;\n" +
 	"\vupdate_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"updateTime\"\xbf\x01\n" +
+	"updateTime\"\xa5\x01\n" +
 	"\n" +
 	"MediaReady\x12;\n" +
 	"\trecording\x18\x01 \x01(\v2\x1d.techtalks.media.v1.RecordingR\trecording\x12\x1d\n" +
 	"\n" +
 	"account_id\x18\x02 \x01(\x03R\taccountId\x12\x1c\n" +
-	"\toperation\x18\x03 \x01(\tR\toperation\x12\x18\n" +
-	"\acontext\x18\x04 \x01(\fR\acontext\x12\x1d\n" +
+	"\toperation\x18\x03 \x01(\tR\toperation\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x05 \x01(\tR\trequestId\"\x91\x05\n" +
+	"request_id\x18\x04 \x01(\tR\trequestId\"\x91\x05\n" +
 	"\x13CreateUploadRequest\x12e\n" +
 	"\x04size\x18\x01 \x01(\x03BL\xbaHI\xba\x01F\n" +
 	"\x04size\x12\x1duse a size of 1 byte to 8 GiB\x1a\x1fthis >= 1 && this <= 8589934592H\x00R\x04size\x88\x01\x01\x12\x92\x01\n" +
@@ -1496,17 +1478,16 @@ const file_techtalks_media_v1_media_proto_rawDesc = "" +
 	"\x06offset\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x06offset\x12\x1d\n" +
 	"\x05limit\x18\x03 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x05limit\"&\n" +
 	"\x10ReadFileResponse\x12\x12\n" +
-	"\x04data\x18\x01 \x01(\fR\x04data\"\xf8\x01\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\"\xd3\x01\n" +
 	"\x17ProcessRecordingRequest\x12\"\n" +
 	"\x06upload\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xac\x02R\x06upload\x12&\n" +
 	"\n" +
 	"account_id\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02 \x00R\taccountId\x12\x1e\n" +
 	"\x05title\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xac\x02R\x05title\x12\"\n" +
-	"\asubject\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\xac\x02R\asubject\x12#\n" +
-	"\acontext\x18\x05 \x01(\fB\t\xbaH\x06z\x04\x18\x80\xe0\x03R\acontext\x12(\n" +
+	"\asubject\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\xac\x02R\asubject\x12(\n" +
 	"\n" +
-	"request_id\x18\x06 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\trequestId2\xe2\a\n" +
+	"request_id\x18\x05 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\trequestId2\xe2\a\n" +
 	"\x05Media\x12m\n" +
 	"\fCreateUpload\x12'.techtalks.media.v1.CreateUploadRequest\x1a(.techtalks.media.v1.CreateUploadResponse\"\n" +
 	"\x92\xdb\x18\x06\n" +
