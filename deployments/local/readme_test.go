@@ -30,14 +30,14 @@ func TestTheReadmesCommandsWork(t *testing.T) {
 	var script strings.Builder
 	script.WriteString("set -e\n")
 	for _, block := range blocks(t) {
-		if strings.Contains(block, "logic ") || strings.Contains(block, "talksctl") {
+		if strings.Contains(block, "logic ") || strings.Contains(block, "talksctl") || strings.Contains(block, "curl ") {
 			script.WriteString(block)
 		}
 	}
 	// This site's places, and no need to wait for somebody who publishes. Two
 	// calls end with an error: that of the deadline, and a refusal.
 	text := strings.NewReplacer(
-		".run/", r.run+"/", "127.0.0.1:9090", r.logic, "-max-time 10", "-max-time 2",
+		".run/", r.run+"/", "127.0.0.1:9090", r.logic, "http://127.0.0.1:8080", r.url, "-max-time 10", "-max-time 2",
 		"StreamNotifications\n", "StreamNotifications || true\n", "Accounts/SignUp\n", "Accounts/SignUp || true\n",
 	).Replace(script.String())
 	ctx, done := context.WithTimeout(t.Context(), 5*time.Minute)
@@ -59,6 +59,11 @@ func TestTheReadmesCommandsWork(t *testing.T) {
 		`"subscribed": {`,                                // stream
 		`"field": "handle"`, `"field": "password"`,       // refusal
 		"0 channels and 0 talks added", // import
+		`"done":`,                      // short poll and long poll
+		"event: operation\n",           // stream
+		`"cursor":`,                    // the inbox, polled
+		`"operations": [`,              // hers, listed
+		"operations/",                  // the operator's list
 	} {
 		if !strings.Contains(string(output), want) {
 			t.Errorf("no %q in\n%s", want, output)
