@@ -120,7 +120,7 @@ func awaitFanOut(ctx context.Context, db *sql.DB, talk string) error {
 	defer done()
 	for {
 		var complete bool
-		err := db.QueryRowContext(ctx, `select coalesce((select complete from notifications.event where talk = $1), false)`, talk).Scan(&complete)
+		err := db.QueryRowContext(ctx, `select coalesce((select complete from notifications.event where subject = $1), false)`, talk).Scan(&complete)
 		if err != nil || complete {
 			return err
 		}
