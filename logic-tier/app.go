@@ -50,6 +50,11 @@ const (
 // megabytes over and over is a quarter of the work of serving it.
 const garbage = 400
 
+// memory is when to collect sooner all the same: files pass through in pieces, and
+// fifty people who watch leave much behind. GOMEMLIMIT in the environment says
+// otherwise.
+const memory = 256 << 20
+
 // app is the only place that knows every module: it wires them to a server.
 type app struct {
 	settings settings
@@ -92,6 +97,9 @@ type runner interface{ Run(context.Context) error }
 // run wires the modules, runs them until ctx ends, and has answer do the rest.
 func (a *app) run(ctx context.Context, works bool, answer func(context.Context, *server.Server) error) error {
 	debug.SetGCPercent(garbage)
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(memory)
+	}
 	credentials, err := transport.ServerCredentials(a.settings.certificates, transport.LogicTier)
 	if err != nil {
 		return fmt.Errorf("%w: make them with deployments/certificates, or say with --certificates where they are", err)

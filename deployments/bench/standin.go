@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	notificationspb "techtalks.example/proto/techtalks/notifications/v1"
+	operationspb "techtalks.example/proto/techtalks/operations/v1"
 	"techtalks.example/proto/transport"
 )
 
@@ -19,6 +20,7 @@ import (
 // nothing to do but say what arrived, so that the web tier alone is measured.
 type standIn struct {
 	notificationspb.UnimplementedNotificationsServer
+	operationspb.UnimplementedOperationStreamsServer
 	server  *grpc.Server
 	address string
 
@@ -39,6 +41,7 @@ func newStandIn(certificates string) (*standIn, error) {
 	}
 	s := &standIn{server: grpc.NewServer(grpc.Creds(own)), address: listener.Addr().String()}
 	notificationspb.RegisterNotificationsServer(s.server, s)
+	operationspb.RegisterOperationStreamsServer(s.server, s)
 	go func() { _ = s.server.Serve(listener) }()
 	return s, nil
 }
@@ -67,6 +70,12 @@ func (s *standIn) StreamNotifications(stream notificationspb.Notifications_Strea
 			}
 		}
 	}
+}
+
+// StreamOperations follows none: there is no work here.
+func (s *standIn) StreamOperations(stream operationspb.OperationStreams_StreamOperationsServer) error {
+	<-stream.Context().Done()
+	return nil
 }
 
 // GetInbox says from where a new browser goes on.

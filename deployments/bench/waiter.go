@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
@@ -97,6 +98,12 @@ func (w *waiter) news(body []byte) (done bool, err error) {
 
 func (w *waiter) poll(ctx context.Context, header func() []string) error {
 	defer w.client.CloseIdleConnections()
+	// People do not begin together, nor in time with what they wait for.
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(rand.N(pollEvery)):
+	}
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	for {
