@@ -86,9 +86,16 @@ func (r *record) one(message string) map[string]any {
 
 func newRunning(t *testing.T) *running {
 	t.Helper()
+	return newRunningWith(t, func(*settings) {})
+}
+
+// newRunningWith runs a tier with other settings.
+func newRunningWith(t *testing.T, change func(*settings)) *running {
+	t.Helper()
 	r := &running{t: t, database: postgrestest.New(t), log: &record{}}
 	at := r.database.Options("")
 	r.settings = settings{listenAddress: "127.0.0.1:0", adminAddress: "127.0.0.1:0", dataAddress: at.Address, certificates: at.Certificates, scratch: t.TempDir(), work: true}
+	change(&r.settings)
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- newApp(r.settings, slog.New(slog.NewJSONHandler(r.log, nil))).serve(ctx) }()
