@@ -302,15 +302,20 @@ func (b *Tab) Network(offline bool, upload float64) {
 	})
 }
 
-// Holds waits until an expression is true in the page.
+// Holds waits until an expression is true in the page, which may load itself anew
+// meanwhile.
 func (b *Tab) Holds(expression string) {
 	b.t.Helper()
-	for deadline := time.Now().Add(workPatience); ; time.Sleep(50 * time.Millisecond) {
-		if b.Is(expression) {
+	ctx, done := context.WithTimeout(b.ctx, workPatience)
+	defer done()
+	for {
+		is, err := chromedp.Run(ctx, chromedp.Evaluate[bool](expression))
+		if err == nil && is {
 			return
 		}
-		if time.Now().After(deadline) {
-			b.fail("wait", fmt.Errorf("in %s it does not hold: %s", workPatience, expression))
+		if ctx.Err() != nil {
+			b.fail("wait", fmt.Errorf("in %s it does not hold: %s: %v", workPatience, expression, err))
 		}
+		time.Sleep(50 * time.Millisecond)
 	}
 }

@@ -14,6 +14,7 @@ const looks = {
 };
 const longestPause = 30000;
 let ends = null; // when it likely ends
+let leaving = false; // a form is on its way, and leads here anyhow
 
 function show(operation) {
   const about = operation.metadata;
@@ -72,7 +73,7 @@ function follow(after, pause) {
     if (!operation.done) return;
     stream.close();
     // The server knows how to show what came of it.
-    location.reload();
+    if (!leaving) location.reload();
   });
   stream.addEventListener("error", () => {
     if (stream.readyState !== EventSource.CLOSED) return;
@@ -82,6 +83,7 @@ function follow(after, pause) {
 }
 
 if (box) {
+  box.addEventListener("submit", () => (leaving = true));
   follow(box.dataset.cursor, 1000);
   setInterval(count, 1000);
   addEventListener("pageshow", (event) => {
