@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -21,7 +22,7 @@ import (
 	"techtalks.example/logic-tier/media"
 	"techtalks.example/logic-tier/notifications"
 	"techtalks.example/logic-tier/operations"
-	"techtalks.example/logic-tier/queue/postgresqueue"
+	"techtalks.example/logic-tier/queue/inspection"
 	"techtalks.example/logic-tier/server"
 	"techtalks.example/logic-tier/talks"
 	"techtalks.example/logic-tier/transfers"
@@ -60,11 +61,12 @@ type app struct {
 	settings settings
 	log      *slog.Logger
 	ready    readiness
+	declared chan struct{} // closed when the queue's topology is
 	dataHost atomic.Pointer[string]
 }
 
 func newApp(s settings, log *slog.Logger) *app {
-	a := &app{settings: s, log: log}
+	a := &app{settings: s, log: log, declared: make(chan struct{})}
 	a.ready.set(fmt.Errorf("starting"))
 	return a
 }
@@ -133,8 +135,13 @@ func (a *app) run(ctx context.Context, works bool, answer func(context.Context, 
 	mediaClient := mediapb.NewMediaClient(channel)
 
 	queueDB := open("queue", queueConnections)
-	broker := postgresqueue.New(queueDB, databases.options("queue", 0), a.log)
-	accountsModule := accounts.New(accounts.Needs{DB: open("accounts", accountsConnections), Log: a.log})
+	broker, err := newBroker(a.settings, queueDB, databases.options("queue", 0), a.log)
+	if err != nil {
+		return errors.Join(err, databases.err)
+	}
+	accountsModule := accounts.New(accounts.Needs{
+		DB: open("accounts", accountsConnections), Operators: names(a.settings.operators), Log: a.log,
+	})
 	talksModule := talks.New(talks.Needs{
 		DB: open("talks", talksConnections), Publisher: broker, Media: mediaClient, Work: operationWork,
 		Handles: longrunningpb.NewOperationsClient(channel), Log: a.log,
@@ -168,7 +175,16 @@ func (a *app) run(ctx context.Context, works bool, answer func(context.Context, 
 		module.Register(srv)
 	}
 	topology := append(media.Topology(), talks.Topology(), notifications.Topology(), transfers.Topology(), operations.Topology())
-	consumers := slices.Concat(talksModule.Consumers(), notificationsModule.Consumers(), mediaModule.Consumers(), transfersModule.Consumers())
+	queues := inspection.New(inspection.Needs{
+		DB: queueDB, Broker: broker, Engine: broker.name, Up: broker.Up, Registry: broker.Registry(), Topologies: topology, Log: a.log,
+	})
+	queues.Register(srv)
+	topology = append(topology, inspection.Topology())
+	consumers, err := chosen(names(a.settings.queues), slices.Concat(
+		talksModule.Consumers(), notificationsModule.Consumers(), mediaModule.Consumers(), transfersModule.Consumers(), queues.Consumers()))
+	if err != nil {
+		return err
+	}
 
 	adminListener, err := listen("admin-address", "ADMIN_ADDRESS", a.settings.adminAddress)
 	if err != nil {
@@ -178,7 +194,7 @@ func (a *app) run(ctx context.Context, works bool, answer func(context.Context, 
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return serveAdmin(ctx, adminListener, &a.ready, registry) })
 	g.Go(func() error { return a.watchData(ctx, queueDB, srv.SetServing) })
-	for _, module := range []runner{broker, accountsModule, talksModule, notificationsModule, mediaModule, transfersModule, operationsModule} {
+	for _, module := range []runner{broker, accountsModule, talksModule, notificationsModule, mediaModule, transfersModule, operationsModule, queues} {
 		g.Go(func() error { return module.Run(ctx) })
 	}
 	if !works {

@@ -2,20 +2,40 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"techtalks.example/logic-tier/queue"
-	"techtalks.example/logic-tier/queue/postgresqueue"
 )
+
+// chosen returns the consumers of the named queues; no names choose all.
+func chosen(names []string, consumers []queue.Consumer) ([]queue.Consumer, error) {
+	if len(names) == 0 {
+		return consumers, nil
+	}
+	var known []string
+	for _, c := range consumers {
+		known = append(known, c.Queue)
+	}
+	for _, name := range names {
+		if !slices.Contains(known, name) {
+			slices.Sort(known)
+			return nil, fmt.Errorf("--queues (QUEUES): there is no queue %q; there are:\n  %s", name, strings.Join(known, "\n  "))
+		}
+	}
+	return slices.DeleteFunc(consumers, func(c queue.Consumer) bool { return !slices.Contains(names, c.Queue) }), nil
+}
 
 // consume declares the topology and works the queues until ctx ends. Messages are
 // consumed from the first moment the topology is there; until then publishing
 // fails, which is what an absent database does.
-func (a *app) consume(ctx context.Context, broker *postgresqueue.Queue, topology []queue.Topology, consumers []queue.Consumer) error {
-	if !a.declare(ctx, broker, topology) {
-		return nil
+func (a *app) consume(ctx context.Context, broker queue.Broker, topology []queue.Topology, consumers []queue.Consumer) error {
+	if declared, err := a.declare(ctx, broker, topology); !declared {
+		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	for _, c := range consumers {
@@ -25,22 +45,25 @@ func (a *app) consume(ctx context.Context, broker *postgresqueue.Queue, topology
 }
 
 // declare declares the modules' topology as soon as the data tier is there;
-// false when ctx ended before.
-func (a *app) declare(ctx context.Context, broker *postgresqueue.Queue, topology []queue.Topology) bool {
+// false when ctx ended before, or for what no waiting mends.
+func (a *app) declare(ctx context.Context, broker queue.Broker, topology []queue.Topology) (bool, error) {
 	for {
 		declaring, done := context.WithTimeout(ctx, 10*time.Second)
 		err := broker.Declare(declaring, topology...)
 		done()
-		if err == nil {
-			return true
-		}
-		if ctx.Err() != nil {
-			return false
+		switch {
+		case err == nil:
+			close(a.declared)
+			return true, nil
+		case ctx.Err() != nil:
+			return false, nil
+		case queue.IsPermanent(err):
+			return false, err
 		}
 		a.log.Warn("topology not declared yet; trying again", "error", err)
 		select {
 		case <-ctx.Done():
-			return false
+			return false, nil
 		case <-time.After(pingEvery):
 		}
 	}

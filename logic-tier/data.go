@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -13,7 +14,10 @@ import (
 const pingEvery = time.Second
 
 // watchData asks the data tier whether it is there until ctx ends, and says so.
+// Before the topology is declared there for the first time, nothing can be
+// published, and the tier is not ready.
 func (a *app) watchData(ctx context.Context, db *postgres.DB, say func(bool)) error {
+	declared := a.declared
 	for was := false; ; {
 		asking, done := context.WithTimeout(ctx, 2*time.Second)
 		name, err := db.ServerName(asking)
@@ -21,17 +25,20 @@ func (a *app) watchData(ctx context.Context, db *postgres.DB, say func(bool)) er
 		if ctx.Err() != nil {
 			return nil
 		}
-		if err == nil {
+		switch {
+		case err != nil:
+			a.ready.set(fmt.Errorf("the data tier at %s (--data-address) does not answer: %w", a.settings.dataAddress, err))
+		case declared != nil:
+			a.ready.set(errors.New("the queue's topology is not declared yet"))
+		default:
 			a.dataHost.Store(&name)
 			a.ready.set(nil)
-		} else {
-			a.ready.set(fmt.Errorf("the data tier at %s (--data-address) does not answer: %w", a.settings.dataAddress, err))
 		}
-		if is := err == nil; is != was {
+		if is := err == nil && declared == nil; is != was {
 			say(is)
 			if is {
 				a.log.Info("data tier is there", "data", a.settings.dataAddress, "host", name)
-			} else {
+			} else if err != nil {
 				a.log.Warn("data tier does not answer", "data", a.settings.dataAddress, "error", err)
 			}
 			was = is
@@ -39,6 +46,8 @@ func (a *app) watchData(ctx context.Context, db *postgres.DB, say func(bool)) er
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-declared:
+			declared = nil
 		case <-time.After(pingEvery):
 		}
 	}

@@ -13,7 +13,8 @@ import (
 )
 
 const usage = `usage: logic-tier serve [flags]    answer calls, and work the queues
-       logic-tier work [flags]     work the queues, in any number of processes
+       logic-tier work [flags]     work the queues (or some: --queues), in any
+                                   number of processes
        logic-tier health [flags]   exit 0 when the logic tier on this host is ready
 Flags have a twin in the environment: --listen-address is LISTEN_ADDRESS.
 `

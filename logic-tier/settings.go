@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 )
 
 // settings are the flags of the program.
@@ -15,6 +16,9 @@ type settings struct {
 	dataAddress   string
 	certificates  string
 	scratch       string
+	broker        string
+	queues        string
+	operators     string
 	work          bool
 }
 
@@ -27,10 +31,23 @@ func (s *settings) register(flags *flag.FlagSet) error {
 	text(&s.dataAddress, "data-address", "DATA_ADDRESS", "127.0.0.1:54320", "host:port of the data tier")
 	text(&s.certificates, "certificates", "CERTIFICATES", "certificates", "directory with ca.crt, logic-tier.crt and logic-tier.key")
 	text(&s.scratch, "scratch", "SCRATCH", "", "directory in which recordings are processed, with room for two of the largest; empty: one for temporary files")
+	text(&s.broker, "broker", "BROKER", "", "message broker: amqps://host:port/vhost for RabbitMQ, logged in to by certificate, or amqp://user:password@host:port/vhost; empty: the data tier")
+	text(&s.queues, "queues", "QUEUES", "", "names of the queues to work, separated by commas; empty: all")
+	text(&s.operators, "operators", "OPERATORS", "", "handles of the accounts that may see and mend the queues, separated by commas")
 	work, err := strconv.ParseBool(cmp.Or(os.Getenv("WORK"), "true"))
 	if err != nil {
 		return fmt.Errorf("WORK: use true or false: %w", err)
 	}
 	flags.BoolVar(&s.work, "work", work, "serve works the queues too; false leaves that to \"logic-tier work\" (WORK)")
 	return nil
+}
+
+// names reads a list of names.
+func names(text string) (all []string) {
+	for name := range strings.SplitSeq(text, ",") {
+		if name = strings.TrimSpace(name); name != "" {
+			all = append(all, name)
+		}
+	}
+	return all
 }

@@ -536,7 +536,9 @@ func TestASettingThatIsWrongIsNamed(t *testing.T) {
 		"no certificates":      {[]string{"serve", "--certificates", t.TempDir()}, "--certificates"},
 		"an address elsewhere": {[]string{"serve", "--certificates", certificates, "--listen-address", "192.0.2.1:9090"}, "--listen-address (LISTEN_ADDRESS) 192.0.2.1:9090"},
 		"an address of words":  {[]string{"serve", "--certificates", certificates, "--data-address", "nowhere"}, `"nowhere"`},
-		"health of nobody":     {[]string{"health", "--admin-address", "nowhere"}, "use host:port"},
+		"a queue that is none": {[]string{"work", "--certificates", certificates, "--admin-address", "127.0.0.1:0", "--queues", "media.recording,media.recordings"},
+			`no queue "media.recordings"; there are:`},
+		"health of nobody": {[]string{"health", "--admin-address", "nowhere"}, "use host:port"},
 	} {
 		if err := run(t.Context(), c.arguments, quiet); err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v; want it to say %q", what, err, c.says)

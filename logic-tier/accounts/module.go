@@ -21,8 +21,11 @@ import (
 // Needs is what the module is given.
 type Needs struct {
 	// DB is a pool of the role "accounts".
-	DB  *postgres.DB
-	Log *slog.Logger
+	DB *postgres.DB
+	// Operators are the handles of accounts that may see and mend what serves
+	// everybody.
+	Operators []string
+	Log       *slog.Logger
 }
 
 // Module is the accounts module.

@@ -2,6 +2,7 @@ package accounts
 
 import (
 	"context"
+	"slices"
 
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -16,15 +17,16 @@ type service struct {
 	module *Module
 }
 
-func (a account) message() *accountspb.Account {
+func (m *Module) message(a account) *accountspb.Account {
 	return &accountspb.Account{
 		Name: "accounts/" + a.handle, Id: a.id, Handle: a.handle,
 		DisplayName: a.display, CreateTime: timestamppb.New(a.created),
+		Operator: slices.Contains(m.needs.Operators, a.handle),
 	}
 }
 
-func (s session) message() *accountspb.Session {
-	return &accountspb.Session{Token: s.token, ExpireTime: timestamppb.New(s.expires), Account: s.account.message()}
+func (m *Module) session(s session) *accountspb.Session {
+	return &accountspb.Session{Token: s.token, ExpireTime: timestamppb.New(s.expires), Account: m.message(s.account)}
 }
 
 func (s service) SignUp(ctx context.Context, r *accountspb.SignUpRequest) (*accountspb.SignUpResponse, error) {
@@ -32,7 +34,7 @@ func (s service) SignUp(ctx context.Context, r *accountspb.SignUpRequest) (*acco
 	if err != nil {
 		return nil, err
 	}
-	return &accountspb.SignUpResponse{Session: opened.message()}, nil
+	return &accountspb.SignUpResponse{Session: s.module.session(opened)}, nil
 }
 
 func (s service) SignIn(ctx context.Context, r *accountspb.SignInRequest) (*accountspb.SignInResponse, error) {
@@ -40,7 +42,7 @@ func (s service) SignIn(ctx context.Context, r *accountspb.SignInRequest) (*acco
 	if err != nil {
 		return nil, err
 	}
-	return &accountspb.SignInResponse{Session: opened.message()}, nil
+	return &accountspb.SignInResponse{Session: s.module.session(opened)}, nil
 }
 
 func (s service) SignOut(ctx context.Context, _ *accountspb.SignOutRequest) (*accountspb.SignOutResponse, error) {
@@ -62,7 +64,7 @@ func (s service) GetCurrentAccount(ctx context.Context, _ *accountspb.GetCurrent
 	if err != nil {
 		return nil, err
 	}
-	return &accountspb.GetCurrentAccountResponse{Account: a.message()}, nil
+	return &accountspb.GetCurrentAccountResponse{Account: s.module.message(a)}, nil
 }
 
 func (s service) VerifySession(ctx context.Context, r *accountspb.VerifySessionRequest) (*accountspb.VerifySessionResponse, error) {
@@ -70,5 +72,5 @@ func (s service) VerifySession(ctx context.Context, r *accountspb.VerifySessionR
 	if err != nil {
 		return nil, err
 	}
-	return &accountspb.VerifySessionResponse{Account: a.message()}, nil
+	return &accountspb.VerifySessionResponse{Account: s.module.message(a)}, nil
 }

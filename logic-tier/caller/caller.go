@@ -15,6 +15,8 @@ type Person struct {
 	ID int64
 	// Handle is the last part of its name, "accounts/{handle}".
 	Handle string
+	// Operator says whether the account is an operator's.
+	Operator bool
 }
 
 // Name returns the account's resource name.

@@ -21,6 +21,7 @@ import (
 	"path/filepath"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 
 	"techtalks.example/logic-tier/postgres"
 	"techtalks.example/logic-tier/queue"
@@ -99,6 +100,8 @@ func Topology() []queue.Topology {
 	return []queue.Topology{
 		(&Module{}).recordingWorker().Topology(),
 		{
+			Module: "media", Publishes: []string{exchange},
+			Bodies:    map[string]proto.Message{ready: &mediapb.MediaReady{}},
 			Exchanges: []queue.Exchange{{Name: exchange, Type: queue.Topic}, {Name: talksExchange, Type: queue.Topic}},
 			Queues: []queue.Queue{{
 				Name:     withdrawnQueue,
@@ -112,7 +115,7 @@ func Topology() []queue.Topology {
 func (m *Module) Consumers() []queue.Consumer {
 	return []queue.Consumer{
 		m.recordingWorker().Consumer(),
-		{Queue: withdrawnQueue, Concurrency: 1, Handle: m.talkWithdrawn},
+		{Queue: withdrawnQueue, Concurrency: 1, Handle: queue.Idempotent(m.talkWithdrawn)},
 	}
 }
 

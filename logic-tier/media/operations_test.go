@@ -179,10 +179,11 @@ func (o operation) reason() (reason, message string) {
 func (r *replica) startWork(name string) {
 	r.site.t.Helper()
 	err := r.site.database.Open("operations").InTransaction(r.site.t.Context(), func(tx *postgres.Tx) error {
-		return r.engine.Publish(r.site.t.Context(), tx, queue.Message{
+		_, err := r.engine.Publish(r.site.t.Context(), tx, queue.Message{
 			Exchange: work.Exchange, RoutingKey: work.Started + ".recording", Type: work.Started,
 			Body: &operationspb.OperationStarted{Operation: name},
 		})
+		return err
 	})
 	if err != nil {
 		r.site.t.Fatal(err)

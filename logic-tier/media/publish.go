@@ -27,12 +27,13 @@ func (k *making) publish(ctx context.Context, f facts) error {
 		if err := k.store.addRecording(ctx, tx, r, picture); err != nil {
 			return err
 		}
-		return k.needs.Publisher.Publish(ctx, tx, queue.Message{
+		_, err = k.needs.Publisher.Publish(ctx, tx, queue.Message{
 			Exchange: exchange, RoutingKey: ready, Type: ready,
 			Body: &mediapb.MediaReady{
 				Recording: r.message(), AccountId: u.account, Operation: k.Name, RequestId: k.request.RequestId,
 			},
 		})
+		return err
 	})
 	if errors.Is(err, errNoUpload) {
 		// Another worker may have been here first.

@@ -475,10 +475,11 @@ func TestAWithdrawnTalksRecordingIsRemoved(t *testing.T) {
 	say := func(recording string) {
 		t.Helper()
 		if err := s.database.Open("talks").InTransaction(t.Context(), func(tx *postgres.Tx) error {
-			return r.engine.Publish(t.Context(), tx, queue.Message{
+			_, err := r.engine.Publish(t.Context(), tx, queue.Message{
 				Exchange: "talks", RoutingKey: "talk.withdrawn", Type: "talk.withdrawn",
 				Body: &talkspb.TalkWithdrawn{Talk: "channels/c/talks/t", Recording: recording},
 			})
+			return err
 		}); err != nil {
 			t.Fatal(err)
 		}

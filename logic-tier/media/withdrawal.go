@@ -4,18 +4,12 @@ import (
 	"context"
 	"fmt"
 
-	"google.golang.org/protobuf/proto"
-
 	"techtalks.example/logic-tier/queue"
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
 )
 
 // talkWithdrawn removes the recording of a talk that nobody finds any more.
-func (m *Module) talkWithdrawn(ctx context.Context, d queue.Delivery) error {
-	var said talkspb.TalkWithdrawn
-	if err := proto.Unmarshal(d.Body, &said); err != nil {
-		return queue.Reject(fmt.Errorf("body is no TalkWithdrawn: %w", err))
-	}
+func (m *Module) talkWithdrawn(ctx context.Context, _ queue.Delivery, said *talkspb.TalkWithdrawn) error {
 	if said.Recording == "" {
 		return nil
 	}

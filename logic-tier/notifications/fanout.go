@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"google.golang.org/protobuf/proto"
-
 	"techtalks.example/logic-tier/queue"
 	followingpb "techtalks.example/proto/techtalks/following/v1"
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
@@ -14,11 +12,7 @@ import (
 // fanOut puts a published talk into the inbox of every follower, a chunk at a
 // time. Interrupted, it goes on after the last chunk that committed; done
 // twice, the second time changes nothing.
-func (m *Module) fanOut(ctx context.Context, d queue.Delivery) error {
-	var published talkspb.TalkPublished
-	if err := proto.Unmarshal(d.Body, &published); err != nil {
-		return queue.Reject(fmt.Errorf("body is no TalkPublished: %w", err))
-	}
+func (m *Module) fanOut(ctx context.Context, _ queue.Delivery, published *talkspb.TalkPublished) error {
 	at, err := m.store.beginFanOut(ctx, event{
 		subject: published.Talk, title: published.Title, channel: published.Channel,
 		channelName: published.ChannelTitle, published: published.PublishTime.AsTime(),

@@ -62,6 +62,7 @@ func New(n Needs) *Module {
 // declared on both sides, as in AMQP, so that either may start first.
 func Topology() queue.Topology {
 	return queue.Topology{
+		Module:    "notifications",
 		Exchanges: []queue.Exchange{{Name: "talks", Type: queue.Topic}, {Name: work.Exchange, Type: queue.Topic}},
 		Queues: []queue.Queue{
 			{Name: fanOutQueue, Bindings: []queue.Binding{{Exchange: "talks", Pattern: "talk.published"}}},
@@ -79,8 +80,8 @@ const (
 // fan-out must not hold up a small one's.
 func (m *Module) Consumers() []queue.Consumer {
 	return []queue.Consumer{
-		{Queue: fanOutQueue, Concurrency: 4, Prefetch: 8, Handle: m.fanOut},
-		{Queue: endedQueue, Concurrency: 2, Prefetch: 8, Handle: m.operationEnded},
+		{Queue: fanOutQueue, Concurrency: 4, Prefetch: 8, Handle: queue.Idempotent(m.fanOut)},
+		{Queue: endedQueue, Concurrency: 2, Prefetch: 8, Handle: queue.Idempotent(m.operationEnded)},
 	}
 }
 

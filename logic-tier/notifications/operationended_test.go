@@ -21,10 +21,11 @@ func TestOnesOwnOperationsAreToldOf(t *testing.T) {
 	outside := s.database.Open("operations")
 	for range 2 {
 		if err := outside.InTransaction(t.Context(), func(tx *postgres.Tx) error {
-			return r.engine.Publish(t.Context(), tx, queue.Message{
+			_, err := r.engine.Publish(t.Context(), tx, queue.Message{
 				Exchange: work.Exchange, RoutingKey: work.Ended, Type: work.Ended,
 				Body: &operationspb.OperationEnded{Operation: "operations/o", AccountId: 1, Title: "An import", EndTime: timestamppb.Now()},
 			})
+			return err
 		}); err != nil {
 			t.Fatal(err)
 		}

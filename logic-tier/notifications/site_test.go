@@ -155,13 +155,14 @@ func (s *site) start() *replica {
 func (s *site) publish(by *postgresqueue.Queue, channel int64, title string) {
 	name := fmt.Sprintf("channels/c%d", channel)
 	err := s.publisher.InTransaction(s.t.Context(), func(tx *postgres.Tx) error {
-		return by.Publish(s.t.Context(), tx, queue.Message{
+		_, err := by.Publish(s.t.Context(), tx, queue.Message{
 			Exchange: "talks", RoutingKey: "talk.published", Type: "talk.published",
 			Body: &talkspb.TalkPublished{
 				ChannelId: channel, Channel: name, ChannelTitle: fmt.Sprintf("Channel %d", channel),
 				Talk: name + "/talks/" + title, Title: title, PublishTime: timestamppb.Now(),
 			},
 		})
+		return err
 	})
 	if err != nil && s.t.Context().Err() == nil {
 		s.t.Error(err)

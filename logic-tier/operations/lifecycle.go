@@ -56,10 +56,11 @@ func (m *Module) create(ctx context.Context, r request) (made operation, err err
 
 // say publishes that an operation is to be worked now.
 func (m *Module) say(ctx context.Context, tx *postgres.Tx, o operation) error {
-	return m.needs.Publisher.Publish(ctx, tx, queue.Message{
+	_, err := m.needs.Publisher.Publish(ctx, tx, queue.Message{
 		Exchange: work.Exchange, RoutingKey: work.Started + "." + o.kind, Type: work.Started,
 		Body: &operationspb.OperationStarted{Operation: o.name()},
 	})
+	return err
 }
 
 // claim makes the caller an operation's worker; attempt 0 when there is nothing
@@ -175,13 +176,14 @@ func (m *Module) tell(ctx context.Context, tx *postgres.Tx, o operation) error {
 	if o.account == 0 || o.state == cancelled {
 		return nil
 	}
-	return m.needs.Publisher.Publish(ctx, tx, queue.Message{
+	_, err := m.needs.Publisher.Publish(ctx, tx, queue.Message{
 		Exchange: work.Exchange, RoutingKey: work.Ended, Type: work.Ended,
 		Body: &operationspb.OperationEnded{
 			Operation: o.name(), AccountId: o.account, Title: o.title, Succeeded: o.state == succeeded,
 			EndTime: timestamppb.New(o.ended),
 		},
 	})
+	return err
 }
 
 // cancel has an operation stop. One that nobody works ends at once; a worker is

@@ -20,6 +20,7 @@ import (
 	"cloud.google.com/go/longrunning/autogen/longrunningpb"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 
 	"techtalks.example/logic-tier/postgres"
 	"techtalks.example/logic-tier/queue"
@@ -55,7 +56,13 @@ func New(n Needs) *Module { return &Module{needs: n, store: store{n.DB}, live: n
 
 // Topology is what the module publishes to.
 func Topology() queue.Topology {
-	return queue.Topology{Exchanges: []queue.Exchange{{Name: work.Exchange, Type: queue.Topic}}}
+	return queue.Topology{
+		Module: "operations", Publishes: []string{work.Exchange},
+		Bodies: map[string]proto.Message{
+			work.Started: &operationspb.OperationStarted{}, work.Ended: &operationspb.OperationEnded{},
+		},
+		Exchanges: []queue.Exchange{{Name: work.Exchange, Type: queue.Topic}},
+	}
 }
 
 // Register adds the module's services to a server.

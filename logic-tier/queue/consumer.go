@@ -3,15 +3,20 @@ package queue
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
+	"runtime/debug"
+	"strings"
 	"time"
+
+	"techtalks.example/proto/transport"
 )
 
 // Handler works one message. Returning nil acknowledges it; an error puts it
 // back, to be delivered again after a pause, to anybody; Reject sends it to the
 // dead letters. It may be called again for a message whose effect is there
-// already, and must then change nothing. The context ends when the consumer
-// drains or has lost the message.
+// already, and must then change nothing: Idempotent makes handlers. The context
+// ends when the consumer drains or has lost the message.
 type Handler func(context.Context, Delivery) error
 
 // Consumer says how a queue is consumed.
@@ -41,6 +46,31 @@ func (c Consumer) WithDefaults() Consumer {
 		c.Lease = 30 * time.Second
 	}
 	return c
+}
+
+// MaxError bounds what is kept of a handler's error, in bytes.
+const MaxError = 2000
+
+// ErrorText returns what is kept of a handler's error.
+func ErrorText(err error) string {
+	text := err.Error()
+	// Postgres stores neither half a character nor NUL.
+	text = strings.ToValidUTF8(text[:min(len(text), MaxError)], "")
+	return strings.ReplaceAll(text, "\x00", "")
+}
+
+// Call calls the handler with a message's trace; its panic is an error of this
+// message alone.
+func (h Handler) Call(ctx context.Context, d Delivery) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("handler panicked: %v\n%s", p, debug.Stack())
+		}
+	}()
+	if trace, ok := transport.ParseTrace(d.Traceparent); ok {
+		ctx = transport.WithTrace(ctx, trace.Child())
+	}
+	return h(ctx, d)
 }
 
 type rejection struct{ cause error }

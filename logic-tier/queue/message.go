@@ -1,56 +1,121 @@
-// Package queue lets the modules of the logic tier tell each other things
-// without waiting for each other, in the words of AMQP 0-9-1: a producer
-// publishes a message to an exchange; the exchange routes it by its bindings to
-// queues; a queue keeps it until a consumer has worked it and acknowledged it.
-//
-// A message is published inside the transaction that makes it true, so the two
-// are there together or not at all. It is delivered at least once: a consumer
-// that dies before it acknowledges leaves the message to another. What a
-// handler does must therefore be idempotent.
 package queue
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
 	"techtalks.example/logic-tier/postgres"
+	"techtalks.example/proto/transport"
 )
 
 // Limits of a message.
 const (
-	// MaxBody bounds a body. Messages tell what happened; what is big is kept
-	// where it belongs and named.
+	// MaxBody bounds a body, in bytes. Messages tell what happened; what is big is
+	// kept where it belongs and named.
 	MaxBody = 64 << 10
 	// MaxRoutingKey bounds a routing key, in bytes (AMQP 0-9-1, short string).
 	MaxRoutingKey = 255
+	// MaxHeaders bounds all headers of a message together, in bytes.
+	MaxHeaders = 4 << 10
+	// MaxPriority is the most urgent there is.
+	MaxPriority = 9
+	// MaxDelay bounds a delay. What is to happen later than that is a date to keep
+	// beside its subject, and no message yet.
+	MaxDelay = 30 * 24 * time.Hour
 )
+
+// ContentType is what bodies are.
+const ContentType = "application/protobuf"
 
 // Message is what a producer publishes.
 type Message struct {
 	// Exchange routes it.
 	Exchange string
-	// RoutingKey is what bindings look at: words separated by dots.
+	// RoutingKey is what direct and topic exchanges look at: words separated by
+	// dots.
 	RoutingKey string
 	// Type says what the body is, "talk.published".
 	Type string
+	// Headers are what headers exchanges look at.
+	Headers map[string]string
+	// Priority is from 0, as most messages are, to MaxPriority. A queue hands out
+	// those of a higher one first. RabbitMQ keeps two levels from version 4.0 on,
+	// up to 4 and from 5, and none before; beyond that, the order is by priority
+	// among the messages that a consumer has prefetched.
+	Priority int
+	// Delay is how long it is kept before it is handed out, at least.
+	Delay time.Duration
 	// Body is encoded as protobuf.
 	Body proto.Message
 }
 
+// Encoded is a message in the form that engines keep.
+type Encoded struct {
+	Message
+	// HeadersJSON is an object of strings; nil when there are none.
+	HeadersJSON []byte
+	// Traceparent is the trace of the request that publishes it.
+	Traceparent string
+	// Body is the encoded protobuf message.
+	Body []byte
+}
+
+// Encode encodes m, for engines. The error of a message beyond a limit names
+// it.
+func (m Message) Encode(ctx context.Context) (e Encoded, err error) {
+	e.Message = m
+	if len(m.RoutingKey) > MaxRoutingKey {
+		return e, fmt.Errorf("routing key of %d bytes: use at most %d", len(m.RoutingKey), MaxRoutingKey)
+	}
+	if m.Priority < 0 || m.Priority > MaxPriority {
+		return e, fmt.Errorf("priority %d: use 0 to %d", m.Priority, MaxPriority)
+	}
+	if m.Delay < 0 || m.Delay > MaxDelay {
+		return e, fmt.Errorf("delay of %s: use at most %s", m.Delay, MaxDelay)
+	}
+	if len(m.Headers) > 0 {
+		if e.HeadersJSON, err = json.Marshal(m.Headers); err != nil {
+			return e, err
+		}
+		if len(e.HeadersJSON) > MaxHeaders {
+			return e, fmt.Errorf("headers of %d bytes: use at most %d", len(e.HeadersJSON), MaxHeaders)
+		}
+	}
+	if e.Body, err = proto.Marshal(m.Body); err != nil {
+		return e, err
+	}
+	if len(e.Body) > MaxBody {
+		return e, fmt.Errorf("body of %d bytes: use at most %d, and name what is bigger", len(e.Body), MaxBody)
+	}
+	if trace, ok := transport.TraceFrom(ctx); ok {
+		e.Traceparent = trace.String()
+	}
+	return e, nil
+}
+
 // Delivery is a message handed to a consumer.
 type Delivery struct {
-	// ID is the message's own; the same on every redelivery.
+	// ID is the message's own; the same on every redelivery and in every queue.
 	ID int64
-	// Queue is where it was kept.
+	// Queue is where it was kept, as declared: of an exclusive queue, without what
+	// tells its consumer's from another's.
 	Queue string
-	// Exchange, RoutingKey and Type are as published.
+	// Exchange, RoutingKey, Type and Headers are as published.
 	Exchange, RoutingKey, Type string
+	// Headers may be nil.
+	Headers map[string]string
+	// Priority is as published.
+	Priority int
 	// Traceparent is the trace of the request that published it (W3C Trace
 	// Context); empty when it had none.
 	Traceparent string
-	// Body is the encoded protobuf message.
+	// ContentType says how the body is encoded.
+	ContentType string
+	// Body is the encoded message.
 	Body []byte
 	// Count is how often the message was delivered, this time included.
 	Count int
@@ -58,10 +123,26 @@ type Delivery struct {
 	Published time.Time
 }
 
+// Failure is a delivery that failed: an entry in a message's history.
+type Failure struct {
+	// Count says which delivery it was.
+	Count int `json:"count"`
+	// At is when it ended.
+	At time.Time `json:"at"`
+	// Host is where.
+	Host string `json:"host"`
+	// Error is what its handler said, clipped.
+	Error string `json:"error"`
+}
+
+// MaxHistory bounds a message's history: of more failures, the latest.
+const MaxHistory = 20
+
 // Publisher publishes messages.
 type Publisher interface {
-	// Publish adds m to the transaction; it reaches its queues when tx commits.
-	// The error of an exchange that is not declared says so; a message that no
-	// binding matches is dropped, as AMQP does without the mandatory flag.
-	Publish(ctx context.Context, tx *postgres.Tx, m Message) error
+	// Publish adds m to the transaction and returns its id; the message reaches
+	// its queues when tx commits. Errors: an exchange that is not declared, a
+	// message beyond a limit, and those of the database (postgres.ErrUnavailable:
+	// nothing was published, and trying again makes sense).
+	Publish(ctx context.Context, tx *postgres.Tx, m Message) (id int64, err error)
 }

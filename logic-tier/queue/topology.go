@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"google.golang.org/protobuf/proto"
 )
 
 // ExchangeType is how an exchange compares a routing key with its bindings.
@@ -19,6 +21,9 @@ const (
 	Topic ExchangeType = "topic"
 	// Fanout: every binding matches.
 	Fanout ExchangeType = "fanout"
+	// Headers: the message's headers hold the binding's, all of them or any; the
+	// routing key is not looked at.
+	Headers ExchangeType = "headers"
 )
 
 // DefaultDeliveryLimit is how often a message is delivered before it counts as
@@ -37,6 +42,28 @@ type Binding struct {
 	Exchange string
 	// Pattern is compared with the routing key as the exchange's type says.
 	Pattern string
+	// Headers is what a headers exchange compares with the message's.
+	Headers map[string]string
+	// AnyHeader asks for one of Headers instead of all (AMQP: x-match).
+	AnyHeader bool
+}
+
+// Text says what b asks for: its pattern, or its headers as
+// "all: kind=talk, language=en".
+func (b Binding) Text() string {
+	if len(b.Headers) == 0 {
+		return b.Pattern
+	}
+	pairs := make([]string, 0, len(b.Headers))
+	for key, value := range b.Headers {
+		pairs = append(pairs, key+"="+value)
+	}
+	slices.Sort(pairs)
+	match := "all: "
+	if b.AnyHeader {
+		match = "any: "
+	}
+	return match + strings.Join(pairs, ", ")
 }
 
 // Queue keeps messages until they are acknowledged.
@@ -45,14 +72,58 @@ type Queue struct {
 	// DeliveryLimit is how often a message is delivered at most; 0 means
 	// DefaultDeliveryLimit.
 	DeliveryLimit int
-	Bindings      []Binding
+	// Exclusive gives each consumer a queue of its own, made when it begins and
+	// deleted when it ends or vanishes (AMQP: exclusive, auto-delete): every
+	// consumer gets every message, from when it began.
+	Exclusive bool
+	Bindings  []Binding
 }
 
-// Topology is what a module declares: the exchanges it publishes to, the
-// queues it consumes.
+// WithDefaults returns q with its zero fields filled in.
+func (q Queue) WithDefaults() Queue {
+	if q.DeliveryLimit == 0 {
+		q.DeliveryLimit = DefaultDeliveryLimit
+	}
+	return q
+}
+
+// Topology is what a module declares beside what it does: the exchanges it knows,
+// those of them that it publishes to, and the queues it consumes.
 type Topology struct {
+	// Module is who declares it.
+	Module string
+	// Exchanges are those it publishes to or binds its queues to.
 	Exchanges []Exchange
-	Queues    []Queue
+	// Publishes names those it publishes to.
+	Publishes []string
+	// Bodies are what it publishes, by type.
+	Bodies map[string]proto.Message
+	// Queues are those it consumes.
+	Queues []Queue
+}
+
+// Matches says whether a binding of an exchange of this type matches a message:
+// the same answer that the engines give, for drawings and for tests of them.
+func (t ExchangeType) Matches(b Binding, routingKey string, headers map[string]string) bool {
+	switch t {
+	case Fanout:
+		return true
+	case Direct:
+		return b.Pattern == routingKey
+	case Topic:
+		expression, err := TopicExpression(b.Pattern)
+		return err == nil && regexp.MustCompile(expression).MatchString(routingKey)
+	}
+	matched := 0
+	for key, value := range b.Headers {
+		if got, ok := headers[key]; ok && got == value {
+			matched++
+		}
+	}
+	if b.AnyHeader {
+		return matched > 0
+	}
+	return matched == len(b.Headers)
 }
 
 var word = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)

@@ -43,6 +43,7 @@ const handlesService = "google.longrunning.Operations"
 type rule struct {
 	programs []string
 	signedIn bool
+	operator bool
 	anyone   bool // not even a session is looked at
 }
 
@@ -68,7 +69,11 @@ func rules(services map[string]grpc.ServiceInfo) (map[string]rule, error) {
 			if said.GetPerson() == accesspb.Person_PERSON_UNSPECIFIED {
 				return nil, fmt.Errorf("method %s has no (techtalks.access.v1.rule): say in its .proto who may call it", full)
 			}
-			r := rule{signedIn: said.Person == accesspb.Person_PERSON_SIGNED_IN, programs: []string{caller.Module}}
+			r := rule{
+				signedIn: said.Person == accesspb.Person_PERSON_SIGNED_IN,
+				operator: said.Person == accesspb.Person_PERSON_OPERATOR,
+				programs: []string{caller.Module},
+			}
 			for _, p := range said.Programs {
 				program, known := programs[p]
 				if !known {
@@ -83,7 +88,8 @@ func rules(services map[string]grpc.ServiceInfo) (map[string]rule, error) {
 }
 
 var (
-	errNoProgram = failure.New(failure.Unauthenticated, "PROGRAM_UNKNOWN", "connect with a client certificate of this system's authority")
-	errProgram   = failure.New(failure.Denied, "PROGRAM_DENIED", "this program's certificate may not call this method")
-	errNoSession = failure.New(failure.Unauthenticated, "SESSION_REQUIRED", "sign in, and send the session token in the metadata "+transport.SessionKey)
+	errNoProgram  = failure.New(failure.Unauthenticated, "PROGRAM_UNKNOWN", "connect with a client certificate of this system's authority")
+	errProgram    = failure.New(failure.Denied, "PROGRAM_DENIED", "this program's certificate may not call this method")
+	errNoOperator = failure.New(failure.Denied, "OPERATOR_REQUIRED", "this is for operators: the logic tier's --operators names whose accounts are")
+	errNoSession  = failure.New(failure.Unauthenticated, "SESSION_REQUIRED", "sign in, and send the session token in the metadata "+transport.SessionKey)
 )

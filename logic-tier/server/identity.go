@@ -32,9 +32,12 @@ func (s *Server) identify(ctx context.Context, method string) (context.Context, 
 		if err != nil {
 			return ctx, err
 		}
-		call.Person = &caller.Person{ID: answer.Account.Id, Handle: answer.Account.Handle}
-	} else if r.signedIn {
+		call.Person = &caller.Person{ID: answer.Account.Id, Handle: answer.Account.Handle, Operator: answer.Account.Operator}
+	} else if r.signedIn || (r.operator && program == transport.WebTier) {
 		return ctx, errNoSession
+	}
+	if r.operator && call.Person != nil && !call.Person.Operator {
+		return ctx, errNoOperator
 	}
 	return caller.With(ctx, call), nil
 }

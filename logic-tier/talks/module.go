@@ -13,6 +13,7 @@ import (
 
 	"cloud.google.com/go/longrunning/autogen/longrunningpb"
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 
 	"techtalks.example/logic-tier/postgres"
 	"techtalks.example/logic-tier/queue"
@@ -61,6 +62,8 @@ const readyQueue = "talks.media-ready"
 // Topology is what the module publishes to, and what it consumes.
 func Topology() queue.Topology {
 	return queue.Topology{
+		Module: "talks", Publishes: []string{exchange},
+		Bodies:    map[string]proto.Message{published: &talkspb.TalkPublished{}, withdrawn: &talkspb.TalkWithdrawn{}},
 		Exchanges: []queue.Exchange{{Name: exchange, Type: queue.Topic}, {Name: "media", Type: queue.Topic}},
 		Queues:    []queue.Queue{{Name: readyQueue, Bindings: []queue.Binding{{Exchange: "media", Pattern: "media.ready"}}}},
 	}
@@ -68,7 +71,7 @@ func Topology() queue.Topology {
 
 // Consumers is who works the module's queue.
 func (m *Module) Consumers() []queue.Consumer {
-	return []queue.Consumer{{Queue: readyQueue, Concurrency: 2, Prefetch: 8, Handle: m.mediaReady}}
+	return []queue.Consumer{{Queue: readyQueue, Concurrency: 2, Prefetch: 8, Handle: queue.Idempotent(m.mediaReady)}}
 }
 
 // Register adds the module's services to a server.

@@ -3,7 +3,6 @@ package talks
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 
 	"cloud.google.com/go/longrunning/autogen/longrunningpb"
@@ -68,13 +67,9 @@ var errDraftGone = failure.New(failure.NotFound, "DRAFT_NOT_FOUND", "what was ty
 
 // mediaReady publishes the talk that waited for a recording, and finishes the
 // operation. Said twice, the second time finds the talk.
-func (m *Module) mediaReady(ctx context.Context, d queue.Delivery) error {
-	var ready mediapb.MediaReady
-	if err := proto.Unmarshal(d.Body, &ready); err != nil {
-		return queue.Reject(fmt.Errorf("body is no MediaReady: %w", err))
-	}
+func (m *Module) mediaReady(ctx context.Context, _ queue.Delivery, ready *mediapb.MediaReady) error {
 	finish := &operationspb.FinishOperationRequest{Name: ready.Operation}
-	made, err := m.publishReady(ctx, &ready)
+	made, err := m.publishReady(ctx, ready)
 	var refused *failure.Failure
 	switch {
 	case err == nil:
@@ -85,7 +80,7 @@ func (m *Module) mediaReady(ctx context.Context, d queue.Delivery) error {
 		finish.Outcome = &operationspb.FinishOperationRequest_Response{Response: response}
 		finish.Step = "Published."
 	case errors.As(err, &refused) && refused.Kind != failure.Unavailable:
-		if err := m.giveUp(ctx, &ready); err != nil {
+		if err := m.giveUp(ctx, ready); err != nil {
 			return err
 		}
 		finish.Outcome = &operationspb.FinishOperationRequest_Error{Error: refused.Status().Proto()}

@@ -92,13 +92,14 @@ func (s *site) consume(t *testing.T) {
 func (s *site) ready(t *testing.T, recording, requestID string) {
 	t.Helper()
 	err := s.outside.InTransaction(t.Context(), func(tx *postgres.Tx) error {
-		return s.broker.Publish(t.Context(), tx, queue.Message{
+		_, err := s.broker.Publish(t.Context(), tx, queue.Message{
 			Exchange: "media", RoutingKey: "media.ready", Type: "media.ready",
 			Body: &mediapb.MediaReady{
 				Recording: &mediapb.Recording{Name: recording, Duration: durationpb.New(90 * time.Second)},
 				AccountId: ada.ID, Operation: "operations/of-" + recording, RequestId: requestID,
 			},
 		})
+		return err
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -123,21 +123,23 @@ func (m *Module) publishAs(ctx context.Context, person caller.Person, slug, requ
 
 // sayPublished says that a talk is public, with all that who hears it shows.
 func (m *Module) sayPublished(ctx context.Context, tx *postgres.Tx, t talk) error {
-	return m.needs.Publisher.Publish(ctx, tx, queue.Message{
+	_, err := m.needs.Publisher.Publish(ctx, tx, queue.Message{
 		Exchange: exchange, RoutingKey: published, Type: published,
 		Body: &talkspb.TalkPublished{
 			Talk: t.name(), Title: t.title, Channel: "channels/" + t.channel.slug, ChannelId: t.channel.id,
 			ChannelTitle: t.channel.title, PublishTime: timestamppb.New(t.published),
 		},
 	})
+	return err
 }
 
 // sayWithdrawn says that nobody finds a talk any more.
 func (m *Module) sayWithdrawn(ctx context.Context, tx *postgres.Tx, name, recording string) error {
-	return m.needs.Publisher.Publish(ctx, tx, queue.Message{
+	_, err := m.needs.Publisher.Publish(ctx, tx, queue.Message{
 		Exchange: exchange, RoutingKey: withdrawn, Type: withdrawn,
 		Body: &talkspb.TalkWithdrawn{Talk: name, Recording: recording},
 	})
+	return err
 }
 
 // change edits a talk of the person's. edit is given it as it is.

@@ -68,7 +68,7 @@ func (m *Module) workers() []work.Worker {
 func Topology() (t queue.Topology) {
 	for _, w := range new(Module).workers() {
 		of := w.Topology()
-		t.Exchanges = of.Exchanges
+		t.Module, t.Exchanges = of.Module, of.Exchanges
 		t.Queues = append(t.Queues, of.Queues...)
 	}
 	return t

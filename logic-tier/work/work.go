@@ -10,8 +10,8 @@ package work
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -58,9 +58,12 @@ type Worker struct {
 	Log *slog.Logger
 }
 
-// Topology is what the worker consumes.
+// Topology is what the worker consumes; its module's name is the queue's first
+// word.
 func (w Worker) Topology() queue.Topology {
+	module, _, _ := strings.Cut(w.Queue, ".")
 	return queue.Topology{
+		Module:    module,
 		Exchanges: []queue.Exchange{{Name: Exchange, Type: queue.Topic}},
 		Queues:    []queue.Queue{{Name: w.Queue, Bindings: []queue.Binding{{Exchange: Exchange, Pattern: Started + "." + w.Kind}}}},
 	}
@@ -77,14 +80,10 @@ const (
 
 // Consumer is who works the queue.
 func (w Worker) Consumer() queue.Consumer {
-	return queue.Consumer{Queue: w.Queue, Concurrency: w.Concurrency, Prefetch: w.Concurrency, Lease: lease, Handle: w.handle}
+	return queue.Consumer{Queue: w.Queue, Concurrency: w.Concurrency, Prefetch: w.Concurrency, Lease: lease, Handle: queue.Idempotent(w.handle)}
 }
 
-func (w Worker) handle(ctx context.Context, d queue.Delivery) error {
-	var started operationspb.OperationStarted
-	if err := proto.Unmarshal(d.Body, &started); err != nil {
-		return queue.Reject(fmt.Errorf("body is no OperationStarted: %w", err))
-	}
+func (w Worker) handle(ctx context.Context, d queue.Delivery, started *operationspb.OperationStarted) error {
 	claiming, claimed := context.WithTimeout(ctx, callTimeout)
 	claim, err := w.Operations.ClaimOperation(claiming, &operationspb.ClaimOperationRequest{Name: started.Operation})
 	claimed()

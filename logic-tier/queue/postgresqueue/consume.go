@@ -4,63 +4,89 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"techtalks.example/logic-tier/queue"
-	"techtalks.example/proto/transport"
+	"techtalks.example/logic-tier/queue/ledger"
 )
-
-// maxErrorText bounds what is kept of a handler's error.
-const maxErrorText = 2000
 
 // consumption is one Consume under way. All its leases share one number.
 type consumption struct {
 	*Queue
 	queue.Consumer
 	found
-	number int64
+	exclusive bool
+	number    int64
+	member    *ledger.Member
+	loseQueue context.CancelFunc
 
 	mu     sync.Mutex
 	held   map[int64]context.CancelFunc // leased and not settled
 	done   []int64                      // handled, to be acknowledged
 	settle chan struct{}                // done is not empty
+	room   chan struct{}                // fewer are held
 }
 
-// Consume delivers the queue's messages to c.Handle until ctx ends; then it
-// takes no more, waits for the handlers under way, whose context has ended,
-// and puts back what they did not finish. It survives a database that is away.
+// Consume delivers a queue's messages; see queue.Broker.
 func (q *Queue) Consume(ctx context.Context, consumer queue.Consumer) error {
-	c := &consumption{
-		Queue: q, Consumer: consumer.WithDefaults(), number: rand.Int64(),
-		held: map[int64]context.CancelFunc{}, settle: make(chan struct{}, 1),
+	consumer = consumer.WithDefaults()
+	member := q.registry.Join(consumer)
+	defer q.registry.Leave(member)
+	for ctx.Err() == nil {
+		c := &consumption{
+			Queue: q, Consumer: consumer, number: rand.Int64(), member: member,
+			held: map[int64]context.CancelFunc{}, settle: make(chan struct{}, 1), room: make(chan struct{}, 1),
+		}
+		// Looked up again until it is there: a process may start while the database
+		// is away.
+		if err := c.find(ctx); err != nil {
+			if ctx.Err() == nil {
+				q.log.Warn("queue: cannot consume yet", "queue", consumer.Queue, "error", err)
+			}
+			pause(ctx, q.look)
+			continue
+		}
+		c.run(ctx)
 	}
-	// Looked up again until it is there: a process may start while the database
-	// is away.
-	for {
-		finding, done := context.WithTimeout(ctx, statementTimeout)
-		f, err := findQueue(finding, q.db, c.Consumer.Queue)
-		done()
-		if err == nil {
-			c.found = f
-			break
-		}
-		if ctx.Err() != nil {
-			return nil
-		}
-		q.log.Warn("queue: cannot consume yet", "queue", consumer.Queue, "error", err)
-		if !pause(ctx, q.look) {
-			return nil
-		}
-	}
-	return c.run(ctx)
+	return nil
 }
 
-func (c *consumption) run(ctx context.Context) error {
-	deliveries := make(chan delivery)
+// find finds the queue, or makes the one that is to be this consumer's alone.
+func (c *consumption) find(ctx context.Context) (err error) {
+	ctx, done := context.WithTimeout(ctx, statementTimeout)
+	defer done()
+	c.Queue.mu.Lock()
+	like, exclusive := c.Queue.exclusive[c.Consumer.Queue]
+	c.Queue.mu.Unlock()
+	if !exclusive {
+		c.found, err = findQueue(ctx, c.db, c.Consumer.Queue)
+		return err
+	}
+	c.exclusive, c.deliveryLimit = true, like.WithDefaults().DeliveryLimit
+	c.id, err = ledger.MakeExclusive(ctx, c.db, fmt.Sprintf("%s%s%s-%04x", like.Name, exclusiveMark, c.registry.Process, rand.N(1<<16)), like)
+	return err
+}
+
+// exclusiveMark stands between an exclusive queue's declared name and what tells
+// its consumer's from another's.
+const exclusiveMark = "@"
+
+// declaredName returns a queue's name as it was declared.
+func declaredName(name string) string {
+	declared, _, _ := strings.Cut(name, exclusiveMark)
+	return declared
+}
+
+func (c *consumption) run(ctx context.Context) {
+	ctx, c.loseQueue = context.WithCancel(ctx)
+	defer c.loseQueue()
+	c.Queue.mu.Lock()
+	c.consuming[c] = true
+	c.Queue.mu.Unlock()
+
+	deliveries := make(chan delivery, c.Prefetch)
 	var handlers, background sync.WaitGroup
 	for range c.Concurrency {
 		handlers.Go(func() {
@@ -79,7 +105,29 @@ func (c *consumption) run(ctx context.Context) error {
 	handlers.Wait()
 	stop()
 	background.Wait()
-	return nil
+	c.leave(context.WithoutCancel(ctx))
+}
+
+// leave puts back what no handler began, and drops a queue that was this
+// consumer's alone.
+func (c *consumption) leave(ctx context.Context) {
+	c.Queue.mu.Lock()
+	delete(c.consuming, c)
+	c.Queue.mu.Unlock()
+	c.bell.Leave(c.id)
+	ctx, done := context.WithTimeout(ctx, statementTimeout)
+	defer done()
+	if c.exclusive {
+		if err := ledger.DropExclusive(ctx, c.db, c.id); err != nil {
+			c.log.Warn("queue: exclusive queue not dropped; it expires", "queue", c.Consumer.Queue, "error", err)
+		}
+		return
+	}
+	if ids := c.holding(); len(ids) > 0 {
+		if err := putBackUntried(ctx, c.db, c.id, ids, c.number); err != nil {
+			c.log.Warn("queue: messages not put back; they return when their lease ends", "queue", c.Consumer.Queue, "messages", len(ids), "error", err)
+		}
+	}
 }
 
 // delivery is a message with the context its handler gets.
@@ -90,97 +138,108 @@ type delivery struct {
 
 // fetch leases messages and hands them to the handlers until ctx ends.
 func (c *consumption) fetch(ctx context.Context, to chan<- delivery) {
-	woken := c.wake(c.id)
-	for ctx.Err() == nil {
-		free := c.Prefetch - c.holding()
-		var batch []queue.Delivery
-		if free > 0 {
-			var err error
-			leasing, done := context.WithTimeout(ctx, statementTimeout)
-			batch, err = lease(leasing, c.db, c.id, free, c.number, c.Lease)
-			done()
-			if err != nil && ctx.Err() == nil {
-				c.log.Warn("queue: cannot fetch; trying again", "queue", c.Consumer.Queue, "error", err)
-				pause(ctx, c.look)
-				continue
+	woken := c.bell.At(c.id)
+	for more := true; ctx.Err() == nil; {
+		free := c.free()
+		if !more || free == 0 {
+			// What there is to wait for: messages, or room for them.
+			room := c.room
+			if !more {
+				room = nil
 			}
-		}
-		if len(batch) == 0 {
 			select {
 			case <-ctx.Done():
 			case <-woken:
-			case <-time.After(c.look):
+				more = true
+			case <-room:
 			}
 			continue
 		}
+		leasing, done := context.WithTimeout(ctx, statementTimeout)
+		batch, err := lease(leasing, c.db, c.id, free, c.number, c.Lease)
+		done()
+		if err != nil {
+			if ctx.Err() == nil {
+				c.log.Warn("queue: cannot fetch; trying again", "queue", c.Consumer.Queue, "error", err)
+			}
+			pause(ctx, c.look)
+			continue
+		}
+		more = len(batch) == free
 		// "returning" promises no order.
-		slices.SortFunc(batch, func(a, b queue.Delivery) int { return int(a.ID - b.ID) })
-		for i, d := range batch {
+		slices.SortFunc(batch, func(a, b queue.Delivery) int {
+			if a.ID < b.ID {
+				return -1
+			}
+			return 1
+		})
+		for i := range batch {
+			d := &batch[i]
+			d.Queue, d.ContentType, d.Priority = c.Consumer.Queue, queue.ContentType, priorityOf(d.ID)
 			handling, cancel := context.WithCancel(ctx)
-			if trace, ok := transport.ParseTrace(d.Traceparent); ok {
-				handling = transport.WithTrace(handling, trace.Child())
-			}
 			c.hold(d.ID, cancel)
-			select {
-			case to <- delivery{d, handling}:
-			case <-ctx.Done():
-				for _, left := range batch[i:] {
-					c.release(left.ID)
-					c.back(left, 0, "", 1)
-				}
-				return
-			}
+			c.member.Delivered(d.Count)
+			to <- delivery{*d, handling} // it holds a whole prefetch
 		}
 	}
 }
 
-// handle calls the handler and settles the message as its answer says.
+// free is how many messages to fetch: none while there is little room and every
+// handler has work, because big batches are what makes a queue in a database
+// fast.
+func (c *consumption) free() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	free := c.Prefetch - len(c.held) - len(c.done)
+	if 2*free < c.Prefetch && len(c.held) >= c.Concurrency {
+		return 0
+	}
+	return max(0, free)
+}
+
+// handle calls the handler and settles the message as its answer says. One that
+// no handler had begun when its consumer drains stays held, for leave.
 func (c *consumption) handle(d delivery) {
-	err := c.call(d)
+	if d.ctx.Err() != nil {
+		return
+	}
+	err := c.Handle.Call(d.ctx, d.Delivery)
 	ended := d.ctx.Err() != nil
-	c.release(d.ID)
 	switch {
 	case err == nil:
-		c.mu.Lock()
-		c.done = append(c.done, d.ID)
-		c.mu.Unlock()
-		select {
-		case c.settle <- struct{}{}:
-		default:
-		}
+		c.release(d.ID, true)
 	case ended:
-		// Draining, or the lease was lost: not the message's fault.
-		c.back(d.Delivery, 0, "", 1)
+		// Draining, or the lease was lost: not the message's fault. leave puts back
+		// what is still this consumer's.
 	case queue.Rejected(err) || d.Count >= c.deliveryLimit:
-		c.log.Error("queue: message goes to the dead letters", "queue", c.Consumer.Queue, "message", d.ID, "type", d.Type, "deliveries", d.Count, "error", err)
-		ctx, done := context.WithTimeout(context.Background(), statementTimeout)
-		defer done()
-		if err := bury(ctx, c.db, c.id, d.ID, c.number, clip(err)); err != nil {
-			c.log.Warn("queue: dead letter not kept; the message comes back", "queue", c.Consumer.Queue, "message", d.ID, "error", err)
-		}
+		c.bury(d.Delivery, err)
+		c.release(d.ID, false)
 	default:
-		wait := queue.Backoff(d.Count)
-		c.log.Warn("queue: message not handled; it is delivered again", "queue", c.Consumer.Queue, "message", d.ID, "type", d.Type, "deliveries", d.Count, "again_in", wait, "error", err)
-		c.back(d.Delivery, wait, clip(err), 0)
+		c.back(d.Delivery, err)
+		c.release(d.ID, false)
 	}
 }
 
-// call runs the handler; its panic is an error of this message alone.
-func (c *consumption) call(d delivery) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("handler panicked: %v\n%s", p, debug.Stack())
-		}
-	}()
-	return c.Handle(d.ctx, d.Delivery)
-}
-
-// back puts a message back. When that fails, its lease's end does the same.
-func (c *consumption) back(d queue.Delivery, after time.Duration, why string, untried int) {
+func (c *consumption) bury(d queue.Delivery, cause error) {
+	c.log.Error("queue: message goes to the dead letters", "queue", d.Queue, "message", d.ID, "type", d.Type, "deliveries", d.Count, "error", cause)
 	ctx, done := context.WithTimeout(context.Background(), statementTimeout)
 	defer done()
-	if err := putBack(ctx, c.db, c.id, d.ID, c.number, after, why, untried); err != nil {
-		c.log.Warn("queue: message not put back; it returns when its lease ends", "queue", c.Consumer.Queue, "message", d.ID, "error", err)
+	if err := bury(ctx, c.db, c.id, d, c.number, ledger.NewFailure(c.registry.Host, d, cause)); err != nil {
+		c.log.Warn("queue: dead letter not kept; the message comes back", "queue", d.Queue, "message", d.ID, "error", err)
+		return
+	}
+	c.member.Died(1)
+}
+
+// back puts a message back for a while. When that fails, its lease's end does the
+// same.
+func (c *consumption) back(d queue.Delivery, cause error) {
+	wait := queue.Backoff(d.Count)
+	c.log.Warn("queue: message not handled; it is delivered again", "queue", d.Queue, "message", d.ID, "type", d.Type, "deliveries", d.Count, "again_in", wait, "error", cause)
+	ctx, done := context.WithTimeout(context.Background(), statementTimeout)
+	defer done()
+	if err := putBack(ctx, c.db, c.id, d.ID, c.number, wait, ledger.NewFailure(c.registry.Host, d, cause)); err != nil {
+		c.log.Warn("queue: message not put back; it returns when its lease ends", "queue", d.Queue, "message", d.ID, "error", err)
 	}
 }
 
@@ -195,7 +254,6 @@ func (c *consumption) acknowledgeHandled(ctx context.Context) {
 		}
 		c.mu.Lock()
 		ids := c.done
-		c.done = nil
 		c.mu.Unlock()
 		if len(ids) == 0 {
 			continue
@@ -205,8 +263,14 @@ func (c *consumption) acknowledgeHandled(ctx context.Context) {
 		done()
 		if err != nil {
 			c.log.Warn("queue: not acknowledged; the messages are delivered again", "queue", c.Consumer.Queue, "messages", len(ids), "error", err)
+		} else {
+			c.member.Acknowledged(len(ids))
 		}
-		c.wakeConsumers(c.id) // there is room for more
+		c.mu.Lock()
+		c.done = c.done[len(ids):] // what came meanwhile
+		c.mu.Unlock()
+		signal(c.settle)
+		c.roomier()
 	}
 }
 
@@ -215,12 +279,7 @@ func (c *consumption) acknowledgeHandled(ctx context.Context) {
 // works it.
 func (c *consumption) extendHeld(ctx context.Context) {
 	for pause(ctx, c.Lease/3) {
-		c.mu.Lock()
-		ids := make([]int64, 0, len(c.held))
-		for id := range c.held {
-			ids = append(ids, id)
-		}
-		c.mu.Unlock()
+		ids := c.holding()
 		if len(ids) == 0 {
 			continue
 		}
@@ -240,51 +299,69 @@ func (c *consumption) extendHeld(ctx context.Context) {
 	}
 }
 
-func (c *consumption) holding() int {
+// holding returns which messages are leased and not settled.
+func (c *consumption) holding() []int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.held) + len(c.done)
+	ids := make([]int64, 0, len(c.held))
+	for id := range c.held {
+		ids = append(ids, id)
+	}
+	return ids
 }
 
 func (c *consumption) hold(id int64, cancel context.CancelFunc) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.held[id] = cancel
+	c.member.Holds(len(c.held))
 }
 
-// release ends the handler's context and forgets the message.
-func (c *consumption) release(id int64) {
+// release ends the handler's context and forgets the message, or has it
+// acknowledged.
+func (c *consumption) release(id int64, handled bool) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if cancel := c.held[id]; cancel != nil {
-		cancel()
+	handled = c.forget(id) && handled
+	if handled {
+		c.done = append(c.done, id)
 	}
-	delete(c.held, id)
+	c.mu.Unlock()
+	if handled {
+		signal(c.settle)
+	} else {
+		c.roomier()
+	}
 }
 
-// lose ends the handler's context; the message is forgotten when it returns.
+// roomier tells fetch when there is room for a batch again.
+func (c *consumption) roomier() {
+	if c.free() > 0 {
+		signal(c.room)
+	}
+}
+
+// lose ends the handler's context: the message is somebody else's.
 func (c *consumption) lose(id int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if cancel := c.held[id]; cancel != nil {
+	c.forget(id)
+}
+
+// forget says whether the message was held. The caller has the lock.
+func (c *consumption) forget(id int64) bool {
+	cancel, held := c.held[id]
+	if held {
 		cancel()
+		delete(c.held, id)
+		c.member.Holds(len(c.held))
 	}
+	return held
 }
 
-func clip(err error) string {
-	text := err.Error()
-	// Postgres stores neither half a character nor NUL.
-	text = strings.ToValidUTF8(text[:min(len(text), maxErrorText)], "")
-	return strings.ReplaceAll(text, "\x00", "")
-}
-
-func pause(ctx context.Context, length time.Duration) bool {
+// signal fills a channel of capacity one.
+func signal(c chan struct{}) {
 	select {
-	case <-ctx.Done():
-		return false
-	case <-time.After(length):
-		return true
+	case c <- struct{}{}:
+	default:
 	}
 }
-
-var _ queue.Publisher = (*Queue)(nil)

@@ -2,5 +2,5 @@ package postgresqueue
 
 import "time"
 
-// LookEvery sets how often consumers look without being woken.
+// LookEvery sets how often a process looks without being woken.
 func (q *Queue) LookEvery(d time.Duration) { q.look = d }

@@ -3,10 +3,15 @@
 // in the module's transaction, leased with SKIP LOCKED in batches, and deleted
 // when it is acknowledged. No lock is held while a handler runs.
 //
-// Consumers are woken by NOTIFY. It is sent after the publishing transaction,
-// on a connection of its own and at most every few milliseconds: inside the
-// transaction it would make all publishers commit one after the other. A wake
-// that is lost costs at most a second: consumers look that often anyway.
+// Consumers are woken by NOTIFY, and one statement a second looks for all queues
+// of the process together: the net under a lost wake, and what finds messages
+// whose delay, or whose dead consumer's lease, is over.
+//
+// The table stays small because messages leave it. A lease changes no indexed
+// column and a third of each page is free for it, so it is a heap-only update and
+// the index does not grow; deleted rows at the head are what every fetch reads
+// over, and autovacuum takes them away after a thousand, whatever the table's
+// size.
 package postgresqueue
 
 import (
@@ -20,118 +25,126 @@ import (
 
 	"techtalks.example/logic-tier/postgres"
 	"techtalks.example/logic-tier/queue"
+	"techtalks.example/logic-tier/queue/ledger"
+	"techtalks.example/logic-tier/queue/wake"
 )
 
-// look is how often a consumer looks without being woken: the net under a lost
-// wake, and what finds messages whose pause or whose dead consumer's lease is
-// over.
+// Engine is the engine's name.
+const Engine = "postgres"
+
+// look is how often a process looks without being woken.
 const look = time.Second
 
-// Queue is the engine. It implements queue.Publisher.
+// statementTimeout bounds every statement of the engine's own: far over what
+// any takes, far under a lease.
+const statementTimeout = 5 * time.Second
+
+// Queue is the engine. It implements queue.Broker.
 type Queue struct {
-	db     *postgres.DB
-	listen postgres.Options
-	log    *slog.Logger
-	look   time.Duration
+	db       *postgres.DB
+	log      *slog.Logger
+	look     time.Duration
+	bell     *wake.Bell
+	registry *ledger.Registry
 
-	wakes *wakes
-
-	mu    sync.Mutex
-	woken map[int]chan struct{} // by queue id: a consumer of this process waits
+	mu        sync.Mutex
+	exclusive map[string]queue.Queue // as declared
+	consuming map[*consumption]bool
 }
 
 // New returns the engine on db, a pool of the role "queue"; listen says how to
 // make the one connection that it listens on.
 func New(db *postgres.DB, listen postgres.Options, log *slog.Logger) *Queue {
-	return &Queue{db: db, listen: listen, log: log, look: look, wakes: newWakes(), woken: map[int]chan struct{}{}}
+	return &Queue{
+		db: db, log: log, look: look, bell: wake.New(db, listen, log), registry: ledger.NewRegistry(Engine),
+		exclusive: map[string]queue.Queue{}, consuming: map[*consumption]bool{},
+	}
 }
 
-// Declare makes the exchanges, queues and bindings that are not there yet, and
-// removes bindings of the named queues that are no longer declared. An exchange
-// of another type than declared is an error: messages published to it would go
-// elsewhere than its users think.
+// Declare declares topologies; see queue.Broker. What an outbox still holds, from
+// when another engine was in use, goes to its queues.
 func (q *Queue) Declare(ctx context.Context, topologies ...queue.Topology) error {
-	return q.db.InTransaction(ctx, func(tx *postgres.Tx) error {
-		if err := lockTopology(ctx, tx); err != nil {
-			return err
-		}
-		for _, t := range topologies {
-			for _, e := range t.Exchanges {
-				found, err := declareExchange(ctx, tx, e)
-				if err != nil {
-					return err
-				}
-				if found != e.Type {
-					return fmt.Errorf("exchange %q is %s in the database and %s in this program: run one version of it, or declare another name", e.Name, found, e.Type)
-				}
+	if err := ledger.Declare(ctx, q.db, topologies...); err != nil {
+		return err
+	}
+	q.mu.Lock()
+	for _, t := range topologies {
+		for _, declared := range t.Queues {
+			if declared.Exclusive {
+				q.exclusive[declared.Name] = declared
 			}
 		}
-		for _, t := range topologies {
-			for _, declared := range t.Queues {
-				if err := declareQueue(ctx, tx, declared); err != nil {
-					return fmt.Errorf("declare queue %q: %w", declared.Name, err)
-				}
-			}
-		}
-		return nil
-	})
+	}
+	q.mu.Unlock()
+	return adoptOutbox(ctx, q.db)
 }
 
 // Publish adds m to tx; see queue.Publisher.
-func (q *Queue) Publish(ctx context.Context, tx *postgres.Tx, m queue.Message) error {
-	reached, err := publish(ctx, tx, m)
-	if err != nil {
-		return fmt.Errorf("publish %s to exchange %q: %w", m.Type, m.Exchange, err)
+func (q *Queue) Publish(ctx context.Context, tx *postgres.Tx, m queue.Message) (int64, error) {
+	e, err := m.Encode(ctx)
+	var p published
+	if err == nil {
+		p, err = publish(ctx, tx, e)
 	}
-	tx.AfterCommit(func() { q.wakes.add(reached) })
-	return nil
+	if err != nil {
+		return 0, fmt.Errorf("publish %s to exchange %q: %w", m.Type, m.Exchange, err)
+	}
+	if len(p.reached) == 0 {
+		q.log.Error("queue: no binding matches; the message is among the dead letters", "message", p.id, "exchange", m.Exchange, "routing_key", m.RoutingKey, "type", m.Type)
+	}
+	if m.Delay == 0 {
+		tx.AfterCommit(func() { q.bell.Ring(p.reached...) })
+	}
+	return p.id, nil
 }
 
-// Run listens for wakes and sends those of this process until ctx ends. It must
-// run for Publish to wake consumers at once, here and elsewhere.
+// Run wakes, looks and sweeps until ctx ends; see queue.Broker.
 func (q *Queue) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return q.receiveWakes(ctx) })
-	g.Go(func() error { return q.sendWakes(ctx) })
+	g.Go(func() error { return q.bell.Run(ctx) })
+	g.Go(func() error { return q.lookOut(ctx) })
+	g.Go(func() error { return ledger.Sweep(ctx, q.db, q.log) })
 	return g.Wait()
 }
 
-// wake returns the channel that is filled when a queue may have messages. Its
-// capacity of one is enough: it says "look", not how much there is.
-func (q *Queue) wake(queueID int) chan struct{} {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	c := q.woken[queueID]
-	if c == nil {
-		c = make(chan struct{}, 1)
-		q.woken[queueID] = c
-	}
-	return c
-}
-
-func (q *Queue) wakeConsumers(queueIDs ...int) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	for _, id := range queueIDs {
-		if c := q.woken[id]; c != nil {
-			select {
-			case c <- struct{}{}:
-			default:
-			}
+// Depths says how much waits; see queue.Broker.
+func (q *Queue) Depths(ctx context.Context) (map[string]queue.Depth, error) {
+	read, err := depths(ctx, q.db)
+	all := make(map[string]queue.Depth, len(read))
+	for _, d := range read {
+		name := declaredName(d.name)
+		sum := all[name]
+		sum.Ready += d.Ready
+		sum.Delayed += d.Delayed
+		sum.Unacknowledged += d.Unacknowledged
+		if !d.Oldest.IsZero() && (sum.Oldest.IsZero() || d.Oldest.Before(sum.Oldest)) {
+			sum.Oldest = d.Oldest
 		}
+		all[name] = sum
 	}
+	return all, err
 }
 
-func (q *Queue) wakeAll() {
-	q.mu.Lock()
-	ids := make([]int, 0, len(q.woken))
-	for id := range q.woken {
-		ids = append(ids, id)
+// Redrive delivers dead letters anew; see queue.Broker.
+func (q *Queue) Redrive(ctx context.Context, name string, ids []int64) (int, error) {
+	n := 0
+	var reached []int64
+	var err error
+	if name == ledger.Unroutable {
+		reached, n, err = rerouteLetters(ctx, q.db, ids)
+	} else {
+		reached, n, err = redriveLetters(ctx, q.db, name, ids)
 	}
-	q.mu.Unlock()
-	q.wakeConsumers(ids...)
+	if err == nil {
+		q.bell.Ring(reached...)
+	}
+	return n, err
 }
 
-// statementTimeout bounds every statement of the engine's own: far over what
-// any takes, far under a lease.
-const statementTimeout = 5 * time.Second
+// Up is nil: the broker is the database, whose absence is told elsewhere.
+func (q *Queue) Up() error { return nil }
+
+// Registry is who consumes in this process.
+func (q *Queue) Registry() *ledger.Registry { return q.registry }
+
+var _ queue.Broker = (*Queue)(nil)

@@ -3,7 +3,6 @@ package postgresqueue_test
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -18,6 +17,7 @@ import (
 	"techtalks.example/logic-tier/postgres/postgrestest"
 	"techtalks.example/logic-tier/queue"
 	"techtalks.example/logic-tier/queue/postgresqueue"
+	"techtalks.example/logic-tier/queue/queuetest"
 )
 
 func TestMain(m *testing.M) { postgrestest.Main(m) }
@@ -69,7 +69,8 @@ func (s *site) publish(exchange, key string, bodies ...string) {
 
 func (s *site) tryPublish(exchange, key, body string) error {
 	return s.module.InTransaction(s.t.Context(), func(tx *postgres.Tx) error {
-		return s.engine.Publish(s.t.Context(), tx, queue.Message{Exchange: exchange, RoutingKey: key, Type: "test", Body: wrapperspb.String(body)})
+		_, err := s.engine.Publish(s.t.Context(), tx, queue.Message{Exchange: exchange, RoutingKey: key, Type: "test", Body: wrapperspb.String(body)})
+		return err
 	})
 }
 
@@ -101,10 +102,7 @@ func (s *site) count(statement string, arguments ...any) (n int) {
 	return n
 }
 
-const (
-	kept = `select count(*) from queue.message m join queue.queue q on q.id = m.queue_id where q.name = $1`
-	dead = `select count(*) from queue.dead_letter where queue = $1`
-)
+const kept = `select count(*) from queue.message m join queue.queue q on q.id = m.queue_id where q.name = $1`
 
 // until waits for a condition.
 func (s *site) until(what string, is func() bool) {
@@ -141,236 +139,24 @@ func (l *log) seen() []string {
 
 func (l *log) has(n int) func() bool { return func() bool { return len(l.seen()) >= n } }
 
-func TestAnExchangeRoutesByItsType(t *testing.T) {
-	s := newSite(t, queue.Topology{
-		Exchanges: []queue.Exchange{{Name: "d", Type: queue.Direct}, {Name: "t", Type: queue.Topic}, {Name: "f", Type: queue.Fanout}},
-		Queues: []queue.Queue{
-			{Name: "exact", Bindings: []queue.Binding{{Exchange: "d", Pattern: "a.b"}, {Exchange: "t", Pattern: "a.b"}}},
-			{Name: "star", Bindings: []queue.Binding{{Exchange: "d", Pattern: "a.*"}, {Exchange: "t", Pattern: "a.*"}}},
-			{Name: "twice", Bindings: []queue.Binding{{Exchange: "t", Pattern: "a.#"}, {Exchange: "t", Pattern: "#"}}},
-			{Name: "all", Bindings: []queue.Binding{{Exchange: "f", Pattern: "whatever"}}},
-		},
+func TestTheSuite(t *testing.T) {
+	queuetest.Run(t, func(t *testing.T) *queuetest.Place {
+		database := postgrestest.New(t)
+		return &queuetest.Place{
+			Module: database.Open("talks"), Queue: database.Open("queue"), Superuser: database.Superuser(),
+			Engine: func() queue.Broker {
+				q := postgresqueue.New(database.Open("queue"), database.Options("queue"), slog.New(slog.DiscardHandler))
+				q.LookEvery(20 * time.Millisecond)
+				return q
+			},
+		}
 	})
-	for _, c := range []struct {
-		exchange, key string
-		reaches       map[string]int
-	}{
-		{"d", "a.b", map[string]int{"exact": 1}},
-		{"d", "a.*", map[string]int{"star": 1}},
-		{"d", "nobody", nil},
-		{"t", "a.b", map[string]int{"exact": 1, "star": 1, "twice": 1}},
-		{"t", "a.b.c", map[string]int{"twice": 1}},
-		{"t", "z", map[string]int{"twice": 1}},
-		{"f", "", map[string]int{"all": 1}},
-	} {
-		t.Run(c.exchange+" "+c.key, func(t *testing.T) {
-			if _, err := s.inside.Exec(`delete from queue.message`); err != nil {
-				t.Fatal(err)
-			}
-			s.publish(c.exchange, c.key, "x")
-			for _, name := range []string{"exact", "star", "twice", "all"} {
-				if got := s.count(kept, name); got != c.reaches[name] {
-					t.Errorf("%d messages in %q, want %d", got, name, c.reaches[name])
-				}
-			}
-		})
-	}
-}
-
-func TestNoBindingIsLeftOfAnEarlierVersion(t *testing.T) {
-	topology := func(pattern string) queue.Topology {
-		return queue.Topology{
-			Exchanges: []queue.Exchange{{Name: "t", Type: queue.Topic}},
-			Queues:    []queue.Queue{{Name: "q", Bindings: []queue.Binding{{Exchange: "t", Pattern: pattern}}}},
-		}
-	}
-	s := newSite(t, topology("old"))
-	if err := s.engine.Declare(t.Context(), topology("new")); err != nil {
-		t.Fatal(err)
-	}
-	s.publish("t", "old", "x")
-	s.publish("t", "new", "y")
-	if got := s.count(kept, "q"); got != 1 {
-		t.Errorf("%d messages, want the one that the new binding routes", got)
-	}
-}
-
-func TestATopologyThatCannotBeIsRefused(t *testing.T) {
-	s := newSite(t, one(0))
-	for what, c := range map[string]struct {
-		topology queue.Topology
-		says     string
-	}{
-		"another type":     {queue.Topology{Exchanges: []queue.Exchange{{Name: "work", Type: queue.Direct}}}, "is fanout in the database and direct in this program"},
-		"no such exchange": {queue.Topology{Queues: []queue.Queue{{Name: "q", Bindings: []queue.Binding{{Exchange: "nowhere"}}}}}, `exchange "nowhere", which is not declared`},
-		"a pattern of spaces": {queue.Topology{
-			Exchanges: []queue.Exchange{{Name: "t", Type: queue.Topic}},
-			Queues:    []queue.Queue{{Name: "q", Bindings: []queue.Binding{{Exchange: "t", Pattern: "a b"}}}},
-		}, `"a b" is no word`},
-	} {
-		if err := s.engine.Declare(t.Context(), c.topology); err == nil || !strings.Contains(err.Error(), c.says) {
-			t.Errorf("%s: %v; want it to say %q", what, err, c.says)
-		}
-	}
-}
-
-func TestAMessageThatCannotBeIsRefused(t *testing.T) {
-	s := newSite(t, one(0))
-	for what, err := range map[string]error{
-		`exchange "nowhere" is not declared`: s.tryPublish("nowhere", "", "x"),
-		"use at most 255":                    s.tryPublish("work", strings.Repeat("k", 256), "x"),
-		"use at most 65536":                  s.tryPublish("work", "", strings.Repeat("x", 64<<10)),
-	} {
-		if err == nil || !strings.Contains(err.Error(), what) {
-			t.Errorf("got %v, want it to say %q", err, what)
-		}
-	}
-	if got := s.count(kept, "work"); got != 0 {
-		t.Errorf("%d messages were kept all the same", got)
-	}
-}
-
-func TestARolledBackTransactionPublishesNothing(t *testing.T) {
-	s := newSite(t, one(0))
-	rolledBack := errors.New("no")
-	err := s.module.InTransaction(t.Context(), func(tx *postgres.Tx) error {
-		if err := s.engine.Publish(t.Context(), tx, queue.Message{Exchange: "work", Type: "test", Body: wrapperspb.String("x")}); err != nil {
-			return err
-		}
-		return rolledBack
-	})
-	if !errors.Is(err, rolledBack) {
-		t.Fatal(err)
-	}
-	if got := s.count(kept, "work"); got != 0 {
-		t.Errorf("%d messages are kept", got)
-	}
 }
 
 func TestAModuleReadsNoMessages(t *testing.T) {
 	s := newSite(t, one(0))
 	if _, err := s.module.Pool().ExecContext(t.Context(), `select * from queue.message`); err == nil || !strings.Contains(err.Error(), "permission denied") {
 		t.Errorf("got %v, want permission denied", err)
-	}
-}
-
-func TestEachMessageIsWorkedByOneConsumer(t *testing.T) {
-	s := newSite(t, one(0))
-	const messages = 400
-	var seen log
-	for range 4 {
-		s.consume(s.another(), queue.Consumer{Queue: "work", Prefetch: 10, Handle: func(_ context.Context, d queue.Delivery) error {
-			seen.add(d)
-			return nil
-		}})
-	}
-	for i := range messages {
-		s.publish("work", "", fmt.Sprint(i))
-	}
-	s.until("an empty queue", func() bool { return s.count(kept, "work") == 0 })
-	distinct := map[string]bool{}
-	for _, body := range seen.seen() {
-		distinct[body] = true
-	}
-	if len(seen.seen()) != messages || len(distinct) != messages {
-		t.Errorf("%d deliveries of %d messages, want %d of each", len(seen.seen()), len(distinct), messages)
-	}
-}
-
-func TestOneHandlerSeesTheOrderOfPublishing(t *testing.T) {
-	s := newSite(t, one(0))
-	var want []string
-	for i := range 50 {
-		want = append(want, fmt.Sprint(i))
-	}
-	s.publish("work", "", want...)
-	var seen log
-	s.consume(s.engine, queue.Consumer{Queue: "work", Concurrency: 1, Prefetch: 7, Handle: func(_ context.Context, d queue.Delivery) error {
-		seen.add(d)
-		return nil
-	}})
-	s.until("all messages", seen.has(len(want)))
-	if got := strings.Join(seen.seen(), " "); got != strings.Join(want, " ") {
-		t.Errorf("order is %s", got)
-	}
-}
-
-func TestPrefetchBoundsWhatOneConsumerHolds(t *testing.T) {
-	s := newSite(t, one(0))
-	s.publish("work", "", "1", "2", "3", "4", "5", "6")
-	blocked, goOn := make(chan struct{}, 6), make(chan struct{})
-	stop := s.consume(s.engine, queue.Consumer{Queue: "work", Concurrency: 2, Prefetch: 3, Handle: func(ctx context.Context, _ queue.Delivery) error {
-		blocked <- struct{}{}
-		select {
-		case <-goOn:
-		case <-ctx.Done():
-		}
-		return ctx.Err()
-	}})
-	<-blocked
-	<-blocked
-	if got := s.count(`select count(*) from queue.message where lease <> 0`); got != 3 {
-		t.Errorf("%d messages are leased, want the prefetch of 3", got)
-	}
-	// Who drains puts everything back, and counts no delivery that was none.
-	stop()
-	if got := s.count(`select count(*) from queue.message where lease = 0 and delivery_count = 0 and available_at <= now()`); got != 6 {
-		t.Errorf("%d messages are ready after the consumer drained, want all 6", got)
-	}
-}
-
-func TestAMessageThatFailsComesBackWithItsCount(t *testing.T) {
-	s := newSite(t, one(0))
-	s.publish("work", "", "x")
-	counts := make(chan int, 10)
-	s.engine.LookEvery(10 * time.Millisecond)
-	s.consume(s.engine, queue.Consumer{Queue: "work", Handle: func(_ context.Context, d queue.Delivery) error {
-		counts <- d.Count
-		switch d.Count {
-		case 1:
-			return errors.New("not now")
-		case 2:
-			panic("nor now")
-		}
-		return nil
-	}})
-	for want := 1; want <= 3; want++ {
-		select {
-		case got := <-counts:
-			if got != want {
-				t.Fatalf("delivery counts as %d, want %d", got, want)
-			}
-		case <-time.After(patience):
-			t.Fatalf("delivery %d does not come", want)
-		}
-	}
-	s.until("the acknowledgement", func() bool { return s.count(kept, "work") == 0 })
-}
-
-func TestAPoisonMessageEndsInTheDeadLettersAndBlocksNothing(t *testing.T) {
-	s := newSite(t, one(3))
-	s.publish("work", "", "poison", "rejected", "good")
-	s.engine.LookEvery(10 * time.Millisecond)
-	var seen log
-	s.consume(s.engine, queue.Consumer{Queue: "work", Concurrency: 1, Prefetch: 1, Handle: func(_ context.Context, d queue.Delivery) error {
-		switch seen.add(d) {
-		case "poison":
-			return errors.New("bad \x00 \xff every time")
-		case "rejected":
-			return queue.Reject(errors.New("never will"))
-		}
-		return nil
-	}})
-	s.until("two dead letters", func() bool { return s.count(dead, "work") == 2 && s.count(kept, "work") == 0 })
-	tries := map[string]int{}
-	for _, body := range seen.seen() {
-		tries[body]++
-	}
-	if tries["poison"] != 3 || tries["rejected"] != 1 || tries["good"] != 1 {
-		t.Errorf("tried %v; want poison 3 times, its limit, and the others once", tries)
-	}
-	if got := s.count(`select count(*) from queue.dead_letter where last_error like 'bad%every time' and delivery_count = 3`); got != 1 {
-		t.Error("the dead letter does not say why it died")
 	}
 }
 
@@ -387,6 +173,7 @@ func TestADeadConsumersMessageIsBackWhenItsLeaseEnds(t *testing.T) {
 	s.publish("work", "", "x")
 	s.vanish(time.Second)
 	s.engine.LookEvery(10 * time.Millisecond)
+	s.run(s.engine.Run)
 	counts := make(chan int, 1)
 	s.consume(s.engine, queue.Consumer{Queue: "work", Handle: func(_ context.Context, d queue.Delivery) error {
 		counts <- d.Count
@@ -400,47 +187,6 @@ func TestADeadConsumersMessageIsBackWhenItsLeaseEnds(t *testing.T) {
 	case <-time.After(patience):
 		t.Error("it does not come back")
 	}
-}
-
-func TestWorkLongerThanTheLeaseStaysWithItsConsumer(t *testing.T) {
-	s := newSite(t, one(0))
-	s.publish("work", "", "long")
-	const lease = 600 * time.Millisecond
-	began, finish := make(chan struct{}, 2), make(chan struct{})
-	handle := func(ctx context.Context, _ queue.Delivery) error {
-		began <- struct{}{}
-		select {
-		case <-finish:
-		case <-ctx.Done():
-		}
-		return ctx.Err()
-	}
-	for range 2 {
-		another := s.another()
-		another.LookEvery(10 * time.Millisecond)
-		s.consume(another, queue.Consumer{Queue: "work", Lease: lease, Handle: handle})
-	}
-	<-began
-	// Extended twice, the lease has outlived its first length.
-	for range 2 {
-		var until time.Time
-		if err := s.inside.QueryRow(`select available_at from queue.message`).Scan(&until); err != nil {
-			t.Fatal(err)
-		}
-		s.until("another extension", func() bool {
-			return s.count(`select count(*) from queue.message where available_at > $1`, until) == 1
-		})
-	}
-	s.until("the end of the first lease", func() bool {
-		return s.count(`select count(*) from queue.message where published_at + make_interval(secs => $1) < clock_timestamp()`, 2*lease.Seconds()) == 1
-	})
-	select {
-	case <-began:
-		t.Error("the message was delivered to another, too")
-	default:
-	}
-	close(finish)
-	s.until("the acknowledgement", func() bool { return s.count(kept, "work") == 0 })
 }
 
 func TestWhoLostTheLeaseIsToldAndAcknowledgesNothing(t *testing.T) {
@@ -503,44 +249,30 @@ func TestAfterTheListenersReconnectTheTableIsRead(t *testing.T) {
 	s.until("delivery after the reconnect", seen.has(2))
 }
 
-func TestAQueueDeclaredLaterIsConsumed(t *testing.T) {
-	s := newSite(t)
-	var seen log
-	s.engine.LookEvery(10 * time.Millisecond)
-	s.consume(s.engine, queue.Consumer{Queue: "work", Handle: func(_ context.Context, d queue.Delivery) error {
-		seen.add(d)
-		return nil
-	}})
+// Messages that another engine's outbox still held when this one took over, those
+// of a retry among them, and one that the version before publishes.
+func TestNothingIsLeftBehindByAnotherEngineOrVersion(t *testing.T) {
+	s := newSite(t, one(0))
+	for _, statement := range []string{
+		`select queue.put_in_outbox('work', '', 'test', '', '', null, 0, 0)`,
+		`insert into queue.outbox (id, queue, available_at, delivery_count, published_at, exchange, routing_key, type, traceparent, body)
+		 values (4711, 'work', now(), 2, now(), 'work', '', 'test', '', '')`,
+		`select queue.publish('work', '', 'test', '', ''::bytea)`,
+	} {
+		if _, err := s.inside.Exec(statement); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if err := s.engine.Declare(t.Context(), one(0)); err != nil {
 		t.Fatal(err)
 	}
-	s.publish("work", "", "x")
-	s.until("the message", seen.has(1))
-}
-
-// The database goes away with every connection, and comes back.
-func TestConsumersComeBackAfterTheDatabaseWasAway(t *testing.T) {
-	s := newSite(t, one(0))
-	var seen log
-	s.engine.LookEvery(10 * time.Millisecond)
+	counts := make(chan int, 3)
 	s.consume(s.engine, queue.Consumer{Queue: "work", Handle: func(_ context.Context, d queue.Delivery) error {
-		seen.add(d)
+		counts <- d.Count
 		return nil
 	}})
-	s.publish("work", "", "first")
-	s.until("the first message", seen.has(1))
-	if _, err := s.inside.Exec(`alter database techtalks connection limit 0`); err != nil {
-		t.Fatal(err)
+	s.until("an empty queue", func() bool { return s.count(kept, "work") == 0 && len(counts) == 3 })
+	if sum := <-counts + <-counts + <-counts; sum != 1+3+1 {
+		t.Errorf("the deliveries count as %d together, want two first ones and a third", sum)
 	}
-	if _, err := s.inside.Exec(`select pg_terminate_backend(pid) from pg_stat_activity where usename <> 'postgres'`); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.tryPublish("work", "", "while away"); err == nil {
-		t.Error("publishing succeeded without a database")
-	}
-	if _, err := s.inside.Exec(`alter database techtalks connection limit -1`); err != nil {
-		t.Fatal(err)
-	}
-	s.publish("work", "", "second")
-	s.until("the second message", seen.has(2))
 }

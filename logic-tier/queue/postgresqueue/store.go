@@ -2,95 +2,16 @@ package postgresqueue
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"time"
 
 	"github.com/lib/pq"
-	"google.golang.org/protobuf/proto"
 
 	"techtalks.example/logic-tier/postgres"
 	"techtalks.example/logic-tier/queue"
-	"techtalks.example/proto/transport"
+	"techtalks.example/logic-tier/queue/ledger"
 )
-
-// Two processes that start together declare one after the other.
-const lockTopologyStatement = `
-select pg_advisory_xact_lock(hashtext('queue.topology'))`
-
-func lockTopology(ctx context.Context, tx *postgres.Tx) error {
-	_, err := postgres.Exec(ctx, tx, lockTopologyStatement)
-	return err
-}
-
-const declareExchangeStatement = `
-insert into queue.exchange (name, type)
-values ($1, $2)
-on conflict (name) do update set name = excluded.name
-returning type`
-
-func declareExchange(ctx context.Context, tx *postgres.Tx, e queue.Exchange) (queue.ExchangeType, error) {
-	found, _, err := postgres.One(ctx, tx, postgres.Value[string], declareExchangeStatement, e.Name, string(e.Type))
-	return queue.ExchangeType(found), err
-}
-
-const declareQueueStatement = `
-insert into queue.queue (name, delivery_limit)
-values ($1, $2)
-on conflict (name) do update set delivery_limit = excluded.delivery_limit
-returning id`
-
-const unbindStatement = `
-delete from queue.binding
-where queue_id = $1`
-
-const bindStatement = `
-insert into queue.binding (exchange, queue_id, pattern, matches)
-values ($1, $2, $3, $4)`
-
-func declareQueue(ctx context.Context, tx *postgres.Tx, declared queue.Queue) error {
-	limit := declared.DeliveryLimit
-	if limit == 0 {
-		limit = queue.DefaultDeliveryLimit
-	}
-	id, _, err := postgres.One(ctx, tx, postgres.Value[int], declareQueueStatement, declared.Name, limit)
-	if err != nil {
-		return err
-	}
-	if _, err := postgres.Exec(ctx, tx, unbindStatement, id); err != nil {
-		return err
-	}
-	for _, b := range declared.Bindings {
-		if err := bind(ctx, tx, id, b); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-const exchangeTypeStatement = `
-select type
-from   queue.exchange
-where  name = $1`
-
-// Only a topic exchange's patterns are made of words, and matched by an
-// expression.
-func bind(ctx context.Context, tx *postgres.Tx, queueID int, b queue.Binding) error {
-	of, declared, err := postgres.One(ctx, tx, postgres.Value[string], exchangeTypeStatement, b.Exchange)
-	if err != nil {
-		return err
-	}
-	if !declared {
-		return fmt.Errorf("bound to exchange %q, which is not declared: declare it", b.Exchange)
-	}
-	expression := ""
-	if queue.ExchangeType(of) == queue.Topic {
-		if expression, err = queue.TopicExpression(b.Pattern); err != nil {
-			return err
-		}
-	}
-	_, err = postgres.Exec(ctx, tx, bindStatement, b.Exchange, queueID, b.Pattern, expression)
-	return err
-}
 
 const findQueueStatement = `
 select id, delivery_limit
@@ -112,48 +33,54 @@ func findQueue(ctx context.Context, db *postgres.DB, name string) (found, error)
 
 // publish runs as the module's own role, in the module's own transaction.
 const publishStatement = `
-select queue.publish($1, $2, $3, $4, $5)`
+select id, reached
+from   queue.publish($1, $2, $3, $4, $5, $6, $7, $8)`
 
-func publish(ctx context.Context, tx *postgres.Tx, m queue.Message) ([]int64, error) {
-	if len(m.RoutingKey) > queue.MaxRoutingKey {
-		return nil, fmt.Errorf("routing key of %d bytes: use at most %d", len(m.RoutingKey), queue.MaxRoutingKey)
-	}
-	body, err := proto.Marshal(m.Body)
-	if err != nil {
-		return nil, err
-	}
-	if len(body) > queue.MaxBody {
-		return nil, fmt.Errorf("body of %d bytes: use at most %d, and name what is bigger", len(body), queue.MaxBody)
-	}
-	traceparent := ""
-	if trace, ok := transport.TraceFrom(ctx); ok {
-		traceparent = trace.String()
-	}
-	reached, _, err := postgres.One(ctx, tx, postgres.Value[pq.Int64Array], publishStatement, m.Exchange, m.RoutingKey, m.Type, traceparent, body)
-	return reached, err
+type published struct {
+	id      int64
+	reached pq.Int64Array
 }
 
+func publish(ctx context.Context, tx *postgres.Tx, e queue.Encoded) (published, error) {
+	p, _, err := postgres.One(ctx, tx, func(columns func(...any) error) (p published, err error) {
+		err = columns(&p.id, &p.reached)
+		return p, err
+	}, publishStatement, e.Exchange, e.RoutingKey, e.Type, e.Traceparent, e.Body, e.HeadersJSON, e.Priority, e.Delay.Seconds())
+	return p, err
+}
+
+// priorityOf reads a priority from an id, as queue.next_id made it.
+func priorityOf(id int64) int { return int(-(id >> 52)) }
+
 // A lease makes a message invisible until it ends; the next lease has another
-// number, so that whoever held the last one can no longer acknowledge.
+// number, so that whoever held the last one can no longer acknowledge. The
+// selection is materialized: run once a row, as a join may, it would skip what it
+// had locked before and lease beyond the limit.
 const leaseStatement = `
+with next as materialized (
+    select id
+    from   queue.message
+    where  queue_id = $1
+      and  available_at <= now()
+    order by id
+    limit  $2
+    for update skip locked
+)
 update queue.message m
 set    lease          = $3,
        available_at   = now() + make_interval(secs => $4),
        delivery_count = m.delivery_count + 1
-from   (select id
-        from   queue.message
-        where  queue_id = $1
-          and  available_at <= now()
-        order by id
-        limit  $2
-        for update skip locked) next
+from   next
 where  m.queue_id = $1
   and  m.id = next.id
-returning m.id, m.exchange, m.routing_key, m.type, m.traceparent, m.body, m.delivery_count, m.published_at`
+returning m.id, m.exchange, m.routing_key, m.type, m.traceparent, m.headers, m.body, m.delivery_count, m.published_at`
 
 func lease(ctx context.Context, db *postgres.DB, queueID, most int, number int64, length time.Duration) ([]queue.Delivery, error) {
+	var headers []byte
 	return postgres.Collect(ctx, db, func(columns func(...any) error) (d queue.Delivery, err error) {
-		err = columns(&d.ID, &d.Exchange, &d.RoutingKey, &d.Type, &d.Traceparent, &d.Body, &d.Count, &d.Published)
+		if err = columns(&d.ID, &d.Exchange, &d.RoutingKey, &d.Type, &d.Traceparent, &headers, &d.Body, &d.Count, &d.Published); err == nil && headers != nil {
+			err = json.Unmarshal(headers, &d.Headers)
+		}
 		return d, err
 	}, leaseStatement, queueID, most, number, length.Seconds())
 }
@@ -182,45 +109,233 @@ func acknowledge(ctx context.Context, db *postgres.DB, queueID int, ids []int64,
 	return err
 }
 
-// The count goes back too when nothing was tried (delivered $6 times less), so
-// that a consumer that drains does not bring messages nearer to their limit.
+// history is what a message's becomes with one more failure, bounded.
+const history = `(case when jsonb_array_length(m.history) >= 20 then m.history - 0 else coalesce(m.history, '[]') end || $5::jsonb)`
+
 const putBackStatement = `
-update queue.message
-set    available_at   = now() + make_interval(secs => $4),
-       lease          = 0,
-       last_error     = $5,
-       delivery_count = delivery_count - $6
+update queue.message m
+set    available_at = now() + make_interval(secs => $4),
+       lease        = 0,
+       history      = ` + history + `
 where  queue_id = $1
   and  id = $2
   and  lease = $3`
 
-func putBack(ctx context.Context, db *postgres.DB, queueID int, id, number int64, pause time.Duration, why string, untried int) error {
-	_, err := postgres.Exec(ctx, db, putBackStatement, queueID, id, number, pause.Seconds(), why, untried)
+func putBack(ctx context.Context, db *postgres.DB, queueID int, id, number int64, pause time.Duration, f queue.Failure) error {
+	_, err := postgres.Exec(ctx, db, putBackStatement, queueID, id, number, pause.Seconds(), ledger.JSON(f))
+	return err
+}
+
+// The count goes back too when nothing was tried, so that a consumer that drains
+// does not bring messages nearer to their limit.
+const putBackUntriedStatement = `
+update queue.message
+set    available_at   = now(),
+       lease          = 0,
+       delivery_count = delivery_count - 1
+where  queue_id = $1
+  and  id = any($2)
+  and  lease = $3`
+
+func putBackUntried(ctx context.Context, db *postgres.DB, queueID int, ids []int64, number int64) error {
+	_, err := postgres.Exec(ctx, db, putBackUntriedStatement, queueID, pq.Array(ids), number)
 	return err
 }
 
 const buryStatement = `
 with dead as (
-    delete from queue.message
+    delete from queue.message m
     where  queue_id = $1
       and  id = $2
       and  lease = $3
-    returning *
+    returning m.*, ` + history + ` as whole_history
 )
-insert into queue.dead_letter (id, queue, delivery_count, published_at, exchange, routing_key, type, traceparent, last_error, body)
-select d.id, q.name, d.delivery_count, d.published_at, d.exchange, d.routing_key, d.type, d.traceparent, $4, d.body
-from   dead d
-join   queue.queue q on q.id = d.queue_id`
+insert into queue.dead_letter (id, queue, delivery_count, published_at, exchange, routing_key, type, traceparent, headers, history, last_error, body)
+select id, $6, delivery_count, published_at, exchange, routing_key, type, traceparent, headers, whole_history, $4, body
+from   dead
+on conflict (queue, id) do nothing`
 
-func bury(ctx context.Context, db *postgres.DB, queueID int, id, number int64, why string) error {
-	_, err := postgres.Exec(ctx, db, buryStatement, queueID, id, number, why)
+func bury(ctx context.Context, db *postgres.DB, queueID int, d queue.Delivery, number int64, f queue.Failure) error {
+	_, err := postgres.Exec(ctx, db, buryStatement, queueID, d.ID, number, f.Error, ledger.JSON(f), d.Queue)
 	return err
 }
 
-const notifyStatement = `
-select pg_notify('` + wakeChannel + `', $1)`
+// lookStatement says in which of the queues somebody has something to do.
+const lookStatement = `
+select q.id, false
+from   unnest($1::integer[]) as q (id)
+where  exists (
+           select from queue.message m
+           where  m.queue_id = q.id
+             and  m.available_at <= now())`
 
-func notify(ctx context.Context, db *postgres.DB, payload string) error {
-	_, err := postgres.Exec(ctx, db, notifyStatement, payload)
+// The same, while saying who consumes and which exclusive queues are in use.
+var lookAndBeatStatement = ledger.BeatCTE + fmt.Sprintf(`,
+kept as (
+    update queue.queue
+    set    expires_at = now() + make_interval(secs => $%[2]d)
+    where  id = any($%[1]d)
+      and  expires_at > now()
+    returning id
+)
+select q.id, false
+from   unnest($%[1]d::integer[]) as q (id)
+where  exists (
+           select from queue.message m
+           where  m.queue_id = q.id
+             and  m.available_at <= now())
+union all
+select id, true
+from   kept`, ledger.BeatArguments+1, ledger.BeatArguments+2)
+
+// seen is what a look found.
+type seen struct {
+	ready []int
+	kept  map[int]bool // exclusive queues that are still there
+}
+
+type seenRow struct {
+	id   int
+	kept bool
+}
+
+func scanSeen(columns func(...any) error) (r seenRow, err error) {
+	err = columns(&r.id, &r.kept)
+	return r, err
+}
+
+func sortSeen(rows []seenRow) (s seen) {
+	s.kept = map[int]bool{}
+	for _, r := range rows {
+		if r.kept {
+			s.kept[r.id] = true
+		} else {
+			s.ready = append(s.ready, r.id)
+		}
+	}
+	return s
+}
+
+func lookOnly(ctx context.Context, db *postgres.DB, queueIDs []int64) (seen, error) {
+	rows, err := postgres.Collect(ctx, db, scanSeen, lookStatement, pq.Array(queueIDs))
+	return sortSeen(rows), err
+}
+
+func lookAndBeat(ctx context.Context, db *postgres.DB, queueIDs []int64, beat ledger.Beat) (seen, error) {
+	rows, err := postgres.Collect(ctx, db, scanSeen, lookAndBeatStatement,
+		append(beat.Arguments(), pq.Array(queueIDs), ledger.ExclusiveLife.Seconds())...)
+	return sortSeen(rows), err
+}
+
+const depthsStatement = `
+select q.name,
+       count(*) filter (where m.available_at <= now()),
+       count(*) filter (where m.available_at > now() and m.lease = 0),
+       count(*) filter (where m.available_at > now() and m.lease <> 0),
+       coalesce(min(m.published_at), 'epoch')
+from   queue.queue q
+join   queue.message m on m.queue_id = q.id
+group by q.name`
+
+type depth struct {
+	name string
+	queue.Depth
+}
+
+func depths(ctx context.Context, db *postgres.DB) ([]depth, error) {
+	return postgres.Collect(ctx, db, func(columns func(...any) error) (d depth, err error) {
+		err = columns(&d.name, &d.Ready, &d.Delayed, &d.Unacknowledged, &d.Oldest)
+		return d, err
+	}, depthsStatement)
+}
+
+const redriveStatement = `
+with letter as (
+    delete from queue.dead_letter d
+    using  queue.queue q
+    where  d.queue = $1
+      and  q.name = $1
+      and  ($2 or d.id = any($3))
+    returning d.*, q.id as queue_id
+)
+insert into queue.message (queue_id, id, available_at, published_at, exchange, routing_key, type, traceparent, headers, history, body)
+select queue_id, id, now(), published_at, exchange, routing_key, type, traceparent, headers, history, body
+from   letter
+returning queue_id`
+
+// redriveLetters puts dead letters back into their queue.
+func redriveLetters(ctx context.Context, db *postgres.DB, name string, ids []int64) (reached []int64, n int, err error) {
+	reached, err = postgres.Collect(ctx, db, postgres.Value[int64], redriveStatement, name, len(ids) == 0, pq.Array(ids))
+	n = len(reached)
+	return reached[:min(n, 1)], n, err
+}
+
+// A letter that still reaches nobody stays where it is.
+const rerouteStatement = `
+with letter as (
+    select d.*, queue.route(d.exchange, d.routing_key, d.headers) as reached
+    from   queue.dead_letter d
+    where  d.queue = ''
+      and  ($1 or d.id = any($2))
+    for update of d
+), gone as (
+    delete from queue.dead_letter d
+    using  letter l
+    where  d.queue = ''
+      and  d.id = l.id
+      and  l.reached <> '{}'
+    returning d.id
+)
+insert into queue.message (queue_id, id, available_at, published_at, exchange, routing_key, type, traceparent, headers, body)
+select r.queue_id, l.id, now(), l.published_at, l.exchange, l.routing_key, l.type, l.traceparent, l.headers, l.body
+from   letter l
+join   gone g on g.id = l.id
+cross join unnest(l.reached) as r (queue_id)
+returning queue_id, id`
+
+type rerouted struct{ queueID, id int64 }
+
+// rerouteLetters publishes dead letters that no binding matched through their
+// exchanges again.
+func rerouteLetters(ctx context.Context, db *postgres.DB, ids []int64) (reached []int64, n int, err error) {
+	rows, err := postgres.Collect(ctx, db, func(columns func(...any) error) (r rerouted, err error) {
+		err = columns(&r.queueID, &r.id)
+		return r, err
+	}, rerouteStatement, len(ids) == 0, pq.Array(ids))
+	queues, letters := map[int64]bool{}, map[int64]bool{}
+	for _, r := range rows {
+		queues[r.queueID], letters[r.id] = true, true
+	}
+	for id := range queues {
+		reached = append(reached, id)
+	}
+	return reached, len(letters), err
+}
+
+const adoptOutboxStatement = `
+with waiting as (
+    select o.*, case when o.queue = ''
+               then queue.route(o.exchange, o.routing_key, o.headers)
+               else (select array_agg(q.id) from queue.queue q where q.name = o.queue)
+           end as reached
+    from   queue.outbox o
+    for update of o skip locked
+), gone as (
+    delete from queue.outbox o
+    using  waiting w
+    where  o.id = w.id
+      and  o.queue = w.queue
+      and  w.reached <> '{}'
+)
+insert into queue.message (queue_id, id, available_at, delivery_count, published_at, exchange, routing_key, type, traceparent, headers, history, body)
+select r.queue_id, w.id, w.available_at, w.delivery_count, w.published_at, w.exchange, w.routing_key, w.type, w.traceparent, w.headers, w.history, w.body
+from   waiting w
+cross join unnest(w.reached) as r (queue_id)
+on conflict do nothing`
+
+// adoptOutbox moves messages that wait for another engine's broker to their
+// queues.
+func adoptOutbox(ctx context.Context, db *postgres.DB) error {
+	_, err := postgres.Exec(ctx, db, adoptOutboxStatement)
 	return err
 }

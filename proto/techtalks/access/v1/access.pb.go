@@ -88,6 +88,9 @@ const (
 	Person_PERSON_ANYONE Person = 1
 	// A valid session is required.
 	Person_PERSON_SIGNED_IN Person = 2
+	// A valid session of an operator's account is required; the program operator
+	// needs none.
+	Person_PERSON_OPERATOR Person = 3
 )
 
 // Enum value maps for Person.
@@ -96,11 +99,13 @@ var (
 		0: "PERSON_UNSPECIFIED",
 		1: "PERSON_ANYONE",
 		2: "PERSON_SIGNED_IN",
+		3: "PERSON_OPERATOR",
 	}
 	Person_value = map[string]int32{
 		"PERSON_UNSPECIFIED": 0,
 		"PERSON_ANYONE":      1,
 		"PERSON_SIGNED_IN":   2,
+		"PERSON_OPERATOR":    3,
 	}
 )
 
@@ -217,11 +222,12 @@ const file_techtalks_access_v1_access_proto_rawDesc = "" +
 	"\aProgram\x12\x17\n" +
 	"\x13PROGRAM_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10PROGRAM_WEB_TIER\x10\x01\x12\x14\n" +
-	"\x10PROGRAM_OPERATOR\x10\x02*I\n" +
+	"\x10PROGRAM_OPERATOR\x10\x02*^\n" +
 	"\x06Person\x12\x16\n" +
 	"\x12PERSON_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rPERSON_ANYONE\x10\x01\x12\x14\n" +
-	"\x10PERSON_SIGNED_IN\x10\x02:O\n" +
+	"\x10PERSON_SIGNED_IN\x10\x02\x12\x13\n" +
+	"\x0fPERSON_OPERATOR\x10\x03:O\n" +
 	"\x04rule\x12\x1e.google.protobuf.MethodOptions\x18\xb2\x8b\x03 \x01(\v2\x19.techtalks.access.v1.RuleR\x04ruleB6Z4techtalks.example/proto/techtalks/access/v1;accesspbb\x06proto3"
 
 var (

@@ -38,7 +38,9 @@ type Account struct {
 	// What people read. 1 to 60 characters.
 	DisplayName string `protobuf:"bytes,4,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
 	// When the account was made.
-	CreateTime    *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// Whether it is an operator's, who may see and mend what serves everybody.
+	Operator      bool `protobuf:"varint,6,opt,name=operator,proto3" json:"operator,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -106,6 +108,13 @@ func (x *Account) GetCreateTime() *timestamppb.Timestamp {
 		return x.CreateTime
 	}
 	return nil
+}
+
+func (x *Account) GetOperator() bool {
+	if x != nil {
+		return x.Operator
+	}
+	return false
 }
 
 // Session is a signed-in browser.
@@ -637,14 +646,15 @@ var File_techtalks_accounts_v1_accounts_proto protoreflect.FileDescriptor
 
 const file_techtalks_accounts_v1_accounts_proto_rawDesc = "" +
 	"\n" +
-	"$techtalks/accounts/v1/accounts.proto\x12\x15techtalks.accounts.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a techtalks/access/v1/access.proto\"\xa5\x01\n" +
+	"$techtalks/accounts/v1/accounts.proto\x12\x15techtalks.accounts.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a techtalks/access/v1/access.proto\"\xc1\x01\n" +
 	"\aAccount\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\x03R\x02id\x12\x16\n" +
 	"\x06handle\x18\x03 \x01(\tR\x06handle\x12!\n" +
 	"\fdisplay_name\x18\x04 \x01(\tR\vdisplayName\x12;\n" +
 	"\vcreate_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"createTime\"\x9b\x01\n" +
+	"createTime\x12\x1a\n" +
+	"\boperator\x18\x06 \x01(\bR\boperator\"\x9b\x01\n" +
 	"\aSession\x12\x19\n" +
 	"\x05token\x18\x01 \x01(\tB\x03\x80\x01\x01R\x05token\x12;\n" +
 	"\vexpire_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
