@@ -158,7 +158,7 @@ func (s *Service) GetTestMessage(ctx context.Context, r *queuepb.GetTestMessageR
 const (
 	// testLife is how long a test message is kept, and maxTests how many are.
 	testLife, maxTests = time.Hour, 1000
-	sweepEvery         = time.Minute
+	sweepEvery         = 5 * time.Minute
 	sweepTimeout       = 10 * time.Second
 )
 

@@ -288,31 +288,24 @@ func OutboxDepth(ctx context.Context, db *postgres.DB) (Outbox, error) {
 	return o, err
 }
 
-const (
-	sweepConsumersStatement = `
-delete from queue.consumer
-where  seen_at < now() - make_interval(secs => $1)`
-	sweepHandledStatement = `
-delete from queue.handled
-where  handled_at < now() - make_interval(secs => $1)`
-	sweepExclusiveStatement = `
-with gone as (
+const sweepStatement = `
+with vanished as (
+    delete from queue.consumer
+    where  seen_at < now() - make_interval(secs => $1)
+), forgotten as (
+    delete from queue.handled
+    where  handled_at < now() - make_interval(secs => $2)
+), gone as (
     delete from queue.queue
     where  expires_at < now()
     returning id
 )
 delete from queue.message
 where  queue_id in (select id from gone)`
-)
 
-// sweepStatements are what Sweep runs, each with an age in seconds.
-var sweepStatements = []struct {
-	text string
-	age  []any
-}{
-	{sweepConsumersStatement, []any{(2 * seenWithin).Seconds()}},
-	{sweepHandledStatement, []any{handledLife.Seconds()}},
-	{sweepExclusiveStatement, nil},
+func sweep(ctx context.Context, db *postgres.DB) error {
+	_, err := postgres.Exec(ctx, db, sweepStatement, (2 * seenWithin).Seconds(), handledLife.Seconds())
+	return err
 }
 
 const dropExclusiveStatement = `
@@ -328,10 +321,5 @@ where  queue_id in (select id from gone)`
 // DropExclusive deletes an exclusive queue with what is in it.
 func DropExclusive(ctx context.Context, db *postgres.DB, id int) error {
 	_, err := postgres.Exec(ctx, db, dropExclusiveStatement, id)
-	return err
-}
-
-func sweep(ctx context.Context, db *postgres.DB, statement string, age []any) error {
-	_, err := postgres.Exec(ctx, db, statement, age...)
 	return err
 }

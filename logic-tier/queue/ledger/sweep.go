@@ -12,9 +12,10 @@ const (
 	// handledLife is how long marks of what was handled are kept: over a message's
 	// deliveries, which end after an hour or so, and over a broker's absence.
 	handledLife = 24 * time.Hour
-	// sweepEvery is how often what has expired is removed.
-	sweepEvery = time.Minute
-	// sweepTimeout bounds a statement of it.
+	// sweepEvery is how often what has expired, and is no longer looked at, is
+	// removed.
+	sweepEvery = 5 * time.Minute
+	// sweepTimeout bounds the statement that does it.
 	sweepTimeout = 30 * time.Second
 )
 
@@ -27,14 +28,10 @@ func Sweep(ctx context.Context, db *postgres.DB, log *slog.Logger) error {
 			return nil
 		case <-time.After(sweepEvery):
 		}
-		for _, s := range sweepStatements {
-			sweeping, done := context.WithTimeout(ctx, sweepTimeout)
-			err := sweep(sweeping, db, s.text, s.age)
-			done()
-			if err != nil && ctx.Err() == nil {
-				log.Warn("queue: what has expired was not removed; trying again later", "error", err)
-				break
-			}
+		sweeping, done := context.WithTimeout(ctx, sweepTimeout)
+		if err := sweep(sweeping, db); err != nil && ctx.Err() == nil {
+			log.Warn("queue: what has expired was not removed; trying again later", "error", err)
 		}
+		done()
 	}
 }

@@ -19,6 +19,16 @@ import (
 // of another type than declared is an error: messages published to it would go
 // elsewhere than its users think.
 func Declare(ctx context.Context, db *postgres.DB, topologies ...queue.Topology) error {
+	return declareAll(ctx, db, false, topologies)
+}
+
+// Add is Declare but for bindings that are no longer declared, which stay: for an
+// engine that first removes them elsewhere.
+func Add(ctx context.Context, db *postgres.DB, topologies ...queue.Topology) error {
+	return declareAll(ctx, db, true, topologies)
+}
+
+func declareAll(ctx context.Context, db *postgres.DB, keep bool, topologies []queue.Topology) error {
 	return db.InTransaction(ctx, func(tx *postgres.Tx) error {
 		if err := lockTopology(ctx, tx); err != nil {
 			return err
@@ -36,7 +46,7 @@ func Declare(ctx context.Context, db *postgres.DB, topologies ...queue.Topology)
 		}
 		for _, t := range topologies {
 			for _, declared := range t.Queues {
-				if err := declare(ctx, tx, declared); err != nil {
+				if err := declare(ctx, tx, declared, keep); err != nil {
 					return fmt.Errorf("declare queue %q: %w", declared.Name, err)
 				}
 			}
@@ -45,7 +55,7 @@ func Declare(ctx context.Context, db *postgres.DB, topologies ...queue.Topology)
 	})
 }
 
-func declare(ctx context.Context, tx *postgres.Tx, declared queue.Queue) error {
+func declare(ctx context.Context, tx *postgres.Tx, declared queue.Queue, keep bool) error {
 	if declared.Exclusive {
 		// Made when it is consumed; what is wrong with it is said now.
 		for _, b := range declared.Bindings {
@@ -59,7 +69,7 @@ func declare(ctx context.Context, tx *postgres.Tx, declared queue.Queue) error {
 	if err != nil {
 		return err
 	}
-	return rebind(ctx, tx, id, declared.Bindings)
+	return rebind(ctx, tx, id, declared.Bindings, keep)
 }
 
 // MakeExclusive makes a queue that is one consumer's alone until it expires, and
@@ -73,14 +83,16 @@ func MakeExclusive(ctx context.Context, db *postgres.DB, name string, like queue
 		if id, err = declareExclusive(ctx, tx, name, like.DeliveryLimit, ExclusiveLife); err != nil {
 			return err
 		}
-		return rebind(ctx, tx, id, like.Bindings)
+		return rebind(ctx, tx, id, like.Bindings, false)
 	})
 	return id, err
 }
 
-func rebind(ctx context.Context, tx *postgres.Tx, queueID int, bindings []queue.Binding) error {
-	if err := unbind(ctx, tx, queueID); err != nil {
-		return err
+func rebind(ctx context.Context, tx *postgres.Tx, queueID int, bindings []queue.Binding, keep bool) error {
+	if !keep {
+		if err := unbind(ctx, tx, queueID); err != nil {
+			return err
+		}
 	}
 	for _, b := range bindings {
 		e, err := expressed(ctx, tx, b)

@@ -3,6 +3,8 @@ package postgresqueue_test
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -16,11 +18,28 @@ import (
 	"techtalks.example/logic-tier/postgres"
 	"techtalks.example/logic-tier/postgres/postgrestest"
 	"techtalks.example/logic-tier/queue"
+	"techtalks.example/logic-tier/queue/ledger"
 	"techtalks.example/logic-tier/queue/postgresqueue"
 	"techtalks.example/logic-tier/queue/queuetest"
 )
 
-func TestMain(m *testing.M) { postgrestest.Main(m) }
+func TestMain(m *testing.M) {
+	queuetest.Main(func() { postgrestest.Main(m) }, func(where string) (p queuetest.Process, err error) {
+		var at postgres.Options
+		if err := json.Unmarshal([]byte(where), &at); err != nil {
+			return p, err
+		}
+		open := func(role string) *postgres.DB {
+			at.Role = role
+			db, opened := postgres.Open(at)
+			err = errors.Join(err, opened)
+			return db
+		}
+		p.Module = open("talks")
+		p.Engine = postgresqueue.New(open("queue"), at, slog.New(slog.DiscardHandler))
+		return p, err
+	})
+}
 
 // patience bounds every wait for a condition.
 const patience = 20 * time.Second
@@ -149,6 +168,7 @@ func TestTheSuite(t *testing.T) {
 				q.LookEvery(20 * time.Millisecond)
 				return q
 			},
+			Where: string(ledger.JSON(database.Options("queue"))),
 		}
 	})
 }

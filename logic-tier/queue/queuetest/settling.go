@@ -125,24 +125,17 @@ func redrive(t *testing.T, place *Place) {
 
 func idempotent(t *testing.T, place *Place) {
 	s := newSite(t, place, one(3))
-	if _, err := s.Superuser.Exec(`create table talks.effect (id bigint); grant all on talks.effect to talks`); err != nil {
-		t.Fatal(err)
-	}
+	s.effects()
 	var got notes
-	s.consume(s.engine, queue.Consumer{Queue: "work", Handle: queue.Idempotent(func(ctx context.Context, d queue.Delivery, body *wrapperspb.StringValue) error {
+	effect := affect(s.Module, func(queue.Delivery) {})
+	s.consume(s.engine, queue.Consumer{Queue: "work", Handle: func(ctx context.Context, d queue.Delivery) error {
 		got.add(d)
-		err := s.Module.InTransaction(ctx, func(tx *postgres.Tx) error {
-			if err := d.Once(ctx, tx); err != nil {
-				return err
-			}
-			_, err := postgres.Exec(ctx, tx, "insert into talks.effect values ($1)", d.ID)
-			return err
-		})
-		if err == nil && body.Value == "dies before it acknowledges" {
+		err := effect(ctx, d)
+		if err == nil && d.Count == 1 && text(d) == "dies before it acknowledges" {
 			err = errors.New("as if it had died")
 		}
 		return err
-	})})
+	}})
 	s.publish(toWork, "dies before it acknowledges", "lives")
 	s.until("a second delivery", got.has(3))
 	s.untilDepth("work", "the acknowledgements", empty)

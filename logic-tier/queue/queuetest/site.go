@@ -30,6 +30,8 @@ type Place struct {
 	Superuser *sql.DB
 	// Engine returns the engine as another process has it. It does not run yet.
 	Engine func() queue.Broker
+	// Where is what another process needs to find the place; see Main.
+	Where string
 }
 
 // site is a place in a test, with one process that publishes.

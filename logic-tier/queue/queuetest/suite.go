@@ -32,6 +32,9 @@ func Run(t *testing.T, place func(*testing.T) *Place) {
 		{"a poison message ends in the dead letters and blocks nothing", poison},
 		{"dead letters are delivered again, or discarded", redrive},
 		{"an effect is there once however often a message is delivered", idempotent},
+
+		{"nothing is lost with who is killed after publishing", killedPublisher},
+		{"nothing is lost or done twice with who is killed before acknowledging", killedConsumer},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, place(t)) })
 	}
