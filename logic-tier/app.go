@@ -139,6 +139,7 @@ func (a *app) run(ctx context.Context, works bool, answer func(context.Context, 
 	if err != nil {
 		return errors.Join(err, databases.err)
 	}
+	registry.MustRegister(broker.Registry())
 	accountsModule := accounts.New(accounts.Needs{
 		DB: open("accounts", accountsConnections), Operators: names(a.settings.operators), Log: a.log,
 	})

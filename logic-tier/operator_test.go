@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"strings"
 	"testing"
 
 	queuepb "techtalks.example/proto/techtalks/queue/v1"
@@ -59,4 +60,7 @@ func TestAWorkerWorksTheQueuesItIsGiven(t *testing.T) {
 		}
 		return worked && left
 	})
+	if want := `queue_acknowledged_total{queue="test.talks"} 1`; !strings.Contains(r.metrics(), want) {
+		t.Errorf("no %s in the metrics", want)
+	}
 }
