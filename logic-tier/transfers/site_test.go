@@ -134,7 +134,7 @@ func (s *site) work(ctx context.Context, operation string) error {
 	if s.operations.of(operation).created.Kind == "export" {
 		consumer = s.module.Consumers()[1]
 	}
-	return consumer.Handle(ctx, queue.Delivery{Body: body, Count: 1})
+	return consumer.Handle(ctx, queue.Delivery{ContentType: queue.ContentType, Body: body, Count: 1})
 }
 
 // imported works an import to its end, and returns its counts.
