@@ -62,8 +62,9 @@ func serve(ctx context.Context, s settings, log *slog.Logger) error {
 	followed := feeds{
 		inbox:      live.NewInbox(tier.Notifications, log),
 		operations: live.NewOperations(tier.Operations, tier.OperationStreams, log),
+		queues:     live.NewQueues(tier.Queues, log),
 	}
-	registry.MustRegister(followed.inbox.Collector("live"), followed.operations.Collector("live_operation"))
+	registry.MustRegister(followed.inbox.Collector("live"), followed.operations.Collector("live_operation"), followed.queues.Collector("live_queue"))
 	site := &ui.Site{Tier: tier, Uploads: uploads.New(tier.Media), Log: log, Host: host, Secure: s.secureCookies}
 	passage := server.New(log, registry, s.secureCookies, site.Refuse)
 	handler := passage.Handler(routes(site, followed, passage.Admit))
@@ -89,6 +90,7 @@ func serve(ctx context.Context, s settings, log *slog.Logger) error {
 	g.Go(func() error { return serveAdmin(ctx, adminListener, tier.Ready, registry) })
 	g.Go(func() error { return followed.inbox.Run(ctx) })
 	g.Go(func() error { return followed.operations.Run(ctx) })
+	g.Go(func() error { return followed.queues.Run(ctx) })
 	g.Go(func() error {
 		if err := answering.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			return err
@@ -99,6 +101,7 @@ func serve(ctx context.Context, s settings, log *slog.Logger) error {
 		<-ctx.Done()
 		followed.inbox.Drain()
 		followed.operations.Drain()
+		followed.queues.Drain()
 		draining, done := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
 		defer done()
 		if err := answering.Shutdown(draining); err != nil {

@@ -13,6 +13,7 @@ import (
 	"techtalks.example/web-tier/pages/home"
 	"techtalks.example/web-tier/pages/inbox"
 	"techtalks.example/web-tier/pages/operations"
+	"techtalks.example/web-tier/pages/queue"
 	"techtalks.example/web-tier/pages/studio"
 	"techtalks.example/web-tier/pages/talks"
 	"techtalks.example/web-tier/pages/tiers"
@@ -27,7 +28,7 @@ const (
 )
 
 // feeds are what can be followed, each in the same ways.
-type feeds struct{ inbox, operations *live.Feed }
+type feeds struct{ inbox, operations, queues *live.Feed }
 
 // routes is every address of the site. Who may do what is the logic tier's to
 // say; "signed in" here means that others are asked to sign in first.
@@ -73,12 +74,23 @@ func routes(site *ui.Site, followed feeds, admit func(http.Handler) http.Handler
 		{"GET /channels/{channel}/talks/{talk}/edit", page, talks.Edit},
 		{"POST /channels/{channel}/talks/{talk}/edit", form, talks.Save},
 		{"POST /channels/{channel}/talks/{talk}/withdraw", form, talks.Withdraw},
+		// signed in, and an operator; a dead letter of no queue is of "unroutable"
+		{"GET /queue", page, queue.Show},
+		{"GET /queue/dead-letters", page, queue.ListDeadLetters},
+		{"GET /queue/dead-letters/{queue}/{id}", page, queue.ShowDeadLetter},
+		{"POST /queue/dead-letters/{queue}/redrive", form, queue.Redrive},
+		{"GET /queue/dead-letters/{queue}/discard", page, queue.ConfirmDiscard},
+		{"POST /queue/dead-letters/{queue}/discard", form, queue.Discard},
+		{"GET /queue/tests", page, queue.Try},
+		{"POST /queue/tests", form, queue.Send},
+		{"GET /queue/tests/{test}", page, queue.ShowTest},
 		// nowhere
 		{"GET /", page, notFound},
 	} {
 		mux.Handle(r.pattern, admit(site.Page(r.class, r.handle)))
 	}
-	// ways to follow: signed in; the short poll of an operation is its page, as JSON
+	// ways to follow: signed in, for the queue as an operator; the short poll of an
+	// operation is its page, as JSON
 	for _, r := range []struct {
 		pattern string
 		answer  func(w http.ResponseWriter, r *http.Request, session, key string)
@@ -88,6 +100,7 @@ func routes(site *ui.Site, followed feeds, admit func(http.Handler) http.Handler
 		{"GET /inbox/stream", followed.inbox.Stream},
 		{"GET /operations/{operation}/wait", followed.operations.Wait},
 		{"GET /operations/{operation}/stream", followed.operations.Stream},
+		{"GET /queue/stream", followed.queues.Stream},
 	} {
 		mux.HandleFunc(r.pattern, func(w http.ResponseWriter, request *http.Request) {
 			key := ""

@@ -13,12 +13,12 @@ func (s *stream) begin(ctx context.Context) error {
 	if err := s.feed.awaitSubscribed(ctx, s.reader); err != nil {
 		return err
 	}
-	if !s.feed.source.traits().ends {
+	if t := s.feed.source.traits(); !t.ends && !t.guarded {
 		s.at, _ = parseCursor(s.after)
 		return nil
 	}
-	// It may have ended: then there may be nothing to begin. Whatever the reader
-	// was told before, the read knows.
+	// It may have ended, or be nothing for this session: then there may be nothing
+	// to begin. Whatever the reader was told before, the read knows.
 	s.reader.take()
 	p, err := s.feed.replay(ctx, s.reader, s.after)
 	switch {

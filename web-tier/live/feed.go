@@ -16,9 +16,13 @@
 // reading and the listening. The one ends with its first news, the other goes on.
 // All of a process that wait share one stream to the logic tier: while nothing
 // changes, who waits costs no call.
+//
+// Operators follow the message queue at /queue/stream, which is a snapshot every
+// second: the latest is all there is to know, so there is nothing to poll for.
 package live
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -112,7 +116,7 @@ func (f *Feed) add(r *reader) error {
 		return errDraining
 	default:
 	}
-	if len(f.readers) >= maxReaders {
+	if len(f.readers) >= cmp.Or(f.source.traits().most, maxReaders) {
 		return errFull
 	}
 	f.last++

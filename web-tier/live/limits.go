@@ -11,6 +11,10 @@ const (
 	// later.
 	maxReaders = 20_000
 
+	// maxWatchers bounds who follows the queue: more than there are operators, with
+	// every tab they have. Each is sent some 10 KB a second.
+	maxWatchers = 500
+
 	// maxOutbox bounds what waits to be sent upstream: a subscription and its end
 	// for every browser there may be. Only an upstream that takes nothing lets
 	// it fill.

@@ -26,6 +26,10 @@ var (
 		Status: http.StatusUnauthorized, Reason: "SESSION_INVALID", Title: "Sign in first",
 		Message: "The session is not valid any more; sign in again.",
 	}
+	errDenied = &logic.Problem{
+		Status: http.StatusForbidden, Reason: "OPERATOR_REQUIRED", Title: "For operators",
+		Message: "Only an operator may follow this. Sign in with an operator's account.",
+	}
 	errNotFound = &logic.Problem{
 		Status: http.StatusNotFound, Reason: "OPERATION_NOT_FOUND", Title: "Not found",
 		Message: "There is no such operation of yours. Operations are kept for 7 days after their end; see /operations for those there are.",
@@ -42,10 +46,21 @@ func refusal(reason string) error {
 		return nil
 	case errSessionInvalid.Reason:
 		return errSessionInvalid
+	case errDenied.Reason:
+		return errDenied
 	case errNotFound.Reason:
 		return errNotFound
 	}
 	return errNoUpstream
+}
+
+// denial returns the reason to end a subscription for whose session the logic
+// tier refuses to be asked.
+func denial(err error) string {
+	if logic.Explain(err).Status == http.StatusForbidden {
+		return errDenied.Reason
+	}
+	return errSessionInvalid.Reason
 }
 
 // unaskable returns why the logic tier need not even be asked; nil when it does.

@@ -33,6 +33,11 @@ type traits struct {
 	// ends: what is followed comes to an end, after which there is nothing to
 	// wait for.
 	ends bool
+	// guarded: the logic tier says by a read whether this session may follow, so
+	// that nothing is said before that.
+	guarded bool
+	// most is how many may follow at a time; 0 means maxReaders.
+	most int
 	// signIn is what is said to whoever is not signed in.
 	signIn string
 }

@@ -13,12 +13,13 @@ import (
 // Stream answers with what a session follows, as server-sent events, from the
 // cursor in Last-Event-ID, or else in the parameter "after", or else from now on.
 //
-// It answers 401 when the session is not valid, 404 when there is no such thing
-// to follow, and 204 when it has ended and the browser has all of it (WHATWG HTML,
-// 9.2.4): an EventSource then gives up. Every other end of a stream is one that
-// the browser comes back from, after the pause that "retry:" told it. Over HTTP/1.1
-// it returns as soon as the stream has begun, having taken the connection over: see
-// takeOver. It must not run inside a request-timeout middleware.
+// It answers 401 when the session is not valid, 403 when it may not follow this,
+// 404 when there is no such thing to follow, and 204 when it has ended and the
+// browser has all of it (WHATWG HTML, 9.2.4): an EventSource then gives up. Every
+// other end of a stream is one that the browser comes back from, after the pause
+// that "retry:" told it. Over HTTP/1.1 it returns as soon as the stream has begun,
+// having taken the connection over: see takeOver. It must not run inside a
+// request-timeout middleware.
 func (f *Feed) Stream(w http.ResponseWriter, request *http.Request, session, key string) {
 	if err := f.unaskable(session, key); err != nil {
 		AnswerProblem(w, request, err)

@@ -25,7 +25,7 @@ type Problem struct {
 	// Title and Message are for the person.
 	Title, Message string
 	// Fields says what is wrong with which field of a form, by the field's name
-	// in the contract, without index or the message it is in.
+	// in the contract, without index, key or the message it is in.
 	Fields map[string]string
 	// RetryAfter is when trying again makes sense; 0 when it does not.
 	RetryAfter time.Duration
@@ -85,8 +85,8 @@ var fallback = map[codes.Code]string{
 // defaultRetry is when to try again when the logic tier does not say.
 const defaultRetry = 2 * time.Second
 
-// index is a list index in a field's path.
-var index = regexp.MustCompile(`\[\d+\]`)
+// index is a list's index or a map's key in a field's path.
+var index = regexp.MustCompile(`\[(\d+|"([^"\\]|\\.)*")\]`)
 
 // Explain says what err means to a person. An error that is a Problem already
 // is returned as it is.

@@ -53,8 +53,9 @@ func TestWhatARuleSaysIsPassedOn(t *testing.T) {
 
 func TestViolationsNameTheFormsFields(t *testing.T) {
 	p := logic.Explain(logictest.Refusal(codes.InvalidArgument, "FIELDS_INVALID", "bad",
-		"talk.speakers[2]", "use a name", "talk.speakers[3]", "a second one is left out", "handle", "use letters"))
-	if p.Fields["speakers"] != "use a name" || p.Fields["handle"] != "use letters" || len(p.Fields) != 2 {
+		"talk.speakers[2]", "use a name", "talk.speakers[3]", "a second one is left out", "handle", "use letters",
+		`headers["a.b\"]"]`, "use at most 100 characters"))
+	if p.Fields["speakers"] != "use a name" || p.Fields["handle"] != "use letters" || p.Fields["headers"] != "use at most 100 characters" || len(p.Fields) != 3 {
 		t.Errorf("got %v", p.Fields)
 	}
 }

@@ -25,6 +25,7 @@ import (
 	mediapb "techtalks.example/proto/techtalks/media/v1"
 	notificationspb "techtalks.example/proto/techtalks/notifications/v1"
 	operationspb "techtalks.example/proto/techtalks/operations/v1"
+	queuepb "techtalks.example/proto/techtalks/queue/v1"
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
 	transferspb "techtalks.example/proto/techtalks/transfers/v1"
 	"techtalks.example/proto/transport"
@@ -39,6 +40,7 @@ type Tier struct {
 	Notifications notificationspb.NotificationsClient
 	Media         mediapb.MediaClient
 	Transfers     transferspb.TransfersClient
+	Queues        queuepb.QueuesClient
 	// Operations are the handles on long work; OperationStreams follows them.
 	Operations       longrunningpb.OperationsClient
 	OperationStreams operationspb.OperationStreamsClient
@@ -92,6 +94,7 @@ func Over(connection grpc.ClientConnInterface) *Tier {
 		Notifications: notificationspb.NewNotificationsClient(connection),
 		Media:         mediapb.NewMediaClient(connection),
 		Transfers:     transferspb.NewTransfersClient(connection),
+		Queues:        queuepb.NewQueuesClient(connection),
 
 		Operations:       longrunningpb.NewOperationsClient(connection),
 		OperationStreams: operationspb.NewOperationStreamsClient(connection),
@@ -126,6 +129,7 @@ func serviceConfig() string {
 		notificationspb.File_techtalks_notifications_v1_notifications_proto,
 		mediapb.File_techtalks_media_v1_media_proto,
 		transferspb.File_techtalks_transfers_v1_transfers_proto,
+		queuepb.File_techtalks_queue_v1_queue_proto,
 	} {
 		for i := range file.Services().Len() {
 			service := file.Services().Get(i)

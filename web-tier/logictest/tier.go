@@ -33,14 +33,22 @@ import (
 	"techtalks.example/web-tier/logic"
 )
 
-// Session is the one session that is valid: Ada's. Any other that is sent is
-// refused, whatever the method, as the logic tier does.
-const Session = "session-of-ada"
+// The sessions that are valid: Ada's, and that of Olga, an operator. Any other
+// that is sent is refused, whatever the method, as the logic tier does.
+const (
+	Session         = "session-of-ada"
+	OperatorSession = "session-of-olga"
+)
 
-// Ada is who is signed in with Session.
-var Ada = &accountspb.Account{
-	Name: "accounts/ada", Id: 1, Handle: "ada", DisplayName: "Ada", CreateTime: timestamppb.New(time.Unix(1_700_000_000, 0)),
-}
+// Ada is who is signed in with Session, Olga with OperatorSession.
+var (
+	Ada = &accountspb.Account{
+		Name: "accounts/ada", Id: 1, Handle: "ada", DisplayName: "Ada", CreateTime: timestamppb.New(time.Unix(1_700_000_000, 0)),
+	}
+	Olga = &accountspb.Account{
+		Name: "accounts/olga", Id: 2, Handle: "olga", DisplayName: "Olga", CreateTime: timestamppb.New(time.Unix(1_700_000_000, 0)), Operator: true,
+	}
+)
 
 // Unread and Cursor describe Ada's inbox.
 const (
@@ -76,7 +84,10 @@ func New(t *testing.T) *Tier {
 	t.Helper()
 	tier := &Tier{answers: map[string]answer{}, streams: map[string]func(grpc.ServerStream) error{}}
 	Answer(tier, accountspb.Accounts_GetCurrentAccount_FullMethodName,
-		func(context.Context, *accountspb.GetCurrentAccountRequest) (*accountspb.GetCurrentAccountResponse, error) {
+		func(ctx context.Context, _ *accountspb.GetCurrentAccountRequest) (*accountspb.GetCurrentAccountResponse, error) {
+			if one(ctx, transport.SessionKey) == OperatorSession {
+				return &accountspb.GetCurrentAccountResponse{Account: Olga}, nil
+			}
 			return &accountspb.GetCurrentAccountResponse{Account: Ada}, nil
 		})
 	Answer(tier, notificationspb.Notifications_GetInbox_FullMethodName,
@@ -153,19 +164,15 @@ func (t *Tier) serve(_ any, stream grpc.ServerStream) error {
 	_, call.Traced = transport.ParseTrace(one(ctx, transport.TraceparentKey))
 	stream.SetTrailer(transport.Timing{LogicHost: "logic-host", DataHost: "data-host", Logic: 3 * time.Millisecond, Data: time.Millisecond}.Trailer())
 	t.mu.Lock()
-	answer, follow, others := t.answers[method], t.streams[method], t.others
+	answer, follow := t.answers[method], t.streams[method]
 	t.mu.Unlock()
-	if follow != nil {
-		return follow(stream)
-	}
 
 	var response proto.Message
-	var err error
+	err := t.admit(call)
 	switch {
-	case call.Session != "" && call.Session != Session && !others[call.Session]:
-		err = Refusal(codes.Unauthenticated, "SESSION_INVALID", "the session is not valid any more; sign in again")
-	case call.Session == "" && asksForSession(method):
-		err = Refusal(codes.Unauthenticated, "SESSION_REQUIRED", "sign in")
+	case err != nil:
+	case follow != nil:
+		return follow(stream)
 	case answer == nil:
 		err = status.Errorf(codes.Unimplemented, "the test does not say how %s is answered", method)
 	default:
@@ -180,16 +187,33 @@ func (t *Tier) serve(_ any, stream grpc.ServerStream) error {
 	return stream.SendMsg(response)
 }
 
-// asksForSession says whether the contract asks for a session where it declares
-// the method.
-func asksForSession(method string) bool {
+// admit says whether a call's session is one that the contract asks for.
+func (t *Tier) admit(call Call) error {
+	t.mu.Lock()
+	known := call.Session == Session || call.Session == OperatorSession || t.others[call.Session]
+	t.mu.Unlock()
+	asked := asksFor(call.Method)
+	switch {
+	case call.Session != "" && !known:
+		return Refusal(codes.Unauthenticated, "SESSION_INVALID", "the session is not valid any more; sign in again")
+	case call.Session == "" && (asked == accesspb.Person_PERSON_SIGNED_IN || asked == accesspb.Person_PERSON_OPERATOR):
+		return Refusal(codes.Unauthenticated, "SESSION_REQUIRED", "sign in")
+	case call.Session != OperatorSession && asked == accesspb.Person_PERSON_OPERATOR:
+		return Refusal(codes.PermissionDenied, "OPERATOR_REQUIRED", "only an operator may do this")
+	}
+	return nil
+}
+
+// asksFor returns which person the contract asks for where it declares the
+// method.
+func asksFor(method string) accesspb.Person {
 	name := protoreflect.FullName(strings.ReplaceAll(strings.TrimPrefix(method, "/"), "/", "."))
 	found, err := protoregistry.GlobalFiles.FindDescriptorByName(name)
 	if err != nil {
-		return false
+		return accesspb.Person_PERSON_UNSPECIFIED
 	}
 	rule, _ := proto.GetExtension(found.Options(), accesspb.E_Rule).(*accesspb.Rule)
-	return rule.GetPerson() == accesspb.Person_PERSON_SIGNED_IN
+	return rule.GetPerson()
 }
 
 func one(ctx context.Context, key string) string {

@@ -13,6 +13,7 @@ import (
 
 	mediapb "techtalks.example/proto/techtalks/media/v1"
 	operationspb "techtalks.example/proto/techtalks/operations/v1"
+	queuepb "techtalks.example/proto/techtalks/queue/v1"
 	transferspb "techtalks.example/proto/techtalks/transfers/v1"
 )
 
@@ -32,12 +33,14 @@ type client struct {
 	transfers transferspb.TransfersClient
 	handles   longrunningpb.OperationsClient
 	streams   operationspb.OperationStreamsClient
+	queues    queuepb.QueuesClient
 }
 
 func newClient(connection grpc.ClientConnInterface) *client {
 	return &client{
 		media: mediapb.NewMediaClient(connection), transfers: transferspb.NewTransfersClient(connection),
 		handles: longrunningpb.NewOperationsClient(connection), streams: operationspb.NewOperationStreamsClient(connection),
+		queues: queuepb.NewQueuesClient(connection),
 	}
 }
 
@@ -70,6 +73,10 @@ func rest(ctx context.Context) bool {
 // explain returns what a status says, without the words of the protocol.
 func explain(err error) error {
 	if s, ok := status.FromError(err); ok {
+		if s.Code() == codes.Unavailable && len(s.Details()) == 0 {
+			// Not its own words: nobody answered.
+			return fmt.Errorf("%s (%s): is the logic tier there? say with --logic-address or LOGIC_ADDRESS where", s.Message(), s.Code())
+		}
 		return fmt.Errorf("%s (%s)", s.Message(), s.Code())
 	}
 	return err

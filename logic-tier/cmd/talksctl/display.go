@@ -31,8 +31,16 @@ const (
 )
 
 func newDisplay(out *os.File) *display {
-	info, err := out.Stat()
-	return &display{out: out, terminal: err == nil && info.Mode()&os.ModeCharDevice != 0, drawn: time.Now()}
+	return &display{out: out, terminal: isTerminal(out), drawn: time.Now()}
+}
+
+func isTerminal(out any) bool {
+	file, ok := out.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := file.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 // operation shows how far an operation is.

@@ -20,6 +20,7 @@ const usage = `usage: talksctl import [flags] <folder | archive>
        talksctl operations [flags]
        talksctl watch [flags] operations/<id>
        talksctl cancel [flags] operations/<id>
+       talksctl queue [what] [flags]
 
   import      brings in a catalogue in the layout of pyvideo: a folder an event,
               category.json with its title, videos/*.json, a talk each. It is a
@@ -29,6 +30,7 @@ const usage = `usage: talksctl import [flags] <folder | archive>
   operations  lists the latest operations
   watch       follows one to its end
   cancel      stops one
+  queue       shows the message queue and mends it: "talksctl queue help"
 
 Flags, with their twins in the environment:
   --detach          import: print the operation's name, and do not follow it
@@ -56,10 +58,12 @@ func run(ctx context.Context, arguments []string) error {
 	if len(arguments) == 0 {
 		return fmt.Errorf("say what to do\n%s", usage)
 	}
+	if arguments[0] == "queue" {
+		return runQueue(ctx, arguments[1:], os.Stdout)
+	}
 	flags := flag.NewFlagSet("talksctl "+arguments[0], flag.ContinueOnError)
 	flags.Usage = func() { fmt.Fprint(os.Stderr, usage) }
-	address := flags.String("logic-address", cmp.Or(os.Getenv("LOGIC_ADDRESS"), "127.0.0.1:9090"), "")
-	certificates := flags.String("certificates", cmp.Or(os.Getenv("CERTIFICATES"), filepath.Join(cmp.Or(os.Getenv("RUN_DIR"), ".run"), "certificates")), "")
+	to := addressFlags(flags)
 	detach := flags.Bool("detach", false, "")
 	asked, known := map[string]command{
 		"import": {"say which catalogue to import", func(ctx context.Context, c *client, name string) error {
@@ -78,15 +82,29 @@ func run(ctx context.Context, arguments []string) error {
 	if (asked.needs == "") != (flags.NArg() == 0) || flags.NArg() > 1 {
 		return fmt.Errorf("%s\n%s", cmp.Or(asked.needs, "it needs no more words"), usage)
 	}
-	credentials, err := transport.ClientCredentials(*certificates, transport.Operator, transport.LogicTier)
-	if err != nil {
-		return fmt.Errorf("%w: run it where the certificates are, or say with --certificates or RUN_DIR", err)
-	}
-	connection, err := grpc.NewClient(*address, grpc.WithTransportCredentials(credentials),
-		grpc.WithChainStreamInterceptor(transport.TraceStreamClient))
+	connection, err := to.connect()
 	if err != nil {
 		return err
 	}
 	defer connection.Close()
 	return asked.do(ctx, newClient(connection), flags.Arg(0))
+}
+
+// target is where the logic tier is, and who the operator is.
+type target struct{ address, certificates *string }
+
+func addressFlags(flags *flag.FlagSet) target {
+	return target{
+		address:      flags.String("logic-address", cmp.Or(os.Getenv("LOGIC_ADDRESS"), "127.0.0.1:9090"), ""),
+		certificates: flags.String("certificates", cmp.Or(os.Getenv("CERTIFICATES"), filepath.Join(cmp.Or(os.Getenv("RUN_DIR"), ".run"), "certificates")), ""),
+	}
+}
+
+func (t target) connect() (*grpc.ClientConn, error) {
+	credentials, err := transport.ClientCredentials(*t.certificates, transport.Operator, transport.LogicTier)
+	if err != nil {
+		return nil, fmt.Errorf("%w: run it where the certificates are, or say with --certificates or RUN_DIR", err)
+	}
+	return grpc.NewClient(*t.address, grpc.WithTransportCredentials(credentials),
+		grpc.WithChainStreamInterceptor(transport.TraceStreamClient))
 }

@@ -38,9 +38,8 @@ const (
 // same queues, so that one sees what makes the difference.
 func Topology() queue.Topology {
 	return queue.Topology{
-		Module:    testModule,
-		Publishes: []string{testDirect, testTopic, testFanout, testHeaders},
-		Bodies:    map[string]proto.Message{testType: &queuepb.TestMessage{}},
+		Module: testModule,
+		Bodies: map[string]proto.Message{testType: &queuepb.TestMessage{}},
 		Exchanges: []queue.Exchange{
 			{Name: testDirect, Type: queue.Direct}, {Name: testTopic, Type: queue.Topic},
 			{Name: testFanout, Type: queue.Fanout}, {Name: testHeaders, Type: queue.Headers},
@@ -104,7 +103,11 @@ func (s *Service) tested(ctx context.Context, d queue.Delivery, asked *queuepb.T
 
 // SendTestMessage publishes a test message; see the contract.
 func (s *Service) SendTestMessage(ctx context.Context, r *queuepb.SendTestMessageRequest) (*queuepb.SendTestMessageResponse, error) {
-	if known := Topology().Publishes; !slices.Contains(known, r.Exchange) {
+	var known []string
+	for _, e := range Topology().Exchanges {
+		known = append(known, e.Name)
+	}
+	if !slices.Contains(known, r.Exchange) {
 		return nil, failure.New(failure.NotFound, "EXCHANGE_NOT_FOUND", fmt.Sprintf("there is no test exchange %q: use %s", r.Exchange, strings.Join(known, ", ")))
 	}
 	var id int64

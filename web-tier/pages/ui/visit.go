@@ -31,8 +31,8 @@ type Visit struct {
 	// the page follows it.
 	Unread int32
 	Cursor string
-	// Scripts are the assets that the page loads besides every page's.
-	Scripts []string
+	// Scripts and Styles are the assets that the page loads besides every page's.
+	Scripts, Styles []string
 	// Refresh makes the page load itself anew where there is no JavaScript.
 	Refresh bool
 

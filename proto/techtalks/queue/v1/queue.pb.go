@@ -1949,19 +1949,20 @@ const file_techtalks_queue_v1_queue_proto_rawDesc = "" +
 	"\vTestMessage\x12\x12\n" +
 	"\x04text\x18\x01 \x01(\tR\x04text\x12-\n" +
 	"\x12failing_deliveries\x18\x02 \x01(\x05R\x11failingDeliveries\x12\x16\n" +
-	"\x06reject\x18\x03 \x01(\bR\x06reject\"\xbf\x05\n" +
+	"\x06reject\x18\x03 \x01(\bR\x06reject\"\xbe\a\n" +
 	"\x16SendTestMessageRequest\x12&\n" +
 	"\bexchange\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01(\xff\x01R\bexchange\x12f\n" +
 	"\vrouting_key\x18\x02 \x01(\tBE\xbaHB\xba\x01?\n" +
 	"\vrouting_key\x12\x15use at most 255 bytes\x1a\x19bytes(this).size() <= 255R\n" +
-	"routingKey\x12i\n" +
-	"\aheaders\x18\x03 \x03(\v27.techtalks.queue.v1.SendTestMessageRequest.HeadersEntryB\x16\xbaH\x13\x9a\x01\x10\x10\x14\"\x06r\x04\x10\x01\x18d*\x04r\x02\x18dR\aheaders\x12P\n" +
+	"routingKey\x12\x97\x02\n" +
+	"\aheaders\x18\x03 \x03(\v27.techtalks.queue.v1.SendTestMessageRequest.HeadersEntryB\xc3\x01\xbaH\xbf\x01\xba\x01\xbb\x01\n" +
+	"\aheaders\x12Suse at most 20 headers, with names of 1 to 100 characters and values of at most 100\x1a[this.size() <= 20 && this.all(k, k.size() >= 1 && k.size() <= 100 && this[k].size() <= 100)R\aheaders\x12P\n" +
 	"\bpriority\x18\x04 \x01(\x05B4\xbaH1\xba\x01.\n" +
 	"\bpriority\x12\n" +
-	"use 0 to 9\x1a\x16this >= 0 && this <= 9R\bpriority\x12>\n" +
-	"\x05delay\x18\x05 \x01(\v2\x19.google.protobuf.DurationB\r\xbaH\n" +
-	"\xaa\x01\a\"\x03\b\x90\x1c2\x00R\x05delay\x12S\n" +
+	"use 0 to 9\x1a\x16this >= 0 && this <= 9R\bpriority\x12\x8d\x01\n" +
+	"\x05delay\x18\x05 \x01(\v2\x19.google.protobuf.DurationB\\\xbaHY\xba\x01V\n" +
+	"\x05delay\x12\x18use 0 seconds to an hour\x1a3this >= duration('0s') && this <= duration('3600s')R\x05delay\x12S\n" +
 	"\x04text\x18\x06 \x01(\tB?\xbaH<\xba\x019\n" +
 	"\x04text\x12\x1cuse at most 1,000 characters\x1a\x13this.size() <= 1000R\x04text\x12o\n" +
 	"\x12failing_deliveries\x18\a \x01(\x05B@\xbaH=\xba\x01:\n" +
