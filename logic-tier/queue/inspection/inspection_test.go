@@ -188,11 +188,11 @@ func TestTheTopologyIsSeen(t *testing.T) {
 		t.Errorf("there are exchanges of the types %v", types)
 	}
 	if !slices.ContainsFunc(response.Snapshot.Bindings, func(b *queuepb.Binding) bool {
-		return b.Exchange == "test.headers" && b.Queue == "test.talks" && b.Pattern == "all: kind=talk, language=en"
+		return b.Exchange == "test.headers" && b.Queue == "test.blue" && b.Pattern == "all: colour=blue, size=large"
 	}) {
 		t.Errorf("the bindings are %v", response.Snapshot.Bindings)
 	}
-	if q := of(response.Snapshot, "test.replica"); !q.Exclusive || !q.Test {
+	if q := of(response.Snapshot, "test.every-process"); !q.Exclusive || !q.Test {
 		t.Errorf("the exclusive queue is %v", q)
 	}
 }
@@ -205,10 +205,10 @@ func TestATestMessageShowsItsWay(t *testing.T) {
 		says    *queuepb.SendTestMessageRequest
 		reaches []string
 	}{
-		{&queuepb.SendTestMessageRequest{Exchange: "test.direct", RoutingKey: "talk"}, []string{"test.talks"}},
-		{&queuepb.SendTestMessageRequest{Exchange: "test.topic", RoutingKey: "channel.a.b"}, []string{"test.channels", "test.everything"}},
-		{&queuepb.SendTestMessageRequest{Exchange: "test.headers", Headers: map[string]string{"kind": "talk", "language": "de"}}, []string{"test.channels"}},
-		{&queuepb.SendTestMessageRequest{Exchange: "test.fanout", Text: "to all"}, []string{"test.channels", "test.everything", "test.replica", "test.replica", "test.talks"}},
+		{&queuepb.SendTestMessageRequest{Exchange: "test.direct", RoutingKey: "blue"}, []string{"test.blue"}},
+		{&queuepb.SendTestMessageRequest{Exchange: "test.topic", RoutingKey: "colour.blue.large"}, []string{"test.blue", "test.green"}},
+		{&queuepb.SendTestMessageRequest{Exchange: "test.headers", Headers: map[string]string{"size": "large"}}, []string{"test.green"}},
+		{&queuepb.SendTestMessageRequest{Exchange: "test.fanout", Text: "to all"}, []string{"test.blue", "test.every-process", "test.every-process", "test.green"}},
 	} {
 		// An exclusive queue is there a moment after its process.
 		s.until("both processes' own queues", func() bool {
@@ -216,7 +216,7 @@ func TestATestMessageShowsItsWay(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			return len(of(response.Snapshot, "test.replica").Consumers) == 2
+			return len(of(response.Snapshot, "test.every-process").Consumers) == 2
 		})
 		sent, err := first.client.SendTestMessage(t.Context(), c.says)
 		if err != nil {
@@ -259,7 +259,7 @@ func TestDeadLettersAreReadRedrivenAndDiscarded(t *testing.T) {
 	p := newSite(t).start()
 	send := func(m *queuepb.SendTestMessageRequest) int64 {
 		t.Helper()
-		m.Exchange, m.RoutingKey, m.Headers = "test.direct", "talk", map[string]string{"why": "a test"}
+		m.Exchange, m.RoutingKey, m.Headers = "test.direct", "blue", map[string]string{"why": "a test"}
 		sent, err := p.client.SendTestMessage(t.Context(), m)
 		if err != nil {
 			t.Fatal(err)
@@ -274,18 +274,18 @@ func TestDeadLettersAreReadRedrivenAndDiscarded(t *testing.T) {
 		}
 		return response
 	}
-	ofTalks := &queuepb.ListDeadLettersRequest{Queue: "test.talks"}
+	ofBlue := &queuepb.ListDeadLettersRequest{Queue: "test.blue"}
 	poison := send(&queuepb.SendTestMessageRequest{FailingDeliveries: 20, Text: "fails"})
-	p.until("a dead letter", func() bool { return len(list(ofTalks).DeadLetters) == 1 })
+	p.until("a dead letter", func() bool { return len(list(ofBlue).DeadLetters) == 1 })
 	rejected := send(&queuepb.SendTestMessageRequest{Reject: true})
-	p.until("another", func() bool { return len(list(ofTalks).DeadLetters) == 2 })
+	p.until("another", func() bool { return len(list(ofBlue).DeadLetters) == 2 })
 	p.publish("nowhere")
 
-	one := list(&queuepb.ListDeadLettersRequest{Queue: "test.talks", PageSize: 1})
+	one := list(&queuepb.ListDeadLettersRequest{Queue: "test.blue", PageSize: 1})
 	if len(one.DeadLetters) != 1 || one.DeadLetters[0].Id != rejected || one.DeadLetters[0].Error != "the test message asks to be rejected" {
 		t.Errorf("the latest is %v", one.DeadLetters)
 	}
-	next := list(&queuepb.ListDeadLettersRequest{Queue: "test.talks", PageSize: 1, PageToken: one.NextPageToken})
+	next := list(&queuepb.ListDeadLettersRequest{Queue: "test.blue", PageSize: 1, PageToken: one.NextPageToken})
 	if len(next.DeadLetters) != 1 || next.DeadLetters[0].Id != poison || next.NextPageToken != "" {
 		t.Errorf("the one before is %v", next)
 	}
@@ -295,7 +295,7 @@ func TestDeadLettersAreReadRedrivenAndDiscarded(t *testing.T) {
 	if lost := list(&queuepb.ListDeadLettersRequest{Unroutable: true}); len(lost.DeadLetters) != 1 || lost.DeadLetters[0].RoutingKey != "nowhere" {
 		t.Errorf("those that no binding matched are %v", lost)
 	}
-	whole, err := p.client.GetDeadLetter(t.Context(), &queuepb.GetDeadLetterRequest{Queue: "test.talks", Id: poison})
+	whole, err := p.client.GetDeadLetter(t.Context(), &queuepb.GetDeadLetterRequest{Queue: "test.blue", Id: poison})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -305,24 +305,24 @@ func TestDeadLettersAreReadRedrivenAndDiscarded(t *testing.T) {
 		t.Errorf("the poison message is %v", l)
 	}
 
-	for what, ask := range map[string]*queuepb.RedriveDeadLettersRequest{"nothing": {Queue: "test.talks"}, "both": {Queue: "test.talks", Ids: []int64{1}, All: true}} {
+	for what, ask := range map[string]*queuepb.RedriveDeadLettersRequest{"nothing": {Queue: "test.blue"}, "both": {Queue: "test.blue", Ids: []int64{1}, All: true}} {
 		if _, err := p.client.RedriveDeadLetters(t.Context(), ask); err == nil || !strings.Contains(err.Error(), "or say all") {
 			t.Errorf("asked for %s: %v", what, err)
 		}
 	}
-	redriven, err := p.client.RedriveDeadLetters(t.Context(), &queuepb.RedriveDeadLettersRequest{Queue: "test.talks", Ids: []int64{rejected}})
+	redriven, err := p.client.RedriveDeadLetters(t.Context(), &queuepb.RedriveDeadLettersRequest{Queue: "test.blue", Ids: []int64{rejected}})
 	if err != nil || redriven.RedrivenCount != 1 {
 		t.Fatalf("%v, %v", redriven, err)
 	}
 	p.until("it to die again, with a longer history", func() bool {
-		again, err := p.client.GetDeadLetter(t.Context(), &queuepb.GetDeadLetterRequest{Queue: "test.talks", Id: rejected})
+		again, err := p.client.GetDeadLetter(t.Context(), &queuepb.GetDeadLetterRequest{Queue: "test.blue", Id: rejected})
 		return err == nil && len(again.DeadLetter.History) == 2
 	})
-	discarded, err := p.client.DiscardDeadLetters(t.Context(), &queuepb.DiscardDeadLettersRequest{Queue: "test.talks", All: true})
+	discarded, err := p.client.DiscardDeadLetters(t.Context(), &queuepb.DiscardDeadLettersRequest{Queue: "test.blue", All: true})
 	if err != nil || discarded.DiscardedCount != 2 {
 		t.Errorf("%v, %v", discarded, err)
 	}
-	_, err = p.client.GetDeadLetter(t.Context(), &queuepb.GetDeadLetterRequest{Queue: "test.talks", Id: poison})
+	_, err = p.client.GetDeadLetter(t.Context(), &queuepb.GetDeadLetterRequest{Queue: "test.blue", Id: poison})
 	if refused, ok := err.(*failure.Failure); !ok && status.Code(err) != codes.NotFound {
 		t.Errorf("a discarded letter: %v", err)
 	} else if ok && refused.Kind != failure.NotFound {
@@ -332,11 +332,11 @@ func TestDeadLettersAreReadRedrivenAndDiscarded(t *testing.T) {
 
 func TestADelayedTestMessageWaits(t *testing.T) {
 	p := newSite(t).start()
-	sent, err := p.client.SendTestMessage(t.Context(), &queuepb.SendTestMessageRequest{Exchange: "test.direct", RoutingKey: "talk", Delay: durationpb.New(time.Hour)})
+	sent, err := p.client.SendTestMessage(t.Context(), &queuepb.SendTestMessageRequest{Exchange: "test.direct", RoutingKey: "blue", Delay: durationpb.New(time.Hour)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.watch("it among the delayed", func(s *queuepb.Snapshot) bool { return of(s, "test.talks").DelayedCount == 1 })
+	p.watch("it among the delayed", func(s *queuepb.Snapshot) bool { return of(s, "test.blue").DelayedCount == 1 })
 	became, err := p.client.GetTestMessage(t.Context(), &queuepb.GetTestMessageRequest{Id: sent.Id})
 	if err != nil || len(became.Deliveries) != 0 || len(became.MatchingBindings) != 1 {
 		t.Errorf("%v, %v", became, err)

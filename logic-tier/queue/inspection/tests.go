@@ -31,7 +31,7 @@ const testLimit = 5
 const (
 	testDirect, testTopic, testFanout, testHeaders = "test.direct", "test.topic", "test.fanout", "test.headers"
 
-	testTalks, testChannels, testEverything, testReplica = "test.talks", "test.channels", "test.everything", "test.replica"
+	testBlue, testGreen, testEveryProcess = "test.blue", "test.green", "test.every-process"
 )
 
 // Topology is what test messages need: each type of exchange leads to some of the
@@ -45,24 +45,19 @@ func Topology() queue.Topology {
 			{Name: testFanout, Type: queue.Fanout}, {Name: testHeaders, Type: queue.Headers},
 		},
 		Queues: []queue.Queue{
-			{Name: testTalks, DeliveryLimit: testLimit, Bindings: []queue.Binding{
-				{Exchange: testDirect, Pattern: "talk"},
-				{Exchange: testTopic, Pattern: "talk.*"},
+			{Name: testBlue, DeliveryLimit: testLimit, Bindings: []queue.Binding{
+				{Exchange: testDirect, Pattern: "blue"},
+				{Exchange: testTopic, Pattern: "colour.blue.#"},
 				{Exchange: testFanout},
-				{Exchange: testHeaders, Headers: map[string]string{"kind": "talk", "language": "en"}},
+				{Exchange: testHeaders, Headers: map[string]string{"colour": "blue", "size": "large"}},
 			}},
-			{Name: testChannels, DeliveryLimit: testLimit, Bindings: []queue.Binding{
-				{Exchange: testDirect, Pattern: "channel"},
-				{Exchange: testTopic, Pattern: "channel.#"},
+			{Name: testGreen, DeliveryLimit: testLimit, Bindings: []queue.Binding{
+				{Exchange: testDirect, Pattern: "green"},
+				{Exchange: testTopic, Pattern: "colour.*.large"},
 				{Exchange: testFanout},
-				{Exchange: testHeaders, Headers: map[string]string{"kind": "channel", "language": "de"}, AnyHeader: true},
+				{Exchange: testHeaders, Headers: map[string]string{"colour": "green", "size": "large"}, AnyHeader: true},
 			}},
-			{Name: testEverything, DeliveryLimit: testLimit, Bindings: []queue.Binding{
-				{Exchange: testTopic, Pattern: "#"},
-				{Exchange: testFanout},
-			}},
-			// One for every process that consumes.
-			{Name: testReplica, DeliveryLimit: testLimit, Exclusive: true, Bindings: []queue.Binding{{Exchange: testFanout}}},
+			{Name: testEveryProcess, DeliveryLimit: testLimit, Exclusive: true, Bindings: []queue.Binding{{Exchange: testFanout}}},
 		},
 	}
 }
