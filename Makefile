@@ -8,13 +8,13 @@ export GOWORK := off
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-up: ## run the three tiers on this machine, until Ctrl-C
-	@deployments/local/install.sh postgres ffmpeg
+up: ## run the three tiers on this machine, until Ctrl-C (BROKER=rabbitmq: with RabbitMQ)
+	@deployments/local/install.sh postgres ffmpeg $(filter rabbitmq,$(BROKER))
 	@cd deployments && go build -o "$${RUN_DIR:-$(CURDIR)/.run}/bin/local" ./local
 	@exec "$${RUN_DIR:-$(CURDIR)/.run}/bin/local"
 
 test: ## install what tests need, check what is generated, run every test
-	@deployments/local/install.sh postgres chromium ffmpeg
+	@deployments/local/install.sh postgres chromium ffmpeg rabbitmq
 	@$(MAKE) --no-print-directory stale
 	@for module in $(MODULES); do echo "== $$module"; (cd $$module && go vet ./... && go test -race -count=1 -timeout 20m ./...) || exit 1; done
 
@@ -32,7 +32,7 @@ bench: ## measure, side by side, and print tables
 	@cd deployments/bench && go run .
 
 compose: ## run the three tiers in containers, with stand-in images where no registry answers
-	@deployments/images/compose.sh up --build
+	@deployments/images/compose.sh $(if $(filter rabbitmq,$(BROKER)),--profile rabbitmq) up --build
 
 clean: ## remove what "make up" made: the data too
 	@rm -rf "$${RUN_DIR:-$(CURDIR)/.run}"

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"fmt"
 	"log/slog"
 
 	"techtalks.example/logic-tier/postgres"
 	"techtalks.example/logic-tier/queue"
 	"techtalks.example/logic-tier/queue/ledger"
 	"techtalks.example/logic-tier/queue/postgresqueue"
+	"techtalks.example/logic-tier/queue/rabbitqueue"
 )
 
 // broker is the engine that the settings choose.
@@ -18,10 +20,19 @@ type broker struct {
 // engine is what both engines do.
 type engine interface {
 	queue.Broker
+	// Registry counts what this process consumes.
 	Registry() *ledger.Registry
+	// Up is nil while the engine's broker answers, and says otherwise why not.
 	Up() error
 }
 
 func newBroker(s settings, db *postgres.DB, listen postgres.Options, log *slog.Logger) (broker, error) {
-	return broker{postgresqueue.New(db, listen, log), postgresqueue.Engine}, nil
+	if s.broker == "" {
+		return broker{postgresqueue.New(db, listen, log), postgresqueue.Engine}, nil
+	}
+	rabbit, err := rabbitqueue.New(rabbitqueue.Options{URL: s.broker, Certificates: s.certificates, DB: db, Listen: listen, Log: log})
+	if err != nil {
+		return broker{}, fmt.Errorf("--broker (BROKER): %w", err)
+	}
+	return broker{rabbit, rabbitqueue.Engine}, nil
 }

@@ -38,7 +38,7 @@ type program struct {
 	server bool // it is connected to, not only connects
 }
 
-var programs = []program{{"web-tier", true}, {"logic-tier", true}, {"data-tier", true}, {"operator", false}}
+var programs = []program{{"web-tier", true}, {"logic-tier", true}, {"data-tier", true}, {"broker", true}, {"operator", false}}
 
 // Issue makes what is missing in directory, and what expires within 30 days or
 // does not name all hosts; what is good stays. hosts are names and addresses,

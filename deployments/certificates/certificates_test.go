@@ -32,7 +32,7 @@ func issued(t *testing.T, directory string, hosts ...string) []string {
 func TestEveryProgramIsNamedByItsCertificate(t *testing.T) {
 	directory := t.TempDir()
 	made := issued(t, directory, "logic.internal", "10.0.0.7")
-	if want := []string{"ca", "web-tier", "logic-tier", "data-tier", "operator"}; !slices.Equal(made, want) {
+	if want := []string{"ca", "web-tier", "logic-tier", "data-tier", "broker", "operator"}; !slices.Equal(made, want) {
 		t.Fatalf("made %v, want %v", made, want)
 	}
 	authority := x509.NewCertPool()
@@ -55,7 +55,7 @@ func TestEveryProgramIsNamedByItsCertificate(t *testing.T) {
 			t.Errorf("%s may sign", p.name)
 		}
 	}
-	for _, name := range []string{"ca", "web-tier", "logic-tier", "data-tier", "operator"} {
+	for _, name := range []string{"ca", "web-tier", "logic-tier", "data-tier", "broker", "operator"} {
 		_, key := paths(directory, name)
 		info, err := os.Stat(key)
 		if err != nil {
@@ -108,14 +108,14 @@ func TestWhatIsNotGoodIsMadeAnew(t *testing.T) {
 		}, nil, []string{"web-tier", "operator"}},
 		"one that ends within the month": {func(t *testing.T, d string) { expiring(t, d, renewBefore-time.Hour) }, nil, []string{"web-tier"}},
 		"none that ends after the month": {func(t *testing.T, d string) { expiring(t, d, renewBefore+time.Hour) }, nil, nil},
-		"those that lack a host's name":  {func(*testing.T, string) {}, []string{"another.host"}, []string{"web-tier", "logic-tier", "data-tier"}},
+		"those that lack a host's name":  {func(*testing.T, string) {}, []string{"another.host"}, []string{"web-tier", "logic-tier", "data-tier", "broker"}},
 		"all when the authority was lost": {func(t *testing.T, d string) {
 			for _, name := range []string{"ca.crt", "ca.key"} {
 				if err := os.Remove(filepath.Join(d, name)); err != nil {
 					t.Fatal(err)
 				}
 			}
-		}, nil, []string{"ca", "web-tier", "logic-tier", "data-tier", "operator"}},
+		}, nil, []string{"ca", "web-tier", "logic-tier", "data-tier", "broker", "operator"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			directory := t.TempDir()

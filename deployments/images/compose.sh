@@ -26,13 +26,23 @@ if ! docker compose version >/dev/null 2>&1; then
 	fi
 fi
 
+# RabbitMQ's image costs minutes: only for those who ask for it.
+images="gcr.io/distroless/static-debian12 debian:bookworm-slim postgres:17-bookworm golang:1.26-bookworm"
+profile=
+case " $* --profile ${COMPOSE_PROFILES:-} " in
+*" --profile rabbitmq "* | *" --profile=rabbitmq "*)
+	profile=rabbitmq
+	images="$images rabbitmq:4.1"
+	;;
+esac
+
 # Whoever named base images has them.
-if [ -z "${BUILD_IMAGE:-}${RUN_IMAGE:-}${MEDIA_IMAGE:-}${POSTGRES_IMAGE:-}" ]; then
-	for image in gcr.io/distroless/static-debian12 debian:bookworm-slim postgres:17-bookworm golang:1.26-bookworm; do
+if [ -z "${BUILD_IMAGE:-}${RUN_IMAGE:-}${MEDIA_IMAGE:-}${POSTGRES_IMAGE:-}${RABBITMQ_IMAGE:-}" ]; then
+	for image in $images; do
 		docker image inspect "$image" >/dev/null 2>&1 && continue
 		if ! timeout 300 docker pull -q "$image" >/dev/null 2>&1; then
 			echo "no registry gives $image: using stand-ins" >&2
-			settings=$("$here/standins.sh")
+			settings=$("$here/standins.sh" $profile)
 			export $settings
 			break
 		fi

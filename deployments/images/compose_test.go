@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -21,12 +22,13 @@ const patience = 2 * time.Minute
 // project is a site in containers, under a name of its own.
 type project struct {
 	t           *testing.T
+	options     []string // of compose itself
 	environment []string
 	web         string
 }
 
 func (p *project) try(arguments ...string) (string, error) {
-	command := exec.Command("./compose.sh", arguments...)
+	command := exec.Command("./compose.sh", slices.Concat(p.options, arguments)...)
 	command.Env = p.environment
 	output, err := command.CombinedOutput()
 	return string(output), err
@@ -70,10 +72,13 @@ func freePort(t *testing.T) string {
 }
 
 // up starts the site and waits until it answers with the catalogue in it.
-func up(t *testing.T) *project {
+func up(t *testing.T, options ...string) *project {
 	t.Helper()
+	if output, err := exec.Command("docker", "version").CombinedOutput(); err != nil {
+		t.Skipf("no Docker engine answers: %s", output)
+	}
 	port := freePort(t)
-	p := &project{t: t, web: "http://127.0.0.1:" + port, environment: append(os.Environ(),
+	p := &project{t: t, options: options, web: "http://127.0.0.1:" + port, environment: append(os.Environ(),
 		"COMPOSE_PROJECT_NAME=techtalks-test", "WEB_PORT="+port, "LOGIC_PORT="+freePort(t))}
 	p.compose("build")
 	t.Cleanup(func() {
@@ -99,11 +104,16 @@ func up(t *testing.T) *project {
 }
 
 func TestTheJourneyInContainers(t *testing.T) {
-	if output, err := exec.Command("docker", "version").CombinedOutput(); err != nil {
-		t.Skipf("no Docker engine answers: %s", output)
-	}
 	p := up(t)
-	t.Run("networks", func(t *testing.T) { networks(t, p) })
+	t.Run("networks", func(t *testing.T) {
+		postgres := p.address("data-tier") + ":5432"
+		p.dials(t, []dial{{"logic-tier", postgres, true}, {"web-tier", postgres, false}})
+	})
+	t.Run("no broker", func(t *testing.T) {
+		if running := p.compose("ps", "--services"); strings.Contains(running, "broker") || strings.Contains(running, "rabbitmq") {
+			t.Errorf("there are\n%s", running)
+		}
+	})
 	t.Run("published", func(t *testing.T) {
 		if ports := docker(t, "port", p.container("data-tier")); ports != "" {
 			t.Errorf("Postgres is published: %s", ports)
@@ -133,8 +143,46 @@ func (p *project) container(service string) string {
 	return lines[len(lines)-1]
 }
 
-// networks sends a packet to Postgres from the place of each tier.
-func networks(t *testing.T, p *project) {
+// The same site with the queue in RabbitMQ: what differs is who keeps it.
+func TestTheJourneyInContainersWithRabbitMQ(t *testing.T) {
+	p := up(t, "--profile", "rabbitmq")
+	t.Run("networks", func(t *testing.T) {
+		broker := p.address("broker")
+		p.dials(t, []dial{
+			{"logic-tier-rabbitmq", broker + ":5671", true}, {"web-tier", broker + ":5671", false}, {"data-tier", broker + ":5671", false},
+			// Without TLS, and what Erlang's nodes speak to each other.
+			{"logic-tier-rabbitmq", broker + ":5672", false}, {"logic-tier-rabbitmq", broker + ":4369", false}, {"logic-tier-rabbitmq", broker + ":25672", false},
+		})
+		if ports := docker(t, "port", p.container("broker")); ports != "" {
+			t.Errorf("the broker is published: %s", ports)
+		}
+	})
+	t.Run("engine", func(t *testing.T) {
+		if running := strings.Fields(p.compose("ps", "--services")); slices.Contains(running, "logic-tier") {
+			t.Errorf("there are %v", running)
+		}
+		if users := p.compose("exec", "-T", "broker", "rabbitmqctl", "--silent", "list_connections", "user"); !strings.Contains(users, "logic-tier") {
+			t.Errorf("the broker is used by %q", users)
+		}
+	})
+	chromium := journey.Chromium(t)
+	t.Run("a talk reaches a follower", func(t *testing.T) { journey.Walk(t, chromium, p.web) })
+	t.Run("long work", func(t *testing.T) { journey.LongWork(t, chromium, p.web) })
+}
+
+func (p *project) address(service string) string {
+	p.t.Helper()
+	return docker(p.t, "inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", p.container(service))
+}
+
+// dial is a packet from the place of a service, which reaches its address or not.
+type dial struct {
+	service, address string
+	reaches          bool
+}
+
+func (p *project) dials(t *testing.T, all []dial) {
+	t.Helper()
 	folder, err := os.MkdirTemp("", "techtalks-dial-")
 	if err != nil {
 		t.Fatal(err)
@@ -148,16 +196,11 @@ func networks(t *testing.T, p *project) {
 	if output, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, output)
 	}
-	postgres := docker(t, "inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", p.container("data-tier")) + ":5432"
-	dial := func(service string) (string, error) {
-		output, err := exec.Command("docker", "run", "--rm", "--network", "container:"+p.container(service),
-			"--volume", folder+":/probe:ro", "techtalks/operator", "/probe/dial", postgres).CombinedOutput()
-		return string(output), err
-	}
-	if output, err := dial("logic-tier"); err != nil {
-		t.Errorf("from the logic tier, Postgres cannot be reached: %v\n%s", err, output)
-	}
-	if output, err := dial("web-tier"); err == nil || !strings.Contains(output, "not reached") {
-		t.Errorf("from the web tier, Postgres: %v\n%s", err, output)
+	for _, d := range all {
+		output, err := exec.Command("docker", "run", "--rm", "--network", "container:"+p.container(d.service),
+			"--volume", folder+":/probe:ro", "techtalks/operator", "/probe/dial", d.address).CombinedOutput()
+		if d.reaches && err != nil || !d.reaches && (err == nil || !strings.Contains(string(output), "not reached")) {
+			t.Errorf("%s from %s: %v\n%s", d.address, d.service, err, output)
+		}
 	}
 }

@@ -5,6 +5,7 @@
 #   techtalks-standin/golang     for golang:1.26-bookworm, with the modules we use
 #   techtalks-standin/ffmpeg     for debian:bookworm-slim, with ffmpeg in it
 #   techtalks-standin/postgres   for postgres:17-bookworm
+#   techtalks-standin/rabbitmq   for rabbitmq:4.1, when "rabbitmq" is asked for
 # Messages go to standard error. What is there already stays.
 set -eu
 cd "$(dirname "$0")"
@@ -20,13 +21,20 @@ debian=techtalks-standin/debian:$suite
 golang=techtalks-standin/golang:$toolchain-$sums
 ffmpeg=techtalks-standin/ffmpeg:$suite
 postgres=techtalks-standin/postgres:$suite
+rabbitmq=
+if [ "${1:-}" = rabbitmq ]; then
+	rabbitmq=techtalks-standin/rabbitmq:$suite
+fi
 
-missing=
-for image in $debian $golang $ffmpeg $postgres; do
-	docker image inspect "$image" >/dev/null 2>&1 || missing="$missing $image"
+missing() { # IMAGE
+	! docker image inspect "$1" >/dev/null 2>&1
+}
+wanted=
+for image in $debian $golang $ffmpeg $postgres $rabbitmq; do
+	! missing "$image" || wanted="$wanted $image"
 done
-if [ -n "$missing" ]; then
-	echo "building stand-in images:$missing" >&2
+if [ -n "$wanted" ]; then
+	echo "building stand-in images:$wanted" >&2
 	if [ "$(id -u)" -ne 0 ]; then
 		echo "stand-in images need root, for debootstrap and chroot: run it by sudo" >&2
 		exit 1
@@ -48,9 +56,11 @@ if [ -n "$missing" ]; then
 	loud debootstrap --variant=minbase --include=ca-certificates "$suite" "$work/root" "$mirror"
 	printf '#!/bin/sh\nexit 101\n' >"$work/root/usr/sbin/policy-rc.d"
 	chmod +x "$work/root/usr/sbin/policy-rc.d"
-	import "$work/root" "$debian"
+	if missing "$debian"; then
+		import "$work/root" "$debian"
+	fi
 
-	if ! docker image inspect "$golang" >/dev/null 2>&1; then
+	if missing "$golang"; then
 		mkdir -p "$work/golang/usr/local" "$work/golang/modules"
 		cp -a "$(go env GOROOT)" "$work/golang/usr/local/go"
 		# The modules come along: a build then needs no network.
@@ -72,21 +82,38 @@ if [ -n "$missing" ]; then
 		loud chroot "$1" apt-get update
 		loud chroot "$1" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$2"
 	}
-	path='ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
-	cp -a "$work/root" "$work/ffmpeg"
-	install "$work/ffmpeg" ffmpeg
-	import "$work/ffmpeg" "$ffmpeg" --change "$path"
-	rm -rf "$work/ffmpeg"
-
-	# The user of the public image has the number 999.
-	loud chroot "$work/root" groupadd --system --gid 999 postgres
-	loud chroot "$work/root" useradd --system --gid postgres --uid 999 --home-dir /var/lib/postgresql postgres
-	mkdir -p "$work/root/etc/postgresql-common"
-	echo 'create_main_cluster = false' >"$work/root/etc/postgresql-common/createcluster.conf"
-	install "$work/root" postgresql
-	import "$work/root" "$postgres" --change "$path"
+	user() { # FOLDER NAME HOME: with the number that it has in the public image
+		loud chroot "$1" groupadd --system --gid 999 "$2"
+		loud chroot "$1" useradd --system --gid "$2" --uid 999 --home-dir "$3" "$2"
+	}
+	path=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+	if missing "$ffmpeg"; then
+		cp -a "$work/root" "$work/ffmpeg"
+		install "$work/ffmpeg" ffmpeg
+		import "$work/ffmpeg" "$ffmpeg" --change "ENV PATH=$path"
+		rm -rf "$work/ffmpeg"
+	fi
+	if missing "$postgres"; then
+		cp -a "$work/root" "$work/postgres"
+		user "$work/postgres" postgres /var/lib/postgresql
+		mkdir -p "$work/postgres/etc/postgresql-common"
+		echo 'create_main_cluster = false' >"$work/postgres/etc/postgresql-common/createcluster.conf"
+		install "$work/postgres" postgresql
+		import "$work/postgres" "$postgres" --change "ENV PATH=$path"
+		rm -rf "$work/postgres"
+	fi
+	if [ -n "$rabbitmq" ] && missing "$rabbitmq"; then
+		user "$work/root" rabbitmq /var/lib/rabbitmq
+		install "$work/root" rabbitmq-server
+		# Before the Debian package's own command, which changes users and hides
+		# what the node says.
+		import "$work/root" "$rabbitmq" --change "ENV PATH=/usr/lib/rabbitmq/bin:$path"
+	fi
 fi
 echo "BUILD_IMAGE=$golang"
 echo "RUN_IMAGE=$debian"
 echo "MEDIA_IMAGE=$ffmpeg"
 echo "POSTGRES_IMAGE=$postgres"
+if [ -n "$rabbitmq" ]; then
+	echo "RABBITMQ_IMAGE=$rabbitmq"
+fi

@@ -36,6 +36,24 @@ want() {
 	(need "$name" "$@") || echo "going on without $name: $without" >&2
 }
 
+policy=/usr/sbin/policy-rc.d
+
+# unstarted COMMAND...: packages that it installs start no service. A policy that is
+# there already is the machine's owner's, and stays.
+unstarted() {
+	if [ -e "$policy" ] || ! command -v apt-get >/dev/null || ! $as_root true 2>/dev/null; then
+		"$@"
+		return
+	fi
+	trap '$as_root rm -f "$policy"' EXIT
+	trap 'exit 130' INT TERM HUP
+	printf '#!/bin/sh\nexit 101\n' | $as_root tee "$policy" >/dev/null
+	$as_root chmod 755 "$policy"
+	"$@"
+	$as_root rm -f "$policy"
+	trap - EXIT INT TERM HUP
+}
+
 for part in "$@"; do
 	case $part in
 	postgres)
@@ -53,6 +71,20 @@ for part in "$@"; do
 		;;
 	ffmpeg)
 		want FFmpeg 'recordings are published as they were uploaded' 'command -v ffmpeg && command -v ffprobe' ffmpeg
+		;;
+	rabbitmq)
+		check='ls /usr/lib/rabbitmq/bin/rabbitmq-server || ls /opt/rabbitmq*/sbin/rabbitmq-server || command -v rabbitmq-server'
+		if ! sh -c "$check" >/dev/null 2>&1; then
+			# The packages start a node on 5672 and a port mapper on 4369: at once,
+			# unless told not to, and whenever the machine starts, unless disabled.
+			services=rabbitmq-server.service
+			command -v epmd >/dev/null || services="$services epmd.service epmd.socket"
+			unstarted need RabbitMQ "$check" rabbitmq-server
+			if command -v systemctl >/dev/null; then
+				$as_root systemctl --quiet disable $services 2>/dev/null
+			fi
+			$as_root update-rc.d rabbitmq-server disable
+		fi
 		;;
 	debootstrap)
 		need debootstrap 'command -v debootstrap' debootstrap

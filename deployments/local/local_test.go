@@ -148,10 +148,13 @@ func TestAnAddressThatIsTakenIsNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer listener.Close()
-	command := exec.CommandContext(t.Context(), program(t))
-	command.Env = append(os.Environ(), "RUN_DIR="+runFolder(t), "WEB_ADDRESS="+listener.Addr().String())
-	output, err := command.CombinedOutput()
-	if err == nil || !strings.Contains(string(output), listener.Addr().String()+" is taken") || !strings.Contains(string(output), "WEB_ADDRESS=host:port") {
-		t.Errorf("%v:\n%s", err, output)
+	for _, setting := range []string{"WEB_ADDRESS", "BROKER_ADDRESS"} {
+		command := exec.CommandContext(t.Context(), program(t))
+		command.Env = append(os.Environ(), "RUN_DIR="+runFolder(t), "BROKER=rabbitmq", "WEB_ADDRESS="+free(t), "WEB_ADMIN_ADDRESS="+free(t),
+			"LOGIC_ADDRESS="+free(t), "LOGIC_ADMIN_ADDRESS="+free(t), "DATA_ADDRESS="+free(t), setting+"="+listener.Addr().String())
+		output, err := command.CombinedOutput()
+		if err == nil || !strings.Contains(string(output), listener.Addr().String()+" is taken") || !strings.Contains(string(output), setting+"=host:port") {
+			t.Errorf("%v:\n%s", err, output)
+		}
 	}
 }

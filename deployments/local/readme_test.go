@@ -58,12 +58,14 @@ func TestTheReadmesCommandsWork(t *testing.T) {
 		`"notifications": [`,                             // her inbox, or that it is empty
 		`"subscribed": {`,                                // stream
 		`"field": "handle"`, `"field": "password"`,       // refusal
-		"0 channels and 0 talks added", // import
-		`"done":`,                      // short poll and long poll
-		"event: operation\n",           // stream
-		`"cursor":`,                    // the inbox, polled
-		`"operations": [`,              // hers, listed
-		"operations/",                  // the operator's list
+		"0 channels and 0 talks added",                                                     // import
+		`"done":`,                                                                          // short poll and long poll
+		"event: operation\n",                                                               // stream
+		`"cursor":`,                                                                        // the inbox, polled
+		`"operations": [`,                                                                  // hers, listed
+		"operations/",                                                                      // the operator's list
+		"test.direct ─ blue → test.blue", "delivery 3 acknowledged", "delivery 1 rejected", // test messages
+		"the test message asks to be rejected", // the dead letter
 	} {
 		if !strings.Contains(string(output), want) {
 			t.Errorf("no %q in\n%s", want, output)

@@ -96,13 +96,15 @@ func free(t *testing.T) string {
 	return listener.Addr().String()
 }
 
-// up starts everything and waits for the line that says where it is.
-func up(t *testing.T, run string) *running {
+// up starts everything and waits for the line that says where it is. settings are
+// more of the environment.
+func up(t *testing.T, run string, settings ...string) *running {
 	t.Helper()
 	r := &running{t: t, run: run, admin: free(t), logic: free(t), ended: make(chan error, 1)}
 	r.command = exec.Command(program(t))
 	r.command.Env = append(os.Environ(), "RUN_DIR="+run, "WEB_ADDRESS="+free(t), "WEB_ADMIN_ADDRESS="+r.admin,
 		"LOGIC_ADDRESS="+r.logic, "LOGIC_ADMIN_ADDRESS="+free(t), "DATA_ADDRESS="+free(t))
+	r.command.Env = append(r.command.Env, settings...)
 	output, write := io.Pipe()
 	r.command.Stdout, r.command.Stderr = write, write
 	r.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -164,6 +166,7 @@ func (r *running) stop() {
 			r.t.Errorf("process %d is left over", pid)
 		}
 	}
+	untilNoneIsLeft(r.t, r.run)
 }
 
 // pids are the processes of this site's programs.

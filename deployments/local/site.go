@@ -20,6 +20,7 @@ type site struct {
 	run  string // RUN_DIR
 
 	web, webAdmin, logic, logicAdmin, data string
+	engine                                 engine
 }
 
 func newSite() (site, error) {
@@ -31,6 +32,10 @@ func newSite() (site, error) {
 	if run, err = filepath.Abs(run); err != nil {
 		return site{}, err
 	}
+	engine, err := newEngine()
+	if err != nil {
+		return site{}, err
+	}
 	return site{
 		root: root, run: run,
 		web:        cmp.Or(os.Getenv("WEB_ADDRESS"), "127.0.0.1:8080"),
@@ -38,6 +43,7 @@ func newSite() (site, error) {
 		logic:      cmp.Or(os.Getenv("LOGIC_ADDRESS"), "127.0.0.1:9090"),
 		logicAdmin: cmp.Or(os.Getenv("LOGIC_ADMIN_ADDRESS"), "127.0.0.1:9091"),
 		data:       cmp.Or(os.Getenv("DATA_ADDRESS"), "127.0.0.1:54320"),
+		engine:     engine,
 	}, nil
 }
 
@@ -64,10 +70,14 @@ func (s site) binary(name string) string { return filepath.Join(s.run, "bin", na
 
 // free says which setting to change when an address is taken.
 func (s site) free() error {
-	for _, one := range [][2]string{
+	addresses := [][2]string{
 		{"WEB_ADDRESS", s.web}, {"WEB_ADMIN_ADDRESS", s.webAdmin},
 		{"LOGIC_ADDRESS", s.logic}, {"LOGIC_ADMIN_ADDRESS", s.logicAdmin}, {"DATA_ADDRESS", s.data},
-	} {
+	}
+	if s.engine.own {
+		addresses = append(addresses, [2]string{"BROKER_ADDRESS", s.engine.address})
+	}
+	for _, one := range addresses {
 		listener, err := net.Listen("tcp", one[1])
 		if err != nil {
 			return fmt.Errorf("%s is taken (%w): stop what runs there, or choose another with %s=host:port", one[1], err, one[0])
@@ -97,7 +107,15 @@ func run(ctx context.Context) error {
 		return err
 	}
 	// Stopped in the opposite order: who asks before who answers.
-	tiers := []*tier{s.dataTier(), s.logicTier(), s.webTier()}
+	tiers := []*tier{s.dataTier()}
+	if s.engine.own {
+		node, err := s.node()
+		if err != nil {
+			return err
+		}
+		tiers = append(tiers, node.tiers()...)
+	}
+	tiers = append(tiers, s.logicTier(), s.webTier())
 	defer func() {
 		fmt.Println("\nstopping")
 		for i := len(tiers) - 1; i >= 0; i-- {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,8 +18,8 @@ import (
 )
 
 const (
-	// startTime is how long a tier may take to be ready.
-	startTime = time.Minute
+	// startTime is how long a tier may take to be ready: RabbitMQ, on a busy machine.
+	startTime = 2 * time.Minute
 	// stopTime is how long it may take to stop before it is killed.
 	stopTime = 40 * time.Second
 	// Pauses before a tier that died is started again.
@@ -34,6 +35,8 @@ type tier struct {
 	name, address string
 	program       string
 	arguments     []string
+	environment   []string // nil: as ours
+	folder        string   // that it runs in; empty: ours
 	ready         func(context.Context) error
 	log           string
 
@@ -43,8 +46,12 @@ type tier struct {
 }
 
 func (s site) tier(name, address string, ready func(context.Context, *tier) error, arguments ...string) *tier {
+	return s.process(name, address, s.binary(name), ready, append([]string{"serve"}, arguments...)...)
+}
+
+func (s site) process(name, address, program string, ready func(context.Context, *tier) error, arguments ...string) *tier {
 	t := &tier{
-		name: name, address: address, program: s.binary(name), arguments: append([]string{"serve"}, arguments...),
+		name: name, address: address, program: program, arguments: arguments,
 		log: filepath.Join(s.run, "logs", name+".log"), ended: make(chan struct{}),
 	}
 	t.ready = func(ctx context.Context) error { return ready(ctx, t) }
@@ -57,9 +64,16 @@ func (s site) dataTier() *tier {
 }
 
 func (s site) logicTier() *tier {
-	return s.tier("logic-tier", s.logic, readyAt(s.logicAdmin),
+	arguments := []string{
 		"--listen-address", s.logic, "--admin-address", s.logicAdmin, "--data-address", s.data, "--certificates", s.certificates(),
-		"--scratch", filepath.Join(s.run, "scratch"))
+		"--scratch", filepath.Join(s.run, "scratch"),
+		// Of the demo accounts, unless said otherwise.
+		"--operators", cmp.Or(os.Getenv("OPERATORS"), "ada"),
+	}
+	if s.engine.url != "" {
+		arguments = append(arguments, "--broker", s.engine.url)
+	}
+	return s.tier("logic-tier", s.logic, readyAt(s.logicAdmin), arguments...)
 }
 
 func (s site) webTier() *tier {
@@ -170,6 +184,7 @@ func (t *tier) once(ctx context.Context) error {
 	}
 	defer log.Close()
 	command := exec.CommandContext(ctx, t.program, t.arguments...)
+	command.Env, command.Dir = t.environment, t.folder
 	command.Stdout, command.Stderr = log, log
 	command.Cancel = func() error { return command.Process.Signal(syscall.SIGTERM) }
 	command.WaitDelay = stopTime

@@ -1,0 +1,408 @@
+package rabbitqueue
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"techtalks.example/logic-tier/queue/wake"
+)
+
+const (
+	// window bounds the messages that are published and not yet confirmed: some
+	// tenths of a second's work, many times what fills the time until a confirm.
+	window = 2000
+	// batch is how many rows are read at once. With bodies as big as may be they
+	// take 16 MB.
+	batch = 250
+	// confirmTimeout is how long a confirm may stay out: long over a change of a
+	// quorum queue's leader.
+	confirmTimeout = 30 * time.Second
+	// unconfirmedPause is how long messages wait that were not confirmed in time, so
+	// that a queue that is in trouble does not hold up the others.
+	unconfirmedPause = 30 * time.Second
+	// refusedPause is how long messages wait that RabbitMQ had no room for.
+	refusedPause = time.Second
+	// scanEvery is how often confirms are looked for that overtook others.
+	scanEvery = 200 * time.Millisecond
+	// farewell is how long the last confirms are waited for.
+	farewell = 2 * time.Second
+)
+
+// shipping is one term of a relay: a lock, a connection, and what is on its way.
+type shipping struct {
+	*Queue
+	hold       *hold
+	connection *connection
+	channel    *amqp.Channel
+	returns    chan amqp.Return
+	closed     chan *amqp.Error
+	exchanges  map[string]bool // that RabbitMQ has
+	onWay      []onWay         // in the order of publishing
+	shipped    []shipment      // confirmed, and still in the outbox
+	freed      time.Time       // when RabbitMQ last took messages again
+}
+
+// onWay is a message that is published and not yet confirmed.
+type onWay struct {
+	shipment
+	since        time.Time
+	confirmation *amqp.DeferredConfirmation
+	returned     bool
+}
+
+func compareShipments(a, b shipment) int {
+	return cmp.Or(cmp.Compare(a.id, b.id), cmp.Compare(a.queue, b.queue))
+}
+
+func (q *Queue) newShipping(ctx context.Context, h *hold, c *connection) (*shipping, error) {
+	s := &shipping{Queue: q, hold: h, connection: c}
+	var err error
+	if s.exchanges, err = q.restore(ctx, c); err != nil {
+		return nil, err
+	}
+	if s.channel, err = c.channel(); err != nil {
+		return nil, err
+	}
+	// A message is returned once at most, and those of one window are waited for.
+	s.returns = s.channel.NotifyReturn(make(chan amqp.Return, window))
+	s.closed = s.channel.NotifyClose(make(chan *amqp.Error, 1))
+	return s, c.within(callTimeout, func() error { return s.channel.Confirm(false) })
+}
+
+// run ships until ctx ends, or the lock or the connection is lost.
+func (s *shipping) run(ctx context.Context) error {
+	woken := s.bell.At(wake.Outbox)
+	next, adopts, scan := time.NewTimer(0), time.NewTimer(0), time.NewTicker(scanEvery)
+	defer next.Stop()
+	defer adopts.Stop()
+	defer scan.Stop()
+	for more := true; ctx.Err() == nil; {
+		for more && s.roomy() {
+			wait, full, err := s.load(ctx)
+			if err != nil {
+				return err
+			}
+			more = full
+			next.Reset(wait)
+			if err := s.settle(ctx, false); err != nil {
+				return err
+			}
+			if ctx.Err() != nil {
+				break
+			}
+		}
+		if len(s.onWay) == 0 || len(s.shipped) >= batch {
+			if err := s.clear(ctx); err != nil {
+				return err
+			}
+		}
+		all := false
+		select {
+		case <-ctx.Done():
+			return s.end(context.WithoutCancel(ctx))
+		case <-s.connection.ended:
+			return fmt.Errorf("connection lost: %w", s.connection.reason)
+		case <-s.connection.blocking:
+			s.tellBlocked()
+		case <-woken:
+			more = true
+		case <-next.C:
+			more = true
+		case <-adopts.C:
+			adopts.Reset(adoptEvery)
+			s.adopt(ctx)
+		case <-s.first():
+		case <-scan.C:
+			if all = len(s.onWay) > 0; all {
+				if err := s.clear(ctx); err != nil {
+					return err
+				}
+			}
+		}
+		if err := s.settle(ctx, all); err != nil {
+			return err
+		}
+	}
+	return s.end(context.WithoutCancel(ctx))
+}
+
+// roomy says whether a batch may be published now.
+func (s *shipping) roomy() bool {
+	return len(s.onWay)+batch <= window && s.connection.blocked() == "" && !s.connection.IsClosed()
+}
+
+// first is closed when the oldest message is settled; nil without one.
+func (s *shipping) first() <-chan struct{} {
+	if len(s.onWay) == 0 {
+		return nil
+	}
+	return s.onWay[0].confirmation.Done()
+}
+
+// tellBlocked says that RabbitMQ takes no messages, or takes them again.
+func (s *shipping) tellBlocked() {
+	if why := s.connection.blocked(); why != "" {
+		err := fmt.Errorf("RabbitMQ takes no messages until it has room: %s", why)
+		if s.shippingState.set(err) {
+			s.log.Warn("queue: RabbitMQ takes no messages; the outbox keeps them", "reason", why)
+		}
+		return
+	}
+	s.freed = time.Now()
+	if s.shippingState.set(nil) {
+		s.log.Info("queue: RabbitMQ takes messages again")
+	}
+}
+
+// load reads what is due and publishes it. wait is until the next look, and full
+// says that there may be more now.
+func (s *shipping) load(ctx context.Context) (wait time.Duration, full bool, err error) {
+	ids := make([]int64, 0, len(s.onWay)+len(s.shipped))
+	for _, m := range s.onWay {
+		ids = append(ids, m.id)
+	}
+	for _, m := range s.shipped {
+		ids = append(ids, m.id)
+	}
+	reading, done := context.WithTimeout(context.WithoutCancel(ctx), statementTimeout)
+	rows, wait, err := s.hold.ship(reading, s.shipped, ids, batch)
+	done()
+	if err != nil {
+		return 0, false, fmt.Errorf("the outbox: %w", err)
+	}
+	s.shipped = s.shipped[:0]
+	if wait == 0 || wait > shipEvery {
+		wait = shipEvery
+	}
+	full = len(rows) == batch
+	if slices.ContainsFunc(rows, s.isUnknown) {
+		// Declared since; or not at all, which would end the channel.
+		if s.exchanges, err = s.restore(ctx, s.connection); err != nil {
+			return 0, false, err
+		}
+	}
+	err = s.connection.writes.together(func() error {
+		for i := range rows {
+			if s.connection.blocked() != "" {
+				full = true
+				break // the rest stays where it is
+			}
+			if err := s.publish(ctx, &rows[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, false, err
+	}
+	s.mostOnWay.Store(max(s.mostOnWay.Load(), int64(len(s.onWay))))
+	return wait, full, nil
+}
+
+// isUnknown says whether a row is for an exchange that RabbitMQ does not have.
+func (s *shipping) isUnknown(r row) bool { return r.queue == "" && !s.exchanges[r.exchange] }
+
+// publish publishes a row. What AMQP cannot carry becomes a dead letter.
+func (s *shipping) publish(ctx context.Context, r *row) error {
+	exchange, key, p, err := r.publishing()
+	if err != nil {
+		return s.bury(ctx, []shipment{r.shipment}, err.Error())
+	}
+	if s.isUnknown(*r) {
+		return s.bury(ctx, []shipment{r.shipment}, fmt.Sprintf("exchange %q is not declared", exchange))
+	}
+	confirmation, err := s.channel.PublishWithDeferredConfirm(exchange, key, true, false, p)
+	if err != nil {
+		return fmt.Errorf("publish to RabbitMQ: %w", err)
+	}
+	s.onWay = append(s.onWay, onWay{shipment: r.shipment, since: time.Now(), confirmation: confirmation})
+	return nil
+}
+
+// settle takes note of confirms: of the oldest without a gap, or of all.
+func (s *shipping) settle(ctx context.Context, all bool) error {
+	settled := 0
+	for settled < len(s.onWay) && isDone(s.onWay[settled].confirmation) {
+		settled++
+	}
+	rest := s.onWay[settled:]
+	over := slices.Clone(s.onWay[:settled])
+	if all {
+		rest = slices.DeleteFunc(slices.Clone(rest), func(m onWay) bool {
+			if !isDone(m.confirmation) {
+				return false
+			}
+			over = append(over, m)
+			return true
+		})
+	}
+	if s.connection.IsClosed() || s.channel.IsClosed() {
+		// Then the library calls everything refused that is not confirmed.
+		over = slices.DeleteFunc(over, func(m onWay) bool { return !m.confirmation.Acked() })
+		s.note(over, nil)
+		return fmt.Errorf("connection lost: %w", s.why())
+	}
+	s.onWay = append(s.onWay[:0], rest...)
+	var refused, unroutable []shipment
+	s.note(over, func(m onWay) {
+		if m.returned {
+			unroutable = append(unroutable, m.shipment)
+		} else {
+			refused = append(refused, m.shipment)
+		}
+	})
+	if len(unroutable) > 0 {
+		if err := s.bury(ctx, unroutable, ""); err != nil {
+			return err
+		}
+	}
+	if len(refused) > 0 {
+		s.log.Warn("queue: RabbitMQ had no room for messages; they are published again", "messages", len(refused))
+		if err := s.postpone(ctx, refused, refusedPause); err != nil {
+			return err
+		}
+	}
+	return s.expire(ctx, all)
+}
+
+// why returns why the channel was lost.
+func (s *shipping) why() error {
+	select {
+	case said := <-s.closed:
+		if said != nil {
+			return said
+		}
+	case <-time.After(closeTimeout):
+	}
+	return amqp.ErrClosed
+}
+
+// note sorts settled messages: those that RabbitMQ has are shipped, the others are
+// told. A message is returned before it is confirmed.
+func (s *shipping) note(over []onWay, other func(onWay)) {
+	returned := map[string]bool{}
+	for len(s.returns) > 0 {
+		r := <-s.returns
+		name := ""
+		if r.Exchange == "" {
+			name = r.RoutingKey
+		}
+		returned[r.MessageId+" "+name] = true
+	}
+	if len(returned) > 0 {
+		mark := func(messages []onWay) {
+			for i, m := range messages {
+				if returned[strconv.FormatInt(m.id, 10)+" "+m.queue] {
+					messages[i].returned = true
+				}
+			}
+		}
+		mark(over)
+		mark(s.onWay)
+	}
+	for _, m := range over {
+		if m.confirmation.Acked() && !m.returned {
+			s.shipped = append(s.shipped, m.shipment)
+		} else if other != nil {
+			other(m)
+		}
+	}
+}
+
+func isDone(c *amqp.DeferredConfirmation) bool {
+	select {
+	case <-c.Done():
+		return true
+	default:
+		return false
+	}
+}
+
+// expire gives up a channel on which a confirm stays out, and has the messages
+// that wait for one wait longer than others.
+func (s *shipping) expire(ctx context.Context, all bool) error {
+	if !all || len(s.onWay) == 0 || s.connection.blocked() != "" {
+		return nil
+	}
+	var late []shipment
+	for _, m := range s.onWay {
+		since := m.since
+		if since.Before(s.freed) {
+			since = s.freed
+		}
+		if time.Since(since) > confirmTimeout {
+			late = append(late, m.shipment)
+		}
+	}
+	if len(late) == 0 {
+		return nil
+	}
+	if err := s.postpone(ctx, late, unconfirmedPause); err != nil {
+		return err
+	}
+	return fmt.Errorf("%w: %d of them, in %s", errUnconfirmed, len(late), confirmTimeout)
+}
+
+func (s *shipping) postpone(ctx context.Context, rows []shipment, length time.Duration) error {
+	ctx, done := context.WithTimeout(context.WithoutCancel(ctx), statementTimeout)
+	defer done()
+	return s.hold.postpone(ctx, rows, length)
+}
+
+// clear deletes what was shipped.
+func (s *shipping) clear(ctx context.Context) error {
+	if len(s.shipped) == 0 {
+		return nil
+	}
+	deleting, done := context.WithTimeout(context.WithoutCancel(ctx), statementTimeout)
+	defer done()
+	if err := s.hold.deleteShipped(deleting, s.shipped); err != nil {
+		return fmt.Errorf("the outbox: %w", err)
+	}
+	s.shipped = s.shipped[:0]
+	return nil
+}
+
+// bury makes rows dead letters: without a cause because no queue got them.
+func (s *shipping) bury(ctx context.Context, rows []shipment, cause string) error {
+	ctx, done := context.WithTimeout(context.WithoutCancel(ctx), statementTimeout)
+	defer done()
+	all, err := s.hold.bury(ctx, rows, cause)
+	if err != nil {
+		return fmt.Errorf("the outbox: %w", err)
+	}
+	for _, b := range all {
+		if b.queue == "" && cause == "" {
+			s.log.Error("queue: no binding matches; the message is among the dead letters", "message", b.id, "exchange", b.exchange, "routing_key", b.routingKey, "type", b.of)
+			continue
+		}
+		s.log.Error("queue: message goes to the dead letters", "queue", b.queue, "message", b.id, "exchange", b.exchange, "type", b.of, "error", b.cause)
+	}
+	return nil
+}
+
+// end waits a little for the last confirms: what is deleted now is not shipped
+// again by the next relay.
+func (s *shipping) end(ctx context.Context) error {
+	deadline := time.After(farewell)
+	for waiting := true; waiting && len(s.onWay) > 0; {
+		select {
+		case <-deadline:
+			waiting = false
+		case <-s.connection.ended:
+			waiting = false
+		case <-s.first():
+		}
+		if err := s.settle(ctx, true); err != nil {
+			break
+		}
+	}
+	return s.clear(ctx)
+}
