@@ -53,26 +53,24 @@ func publish(ctx context.Context, tx *postgres.Tx, e queue.Encoded) (published, 
 func priorityOf(id int64) int { return int(-(id >> 52)) }
 
 // A lease makes a message invisible until it ends; the next lease has another
-// number, so that whoever held the last one can no longer acknowledge. The
-// selection is materialized: run once a row, as a join may, it would skip what it
-// had locked before and lease beyond the limit.
+// number, so that whoever held the last one can no longer acknowledge. The rows
+// are locked once, in an array, and then found where they lie: joined, the
+// selection may be run once a row, skip what it had locked before, and lease
+// beyond the limit.
 const leaseStatement = `
-with next as materialized (
-    select id
-    from   queue.message
-    where  queue_id = $1
-      and  available_at <= now()
-    order by id
-    limit  $2
-    for update skip locked
-)
 update queue.message m
 set    lease          = $3,
        available_at   = now() + make_interval(secs => $4),
        delivery_count = m.delivery_count + 1
-from   next
-where  m.queue_id = $1
-  and  m.id = next.id
+where  m.ctid = any(array(
+           select ctid
+           from   queue.message
+           where  queue_id = $1
+             and  available_at <= now()
+           order by id
+           limit  $2
+           for update skip locked
+       ))
 returning m.id, m.exchange, m.routing_key, m.type, m.traceparent, m.headers, m.body, m.delivery_count, m.published_at`
 
 func lease(ctx context.Context, db *postgres.DB, queueID, most int, number int64, length time.Duration) ([]queue.Delivery, error) {
