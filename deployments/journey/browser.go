@@ -250,6 +250,16 @@ func (b *Tab) Until(selector string, want ...string) {
 	}
 }
 
+// until waits for a condition that the page itself does not tell.
+func (b *Tab) until(what string, is func() bool) {
+	b.t.Helper()
+	for deadline := time.Now().Add(patience); !is(); time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			b.fail("wait", fmt.Errorf("in %s it does not come: %s", patience, what))
+		}
+	}
+}
+
 // Shot keeps a picture of the page in a folder, when one was named by
 // JOURNEY_SHOTS: to look at what the walk sees.
 func (b *Tab) Shot(name string) {

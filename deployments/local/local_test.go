@@ -22,6 +22,7 @@ func TestJourneyOverThreeProcesses(t *testing.T) {
 		"without JavaScript":          journey.WithoutScripts,
 		"mistakes":                    journey.Mistakes,
 		"long work":                   journey.LongWork,
+		"the queue":                   journey.Queue,
 	} {
 		t.Run(name, func(t *testing.T) { walk(t, chromium, r.url) })
 	}
