@@ -41,6 +41,7 @@ var measurements = []struct {
 	{"fanout", "a talk into the inboxes of many followers", measureFanOut},
 	{"live", "a talk to many browsers, and a plain loop", measureLive},
 	{"waits", "an operation, waited for in four ways", measureWaits},
+	{"queue", "messages in Postgres, and in its peers", measureQueue},
 	{"bytes", "a file in and out, and over one connection", measureBytes},
 }
 

@@ -1,0 +1,135 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"techtalks.example/logic-tier/postgres"
+	"techtalks.example/logic-tier/queue"
+	"techtalks.example/logic-tier/queue/postgresqueue"
+)
+
+// Connections of a program that publishes and of one that consumes, as the logic
+// tier has them.
+const (
+	publishConnections = 24
+	consumeConnections = 8
+)
+
+// module publishes as a module of the logic tier does, by an engine of the queue.
+type module struct {
+	db     *postgres.DB // of the module
+	queues *postgres.DB
+	broker queue.Broker
+	stop   func() error // of the broker's Run
+}
+
+// benchQueue is where everything that is published here goes, by way of a topic
+// exchange as the modules have them.
+const benchQueue = "bench"
+
+var benchTopology = queue.Topology{
+	Module: "bench", Publishes: []string{benchQueue}, Bodies: map[string]proto.Message{"bench.published": &wrapperspb.Int64Value{}},
+	Exchanges: []queue.Exchange{{Name: benchQueue, Type: queue.Topic}},
+	Queues:    []queue.Queue{{Name: benchQueue, Bindings: []queue.Binding{{Exchange: benchQueue, Pattern: "bench.published"}}}},
+}
+
+func (s *site) database(role string, connections int) postgres.Options {
+	return postgres.Options{Address: s.data, Certificates: s.certificates(), Role: role, MaxConnections: connections}
+}
+
+// module opens a module whose messages an engine carries.
+func (s *site) module(ctx context.Context, engine func(db *postgres.DB, listen postgres.Options, log *slog.Logger) (queue.Broker, error)) (_ *module, err error) {
+	m := &module{}
+	if m.db, err = postgres.Open(s.database("talks", publishConnections)); err != nil {
+		return nil, err
+	}
+	if m.queues, err = postgres.Open(s.database("queue", consumeConnections)); err != nil {
+		return nil, errors.Join(err, m.close())
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	if m.broker, err = engine(m.queues, s.database("queue", 0), log); err != nil {
+		return nil, errors.Join(err, m.close())
+	}
+	if err := m.broker.Declare(ctx, benchTopology); err != nil {
+		return nil, errors.Join(err, m.close())
+	}
+	m.stop = inBackground(ctx, m.broker.Run)
+	return m, nil
+}
+
+// inBackground runs something until the returned function is called.
+func inBackground(ctx context.Context, run func(context.Context) error) (stop func() error) {
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- run(ctx) }()
+	return func() error {
+		cancel()
+		return <-ended
+	}
+}
+
+func (m *module) publish(ctx context.Context, bodies ...int64) error {
+	return m.db.InTransaction(ctx, func(tx *postgres.Tx) error {
+		for _, body := range bodies {
+			if _, err := m.broker.Publish(ctx, tx, queue.Message{
+				Exchange: benchQueue, RoutingKey: "bench.published", Type: "bench.published", Body: wrapperspb.Int64(body),
+			}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (m *module) consume(ctx context.Context, handle func(body int64)) (func() error, error) {
+	return inBackground(ctx, func(ctx context.Context) error {
+		return m.broker.Consume(ctx, queue.Consumer{Queue: benchQueue, Prefetch: queuePrefetch, Concurrency: queueWorkers,
+			Handle: queue.Idempotent(func(_ context.Context, _ queue.Delivery, body *wrapperspb.Int64Value) error {
+				handle(body.Value)
+				return nil
+			})})
+	}), nil
+}
+
+func (m *module) close() (err error) {
+	if m.stop != nil {
+		err = m.stop()
+	}
+	for _, db := range []*postgres.DB{m.db, m.queues} {
+		if db != nil {
+			err = errors.Join(err, db.Close())
+		}
+	}
+	return err
+}
+
+// queuePrefetch is how many messages a consumer holds: the bigger its batches, the
+// faster a queue in a database.
+const queuePrefetch = 400
+
+// openPostgresQueue opens ours with everything on.
+func openPostgresQueue(ctx context.Context, s *site, _ *sql.DB) (*contender, error) {
+	m, err := s.module(ctx, func(db *postgres.DB, listen postgres.Options, log *slog.Logger) (queue.Broker, error) {
+		return postgresqueue.New(db, listen, log), nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &contender{
+		name:     "TechTalks",
+		settings: fmt.Sprintf("postgresqueue on lib/pq, one consumer of %d handlers, prefetch %d", queueWorkers, queuePrefetch),
+		publish:  func(ctx context.Context, body int64) error { return m.publish(ctx, body) },
+		consume:  m.consume,
+		left:     `select exists (select from queue.message where queue_id = (select id from queue.queue where name = '` + benchQueue + `'))`,
+		empty:    `truncate queue.message`,
+		close:    m.close,
+	}, nil
+}
