@@ -165,9 +165,7 @@ func TestTheJourneyInContainersWithRabbitMQ(t *testing.T) {
 			t.Errorf("the broker is used by %q", users)
 		}
 	})
-	chromium := journey.Chromium(t)
-	t.Run("a talk reaches a follower", func(t *testing.T) { journey.Walk(t, chromium, p.web) })
-	t.Run("long work", func(t *testing.T) { journey.LongWork(t, chromium, p.web) })
+	t.Run("a talk reaches a follower", func(t *testing.T) { journey.Walk(t, journey.Chromium(t), p.web) })
 }
 
 func (p *project) address(service string) string {
