@@ -22,6 +22,7 @@ test: ## install what tests need, check what is generated, run every test
 stale:
 	@proto/generate.sh --check
 	@web-tier/generate.sh --check
+	@GOWORK="$(CURDIR)/go.work" go list -deps $(filter-out ./deployments/bench/%,$(MODULES:%=./%/...)) > /dev/null # as an editor opens it
 
 generate: ## make the generated code anew: contracts and pages
 	@proto/generate.sh

@@ -10,6 +10,7 @@ import (
 
 	"techtalks.example/logic-tier/queue"
 	"techtalks.example/logic-tier/queue/ledger"
+	"techtalks.example/logic-tier/queue/prefetch"
 )
 
 // consumption is one Consume under way. All its leases share one number.
@@ -86,11 +87,11 @@ func (c *consumption) run(ctx context.Context) {
 	c.consuming[c] = true
 	c.Queue.mu.Unlock()
 
-	deliveries := make(chan delivery, c.Prefetch)
+	deliveries := prefetch.New[delivery](c.Prefetch)
 	var handlers, background sync.WaitGroup
 	for range c.Concurrency {
 		handlers.Go(func() {
-			for d := range deliveries {
+			for d := range deliveries.InTurn() {
 				c.handle(d)
 			}
 		})
@@ -101,7 +102,7 @@ func (c *consumption) run(ctx context.Context) {
 	background.Go(func() { c.extendHeld(working) })
 
 	c.fetch(ctx, deliveries)
-	close(deliveries)
+	deliveries.Close()
 	handlers.Wait()
 	stop()
 	background.Wait()
@@ -137,7 +138,7 @@ type delivery struct {
 }
 
 // fetch leases messages and hands them to the handlers until ctx ends.
-func (c *consumption) fetch(ctx context.Context, to chan<- delivery) {
+func (c *consumption) fetch(ctx context.Context, to *prefetch.Buffer[delivery]) {
 	woken := c.bell.At(c.id)
 	for more := true; ctx.Err() == nil; {
 		free := c.free()
@@ -179,7 +180,7 @@ func (c *consumption) fetch(ctx context.Context, to chan<- delivery) {
 			handling, cancel := context.WithCancel(ctx)
 			c.hold(d.ID, cancel)
 			c.member.Delivered(d.Count)
-			to <- delivery{*d, handling} // it holds a whole prefetch
+			to.Put(d.Priority, delivery{*d, handling}) // it holds a whole prefetch
 		}
 	}
 }

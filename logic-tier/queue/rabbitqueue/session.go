@@ -13,6 +13,7 @@ import (
 
 	"techtalks.example/logic-tier/queue"
 	"techtalks.example/logic-tier/queue/ledger"
+	"techtalks.example/logic-tier/queue/prefetch"
 	"techtalks.example/logic-tier/queue/wake"
 )
 
@@ -24,14 +25,13 @@ type session struct {
 	// ctx ends when the consumer drains or the channel is lost.
 	ctx  context.Context
 	lose context.CancelFunc
-	// ready has an entry a message that waits for a handler.
-	ready chan struct{}
+	// waiting is what no handler has begun.
+	waiting *prefetch.Buffer[*message]
 	// settled is filled when there is something to acknowledge.
 	settled chan struct{}
 
-	mu      sync.Mutex
-	waiting [queue.MaxPriority + 1][]*message // by priority, in order of arrival
-	held    []held                            // in the order of their tags
+	mu   sync.Mutex
+	held []held // in the order of their tags
 }
 
 // held is a message that is not acknowledged.
@@ -67,7 +67,7 @@ func (c *consumption) session(ctx context.Context, connection *connection) error
 	}
 	s := &session{
 		consumption: c, connection: connection, channel: channel,
-		ready: make(chan struct{}, c.Prefetch), settled: make(chan struct{}, 1),
+		waiting: prefetch.New[*message](c.Prefetch), settled: make(chan struct{}, 1),
 	}
 	s.ctx, s.lose = context.WithCancel(ctx)
 	defer s.lose()
@@ -79,7 +79,7 @@ func (c *consumption) session(ctx context.Context, connection *connection) error
 	s.receive(ctx, deliveries, &handlers)
 	draining := ctx.Err() != nil
 	s.lose()
-	close(s.ready)
+	s.waiting.Close()
 	handlers.Wait()
 	close(s.settled)
 	acknowledging.Wait()
@@ -142,13 +142,10 @@ func (s *session) take(d *amqp.Delivery, handlers *sync.WaitGroup) {
 	s.mu.Lock()
 	s.held = append(s.held, held{message: m})
 	s.hold(len(s.held))
-	if m.refused == nil {
-		s.waiting[m.Priority] = append(s.waiting[m.Priority], m)
-	}
 	s.mu.Unlock()
 	if m.refused == nil {
 		s.member.Delivered(m.Count)
-		s.ready <- struct{}{}
+		s.waiting.Put(m.Priority, m)
 		return
 	}
 	// Beside the handlers, which may all be busy for long.
@@ -160,26 +157,9 @@ func (c *consumption) hold(n int) {
 	c.member.Holds(n)
 }
 
-// next returns the message that waits for longest of those of the highest
-// priority.
-func (s *session) next() *message {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for p := queue.MaxPriority; p >= 0; p-- {
-		if len(s.waiting[p]) > 0 {
-			m := s.waiting[p][0]
-			s.waiting[p][0] = nil
-			s.waiting[p] = s.waiting[p][1:]
-			return m
-		}
-	}
-	return nil
-}
-
 // work handles messages, one at a time.
 func (s *session) work() {
-	for range s.ready {
-		m := s.next()
+	for m := range s.waiting.InTurn() {
 		if s.ctx.Err() != nil {
 			continue // it stays held
 		}
