@@ -22,14 +22,14 @@ test: ## install what tests need, check what is generated, run every test
 stale:
 	@proto/generate.sh --check
 	@web-tier/generate.sh --check
-	@GOWORK="$(CURDIR)/go.work" go list -deps $(filter-out ./deployments/bench/%,$(MODULES:%=./%/...)) > /dev/null # as an editor opens it
+	@GOWORK="$(CURDIR)/go.work" go list -deps $(MODULES:%=./%/...) > /dev/null # as an editor opens it
 
 generate: ## make the generated code anew: contracts and pages
 	@proto/generate.sh
 	@web-tier/generate.sh
 
 bench: ## measure, side by side, and print tables
-	@deployments/local/install.sh postgres
+	@deployments/local/install.sh postgres rabbitmq
 	@cd deployments/bench && go run .
 
 compose: ## run the three tiers in containers, with stand-in images where no registry answers

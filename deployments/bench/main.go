@@ -18,7 +18,7 @@ import (
 )
 
 // timeout bounds everything together.
-const timeout = time.Hour
+const timeout = 2 * time.Hour
 
 // options say what to measure, and how thoroughly.
 type options struct {
@@ -41,7 +41,11 @@ var measurements = []struct {
 	{"fanout", "a talk into the inboxes of many followers", measureFanOut},
 	{"live", "a talk to many browsers, and a plain loop", measureLive},
 	{"waits", "an operation, waited for in four ways", measureWaits},
+	{"queue-idle", "what a logic tier with nothing to do asks", measureIdle},
 	{"queue", "messages in Postgres, and in its peers", measureQueue},
+	{"queue-steady", "messages in Postgres for minutes, at a pace", measureSteady},
+	{"queue-spike", "many messages in one second, and requests meanwhile", measureSpike},
+	{"rabbitmq", "messages in RabbitMQ, and through a bare client", measureRabbitMQ},
 	{"bytes", "a file in and out, and over one connection", measureBytes},
 }
 

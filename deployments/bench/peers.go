@@ -26,17 +26,22 @@ func (s *site) peer(ctx context.Context, db *sql.DB, schema string) (*sql.DB, er
 	if err := s.makeSchema(ctx, db, schema); err != nil {
 		return nil, err
 	}
-	source, err := s.database("talks", 0).Source()
-	if err != nil {
-		return nil, err
-	}
-	pool, err := sql.Open("postgres", source+" search_path="+schema)
+	pool, err := s.pool("talks", " search_path="+schema)
 	if err != nil {
 		return nil, err
 	}
 	pool.SetMaxOpenConns(publishConnections + consumeConnections)
 	pool.SetMaxIdleConns(publishConnections + consumeConnections)
 	return pool, nil
+}
+
+// pool connects as a role, with settings for its sessions.
+func (s *site) pool(role, settings string) (*sql.DB, error) {
+	source, err := s.database(role, 0).Source()
+	if err != nil {
+		return nil, err
+	}
+	return sql.Open("postgres", source+settings)
 }
 
 func inTransaction(ctx context.Context, pool *sql.DB, do func(*sql.Tx) error) error {

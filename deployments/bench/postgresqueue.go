@@ -45,7 +45,7 @@ func (s *site) database(role string, connections int) postgres.Options {
 	return postgres.Options{Address: s.data, Certificates: s.certificates(), Role: role, MaxConnections: connections}
 }
 
-// module opens a module whose messages an engine carries.
+// module opens a module whose messages an engine carries once it runs.
 func (s *site) module(ctx context.Context, engine func(db *postgres.DB, listen postgres.Options, log *slog.Logger) (queue.Broker, error)) (_ *module, err error) {
 	m := &module{}
 	if m.db, err = postgres.Open(s.database("talks", publishConnections)); err != nil {
@@ -61,9 +61,10 @@ func (s *site) module(ctx context.Context, engine func(db *postgres.DB, listen p
 	if err := m.broker.Declare(ctx, benchTopology); err != nil {
 		return nil, errors.Join(err, m.close())
 	}
-	m.stop = inBackground(ctx, m.broker.Run)
 	return m, nil
 }
+
+func (m *module) run(ctx context.Context) { m.stop = inBackground(ctx, m.broker.Run) }
 
 // inBackground runs something until the returned function is called.
 func inBackground(ctx context.Context, run func(context.Context) error) (stop func() error) {
@@ -102,6 +103,7 @@ func (m *module) consume(ctx context.Context, handle func(body int64)) (func() e
 func (m *module) close() (err error) {
 	if m.stop != nil {
 		err = m.stop()
+		m.stop = nil
 	}
 	for _, db := range []*postgres.DB{m.db, m.queues} {
 		if db != nil {
@@ -113,7 +115,7 @@ func (m *module) close() (err error) {
 
 // queuePrefetch is how many messages a consumer holds: the bigger its batches, the
 // faster a queue in a database.
-const queuePrefetch = 400
+const queuePrefetch = 2000
 
 // openPostgresQueue opens ours with everything on.
 func openPostgresQueue(ctx context.Context, s *site, _ *sql.DB) (*contender, error) {
@@ -123,6 +125,7 @@ func openPostgresQueue(ctx context.Context, s *site, _ *sql.DB) (*contender, err
 	if err != nil {
 		return nil, err
 	}
+	m.run(ctx)
 	return &contender{
 		name:     "TechTalks",
 		settings: fmt.Sprintf("postgresqueue on lib/pq, one consumer of %d handlers, prefetch %d", queueWorkers, queuePrefetch),

@@ -48,14 +48,14 @@ func freeAddress() (string, error) {
 
 var isUp = regexp.MustCompile(`^TechTalks is up: `)
 
-// start starts a site in the folder run and returns how long it took to the
-// first page.
-func (b *bench) start(ctx context.Context, run string) (*site, time.Duration, error) {
+// start starts a site in the folder run, with settings beside its addresses, and
+// returns how long it took to the first page.
+func (b *bench) start(ctx context.Context, run string, settings ...string) (*site, time.Duration, error) {
 	s := &site{run: run, ended: make(chan error, 1)}
 	began := time.Now()
 	s.command = exec.Command(b.program("local"))
 	s.command.Dir = b.root
-	s.command.Env = append(os.Environ(), "RUN_DIR="+run)
+	s.command.Env = append(append(os.Environ(), "RUN_DIR="+run), settings...)
 	for name, into := range map[string]*string{"WEB_ADDRESS": &s.web, "LOGIC_ADDRESS": &s.logic, "DATA_ADDRESS": &s.data, "WEB_ADMIN_ADDRESS": &s.webAdmin, "LOGIC_ADMIN_ADDRESS": &s.logicAdmin} {
 		address, err := freeAddress()
 		if err != nil {

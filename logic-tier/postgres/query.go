@@ -6,8 +6,12 @@ import (
 	"time"
 )
 
-// Querier runs statements: a DB, or a Tx.
+// Querier runs statements: a DB, each in a transaction of its own, or a Tx.
 type Querier interface {
+	// AfterCommit calls f once what was done so far is committed: at once, for a
+	// DB.
+	AfterCommit(f func())
+
 	statement(ctx context.Context, text string) (*sql.Stmt, error)
 }
 

@@ -36,6 +36,10 @@ func (db *DB) known(text string) *sql.Stmt {
 // rolled back.
 func (tx *Tx) AfterCommit(f func()) { tx.afterCommit = append(tx.afterCommit, f) }
 
+// AfterCommit calls f: every statement that returned without an error is
+// committed.
+func (db *DB) AfterCommit(f func()) { f() }
+
 // InTransaction calls work in a transaction at the default isolation level,
 // read committed. It commits when work returns nil, and a failed commit is an
 // error; otherwise, and when work panics, it rolls back.

@@ -140,9 +140,10 @@ const MaxHistory = 20
 
 // Publisher publishes messages.
 type Publisher interface {
-	// Publish adds m to the transaction and returns its id; the message reaches
-	// its queues when tx commits. Errors: an exchange that is not declared, a
+	// Publish adds m to the transaction q and returns its id; the message reaches
+	// its queues when q commits. Where nothing else changes, q may be a DB: the
+	// message is committed by itself, in one round trip. Errors: an exchange that is not declared, a
 	// message beyond a limit, and those of the database (postgres.ErrUnavailable:
 	// nothing was published, and trying again makes sense).
-	Publish(ctx context.Context, tx *postgres.Tx, m Message) (id int64, err error)
+	Publish(ctx context.Context, q postgres.Querier, m Message) (id int64, err error)
 }

@@ -22,6 +22,9 @@ alter table queue.binding
 -- order of delivery, and needs no second index. Its copies in several queues
 -- share the id.
 alter table queue.message
+    -- A lease changes every row of a page at once, so that a heap-only update of
+    -- each needs as much room again.
+    set (fillfactor = 48),
     add column headers jsonb,
     -- Deliveries that failed, each with its count, time, host and error.
     add column history jsonb;
@@ -113,36 +116,38 @@ language sql as $$
 $$;
 -- +goose StatementEnd
 
--- route returns the queues that an exchange routes a message to, each once.
+-- route returns the queues that an exchange routes a message to, each once: none
+-- for an exchange that is not declared. One statement, so that it becomes part of
+-- the one that calls it.
 -- +goose StatementBegin
 create function queue.route(exchange text, routing_key text, headers jsonb)
-returns integer[]
-language plpgsql
-as $$
-declare
-    kind    text;
-    reached integer[];
+returns setof integer
+language sql stable as $$
+    select distinct b.queue_id
+    from   queue.binding b
+    where  b.exchange = route.exchange
+      and  (select q.expires_at is null or q.expires_at > now() from queue.queue q where q.id = b.queue_id)
+      and  case (select e.type from queue.exchange e where e.name = route.exchange)
+               when 'fanout' then true
+               when 'direct' then b.pattern = route.routing_key
+               when 'topic' then route.routing_key ~ b.matches
+               when 'headers' then case when b.any_header
+                   then exists (select from jsonb_each_text(b.headers) h where route.headers ->> h.key = h.value)
+                   else coalesce(route.headers, '{}') @> b.headers
+               end
+           end
+$$;
+-- +goose StatementEnd
+
+-- must_be_declared raises unless an exchange is declared.
+-- +goose StatementBegin
+create function queue.must_be_declared(exchange text) returns void
+language plpgsql as $$
 begin
-    select e.type into kind from queue.exchange e where e.name = route.exchange;
-    if not found then
-        raise exception 'exchange "%" is not declared', route.exchange
+    if not exists (select from queue.exchange e where e.name = must_be_declared.exchange) then
+        raise exception 'exchange "%" is not declared', exchange
             using errcode = 'undefined_object', hint = 'declare it before publishing to it';
     end if;
-    select coalesce(array_agg(distinct b.queue_id), '{}') into reached
-    from   queue.binding b
-    join   queue.queue q on q.id = b.queue_id
-    where  b.exchange = $1
-      and  (q.expires_at is null or q.expires_at > now())
-      and  case kind
-               when 'fanout' then true
-               when 'direct' then b.pattern = $2
-               when 'topic' then $2 ~ b.matches
-               when 'headers' then case when b.any_header
-                   then exists (select from jsonb_each_text(b.headers) h where $3 ->> h.key = h.value)
-                   else coalesce($3, '{}') @> b.headers
-               end
-           end;
-    return reached;
 end
 $$;
 -- +goose StatementEnd
@@ -159,15 +164,19 @@ create function queue.publish(
 language plpgsql security definer set search_path = ''
 as $$
 begin
-    reached := queue.route(exchange, routing_key, headers);
     id := queue.next_id(priority);
-    if reached = '{}' then
-        insert into queue.dead_letter (id, queue, delivery_count, published_at, exchange, routing_key, type, traceparent, headers, last_error, body)
-        values (publish.id, '', 0, now(), $1, $2, $3, $4, $6, 'no binding of the exchange matches', $5);
-    else
+    with put as (
         insert into queue.message (queue_id, id, available_at, published_at, exchange, routing_key, type, traceparent, headers, body)
         select r.queue_id, publish.id, now() + make_interval(secs => delay), now(), $1, $2, $3, $4, $6, $5
-        from   unnest(reached) as r (queue_id);
+        from   queue.route($1, $2, $6) as r (queue_id)
+        returning queue_id
+    )
+    select array_agg(put.queue_id) into reached from put;
+    if reached is null then
+        perform queue.must_be_declared(exchange);
+        reached := '{}';
+        insert into queue.dead_letter (id, queue, delivery_count, published_at, exchange, routing_key, type, traceparent, headers, last_error, body)
+        values (publish.id, '', 0, now(), $1, $2, $3, $4, $6, 'no binding of the exchange matches', $5);
     end if;
 end
 $$;
@@ -183,10 +192,7 @@ as $$
 declare
     made bigint := queue.next_id(priority);
 begin
-    if not exists (select from queue.exchange e where e.name = put_in_outbox.exchange) then
-        raise exception 'exchange "%" is not declared', put_in_outbox.exchange
-            using errcode = 'undefined_object', hint = 'declare it before publishing to it';
-    end if;
+    perform queue.must_be_declared(exchange);
     insert into queue.outbox (id, available_at, published_at, exchange, routing_key, type, traceparent, headers, body)
     values (made, now() + make_interval(secs => delay), now(), $1, $2, $3, $4, $6, $5);
     return made;
@@ -216,11 +222,11 @@ grant execute on function
 to accounts, talks, following, notifications, media, transfers, operations;
 
 -- +goose Down
-drop function queue.handle_once, queue.put_in_outbox, queue.route, queue.next_id,
+drop function queue.handle_once, queue.put_in_outbox, queue.must_be_declared, queue.route, queue.next_id,
     queue.publish(text, text, text, text, bytea, jsonb, integer, double precision);
 drop table queue.test_delivery, queue.test_message, queue.handled, queue.consumer, queue.outbox;
 alter table queue.dead_letter drop column history, drop column headers, drop constraint dead_letter_pkey, add primary key (id);
-alter table queue.message drop column history, drop column headers;
+alter table queue.message set (fillfactor = 66), drop column history, drop column headers;
 alter table queue.binding drop column any_header, drop column headers;
 alter table queue.queue drop column expires_at;
 alter table queue.exchange

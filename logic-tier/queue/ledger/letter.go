@@ -47,3 +47,7 @@ func JSON(v any) []byte {
 	}
 	return text
 }
+
+// PriorityOf returns the priority that is in a message's id, as queue.next_id
+// made it.
+func PriorityOf(id int64) int { return int(-(id >> 52)) }

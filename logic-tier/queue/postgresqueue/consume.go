@@ -176,7 +176,7 @@ func (c *consumption) fetch(ctx context.Context, to *prefetch.Buffer[delivery]) 
 		})
 		for i := range batch {
 			d := &batch[i]
-			d.Queue, d.ContentType, d.Priority = c.Consumer.Queue, queue.ContentType, priorityOf(d.ID)
+			d.Queue, d.ContentType, d.Priority = c.Consumer.Queue, queue.ContentType, ledger.PriorityOf(d.ID)
 			handling, cancel := context.WithCancel(ctx)
 			c.hold(d.ID, cancel)
 			c.member.Delivered(d.Count)
@@ -187,12 +187,14 @@ func (c *consumption) fetch(ctx context.Context, to *prefetch.Buffer[delivery]) 
 
 // free is how many messages to fetch: none while there is little room and every
 // handler has work, because big batches are what makes a queue in a database
-// fast.
+// fast; and no more than half of what is held at most, so that one half is
+// fetched while the other is acknowledged.
 func (c *consumption) free() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	free := c.Prefetch - len(c.held) - len(c.done)
-	if 2*free < c.Prefetch && len(c.held) >= c.Concurrency {
+	half := (c.Prefetch + 1) / 2
+	free := min(half, c.Prefetch-len(c.held)-len(c.done))
+	if 2*free < half && len(c.held) >= c.Concurrency {
 		return 0
 	}
 	return max(0, free)

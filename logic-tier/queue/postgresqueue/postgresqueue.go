@@ -8,7 +8,7 @@
 // whose delay, or whose dead consumer's lease, is over.
 //
 // The table stays small because messages leave it. A lease changes no indexed
-// column and a third of each page is free for it, so it is a heap-only update and
+// column and half of each page is free for it, so it is a heap-only update and
 // the index does not grow; deleted rows at the head are what every fetch reads
 // over, and autovacuum takes them away after a thousand, whatever the table's
 // size.
@@ -79,12 +79,12 @@ func (q *Queue) Declare(ctx context.Context, topologies ...queue.Topology) error
 	return adoptOutbox(ctx, q.db)
 }
 
-// Publish adds m to tx; see queue.Publisher.
-func (q *Queue) Publish(ctx context.Context, tx *postgres.Tx, m queue.Message) (int64, error) {
+// Publish adds m to a transaction; see queue.Publisher.
+func (q *Queue) Publish(ctx context.Context, in postgres.Querier, m queue.Message) (int64, error) {
 	e, err := m.Encode(ctx)
 	var p published
 	if err == nil {
-		p, err = publish(ctx, tx, e)
+		p, err = publish(ctx, in, e)
 	}
 	if err != nil {
 		return 0, fmt.Errorf("publish %s to exchange %q: %w", m.Type, m.Exchange, err)
@@ -93,7 +93,7 @@ func (q *Queue) Publish(ctx context.Context, tx *postgres.Tx, m queue.Message) (
 		q.log.Error("queue: no binding matches; the message is among the dead letters", "message", p.id, "exchange", m.Exchange, "routing_key", m.RoutingKey, "type", m.Type)
 	}
 	if m.Delay == 0 {
-		tx.AfterCommit(func() { q.bell.Ring(p.reached...) })
+		in.AfterCommit(func() { q.bell.Ring(p.reached...) })
 	}
 	return p.id, nil
 }

@@ -228,6 +228,23 @@ func TestWhoLostTheLeaseIsToldAndAcknowledgesNothing(t *testing.T) {
 	}
 }
 
+// Whole pages are leased at once, and still there is room on each for the new
+// version of every row: the index keeps its size.
+func TestALeaseDoesNotTouchTheIndex(t *testing.T) {
+	s := newSite(t, one(0))
+	const messages = 1000
+	if _, err := s.inside.Exec(`select queue.publish('work', '', 'test', '', '\x0a0161', null, 0, 0) from generate_series(1, $1)`, messages); err != nil {
+		t.Fatal(err)
+	}
+	s.consume(s.engine, queue.Consumer{Queue: "work", Prefetch: 2 * messages, Handle: func(context.Context, queue.Delivery) error { return nil }})
+	s.until("an empty queue", func() bool { return s.count(kept, "work") == 0 })
+	const updates = `select n_tup_upd from pg_stat_user_tables where relid = 'queue.message'::regclass`
+	s.until("the leases in Postgres's statistics", func() bool { return s.count(updates) >= messages })
+	if all, heapOnly := s.count(updates), s.count(strings.Replace(updates, "n_tup_upd", "n_tup_hot_upd", 1)); heapOnly != all {
+		t.Errorf("%d of %d leases were heap-only", heapOnly, all)
+	}
+}
+
 func TestConsumersAreWokenInEveryProcess(t *testing.T) {
 	s := newSite(t, one(0))
 	here, there := s.engine, s.another()

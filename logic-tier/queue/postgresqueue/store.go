@@ -41,16 +41,19 @@ type published struct {
 	reached pq.Int64Array
 }
 
-func publish(ctx context.Context, tx *postgres.Tx, e queue.Encoded) (published, error) {
-	p, _, err := postgres.One(ctx, tx, func(columns func(...any) error) (p published, err error) {
+func publish(ctx context.Context, in postgres.Querier, e queue.Encoded) (published, error) {
+	p, _, err := postgres.One(ctx, in, func(columns func(...any) error) (p published, err error) {
 		err = columns(&p.id, &p.reached)
 		return p, err
 	}, publishStatement, e.Exchange, e.RoutingKey, e.Type, e.Traceparent, e.Body, e.HeadersJSON, e.Priority, e.Delay.Seconds())
 	return p, err
 }
 
-// priorityOf reads a priority from an id, as queue.next_id made it.
-func priorityOf(id int64) int { return int(-(id >> 52)) }
+// forgettable has the statement's commit wait for no disk (synchronous_commit,
+// PostgreSQL manual 20.5). A crash of Postgres may then forget a lease, or an
+// acknowledgement, of its last moment: the message is delivered again, as after
+// the crash of a consumer.
+const forgettable = `(select set_config('synchronous_commit', 'off', true)) is not null`
 
 // A lease makes a message invisible until it ends; the next lease has another
 // number, so that whoever held the last one can no longer acknowledge. The rows
@@ -71,6 +74,7 @@ where  m.ctid = any(array(
            limit  $2
            for update skip locked
        ))
+  and  ` + forgettable + `
 returning m.id, m.exchange, m.routing_key, m.type, m.traceparent, m.headers, m.body, m.delivery_count, m.published_at`
 
 func lease(ctx context.Context, db *postgres.DB, queueID, most int, number int64, length time.Duration) ([]queue.Delivery, error) {
@@ -89,6 +93,7 @@ set    available_at = now() + make_interval(secs => $4)
 where  queue_id = $1
   and  id = any($2)
   and  lease = $3
+  and  ` + forgettable + `
 returning id`
 
 // extend renews leases and returns which of them were still held.
@@ -100,7 +105,8 @@ const acknowledgeStatement = `
 delete from queue.message
 where  queue_id = $1
   and  id = any($2)
-  and  lease = $3`
+  and  lease = $3
+  and  ` + forgettable
 
 func acknowledge(ctx context.Context, db *postgres.DB, queueID int, ids []int64, number int64) error {
 	_, err := postgres.Exec(ctx, db, acknowledgeStatement, queueID, pq.Array(ids), number)
@@ -271,7 +277,7 @@ func redriveLetters(ctx context.Context, db *postgres.DB, name string, ids []int
 // A letter that still reaches nobody stays where it is.
 const rerouteStatement = `
 with letter as (
-    select d.*, queue.route(d.exchange, d.routing_key, d.headers) as reached
+    select d.*, array(select queue.route(d.exchange, d.routing_key, d.headers)) as reached
     from   queue.dead_letter d
     where  d.queue = ''
       and  ($1 or d.id = any($2))
@@ -313,7 +319,7 @@ func rerouteLetters(ctx context.Context, db *postgres.DB, ids []int64) (reached 
 const adoptOutboxStatement = `
 with waiting as (
     select o.*, case when o.queue = ''
-               then queue.route(o.exchange, o.routing_key, o.headers)
+               then array(select queue.route(o.exchange, o.routing_key, o.headers))
                else (select array_agg(q.id) from queue.queue q where q.name = o.queue)
            end as reached
     from   queue.outbox o

@@ -61,6 +61,23 @@ func rolledBack(t *testing.T, place *Place) {
 	}
 }
 
+func byItself(t *testing.T, place *Place) {
+	s := newSite(t, place, one(0))
+	id, err := s.engine.Publish(t.Context(), s.Module, queue.Message{Exchange: "work", Type: "test", Body: wrapperspb.String("alone")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.engine.Publish(t.Context(), s.Module, queue.Message{Exchange: "nowhere", Type: "test", Body: wrapperspb.String("lost")}); err == nil {
+		t.Error("an exchange that is not declared took a message")
+	}
+	var got notes
+	s.consume(s.engine, queue.Consumer{Queue: "work", Handle: got.handle})
+	s.until("the message", got.has(1))
+	if d := got.all()[0]; d.ID != id || text(d) != "alone" {
+		t.Errorf("message %d came with %q, want %d", d.ID, text(d), id)
+	}
+}
+
 func asPublished(t *testing.T, place *Place) {
 	s := newSite(t, place, one(0))
 	trace, ok := transport.ParseTrace("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")

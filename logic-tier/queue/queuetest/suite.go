@@ -16,6 +16,7 @@ func Run(t *testing.T, place func(*testing.T) *Place) {
 
 		{"a message that cannot be is refused", badMessages},
 		{"a rolled-back transaction publishes nothing", rolledBack},
+		{"a message that nothing goes with is published by itself", byItself},
 		{"a message arrives as it was published", asPublished},
 		{"publishing fails at once while the database is away, and consumers come back", databaseAway},
 

@@ -110,20 +110,20 @@ func (q *Queue) connectionName(does string) string {
 	return "logic-tier " + q.registry.Process + " " + does
 }
 
-// Publish adds m to tx; see queue.Publisher.
-func (q *Queue) Publish(ctx context.Context, tx *postgres.Tx, m queue.Message) (int64, error) {
+// Publish adds m to a transaction; see queue.Publisher.
+func (q *Queue) Publish(ctx context.Context, in postgres.Querier, m queue.Message) (int64, error) {
 	e, err := m.Encode(ctx)
 	if why := unshippable(m.Exchange, "", m.RoutingKey, m.Type, m.Headers); err == nil && why != "" {
 		err = fmt.Errorf("%s", why)
 	}
 	var id int64
 	if err == nil {
-		id, err = putInOutbox(ctx, tx, e)
+		id, err = putInOutbox(ctx, in, e)
 	}
 	if err != nil {
 		return 0, fmt.Errorf("publish %s to exchange %q: %w", m.Type, m.Exchange, err)
 	}
-	tx.AfterCommit(func() { q.bell.Ring(wake.Outbox) })
+	in.AfterCommit(func() { q.bell.Ring(wake.Outbox) })
 	return id, nil
 }
 

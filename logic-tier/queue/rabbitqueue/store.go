@@ -17,8 +17,8 @@ import (
 const putInOutboxStatement = `
 select queue.put_in_outbox($1, $2, $3, $4, $5, $6, $7, $8)`
 
-func putInOutbox(ctx context.Context, tx *postgres.Tx, e queue.Encoded) (id int64, err error) {
-	id, _, err = postgres.One(ctx, tx, postgres.Value[int64], putInOutboxStatement,
+func putInOutbox(ctx context.Context, in postgres.Querier, e queue.Encoded) (id int64, err error) {
+	id, _, err = postgres.One(ctx, in, postgres.Value[int64], putInOutboxStatement,
 		e.Exchange, e.RoutingKey, e.Type, e.Traceparent, e.Body, e.HeadersJSON, e.Priority, e.Delay.Seconds())
 	return id, err
 }
@@ -174,7 +174,7 @@ from  (select exchange, routing_key, headers, count(*) as count, min(published_a
        where  queue = ''
          and  available_at > now()
        group by exchange, routing_key, headers) l
-cross join unnest(queue.route(l.exchange, l.routing_key, l.headers)) as r (queue_id)
+cross join queue.route(l.exchange, l.routing_key, l.headers) as r (queue_id)
 join   queue.queue q on q.id = r.queue_id
 group by q.name`
 

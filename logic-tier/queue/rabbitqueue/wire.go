@@ -107,7 +107,7 @@ func (r row) publishing() (exchange, key string, p amqp.Publishing, err error) {
 	published := time.UnixMicro(r.published)
 	p = amqp.Publishing{
 		MessageId: strconv.FormatInt(r.id, 10), Type: r.of, ContentType: queue.ContentType, Timestamp: published,
-		DeliveryMode: amqp.Persistent, Priority: uint8(priorityOf(r.id)), Body: r.body,
+		DeliveryMode: amqp.Persistent, Priority: uint8(ledger.PriorityOf(r.id)), Body: r.body,
 		Headers: amqp.Table{publishedHeader: r.published},
 	}
 	for name, value := range headers {
@@ -126,9 +126,6 @@ func (r row) publishing() (exchange, key string, p amqp.Publishing, err error) {
 	}
 	return "", r.queue, p, nil // the default exchange
 }
-
-// priorityOf reads a priority from an id, as queue.next_id made it.
-func priorityOf(id int64) int { return int(-(id >> 52)) }
 
 // latest returns the end of a history that fits.
 func latest(history []byte) string {
