@@ -35,5 +35,11 @@ begin
         execute format('alter default privileges for role owner in schema %I grant select, insert, update, delete on tables to %I', module, module);
         execute format('alter default privileges for role owner in schema %I grant usage, select on sequences to %I', module, module);
     end loop;
+
+    -- A queue is read from its head, a batch at a time, in the order of its index.
+    -- With statistics from before a backlog came, the planner would rather read
+    -- and sort all of it for each batch.
+    alter role queue set enable_sort = off;
+    alter role queue set enable_seqscan = off;
 end
 $$;

@@ -77,12 +77,18 @@ func inBackground(ctx context.Context, run func(context.Context) error) (stop fu
 	}
 }
 
-func (m *module) publish(ctx context.Context, bodies ...int64) error {
+func (m *module) publish(ctx context.Context, in postgres.Querier, body int64) error {
+	_, err := m.broker.Publish(ctx, in, queue.Message{
+		Exchange: benchQueue, RoutingKey: "bench.published", Type: "bench.published", Body: wrapperspb.Int64(body),
+	})
+	return err
+}
+
+// publishWith publishes in one transaction.
+func (m *module) publishWith(ctx context.Context, bodies ...int64) error {
 	return m.db.InTransaction(ctx, func(tx *postgres.Tx) error {
 		for _, body := range bodies {
-			if _, err := m.broker.Publish(ctx, tx, queue.Message{
-				Exchange: benchQueue, RoutingKey: "bench.published", Type: "bench.published", Body: wrapperspb.Int64(body),
-			}); err != nil {
+			if err := m.publish(ctx, tx, body); err != nil {
 				return err
 			}
 		}
@@ -127,12 +133,13 @@ func openPostgresQueue(ctx context.Context, s *site, _ *sql.DB) (*contender, err
 	}
 	m.run(ctx)
 	return &contender{
-		name:     "TechTalks",
-		settings: fmt.Sprintf("postgresqueue on lib/pq, one consumer of %d handlers, prefetch %d", queueWorkers, queuePrefetch),
-		publish:  func(ctx context.Context, body int64) error { return m.publish(ctx, body) },
-		consume:  m.consume,
-		left:     `select exists (select from queue.message where queue_id = (select id from queue.queue where name = '` + benchQueue + `'))`,
-		empty:    `truncate queue.message`,
-		close:    m.close,
+		name:        "TechTalks",
+		settings:    fmt.Sprintf("postgresqueue on lib/pq, one consumer of %d handlers, prefetch %d", queueWorkers, queuePrefetch),
+		publish:     func(ctx context.Context, body int64) error { return m.publish(ctx, m.db, body) },
+		publishWith: func(ctx context.Context, body int64) error { return m.publishWith(ctx, body) },
+		consume:     m.consume,
+		left:        `select exists (select from queue.message where queue_id = (select id from queue.queue where name = '` + benchQueue + `'))`,
+		empty:       `truncate queue.message`,
+		close:       m.close,
 	}, nil
 }

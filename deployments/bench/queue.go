@@ -32,9 +32,10 @@ const (
 // contender is a queue in Postgres as a program uses it: ours, or a peer.
 type contender struct {
 	name, settings string
-	// publish publishes a message in a transaction of its own, as whoever has more
-	// to change in it does.
-	publish func(ctx context.Context, body int64) error
+	// publish publishes a message that nothing goes with, which is a commit;
+	// publishWith does so in a transaction that is begun and committed beside, as
+	// whoever has more to change does.
+	publish, publishWith func(ctx context.Context, body int64) error
 	// consume works messages, with handlers that do nothing but call handle, until
 	// stop is called.
 	consume func(ctx context.Context, handle func(body int64)) (stop func() error, err error)
@@ -48,7 +49,7 @@ type contender struct {
 }
 
 // contended is what a contender did, a value a round.
-type contended struct{ enqueue, drain, middle, late []float64 }
+type contended struct{ enqueue, enqueueWith, drain, middle, late []float64 }
 
 // measureQueue has our engine and its peers do the same in turn, in the same
 // Postgres.
@@ -97,13 +98,14 @@ func measureQueue(ctx context.Context, b *bench) error {
 const tierGarbage = 400
 
 // contend enqueues as many messages as there are, each in a commit of its own,
-// drains them, and times some on an empty queue.
+// drains them, and times some on an empty queue; then it enqueues fewer beside
+// other changes.
 func (b *bench) contend(ctx context.Context, s *site, db *sql.DB, c *contender, found *contended) error {
 	if _, err := db.ExecContext(ctx, c.empty); err != nil {
 		return err
 	}
 	n := b.size(queueMessages, 2_000)
-	took, err := c.enqueueAll(ctx, n)
+	took, err := enqueueAll(ctx, n, c.publish)
 	if err != nil {
 		return fmt.Errorf("enqueue: %w", err)
 	}
@@ -127,11 +129,16 @@ func (b *bench) contend(ctx context.Context, s *site, db *sql.DB, c *contender, 
 	}
 	found.middle = append(found.middle, ways[len(ways)/2])
 	found.late = append(found.late, ways[len(ways)*99/100])
+	n /= 4
+	if took, err = enqueueAll(ctx, n, c.publishWith); err != nil {
+		return fmt.Errorf("enqueue beside changes: %w", err)
+	}
+	found.enqueueWith = append(found.enqueueWith, float64(n)/took.Seconds())
 	return nil
 }
 
 // enqueueAll publishes n messages from several publishers while nobody consumes.
-func (c *contender) enqueueAll(ctx context.Context, n int) (time.Duration, error) {
+func enqueueAll(ctx context.Context, n int, publish func(context.Context, int64) error) (time.Duration, error) {
 	var next atomic.Int64
 	var failed atomic.Pointer[error]
 	var publishers sync.WaitGroup
@@ -139,7 +146,7 @@ func (c *contender) enqueueAll(ctx context.Context, n int) (time.Duration, error
 	for range queuePublishers {
 		publishers.Go(func() {
 			for i := next.Add(1); i <= int64(n) && failed.Load() == nil; i = next.Add(1) {
-				if err := c.publish(ctx, i); err != nil {
+				if err := publish(ctx, i); err != nil {
 					failed.CompareAndSwap(nil, &err)
 				}
 			}
@@ -258,6 +265,7 @@ func (c *contender) rows(ours, theirs contended) []row {
 	return []row{
 		faster(fmt.Sprintf("drain, messages a second, %d workers", queueWorkers), ours.drain, theirs.drain, c.drain),
 		faster(fmt.Sprintf("enqueue, commits a second, %d publishers", queuePublishers), ours.enqueue, theirs.enqueue, c.enqueue),
+		faster("enqueue, each in a transaction begun and committed beside", ours.enqueueWith, theirs.enqueueWith, 0),
 		within(fmt.Sprintf("enqueue to handled at %d a second, median", queuePace), ours.middle, theirs.middle, handledMiddle),
 		within("the same, 99 of 100", ours.late, theirs.late, handledLate),
 	}

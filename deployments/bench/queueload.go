@@ -169,7 +169,8 @@ func (c *contender) keepUp(ctx context.Context, db *sql.DB, seconds int) ([]mome
 	return moments, errors.Join(g.Wait(), stop())
 }
 
-// measureIdle counts what a logic tier that has nothing to do asks of its queues.
+// measureIdle counts what a logic tier that has nothing to do asks of its queues;
+// that it asks once a second whether the database answers is not the queue's.
 func measureIdle(ctx context.Context, b *bench) error {
 	s, err := b.running(ctx)
 	if err != nil {
@@ -186,7 +187,7 @@ func measureIdle(ctx context.Context, b *bench) error {
 	}
 	asked := map[query]bool{}
 	sample := func() error {
-		rows, err := db.QueryContext(ctx, `select pid, query_start from pg_stat_activity where usename = 'queue' and query_start is not null`)
+		rows, err := db.QueryContext(ctx, `select pid, query_start from pg_stat_activity where usename = 'queue' and query_start is not null and query not like '%cluster_name%'`)
 		if err != nil {
 			return err
 		}
@@ -332,10 +333,10 @@ func (c *contender) takeSpike(ctx context.Context, s *site, n int) (publishing, 
 	})
 	g.Go(func() error {
 		defer stopAsking()
-		loaders, ctx := errgroup.WithContext(ctx)
+		loaders, loading := errgroup.WithContext(ctx)
 		for range spikeLoaders {
 			loaders.Go(func() error {
-				_, err := pool.ExecContext(ctx, spikeStatement, n/spikeLoaders)
+				_, err := pool.ExecContext(loading, spikeStatement, n/spikeLoaders)
 				return err
 			})
 		}

@@ -103,8 +103,8 @@ func (b *bench) carry(ctx context.Context, data *site, url, certificates string)
 	return nil
 }
 
-// carryOurs has n messages committed to the outbox, and then shipped, and then
-// handled.
+// carryOurs has n messages shipped that are committed to the outbox at once, and
+// then handled.
 func (s *site) carryOurs(ctx context.Context, db *sql.DB, n int, url, certificates string) (shipping, draining time.Duration, err error) {
 	m, err := s.module(ctx, func(db *postgres.DB, listen postgres.Options, log *slog.Logger) (queue.Broker, error) {
 		return rabbitqueue.New(rabbitqueue.Options{URL: url, Certificates: certificates, DB: db, Listen: listen, Log: log})
@@ -113,45 +113,37 @@ func (s *site) carryOurs(ctx context.Context, db *sql.DB, n int, url, certificat
 		return 0, 0, err
 	}
 	defer func() { err = errors.Join(err, m.close()) }()
-	const transaction = 1_000
-	for first := 0; first < n; first += transaction {
-		bodies := make([]int64, min(transaction, n-first))
-		for i := range bodies {
-			bodies[i] = int64(first + i)
-		}
-		if err := m.publish(ctx, bodies...); err != nil {
-			return 0, 0, err
-		}
+	m.run(ctx)
+	// A first one, so that everybody is connected.
+	if err := m.publishWith(ctx, 0); err != nil {
+		return 0, 0, err
+	}
+	if err := outboxEmpty(ctx, db); err != nil {
+		return 0, 0, err
+	}
+	bodies := make([]int64, n-1)
+	if err := m.publishWith(ctx, bodies...); err != nil {
+		return 0, 0, err
 	}
 	began := time.Now()
-	m.run(ctx)
-	if err := waitFor(ctx, func() (bool, error) {
-		var left bool
-		err := db.QueryRowContext(ctx, `select exists (select from queue.outbox)`).Scan(&left)
-		return !left, err
-	}); err != nil {
-		return 0, 0, fmt.Errorf("ship: %w", err)
+	if err := outboxEmpty(ctx, db); err != nil {
+		return 0, 0, err
 	}
 	shipping = time.Since(began)
 	draining, err = drain(ctx, n, m.consume)
 	return shipping, draining, err
 }
 
-// waitFor asks until it is so.
-func waitFor(ctx context.Context, is func() (bool, error)) error {
+// outboxEmpty waits until everything is shipped and confirmed.
+func outboxEmpty(ctx context.Context, db *sql.DB) error {
 	ctx, done := context.WithTimeout(ctx, 2*time.Minute)
 	defer done()
-	for {
-		so, err := is()
-		if so || err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(5 * time.Millisecond):
+	for left := true; left; time.Sleep(5 * time.Millisecond) {
+		if err := db.QueryRowContext(ctx, `select exists (select from queue.outbox)`).Scan(&left); err != nil {
+			return fmt.Errorf("ship: %w", err)
 		}
 	}
+	return nil
 }
 
 // drain handles n messages that are there, and returns how long it took from the
@@ -207,7 +199,6 @@ func (c bareClient) dial() (*amqp.Connection, error) {
 
 // carry publishes and then handles n messages.
 func (c bareClient) carry(ctx context.Context, n int) (shipping, draining time.Duration, err error) {
-	began := time.Now()
 	connection, err := c.dial()
 	if err != nil {
 		return 0, 0, err
@@ -220,6 +211,7 @@ func (c bareClient) carry(ctx context.Context, n int) (shipping, draining time.D
 	if _, err := channel.QueueDeclare(bareQueue, true, false, false, false, amqp.Table{"x-queue-type": "quorum"}); err != nil {
 		return 0, 0, err
 	}
+	began := time.Now()
 	if err := c.publish(ctx, channel, n); err != nil {
 		return 0, 0, err
 	}

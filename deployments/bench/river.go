@@ -112,6 +112,10 @@ func openRiver[TTx any](ctx context.Context, driver riverdriver.Driver[TTx], sch
 	}
 	return &contender{
 		publish: func(ctx context.Context, body int64) error {
+			_, err := publisher.Insert(ctx, riverJob{body}, nil)
+			return err
+		},
+		publishWith: func(ctx context.Context, body int64) error {
 			return inTransaction(ctx, func(tx TTx) error {
 				_, err := publisher.InsertTx(ctx, tx, riverJob{body}, nil)
 				return err

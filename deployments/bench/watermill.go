@@ -72,17 +72,21 @@ func openWatermill(ctx context.Context, s *site, db *sql.DB, schema string, adap
 	if err := first.SubscribeInitialize(watermillTopic); err != nil {
 		return nil, err
 	}
+	publish := func(ctx context.Context, in watermillsql.ContextExecutor, body int64) error {
+		publisher, err := watermillsql.NewPublisher(in, watermillsql.PublisherConfig{SchemaAdapter: adapter}, watermill.NopLogger{})
+		if err != nil {
+			return err
+		}
+		m := message.NewMessage(watermill.NewUUID(), strconv.AppendInt(nil, body, 10))
+		m.SetContext(ctx)
+		return publisher.Publish(watermillTopic, m)
+	}
 	return &contender{
 		publish: func(ctx context.Context, body int64) error {
-			return inTransaction(ctx, pool, func(tx *sql.Tx) error {
-				publisher, err := watermillsql.NewPublisher(watermillsql.TxFromStdSQL(tx), watermillsql.PublisherConfig{SchemaAdapter: adapter}, watermill.NopLogger{})
-				if err != nil {
-					return err
-				}
-				m := message.NewMessage(watermill.NewUUID(), strconv.AppendInt(nil, body, 10))
-				m.SetContext(ctx)
-				return publisher.Publish(watermillTopic, m)
-			})
+			return publish(ctx, watermillsql.BeginnerFromStdSQL(pool), body)
+		},
+		publishWith: func(ctx context.Context, body int64) error {
+			return inTransaction(ctx, pool, func(tx *sql.Tx) error { return publish(ctx, watermillsql.TxFromStdSQL(tx), body) })
 		},
 		consume: func(ctx context.Context, handle func(int64)) (func() error, error) {
 			subscribed, err := subscriber()

@@ -32,8 +32,9 @@ import (
 // Engine is the engine's name.
 const Engine = "postgres"
 
-// look is how often a process looks without being woken.
-const look = time.Second
+// look is how often a process looks without being woken: so that, with the pings
+// of the connection that listens, it asks less than once a second.
+const look = 1100 * time.Millisecond
 
 // statementTimeout bounds every statement of the engine's own: far over what
 // any takes, far under a lease.

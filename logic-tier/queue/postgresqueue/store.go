@@ -277,23 +277,18 @@ func redriveLetters(ctx context.Context, db *postgres.DB, name string, ids []int
 // A letter that still reaches nobody stays where it is.
 const rerouteStatement = `
 with letter as (
-    select d.*, array(select queue.route(d.exchange, d.routing_key, d.headers)) as reached
+    select d.*, d.ctid as place, array(select queue.route(d.exchange, d.routing_key, d.headers)) as reached
     from   queue.dead_letter d
     where  d.queue = ''
       and  ($1 or d.id = any($2))
     for update of d
 ), gone as (
-    delete from queue.dead_letter d
-    using  letter l
-    where  d.queue = ''
-      and  d.id = l.id
-      and  l.reached <> '{}'
-    returning d.id
+    delete from queue.dead_letter
+    where  ctid = any(array(select place from letter where reached <> '{}'))
 )
 insert into queue.message (queue_id, id, available_at, published_at, exchange, routing_key, type, traceparent, headers, body)
 select r.queue_id, l.id, now(), l.published_at, l.exchange, l.routing_key, l.type, l.traceparent, l.headers, l.body
 from   letter l
-join   gone g on g.id = l.id
 cross join unnest(l.reached) as r (queue_id)
 returning queue_id, id`
 
@@ -318,18 +313,15 @@ func rerouteLetters(ctx context.Context, db *postgres.DB, ids []int64) (reached 
 
 const adoptOutboxStatement = `
 with waiting as (
-    select o.*, case when o.queue = ''
+    select o.*, o.ctid as place, case when o.queue = ''
                then array(select queue.route(o.exchange, o.routing_key, o.headers))
                else (select array_agg(q.id) from queue.queue q where q.name = o.queue)
            end as reached
     from   queue.outbox o
     for update of o skip locked
 ), gone as (
-    delete from queue.outbox o
-    using  waiting w
-    where  o.id = w.id
-      and  o.queue = w.queue
-      and  w.reached <> '{}'
+    delete from queue.outbox
+    where  ctid = any(array(select place from waiting where reached <> '{}'))
 )
 insert into queue.message (queue_id, id, available_at, delivery_count, published_at, exchange, routing_key, type, traceparent, headers, history, body)
 select r.queue_id, w.id, w.available_at, w.delivery_count, w.published_at, w.exchange, w.routing_key, w.type, w.traceparent, w.headers, w.history, w.body

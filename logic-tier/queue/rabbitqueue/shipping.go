@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -28,7 +29,8 @@ const (
 	unconfirmedPause = 30 * time.Second
 	// refusedPause is how long messages wait that RabbitMQ had no room for.
 	refusedPause = time.Second
-	// scanEvery is how often confirms are looked for that overtook others.
+	// scanEvery is how often confirms are looked for that overtook others, and the
+	// outbox is read from its beginning while it is long.
 	scanEvery = 200 * time.Millisecond
 	// farewell is how long the last confirms are waited for.
 	farewell = 2 * time.Second
@@ -45,6 +47,8 @@ type shipping struct {
 	exchanges  map[string]bool // that RabbitMQ has
 	onWay      []onWay         // in the order of publishing
 	shipped    []shipment      // confirmed, and still in the outbox
+	from       int64           // where the outbox is read on
+	began      time.Time       // when it was last read from its beginning
 	freed      time.Time       // when RabbitMQ last took messages again
 }
 
@@ -170,8 +174,13 @@ func (s *shipping) load(ctx context.Context) (wait time.Duration, full bool, err
 	for _, m := range s.shipped {
 		ids = append(ids, m.id)
 	}
+	// Its beginning is full of rows that were deleted a moment ago, and reading over
+	// them takes longer than all the rest; but what is urgent is there, too.
+	if time.Since(s.began) > scanEvery {
+		s.from, s.began = math.MinInt64, time.Now()
+	}
 	reading, done := context.WithTimeout(context.WithoutCancel(ctx), statementTimeout)
-	rows, wait, err := s.hold.ship(reading, s.shipped, ids, batch)
+	rows, wait, err := s.hold.ship(reading, s.shipped, ids, s.from, batch)
 	done()
 	if err != nil {
 		return 0, false, fmt.Errorf("the outbox: %w", err)
@@ -180,7 +189,11 @@ func (s *shipping) load(ctx context.Context) (wait time.Duration, full bool, err
 	if wait == 0 || wait > shipEvery {
 		wait = shipEvery
 	}
-	full = len(rows) == batch
+	if full = len(rows) == batch; full {
+		s.from = rows[len(rows)-1].id
+	} else {
+		s.began = time.Time{}
+	}
 	if slices.ContainsFunc(rows, s.isUnknown) {
 		// Declared since; or not at all, which would end the channel.
 		if s.exchanges, err = s.restore(ctx, s.connection); err != nil {
@@ -190,8 +203,8 @@ func (s *shipping) load(ctx context.Context) (wait time.Duration, full bool, err
 	err = s.connection.writes.together(func() error {
 		for i := range rows {
 			if s.connection.blocked() != "" {
-				full = true
-				break // the rest stays where it is
+				full, s.began = true, time.Time{}
+				break // the rest stays where it is, and is read again
 			}
 			if err := s.publish(ctx, &rows[i]); err != nil {
 				return err

@@ -41,12 +41,14 @@ const lockStatement = `
 select pg_try_advisory_lock(hashtext('queue.outbox'))`
 
 // A holder that vanished is noticed after 20 s. The statements take long lists of
-// ids, for which the planner must see them.
+// ids, for which the planner must see them. A crash of Postgres may forget what the
+// holder did last: a message that was shipped is shipped again.
 const holdStatement = `
 select set_config('tcp_keepalives_idle', '5', false),
        set_config('tcp_keepalives_interval', '5', false),
        set_config('tcp_keepalives_count', '3', false),
-       set_config('plan_cache_mode', 'force_custom_plan', false)`
+       set_config('plan_cache_mode', 'force_custom_plan', false),
+       set_config('synchronous_commit', 'off', false)`
 
 // tryHold returns the outbox's lock; nil when somebody else has it.
 func tryHold(ctx context.Context, db *postgres.DB) (*hold, error) {
@@ -99,24 +101,37 @@ func (h *hold) exec(ctx context.Context, text string, arguments ...any) (int64, 
 	return result.RowsAffected()
 }
 
-// isShipment says whether the row o is the shipment s.
-const isShipment = `o.id = s.id
-      and  o.queue = s.queue
-      and  (extract(epoch from o.available_at) * 1000000)::bigint = s.at`
+// areShipments says that a row of the outbox is one of the shipments $1 to $3. They
+// are looked up one by one in the index and locked, and then found where they lie:
+// with statistics from before a backlog came, the planner would rather hold every
+// row of the outbox against every shipment.
+const areShipments = `ctid = any(array(
+           select o.ctid
+           from   unnest($1::bigint[], $2::text[], $3::bigint[]) as s (id, queue, at)
+           cross join lateral (
+               select ctid
+               from   queue.outbox
+               where  id = s.id
+                 and  queue = s.queue
+                 and  (extract(epoch from available_at) * 1000000)::bigint = s.at
+               limit  1
+               for update
+           ) o
+       ))`
 
 // The last row says when the next message is due; that is looked up only when the
 // outbox has no more that is due.
 const shipStatement = `
 with gone as (
-    delete from queue.outbox o
-    using  unnest($1::bigint[], $2::text[], $3::bigint[]) as s (id, queue, at)
-    where  ` + isShipment + `
+    delete from queue.outbox
+    where  ` + areShipments + `
 ), due as materialized (
     select id, queue, (extract(epoch from available_at) * 1000000)::bigint as at, delivery_count,
            (extract(epoch from published_at) * 1000000)::bigint as published, exchange, routing_key, type, traceparent, headers, history, body
     from   queue.outbox
     where  available_at <= now()
       and  id <> all($4::bigint[])
+      and  id >= $6
     order by id, queue
     limit  $5
 )
@@ -129,15 +144,15 @@ where  available_at > now()
   and  (select count(*) from due) < $5`
 
 // ship deletes what was shipped, and returns what is to be: rows that are due, in
-// the order of their ids, but those on their way. wait is until the next is due;
-// 0 when nothing waits, or there is more that is due.
-func (h *hold) ship(ctx context.Context, shipped []shipment, onWay []int64, most int) (rows []row, wait time.Duration, err error) {
+// the order of their ids from one on, but those on their way. wait is until the
+// next is due; 0 when nothing waits, or there is more that is due.
+func (h *hold) ship(ctx context.Context, shipped []shipment, onWay []int64, from int64, most int) (rows []row, wait time.Duration, err error) {
 	stmt, err := h.statement(ctx, shipStatement)
 	if err != nil {
 		return nil, 0, err
 	}
 	ids, queues, times := columnsOf(shipped)
-	read, err := stmt.QueryContext(ctx, ids, queues, times, pq.Array(onWay), most)
+	read, err := stmt.QueryContext(ctx, ids, queues, times, pq.Array(onWay), most, from)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -161,9 +176,8 @@ func (h *hold) ship(ctx context.Context, shipped []shipment, onWay []int64, most
 }
 
 const deleteShippedStatement = `
-delete from queue.outbox o
-using  unnest($1::bigint[], $2::text[], $3::bigint[]) as s (id, queue, at)
-where  ` + isShipment
+delete from queue.outbox
+where  ` + areShipments
 
 func (h *hold) deleteShipped(ctx context.Context, shipped []shipment) error {
 	ids, queues, times := columnsOf(shipped)
@@ -172,10 +186,9 @@ func (h *hold) deleteShipped(ctx context.Context, shipped []shipment) error {
 }
 
 const postponeStatement = `
-update queue.outbox o
+update queue.outbox
 set    available_at = now() + make_interval(secs => $4)
-from   unnest($1::bigint[], $2::text[], $3::bigint[]) as s (id, queue, at)
-where  ` + isShipment
+where  ` + areShipments
 
 // postpone has rows shipped again, later.
 func (h *hold) postpone(ctx context.Context, rows []shipment, pause time.Duration) error {
@@ -187,10 +200,9 @@ func (h *hold) postpone(ctx context.Context, rows []shipment, pause time.Duratio
 // What was for an exclusive queue is gone with it.
 const buryStatement = `
 with gone as (
-    delete from queue.outbox o
-    using  unnest($1::bigint[], $2::text[], $3::bigint[]) as s (id, queue, at)
-    where  ` + isShipment + `
-    returning o.*
+    delete from queue.outbox
+    where  ` + areShipments + `
+    returning *
 )
 insert into queue.dead_letter (id, queue, delivery_count, published_at, exchange, routing_key, type, traceparent, headers, history, last_error, body)
 select id, queue, delivery_count, published_at, exchange, routing_key, type, traceparent, headers, history,
@@ -235,22 +247,23 @@ func (h *hold) bury(ctx context.Context, rows []shipment, cause string) (all []b
 
 const adoptStatement = `
 with left_over as (
-    delete from queue.message m
-    using  (select m.queue_id, m.id, q.name
-            from   queue.message m
-            join   queue.queue q on q.id = m.queue_id
-            where  q.expires_at is null
-              and  (m.available_at <= now() or m.lease = 0)
-            order by m.id
-            limit  $1
-            for update of m skip locked) l
-    where  m.queue_id = l.queue_id
-      and  m.id = l.id
-    returning m.*, l.name
+    delete from queue.message
+    where  ctid = any(array(
+               select m.ctid
+               from   queue.message m
+               join   queue.queue q on q.id = m.queue_id
+               where  q.expires_at is null
+                 and  (m.available_at <= now() or m.lease = 0)
+               order by m.id
+               limit  $1
+               for update of m skip locked
+           ))
+    returning *
 )
 insert into queue.outbox as o (id, queue, available_at, delivery_count, published_at, exchange, routing_key, type, traceparent, headers, history, body)
-select id, name, available_at, delivery_count, published_at, exchange, routing_key, type, traceparent, headers, history, body
-from   left_over` + onWayAgain
+select l.id, q.name, available_at, delivery_count, published_at, exchange, routing_key, type, traceparent, headers, history, body
+from   left_over l
+join   queue.queue q on q.id = l.queue_id` + onWayAgain
 
 // adopt moves messages to the outbox that are in the tables of the other engine,
 // from when that one was in use: so many at most, and none that is with a

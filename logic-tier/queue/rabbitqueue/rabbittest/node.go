@@ -188,10 +188,19 @@ func (n *node) nextVirtualHost() string {
 func (n *node) evaluate(expression string) (string, error) {
 	ctx, done := context.WithTimeout(context.Background(), evaluateTimeout)
 	defer done()
-	command := exec.CommandContext(ctx, n.caller, "-e", "-address", "127.0.0.1:"+n.distributionPort, "-c", n.cookie)
-	command.Env = n.environment()
-	command.Stdin = strings.NewReader(expression + ".\n")
-	output, err := command.CombinedOutput()
+	var output []byte
+	var err error
+	for refused := true; refused && ctx.Err() == nil; {
+		command := exec.CommandContext(ctx, n.caller, "-e", "-address", "127.0.0.1:"+n.distributionPort, "-c", n.cookie)
+		command.Env = n.environment()
+		command.Stdin = strings.NewReader(expression + ".\n")
+		output, err = command.CombinedOutput()
+		// A node takes one caller at a time by the name that erl_call gives itself; so
+		// far it has evaluated nothing.
+		if refused = err != nil && bytes.Contains(output, []byte("failed to connect to node")); refused {
+			time.Sleep(50 * time.Millisecond)
+		}
+	}
 	if err != nil {
 		return "", fmt.Errorf("%s: %w\n%s", expression, err, output)
 	}
