@@ -216,7 +216,9 @@ func (c bareClient) carry(ctx context.Context, n int) (shipping, draining time.D
 		return 0, 0, err
 	}
 	shipping = time.Since(began)
-	draining, err = drain(ctx, n, func(_ context.Context, handle func(int64)) (func() error, error) { return c.consume(connection, handle) })
+	draining, err = drain(ctx, n, func(_ context.Context, handle func(int64)) (func() error, error) {
+		return c.consume(connection, handle)
+	})
 	return shipping, draining, err
 }
 
