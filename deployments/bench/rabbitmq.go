@@ -174,8 +174,8 @@ func drain(ctx context.Context, n int, consume func(context.Context, func(int64)
 }
 
 // bareClient is amqp091-go and nothing around it, which publishes what it has in
-// memory: quorum queue, publisher confirms, acknowledgements by hand, as many at
-// once as ours.
+// memory: the same messages through an exchange of the same type to a quorum queue,
+// publisher confirms, acknowledgements by hand, as many at once as ours.
 type bareClient struct{ url, certificates string }
 
 const bareQueue = "bench.bare"
@@ -208,7 +208,13 @@ func (c bareClient) carry(ctx context.Context, n int) (shipping, draining time.D
 	if err != nil {
 		return 0, 0, err
 	}
+	if err := channel.ExchangeDeclare(bareQueue, amqp.ExchangeTopic, true, false, false, false, nil); err != nil {
+		return 0, 0, err
+	}
 	if _, err := channel.QueueDeclare(bareQueue, true, false, false, false, amqp.Table{"x-queue-type": "quorum"}); err != nil {
+		return 0, 0, err
+	}
+	if err := channel.QueueBind(bareQueue, "bench.published", bareQueue, false, nil); err != nil {
 		return 0, 0, err
 	}
 	began := time.Now()
@@ -242,8 +248,9 @@ func (bareClient) publish(ctx context.Context, channel *amqp.Channel, n int) err
 		if err != nil {
 			return err
 		}
-		confirmation, err := channel.PublishWithDeferredConfirm("", bareQueue, true, false, amqp.Publishing{
-			MessageId: strconv.Itoa(i), ContentType: queue.ContentType, DeliveryMode: amqp.Persistent, Timestamp: time.Now(), Body: body,
+		confirmation, err := channel.PublishWithDeferredConfirm(bareQueue, "bench.published", true, false, amqp.Publishing{
+			MessageId: strconv.Itoa(i), Type: "bench.published", ContentType: queue.ContentType, DeliveryMode: amqp.Persistent,
+			Timestamp: time.Now(), Headers: amqp.Table{"x-published": time.Now().UnixMicro()}, Body: body,
 		})
 		if err != nil {
 			return err
