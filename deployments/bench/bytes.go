@@ -24,11 +24,7 @@ const (
 // measureBytes sends a file in and reads it out through three tiers, and over one
 // connection with TLS, in turn.
 func measureBytes(ctx context.Context, b *bench) error {
-	s, err := b.running(ctx)
-	if err != nil {
-		return err
-	}
-	db, err := s.superuser(ctx)
+	s, db, err := b.runningWithDatabase(ctx)
 	if err != nil {
 		return err
 	}

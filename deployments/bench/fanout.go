@@ -20,11 +20,7 @@ const connected = 10
 // measureFanOut publishes on a channel of many followers and on one of a single
 // follower in turn.
 func measureFanOut(ctx context.Context, b *bench) error {
-	s, err := b.running(ctx)
-	if err != nil {
-		return err
-	}
-	db, err := s.superuser(ctx)
+	s, db, err := b.runningWithDatabase(ctx)
 	if err != nil {
 		return err
 	}

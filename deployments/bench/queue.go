@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"slices"
@@ -29,6 +30,13 @@ const (
 	queuePace = 50
 )
 
+// drainTimeout bounds how long messages that are there take to be handled.
+const drainTimeout = 2 * time.Minute
+
+// consume works messages, with handlers that do nothing but call handle, until
+// stop is called.
+type consume func(ctx context.Context, handle func(body int64)) (stop func() error, err error)
+
 // contender is a queue in Postgres as a program uses it: ours, or a peer.
 type contender struct {
 	name, settings string
@@ -36,9 +44,7 @@ type contender struct {
 	// publishWith does so in a transaction that is begun and committed beside, as
 	// whoever has more to change does.
 	publish, publishWith func(ctx context.Context, body int64) error
-	// consume works messages, with handlers that do nothing but call handle, until
-	// stop is called.
-	consume func(ctx context.Context, handle func(body int64)) (stop func() error, err error)
+	consume              consume
 	// left asks whether there are messages that are not worked and settled; empty
 	// removes what there is, worked or not.
 	left, empty string
@@ -54,11 +60,7 @@ type contended struct{ enqueue, enqueueWith, drain, middle, late []float64 }
 // measureQueue has our engine and its peers do the same in turn, in the same
 // Postgres.
 func measureQueue(ctx context.Context, b *bench) error {
-	s, err := b.running(ctx)
-	if err != nil {
-		return err
-	}
-	db, err := s.superuser(ctx)
+	s, db, err := b.runningWithDatabase(ctx)
 	if err != nil {
 		return err
 	}
@@ -160,40 +162,51 @@ func enqueueAll(ctx context.Context, n int, publish func(context.Context, int64)
 	return took, nil
 }
 
-// drainAll works n messages that are there, and returns how long it took from the
-// first in a handler to none left in the database.
-func (c *contender) drainAll(ctx context.Context, db *sql.DB, n int) (time.Duration, error) {
-	ctx, done := context.WithTimeout(ctx, 2*time.Minute)
-	defer done()
-	var handled, first atomic.Int64
+// handleAll handles n messages that are there, and returns when the first was in a
+// handler. The consumer goes on until stop.
+func handleAll(ctx context.Context, n int, consume consume) (first time.Time, stop func() error, err error) {
+	var handled, began atomic.Int64
 	all := make(chan struct{})
-	stop, err := c.consume(ctx, func(int64) {
-		if first.Load() == 0 {
-			first.CompareAndSwap(0, time.Now().UnixNano())
+	stop, err = consume(ctx, func(int64) {
+		if began.Load() == 0 {
+			began.CompareAndSwap(0, time.Now().UnixNano())
 		}
 		if handled.Add(1) == int64(n) {
 			close(all)
 		}
 	})
 	if err != nil {
-		return 0, err
+		return first, nil, err
 	}
 	select {
 	case <-all:
+		return time.Unix(0, began.Load()), stop, nil
+	case <-time.After(drainTimeout):
+		err = fmt.Errorf("%d of %d are handled in %s", handled.Load(), n, drainTimeout)
 	case <-ctx.Done():
-		_ = stop()
-		return 0, fmt.Errorf("%d of %d are handled: %w", handled.Load(), n, ctx.Err())
+		err = ctx.Err()
 	}
+	return first, nil, errors.Join(err, stop())
+}
+
+// drainAll works n messages that are there, and returns how long it took from the
+// first in a handler to none left in the database.
+func (c *contender) drainAll(ctx context.Context, db *sql.DB, n int) (time.Duration, error) {
+	first, stop, err := handleAll(ctx, n, c.consume)
+	if err != nil {
+		return 0, err
+	}
+	settling, done := context.WithTimeout(ctx, drainTimeout)
+	defer done()
 	for left := true; left; {
-		if err := db.QueryRowContext(ctx, c.left).Scan(&left); err != nil {
-			_ = stop()
-			return 0, fmt.Errorf("what is left: %w", err)
+		if err := db.QueryRowContext(settling, c.left).Scan(&left); err != nil {
+			return 0, errors.Join(fmt.Errorf("what is left: %w", err), stop())
 		}
 		if left {
 			time.Sleep(time.Millisecond)
 		}
 	}
-	took := time.Since(time.Unix(0, first.Load()))
+	took := time.Since(first)
 	return took, stop()
 }
 
@@ -247,17 +260,6 @@ func (c *contender) time(ctx context.Context, n int) ([]float64, error) {
 
 // rows compares ours with a peer's.
 func (c *contender) rows(ours, theirs contended) []row {
-	faster := func(what string, a, b []float64, target float64) row {
-		ratios := make([]float64, len(a))
-		for i := range a {
-			ratios[i] = a[i] / b[i]
-		}
-		r := row{what: what, ours: spread(a, "%.0f"), against: spread(b, "%.0f"), ratio: fmt.Sprintf("%.2f", median(ratios))}
-		if target > 0 {
-			r.target, r.met = fmt.Sprintf("at least %.1f", target), median(ratios) >= target
-		}
-		return r
-	}
 	within := func(what string, a, b []float64, target time.Duration) row {
 		return row{what: what, ours: spread(a, "%.1f ms"), against: spread(b, "%.1f ms"), ratio: fmt.Sprintf("%.2f", median(a)/median(b)),
 			target: fmt.Sprintf("under %v", target), met: median(a) < target.Seconds()*1e3}

@@ -30,20 +30,15 @@ const (
 
 // moment is what a second of a steady load was like.
 type moment struct {
-	ways             []float64 // milliseconds from before publishing until handled
-	table, index     float64   // bytes
-	dead             float64   // rows
-	behind, achieved int
+	ways         []float64 // milliseconds from before publishing until handled
+	table, index float64   // bytes
+	dead         float64   // rows
 }
 
 // measureSteady publishes and handles messages at a pace for minutes, each in a
 // commit of its own, and compares the last minute with the first.
 func measureSteady(ctx context.Context, b *bench) error {
-	s, err := b.running(ctx)
-	if err != nil {
-		return err
-	}
-	db, err := s.superuser(ctx)
+	s, db, err := b.runningWithDatabase(ctx)
 	if err != nil {
 		return err
 	}
@@ -172,11 +167,7 @@ func (c *contender) keepUp(ctx context.Context, db *sql.DB, seconds int) ([]mome
 // measureIdle counts what a logic tier that has nothing to do asks of its queues;
 // that it asks once a second whether the database answers is not the queue's.
 func measureIdle(ctx context.Context, b *bench) error {
-	s, err := b.running(ctx)
-	if err != nil {
-		return err
-	}
-	db, err := s.superuser(ctx)
+	_, db, err := b.runningWithDatabase(ctx)
 	if err != nil {
 		return err
 	}

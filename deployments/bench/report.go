@@ -55,6 +55,20 @@ func median(values []float64) float64 {
 	return (sorted[(n-1)/2] + sorted[n/2]) / 2
 }
 
+// faster compares rates, a value a round each, by the median of the rounds' ratios,
+// which is to be at least target; 0: only printed.
+func faster(what string, ours, theirs []float64, target float64) row {
+	ratios := make([]float64, len(ours))
+	for i := range ours {
+		ratios[i] = ours[i] / theirs[i]
+	}
+	r := row{what: what, ours: spread(ours, "%.0f"), against: spread(theirs, "%.0f"), ratio: fmt.Sprintf("%.2f", median(ratios))}
+	if target > 0 {
+		r.target, r.met = fmt.Sprintf("at least %.1f", target), median(ratios) >= target
+	}
+	return r
+}
+
 // spread returns the lowest, the middle and the highest.
 func spread(values []float64, format string) string {
 	if len(values) < 2 {

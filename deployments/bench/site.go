@@ -152,6 +152,17 @@ func (b *bench) running(ctx context.Context) (*site, error) {
 	return s, nil
 }
 
+// runningWithDatabase returns the site that is measured, and a superuser's
+// connection to its database, which is the caller's to close.
+func (b *bench) runningWithDatabase(ctx context.Context) (*site, *sql.DB, error) {
+	s, err := b.running(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	db, err := s.superuser(ctx)
+	return s, db, err
+}
+
 // withCatalogue returns the site with the catalogue in it.
 func (b *bench) withCatalogue(ctx context.Context) (*site, error) {
 	s, err := b.running(ctx)

@@ -60,11 +60,7 @@ type waited struct {
 
 // measureWaits has many wait for one operation, each way in turn.
 func measureWaits(ctx context.Context, b *bench) error {
-	s, err := b.running(ctx)
-	if err != nil {
-		return err
-	}
-	db, err := s.superuser(ctx)
+	s, db, err := b.runningWithDatabase(ctx)
 	if err != nil {
 		return err
 	}
