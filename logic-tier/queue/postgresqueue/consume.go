@@ -11,6 +11,7 @@ import (
 	"techtalks.example/logic-tier/queue"
 	"techtalks.example/logic-tier/queue/ledger"
 	"techtalks.example/logic-tier/queue/prefetch"
+	"techtalks.example/logic-tier/queue/wake"
 )
 
 // consumption is one Consume under way. All its leases share one number.
@@ -46,7 +47,7 @@ func (q *Queue) Consume(ctx context.Context, consumer queue.Consumer) error {
 			if ctx.Err() == nil {
 				q.log.Warn("queue: cannot consume yet", "queue", consumer.Queue, "error", err)
 			}
-			pause(ctx, q.look)
+			wake.Pause(ctx, q.look)
 			continue
 		}
 		c.run(ctx)
@@ -163,7 +164,7 @@ func (c *consumption) fetch(ctx context.Context, to *prefetch.Buffer[delivery]) 
 			if ctx.Err() == nil {
 				c.log.Warn("queue: cannot fetch; trying again", "queue", c.Consumer.Queue, "error", err)
 			}
-			pause(ctx, c.look)
+			wake.Pause(ctx, c.look)
 			continue
 		}
 		more = len(batch) == free
@@ -272,7 +273,7 @@ func (c *consumption) acknowledgeHandled(ctx context.Context) {
 		c.mu.Lock()
 		c.done = c.done[len(ids):] // what came meanwhile
 		c.mu.Unlock()
-		signal(c.settle)
+		wake.Fill(c.settle)
 		c.roomier()
 	}
 }
@@ -281,7 +282,7 @@ func (c *consumption) acknowledgeHandled(ctx context.Context) {
 // lease was lost all the same has its handler's context ended: somebody else
 // works it.
 func (c *consumption) extendHeld(ctx context.Context) {
-	for pause(ctx, c.Lease/3) {
+	for wake.Pause(ctx, c.Lease/3) {
 		ids := c.holding()
 		if len(ids) == 0 {
 			continue
@@ -330,7 +331,7 @@ func (c *consumption) release(id int64, handled bool) {
 	}
 	c.mu.Unlock()
 	if handled {
-		signal(c.settle)
+		wake.Fill(c.settle)
 	} else {
 		c.roomier()
 	}
@@ -339,7 +340,7 @@ func (c *consumption) release(id int64, handled bool) {
 // roomier tells fetch when there is room for a batch again.
 func (c *consumption) roomier() {
 	if c.free() > 0 {
-		signal(c.room)
+		wake.Fill(c.room)
 	}
 }
 
@@ -359,12 +360,4 @@ func (c *consumption) forget(id int64) bool {
 		c.member.Holds(len(c.held))
 	}
 	return held
-}
-
-// signal fills a channel of capacity one.
-func signal(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
 }

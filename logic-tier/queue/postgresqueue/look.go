@@ -2,13 +2,14 @@ package postgresqueue
 
 import (
 	"context"
-	"time"
+
+	"techtalks.example/logic-tier/queue/wake"
 )
 
 // lookOut looks for messages that nobody was woken for, says who consumes here,
 // and keeps exclusive queues, in one statement for all queues of the process.
 func (q *Queue) lookOut(ctx context.Context) error {
-	for pause(ctx, q.look) {
+	for wake.Pause(ctx, q.look) {
 		all, ids := q.consumptions()
 		if len(ids) == 0 {
 			continue
@@ -51,13 +52,4 @@ func (q *Queue) consumptions() (all []*consumption, ids []int64) {
 		ids = append(ids, int64(c.id))
 	}
 	return all, ids
-}
-
-func pause(ctx context.Context, length time.Duration) bool {
-	select {
-	case <-ctx.Done():
-		return false
-	case <-time.After(length):
-		return true
-	}
 }

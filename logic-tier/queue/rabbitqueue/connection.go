@@ -15,6 +15,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"techtalks.example/logic-tier/queue"
+	"techtalks.example/logic-tier/queue/wake"
 )
 
 const (
@@ -168,7 +169,7 @@ func (c *connection) watch() {
 			} else {
 				c.why.Store(nil)
 			}
-			signal(c.blocking)
+			wake.Fill(c.blocking)
 		}
 	}
 }
@@ -228,24 +229,6 @@ func (c *connection) version() (major, minor int) {
 		minor, _ = strconv.Atoi(numbers[1])
 	}
 	return major, minor
-}
-
-// signal fills a channel of capacity one.
-func signal(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
-}
-
-// pause waits; false when ctx ended first.
-func pause(ctx context.Context, length time.Duration) bool {
-	select {
-	case <-ctx.Done():
-		return false
-	case <-time.After(length):
-		return true
-	}
 }
 
 // Pauses before RabbitMQ is tried again: soon after a short absence, and seldom

@@ -11,6 +11,7 @@ import (
 
 	"techtalks.example/logic-tier/queue"
 	"techtalks.example/logic-tier/queue/ledger"
+	"techtalks.example/logic-tier/queue/wake"
 )
 
 // consumption is one Consume under way.
@@ -70,7 +71,7 @@ func (c *consumption) run(ctx context.Context) {
 			if ctx.Err() == nil {
 				c.log.Warn("queue: cannot consume yet", "queue", c.Consumer.Queue, "error", err)
 			}
-			pause(ctx, look)
+			wake.Pause(ctx, look)
 			continue
 		}
 		connection := c.link.get(ctx)
@@ -88,7 +89,7 @@ func (c *consumption) run(ctx context.Context) {
 		if ctx.Err() == nil {
 			c.log.Warn("queue: consumer lost; making another", "queue", c.Consumer.Queue, "error", err)
 		}
-		pause(ctx, look)
+		wake.Pause(ctx, look)
 	}
 }
 

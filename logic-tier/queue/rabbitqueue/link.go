@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"sync"
+
+	"techtalks.example/logic-tier/queue/wake"
 )
 
 // link is the connection of this process on which it consumes. Shipping has one of
@@ -64,7 +66,7 @@ func (l *link) keep(ctx context.Context) {
 			if l.state.set(err) {
 				l.log.Warn("queue: cannot consume from RabbitMQ; trying again", "error", err)
 			}
-			pause(ctx, retryPause(failed))
+			wake.Pause(ctx, retryPause(failed))
 			continue
 		}
 		if l.state.set(nil) {

@@ -143,7 +143,7 @@ func (q *Queue) Run(ctx context.Context) error {
 
 // beat writes down who consumes here, when that is due.
 func (q *Queue) beat(ctx context.Context) error {
-	for pause(ctx, time.Second) {
+	for wake.Pause(ctx, time.Second) {
 		q.writeBeat(ctx)
 	}
 	return nil

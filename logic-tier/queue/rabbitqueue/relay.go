@@ -25,7 +25,7 @@ const (
 
 // relay ships the outbox whenever no other process does, until ctx ends.
 func (q *Queue) relay(ctx context.Context) error {
-	for failed, wait := 0, time.Duration(0); pause(ctx, wait); {
+	for failed, wait := 0, time.Duration(0); wake.Pause(ctx, wait); {
 		shipped, err := q.relayOnce(ctx)
 		if ctx.Err() != nil {
 			return nil

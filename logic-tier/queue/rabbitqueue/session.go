@@ -233,7 +233,7 @@ func (s *session) keepTrying(otherwise string, m *message, do func(context.Conte
 		}
 		failed++
 		s.log.Warn(otherwise, "queue", m.Queue, "message", m.ID, "error", err)
-		if !pause(s.ctx, retryPause(failed)) {
+		if !wake.Pause(s.ctx, retryPause(failed)) {
 			return false
 		}
 	}
@@ -246,7 +246,7 @@ func (s *session) settle(m *message, worked bool) {
 		s.held[at].over, s.held[at].worked = true, worked
 	}
 	s.mu.Unlock()
-	signal(s.settled)
+	wake.Fill(s.settled)
 }
 
 func (s *session) at(tag uint64) int {

@@ -84,10 +84,7 @@ func (b *Bell) Ring(places ...int64) {
 		b.pending[int(place)] = true
 	}
 	b.mu.Unlock()
-	select {
-	case b.some <- struct{}{}:
-	default:
-	}
+	Fill(b.some)
 }
 
 // Here wakes who waits at places in this process.
@@ -99,12 +96,8 @@ func (b *Bell) Here(places ...int) {
 	}
 }
 
-func (b *Bell) fill(place int) {
-	select {
-	case b.waiting[place] <- struct{}{}:
-	default: // full, or nobody waits there: a nil channel takes nothing
-	}
-}
+// fill does nothing where nobody waits: a nil channel takes nothing.
+func (b *Bell) fill(place int) { Fill(b.waiting[place]) }
 
 // everywhere wakes everybody in this process.
 func (b *Bell) everywhere() {
@@ -152,10 +145,8 @@ func (b *Bell) send(ctx context.Context) error {
 			b.log.Warn("queue: nobody elsewhere was woken; they look within a second", "error", err)
 		}
 		done()
-		select {
-		case <-ctx.Done():
+		if !Pause(ctx, debounce) {
 			return nil
-		case <-time.After(debounce):
 		}
 	}
 }
@@ -172,4 +163,22 @@ func (b *Bell) receive(ctx context.Context) error {
 			}
 		}
 	})
+}
+
+// Fill puts an entry into a channel of capacity one, unless it is full.
+func Fill(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// Pause waits so long; false when ctx ended first.
+func Pause(ctx context.Context, length time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(length):
+		return true
+	}
 }
