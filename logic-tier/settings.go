@@ -28,7 +28,7 @@ func (s *settings) register(flags *flag.FlagSet) error {
 	}
 	text(&s.listenAddress, "listen-address", "LISTEN_ADDRESS", "127.0.0.1:9090", "host:port to answer gRPC calls on")
 	text(&s.adminAddress, "admin-address", "ADMIN_ADDRESS", "127.0.0.1:9091", "host:port for health and metrics, over plain HTTP")
-	text(&s.dataAddress, "data-address", "DATA_ADDRESS", "127.0.0.1:54320", "host:port of the data tier")
+	text(&s.dataAddress, "data-address", "DATA_ADDRESS", "127.0.0.1:54320", "host:port of the data tier, or of its primary and standbys separated by commas: the one that takes writes is used")
 	text(&s.certificates, "certificates", "CERTIFICATES", "certificates", "directory with ca.crt, logic-tier.crt and logic-tier.key")
 	text(&s.scratch, "scratch", "SCRATCH", "", "directory in which recordings are processed, with room for two of the largest; empty: one for temporary files")
 	text(&s.broker, "broker", "BROKER", "", "message broker: amqps://host:port/vhost for RabbitMQ, logged in to by certificate, or amqp://user:password@host:port/vhost; empty: the data tier")

@@ -38,7 +38,7 @@ const (
 	garbage = 400
 )
 
-// serve answers browsers until ctx ends.
+// serve answers browsers until ctx ends, and for the drain delay after it.
 func serve(ctx context.Context, s settings, log *slog.Logger) error {
 	debug.SetGCPercent(garbage)
 	creds, err := transport.ClientCredentials(s.certificates, transport.WebTier, transport.LogicTier)
@@ -67,7 +67,8 @@ func serve(ctx context.Context, s settings, log *slog.Logger) error {
 	registry.MustRegister(followed.inbox.Collector("live"), followed.operations.Collector("live_operation"), followed.queues.Collector("live_queue"))
 	site := &ui.Site{Tier: tier, Uploads: uploads.New(tier.Media), Log: log, Host: host, Secure: s.secureCookies}
 	passage := server.New(log, registry, s.secureCookies, site.Refuse)
-	handler := passage.Handler(routes(site, followed, passage.Admit))
+	draining := &drain{delay: s.drainDelay}
+	handler := draining.handler(passage.Handler(routes(site, followed, passage.Admit)))
 
 	listener, err := listen("listen-address", "LISTEN_ADDRESS", s.listenAddress)
 	if err != nil {
@@ -86,8 +87,10 @@ func serve(ctx context.Context, s settings, log *slog.Logger) error {
 	answering.Protocols.SetUnencryptedHTTP2(true)
 	log.Info("serving", "address", listener.Addr().String(), "admin", adminListener.Addr().String(), "logic", s.logicAddress)
 
+	ctx, stop := draining.after(ctx)
+	defer stop()
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return serveAdmin(ctx, adminListener, tier.Ready, registry) })
+	g.Go(func() error { return serveAdmin(ctx, adminListener, draining.ready(tier.Ready), registry) })
 	g.Go(func() error { return followed.inbox.Run(ctx) })
 	g.Go(func() error { return followed.operations.Run(ctx) })
 	g.Go(func() error { return followed.queues.Run(ctx) })
@@ -102,9 +105,9 @@ func serve(ctx context.Context, s settings, log *slog.Logger) error {
 		followed.inbox.Drain()
 		followed.operations.Drain()
 		followed.queues.Drain()
-		draining, done := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+		ending, done := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
 		defer done()
-		if err := answering.Shutdown(draining); err != nil {
+		if err := answering.Shutdown(ending); err != nil {
 			return answering.Close()
 		}
 		return nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"time"
 )
 
 // settings are the flags of the program.
@@ -15,6 +16,7 @@ type settings struct {
 	logicAddress  string
 	certificates  string
 	secureCookies bool
+	drainDelay    time.Duration
 }
 
 func (s *settings) register(flags *flag.FlagSet) error {
@@ -23,12 +25,17 @@ func (s *settings) register(flags *flag.FlagSet) error {
 	}
 	text(&s.listenAddress, "listen-address", "LISTEN_ADDRESS", "127.0.0.1:8080", "host:port to answer browsers on")
 	text(&s.adminAddress, "admin-address", "ADMIN_ADDRESS", "127.0.0.1:8081", "host:port for health and metrics")
-	text(&s.logicAddress, "logic-address", "LOGIC_ADDRESS", "127.0.0.1:9090", "host:port of the logic tier")
+	text(&s.logicAddress, "logic-address", "LOGIC_ADDRESS", "127.0.0.1:9090", "where the logic tier is: host:port, dns:///host:port, or several separated by commas; calls are spread over all that are found")
 	text(&s.certificates, "certificates", "CERTIFICATES", "certificates", "directory with ca.crt, web-tier.crt and web-tier.key")
 	secure, err := strconv.ParseBool(cmp.Or(os.Getenv("SECURE_COOKIES"), "false"))
 	if err != nil {
 		return fmt.Errorf("SECURE_COOKIES: use true or false: %w", err)
 	}
 	flags.BoolVar(&s.secureCookies, "secure-cookies", secure, "browsers come over TLS: send cookies over it alone (SECURE_COOKIES)")
+	delay, err := time.ParseDuration(cmp.Or(os.Getenv("DRAIN_DELAY"), "0s"))
+	if err != nil {
+		return fmt.Errorf("DRAIN_DELAY: use a duration such as 5s: %w", err)
+	}
+	flags.DurationVar(&s.drainDelay, "drain-delay", delay, "when asked to stop, how long to go on after /readyz says so: as long as a load balancer takes to notice (DRAIN_DELAY)")
 	return nil
 }

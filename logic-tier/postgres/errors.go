@@ -37,9 +37,10 @@ func translate(err error) error {
 		switch class := string(server.Code.Class()); {
 		case server.Code == "57014": // query_canceled: by our own deadline, or by statement_timeout
 			return errors.Join(context.DeadlineExceeded, err)
-		case class == "08", class == "57", class == "53", server.Code == "28000", server.Code == "3D000":
-			// Connection exceptions, shutdown, out of connections or disk; or
-			// a database that is being restored and has no roles yet.
+		case class == "08", class == "57", class == "53", server.Code == "28000", server.Code == "3D000", server.Code == "25006":
+			// Connection exceptions, shutdown, out of connections or disk; a
+			// database that is being restored and has no roles yet; or one that
+			// has become a standby.
 			return ErrUnavailable.Because(err)
 		case server.Code == "40001", server.Code == "40P01", server.Code == "55P03":
 			return ErrContended.Because(err)
@@ -49,7 +50,10 @@ func translate(err error) error {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
 	case errors.Is(err, driver.ErrBadConn), errors.Is(err, sql.ErrConnDone), errors.Is(err, io.EOF),
-		errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, &network), strings.Contains(err.Error(), "connection refused"):
+		errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, &network), strings.Contains(err.Error(), "connection refused"),
+		// What lib/pq says of a host that takes no writes, and of several that do not.
+		strings.Contains(err.Error(), "server is in hot standby mode"), strings.Contains(err.Error(), "session is read-only"),
+		strings.Contains(err.Error(), "could not connect to any of the hosts"):
 		return ErrUnavailable.Because(err)
 	}
 	return err

@@ -28,7 +28,7 @@ func Listen(ctx context.Context, o Options, channel string, log *slog.Logger, he
 	if err != nil {
 		return err
 	}
-	listener := pq.NewListener(source, firstReconnect, longReconnect, func(event pq.ListenerEventType, err error) {
+	listener := pq.NewDialListener(newDialer(), source, firstReconnect, longReconnect, func(event pq.ListenerEventType, err error) {
 		switch event {
 		case pq.ListenerEventDisconnected:
 			log.Warn("listening connection lost; making another", "channel", channel, "error", err)

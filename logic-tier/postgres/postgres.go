@@ -27,7 +27,8 @@ const connectionLifetime = 30 * time.Minute
 
 // Options says where the data tier is and who logs in.
 type Options struct {
-	// Address is the data tier's host:port.
+	// Address is the data tier's host:port, or those of a primary and its standbys,
+	// separated by commas: whichever takes writes is connected to.
 	Address string
 	// Certificates is the directory with ca.crt, logic-tier.crt, logic-tier.key.
 	Certificates string
@@ -43,13 +44,20 @@ type Options struct {
 
 // Source returns the data source name that lib/pq understands.
 func (o Options) Source() (string, error) {
-	host, port, err := net.SplitHostPort(o.Address)
-	if err != nil {
-		return "", fmt.Errorf("data address %q: use host:port: %w", o.Address, err)
+	var hosts, ports []string
+	for address := range strings.SplitSeq(o.Address, ",") {
+		host, port, err := net.SplitHostPort(strings.TrimSpace(address))
+		if err != nil {
+			return "", fmt.Errorf("data address %q: use host:port, or several separated by commas: %w", o.Address, err)
+		}
+		hosts, ports = append(hosts, host), append(ports, port)
 	}
 	var b strings.Builder
 	for _, setting := range [][2]string{
-		{"host", host}, {"port", port}, {"dbname", "techtalks"}, {"user", o.Role},
+		{"host", strings.Join(hosts, ",")}, {"port", strings.Join(ports, ",")},
+		// Not a standby, and not a primary that may only be read.
+		{"target_session_attrs", "read-write"},
+		{"dbname", "techtalks"}, {"user", o.Role},
 		{"application_name", "logic-tier/" + o.Role},
 		{"connect_timeout", fmt.Sprint(int(connectTimeout.Seconds()))},
 		{"sslmode", "verify-full"},
@@ -83,6 +91,7 @@ func Open(o Options) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open database as %s: %w", o.Role, err)
 	}
+	connector.Dialer(newDialer())
 	pool := sql.OpenDB(connector)
 	pool.SetMaxOpenConns(o.MaxConnections)
 	// Idle connections keep their prepared statements: closing them to open

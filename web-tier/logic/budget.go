@@ -12,16 +12,6 @@ const (
 	FormBudget = 8 * time.Second
 )
 
-// Pauses before a lost connection is made again. A tier that restarts is back
-// within a second; gRPC's own default goes up to two minutes.
-const (
-	firstReconnect   = 100 * time.Millisecond
-	longReconnect    = 2 * time.Second
-	connectTimeout   = 3 * time.Second
-	keepaliveTime    = 20 * time.Second
-	keepaliveTimeout = 10 * time.Second
-)
-
 // What the logic tier may send ahead of who reads a file. gRPC would let a
 // stream's window grow to 16 MB, and a slow browser would keep as much.
 const (
@@ -30,12 +20,4 @@ const (
 	streamWindow = 512 << 10
 	// bytesWindow is that of all files together: enough for a fast network.
 	bytesWindow = 16 << 20
-)
-
-// A call that may be made again without harm is made at most retryAttempts
-// times, when the logic tier says UNAVAILABLE.
-const (
-	retryAttempts = 3
-	retryFirst    = "0.05s"
-	retryLong     = "0.5s"
 )

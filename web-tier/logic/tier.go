@@ -5,20 +5,16 @@ package logic
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 
 	"cloud.google.com/go/longrunning/autogen/longrunningpb"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
-	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/reflect/protoreflect"
-	"google.golang.org/protobuf/types/descriptorpb"
 
 	accountspb "techtalks.example/proto/techtalks/accounts/v1"
 	followingpb "techtalks.example/proto/techtalks/following/v1"
@@ -48,8 +44,7 @@ type Tier struct {
 	connection, bytes grpc.ClientConnInterface
 }
 
-// Dial returns the logic tier at address. It does not wait for it to be there:
-// a connection is made when it is first needed, and made again when lost.
+// Dial returns the logic tier at address, as transport.Dial takes it.
 //
 // The bytes of files go over a connection of their own: a page does not wait
 // behind them, and what is received ahead of a slow browser is bounded.
@@ -71,17 +66,22 @@ func Dial(address string, creds credentials.TransportCredentials, more ...grpc.D
 }
 
 func dial(address string, creds credentials.TransportCredentials, more ...grpc.DialOption) (*grpc.ClientConn, error) {
-	return grpc.NewClient(address, append([]grpc.DialOption{
-		grpc.WithTransportCredentials(creds),
-		grpc.WithDefaultServiceConfig(serviceConfig()),
+	return transport.Dial(address, creds, contracts, append([]grpc.DialOption{
 		grpc.WithChainUnaryInterceptor(carry, transport.TraceUnaryClient, timed),
 		grpc.WithChainStreamInterceptor(carryStream, transport.TraceStreamClient),
-		grpc.WithConnectParams(grpc.ConnectParams{
-			Backoff:           backoff.Config{BaseDelay: firstReconnect, Multiplier: 1.6, Jitter: 0.2, MaxDelay: longReconnect},
-			MinConnectTimeout: connectTimeout,
-		}),
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveTime, Timeout: keepaliveTimeout, PermitWithoutStream: true}),
 	}, more...)...)
+}
+
+// contracts say which calls may be made again.
+var contracts = []protoreflect.FileDescriptor{
+	accountspb.File_techtalks_accounts_v1_accounts_proto,
+	talkspb.File_techtalks_talks_v1_channels_proto,
+	talkspb.File_techtalks_talks_v1_talks_proto,
+	followingpb.File_techtalks_following_v1_following_proto,
+	notificationspb.File_techtalks_notifications_v1_notifications_proto,
+	mediapb.File_techtalks_media_v1_media_proto,
+	transferspb.File_techtalks_transfers_v1_transfers_proto,
+	queuepb.File_techtalks_queue_v1_queue_proto,
 }
 
 // Over returns the logic tier at the other end of a connection.
@@ -111,50 +111,6 @@ func (t *Tier) Close() (err error) {
 		}
 	}
 	return err
-}
-
-// serviceConfig retries the methods whose contract says that calling twice does
-// no harm, and no other.
-func serviceConfig() string {
-	var names []map[string]string
-	// Google's contract of handles says it in words only (AIP-151).
-	for _, method := range []string{"GetOperation", "ListOperations", "CancelOperation"} {
-		names = append(names, map[string]string{"service": "google.longrunning.Operations", "method": method})
-	}
-	for _, file := range []protoreflect.FileDescriptor{
-		accountspb.File_techtalks_accounts_v1_accounts_proto,
-		talkspb.File_techtalks_talks_v1_channels_proto,
-		talkspb.File_techtalks_talks_v1_talks_proto,
-		followingpb.File_techtalks_following_v1_following_proto,
-		notificationspb.File_techtalks_notifications_v1_notifications_proto,
-		mediapb.File_techtalks_media_v1_media_proto,
-		transferspb.File_techtalks_transfers_v1_transfers_proto,
-		queuepb.File_techtalks_queue_v1_queue_proto,
-	} {
-		for i := range file.Services().Len() {
-			service := file.Services().Get(i)
-			for j := range service.Methods().Len() {
-				method := service.Methods().Get(j)
-				options, _ := method.Options().(*descriptorpb.MethodOptions)
-				if options.GetIdempotencyLevel() != descriptorpb.MethodOptions_IDEMPOTENCY_UNKNOWN {
-					names = append(names, map[string]string{"service": string(service.FullName()), "method": string(method.Name())})
-				}
-			}
-		}
-	}
-	config, err := json.Marshal(map[string]any{
-		"methodConfig": []any{map[string]any{
-			"name": names,
-			"retryPolicy": map[string]any{
-				"maxAttempts": retryAttempts, "initialBackoff": retryFirst, "maxBackoff": retryLong,
-				"backoffMultiplier": 2, "retryableStatusCodes": []string{"UNAVAILABLE"},
-			},
-		}},
-	})
-	if err != nil {
-		panic(err) // made of constants
-	}
-	return string(config)
 }
 
 type callerKey struct{}
