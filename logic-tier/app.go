@@ -3,18 +3,10 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"log/slog"
-	"net"
-	"os"
-	"runtime/debug"
 	"slices"
-	"sync/atomic"
 
 	"cloud.google.com/go/longrunning/autogen/longrunningpb"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 
 	"techtalks.example/logic-tier/accounts"
@@ -22,6 +14,8 @@ import (
 	"techtalks.example/logic-tier/media"
 	"techtalks.example/logic-tier/notifications"
 	"techtalks.example/logic-tier/operations"
+	"techtalks.example/logic-tier/postgres"
+	"techtalks.example/logic-tier/queue"
 	"techtalks.example/logic-tier/queue/inspection"
 	"techtalks.example/logic-tier/server"
 	"techtalks.example/logic-tier/talks"
@@ -31,7 +25,6 @@ import (
 	mediapb "techtalks.example/proto/techtalks/media/v1"
 	operationspb "techtalks.example/proto/techtalks/operations/v1"
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
-	"techtalks.example/proto/transport"
 )
 
 // Connections a role may have. Together with those of two more processes and the
@@ -47,171 +40,116 @@ const (
 	queueConnections         = 8
 )
 
-// garbage is GOGC: a request leaves little behind, and collecting a few
-// megabytes over and over is a quarter of the work of serving it.
-const garbage = 400
-
-// memory is when to collect sooner all the same: files pass through in pieces, and
-// fifty people who watch leave much behind. GOMEMLIMIT in the environment says
-// otherwise.
-const memory = 256 << 20
-
-// app is the only place that knows every module: it wires them to a server.
-type app struct {
-	settings settings
-	log      *slog.Logger
-	ready    readiness
-	declared chan struct{} // closed when the queue's topology is
-	dataHost atomic.Pointer[string]
-}
-
-func newApp(s settings, log *slog.Logger) *app {
-	a := &app{settings: s, log: log, declared: make(chan struct{})}
-	a.ready.set(fmt.Errorf("starting"))
-	return a
-}
-
-// serve answers calls until ctx ends, and works the queues unless that is left to
-// processes of their own.
-func (a *app) serve(ctx context.Context) error {
-	return a.run(ctx, a.settings.work, func(ctx context.Context, srv *server.Server) error {
-		listener, err := listen("listen-address", "LISTEN_ADDRESS", a.settings.listenAddress)
-		if err != nil {
-			return err
-		}
-		a.log.Info("serving", "address", listener.Addr().String(), "admin", a.settings.adminAddress, "data", a.settings.dataAddress)
-		return srv.Serve(ctx, listener)
-	})
-}
-
-// work works the queues until ctx ends, and answers nobody.
-func (a *app) work(ctx context.Context) error {
-	return a.run(ctx, true, func(ctx context.Context, _ *server.Server) error {
-		a.log.Info("working", "admin", a.settings.adminAddress, "data", a.settings.dataAddress)
-		<-ctx.Done()
-		return nil
-	})
-}
+// module answers calls, in whichever process it is.
+type module interface{ Register(grpc.ServiceRegistrar) }
 
 // runner is what a module does beside answering calls.
 type runner interface{ Run(context.Context) error }
 
-// run wires the modules, runs them until ctx ends, and has answer do the rest.
-func (a *app) run(ctx context.Context, works bool, answer func(context.Context, *server.Server) error) error {
-	debug.SetGCPercent(garbage)
-	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(memory)
-	}
-	credentials, err := transport.ServerCredentials(a.settings.certificates, transport.LogicTier)
-	if err != nil {
-		return fmt.Errorf("%w: make them with deployments/certificates, or say with --certificates where they are", err)
-	}
-	host, err := os.Hostname()
-	if err != nil {
-		return err
-	}
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+// consumer is a module that works queues.
+type consumer interface{ Consumers() []queue.Consumer }
 
-	srv, err := server.New(server.Options{
-		Credentials: credentials, Host: host, Metrics: registry, Log: a.log,
-		DataHost: func() string {
-			if name := a.dataHost.Load(); name != nil {
-				return *name
-			}
-			return ""
-		},
-	})
-	if err != nil {
-		return err
-	}
-
-	databases := databases{settings: a.settings, registry: registry}
-	defer databases.close()
-	open := databases.open
-	// A module calls another through its client alone.
-	channel := srv.Channel()
-	operationWork := operationspb.NewOperationWorkClient(channel)
-	mediaClient := mediapb.NewMediaClient(channel)
-
-	queueDB := open("queue", queueConnections)
-	broker, err := newBroker(a.settings, queueDB, databases.options("queue", 0), a.log)
-	if err != nil {
-		return errors.Join(err, databases.err)
-	}
-	registry.MustRegister(broker.Registry())
-	accountsModule := accounts.New(accounts.Needs{
-		DB: open("accounts", accountsConnections), Operators: names(a.settings.operators), Log: a.log,
-	})
-	talksModule := talks.New(talks.Needs{
-		DB: open("talks", talksConnections), Publisher: broker, Media: mediaClient, Work: operationWork,
-		Handles: longrunningpb.NewOperationsClient(channel), Log: a.log,
-	})
-	followingModule := following.New(following.Needs{
-		DB: open("following", followingConnections), Channels: talkspb.NewChannelsClient(channel),
-	})
-	notificationsModule := notifications.New(notifications.Needs{
-		DB: open("notifications", notificationsConnections), Listen: databases.options("notifications", 0),
-		Accounts:  accountspb.NewAccountsClient(channel),
-		Following: followingpb.NewFollowingClient(channel),
-		Metrics:   registry, Log: a.log,
-	})
-	mediaModule := media.New(media.Needs{
-		DB: databases.openBinary("media", mediaConnections), Publisher: broker, Operations: operationWork, Scratch: a.settings.scratch, Log: a.log,
-	})
-	transfersModule := transfers.New(transfers.Needs{
-		DB: open("transfers", transfersConnections), Talks: talkspb.NewTalksClient(channel), Channels: talkspb.NewChannelsClient(channel),
-		Media: mediaClient, Operations: operationWork, Log: a.log,
-	})
-	operationsModule := operations.New(operations.Needs{
-		DB: open("operations", operationsConnections), Listen: databases.options("operations", 0), Publisher: broker,
-		Accounts: accountspb.NewAccountsClient(channel), Log: a.log,
-	})
-	if databases.err != nil {
-		return databases.err
-	}
-	for _, module := range []interface{ Register(grpc.ServiceRegistrar) }{
-		accountsModule, talksModule, followingModule, notificationsModule, mediaModule, transfersModule, operationsModule,
-	} {
-		module.Register(srv)
-	}
-	topology := append(media.Topology(), talks.Topology(), notifications.Topology(), transfers.Topology(), operations.Topology())
-	queues := inspection.New(inspection.Needs{
-		DB: queueDB, Broker: broker, Engine: broker.name, Up: broker.Up, Registry: broker.Registry(), Topologies: topology, Log: a.log,
-	})
-	queues.Register(srv)
-	topology = append(topology, inspection.Topology())
-	consumers, err := chosen(names(a.settings.queues), slices.Concat(
-		talksModule.Consumers(), notificationsModule.Consumers(), mediaModule.Consumers(), transfersModule.Consumers(), queues.Consumers()))
-	if err != nil {
-		return err
-	}
-
-	adminListener, err := listen("admin-address", "ADMIN_ADDRESS", a.settings.adminAddress)
-	if err != nil {
-		return err
-	}
-	a.settings.adminAddress = adminListener.Addr().String()
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return serveAdmin(ctx, adminListener, &a.ready, registry) })
-	g.Go(func() error { return a.watchData(ctx, queueDB, srv.SetServing) })
-	for _, module := range []runner{broker, accountsModule, talksModule, notificationsModule, mediaModule, transfersModule, operationsModule, queues} {
-		g.Go(func() error { return module.Run(ctx) })
-	}
-	if !works {
-		consumers = nil
-	}
-	g.Go(func() error { return a.consume(ctx, broker, topology, consumers) })
-	g.Go(func() error { return answer(ctx, srv) })
-	err = g.Wait()
-	a.log.Info("stopped")
-	return err
+// parts is what a process is made of.
+type parts struct {
+	queueDB   *postgres.DB
+	broker    broker
+	running   []runner
+	topology  []queue.Topology
+	consumers []queue.Consumer
 }
 
-func listen(flag, twin, address string) (net.Listener, error) {
-	listener, err := net.Listen("tcp", address)
-	if err != nil {
-		return nil, fmt.Errorf("--%s (%s) %s: %w: is something else there? use another address", flag, twin, address, err)
+// wire makes the modules of this process and registers them. It is the only place
+// that knows every module. A module calls another through its client alone: to are
+// the others, in this process or in another.
+func (a *app) wire(srv *server.Server, to grpc.ClientConnInterface, databases *databases, registry *prometheus.Registry) (parts, error) {
+	open := databases.open
+	var p parts
+	var err error
+	p.queueDB = open("queue", queueConnections)
+	if p.broker, err = newBroker(a.settings, p.queueDB, databases.options("queue", 0), a.log); err != nil {
+		return parts{}, errors.Join(err, databases.err)
 	}
-	return listener, nil
+	registry.MustRegister(p.broker.Registry())
+	p.running = append(p.running, p.broker)
+	operationWork := operationspb.NewOperationWorkClient(to)
+	mediaClient := mediapb.NewMediaClient(to)
+
+	all := []struct {
+		name     string
+		topology []queue.Topology
+		make     func() module
+	}{
+		{"accounts", nil, func() module {
+			return accounts.New(accounts.Needs{
+				DB: open("accounts", accountsConnections), Operators: names(a.settings.operators), Log: a.log,
+			})
+		}},
+		{"talks", []queue.Topology{talks.Topology()}, func() module {
+			return talks.New(talks.Needs{
+				DB: open("talks", talksConnections), Publisher: p.broker, Media: mediaClient, Work: operationWork,
+				Handles: longrunningpb.NewOperationsClient(to), Log: a.log,
+			})
+		}},
+		{"following", nil, func() module {
+			return following.New(following.Needs{
+				DB: open("following", followingConnections), Channels: talkspb.NewChannelsClient(to),
+			})
+		}},
+		{"notifications", []queue.Topology{notifications.Topology()}, func() module {
+			return notifications.New(notifications.Needs{
+				DB: open("notifications", notificationsConnections), Listen: databases.options("notifications", 0),
+				Accounts:  accountspb.NewAccountsClient(to),
+				Following: followingpb.NewFollowingClient(to),
+				Metrics:   registry, Log: a.log,
+			})
+		}},
+		{"media", media.Topology(), func() module {
+			return media.New(media.Needs{
+				DB: databases.openBinary("media", mediaConnections), Publisher: p.broker, Operations: operationWork, Scratch: a.settings.scratch, Log: a.log,
+			})
+		}},
+		{"transfers", []queue.Topology{transfers.Topology()}, func() module {
+			return transfers.New(transfers.Needs{
+				DB: open("transfers", transfersConnections), Talks: talkspb.NewTalksClient(to), Channels: talkspb.NewChannelsClient(to),
+				Media: mediaClient, Operations: operationWork, Log: a.log,
+			})
+		}},
+		{"operations", []queue.Topology{operations.Topology()}, func() module {
+			return operations.New(operations.Needs{
+				DB: open("operations", operationsConnections), Listen: databases.options("operations", 0), Publisher: p.broker,
+				Accounts: accountspb.NewAccountsClient(to), Log: a.log,
+			})
+		}},
+	}
+	// What is drawn is the queue of the whole system, also where this process has a
+	// part of it.
+	var drawn []queue.Topology
+	for _, m := range all {
+		drawn = append(drawn, m.topology...)
+	}
+	all = append(all, struct {
+		name     string
+		topology []queue.Topology
+		make     func() module
+	}{"queue", []queue.Topology{inspection.Topology()}, func() module {
+		return inspection.New(inspection.Needs{
+			DB: p.queueDB, Broker: p.broker, Engine: p.broker.name, Up: p.broker.Up, Registry: p.broker.Registry(), Topologies: drawn, Log: a.log,
+		})
+	}})
+	here := names(a.settings.modules)
+	for _, one := range all {
+		if len(here) > 0 && !slices.Contains(here, one.name) {
+			continue
+		}
+		m := one.make()
+		m.Register(srv)
+		p.topology = append(p.topology, one.topology...)
+		if runs, is := m.(runner); is {
+			p.running = append(p.running, runs)
+		}
+		if consumes, is := m.(consumer); is {
+			p.consumers = append(p.consumers, consumes.Consumers()...)
+		}
+	}
+	return p, databases.err
 }

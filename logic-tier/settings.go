@@ -18,6 +18,8 @@ type settings struct {
 	scratch       string
 	broker        string
 	queues        string
+	modules       string
+	peers         string
 	operators     string
 	work          bool
 }
@@ -33,6 +35,8 @@ func (s *settings) register(flags *flag.FlagSet) error {
 	text(&s.scratch, "scratch", "SCRATCH", "", "directory in which recordings are processed, with room for two of the largest; empty: one for temporary files")
 	text(&s.broker, "broker", "BROKER", "", "message broker: amqps://host:port/vhost for RabbitMQ, logged in to by certificate, or amqp://user:password@host:port/vhost; empty: the data tier")
 	text(&s.queues, "queues", "QUEUES", "", "names of the queues to work, separated by commas; empty: all")
+	text(&s.modules, "modules", "MODULES", "", "names of the modules that are in this process, separated by commas; empty: all")
+	text(&s.peers, "peer", "PEERS", "", "where the other modules are: host:port, or module=host:port, separated by commas")
 	text(&s.operators, "operators", "OPERATORS", "", "handles of the accounts that may see and mend the queues, separated by commas")
 	work, err := strconv.ParseBool(cmp.Or(os.Getenv("WORK"), "true"))
 	if err != nil {

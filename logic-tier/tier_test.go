@@ -96,6 +96,14 @@ func newRunningWith(t *testing.T, change func(*settings)) *running {
 	at := r.database.Options("")
 	r.settings = settings{listenAddress: "127.0.0.1:0", adminAddress: "127.0.0.1:0", dataAddress: at.Address, certificates: at.Certificates, scratch: t.TempDir(), work: true}
 	change(&r.settings)
+	r.serve()
+	return r
+}
+
+// serve runs the tier until the test ends, and waits until it is ready.
+func (r *running) serve() {
+	r.t.Helper()
+	t := r.t
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- newApp(r.settings, slog.New(slog.NewJSONHandler(r.log, nil))).serve(ctx) }()
@@ -109,7 +117,6 @@ func newRunningWith(t *testing.T, change func(*settings)) *running {
 	r.settings.listenAddress = r.log.one("serving")["address"].(string)
 	r.settings.adminAddress = r.log.one("serving")["admin"].(string)
 	r.until("the tier to be ready", func() bool { return health(t.Context(), r.settings.adminAddress) == nil })
-	return r
 }
 
 func (r *running) until(what string, is func() bool) {

@@ -25,7 +25,7 @@ func (s *settings) register(flags *flag.FlagSet) error {
 	}
 	text(&s.listenAddress, "listen-address", "LISTEN_ADDRESS", "127.0.0.1:8080", "host:port to answer browsers on")
 	text(&s.adminAddress, "admin-address", "ADMIN_ADDRESS", "127.0.0.1:8081", "host:port for health and metrics")
-	text(&s.logicAddress, "logic-address", "LOGIC_ADDRESS", "127.0.0.1:9090", "where the logic tier is: host:port, dns:///host:port, or several separated by commas; calls are spread over all that are found")
+	text(&s.logicAddress, "logic-address", "LOGIC_ADDRESS", "127.0.0.1:9090", "where the logic tier is: host:port, dns:///host:port, or several separated by commas, which calls are spread over; module=host:port after it for a module that is elsewhere")
 	text(&s.certificates, "certificates", "CERTIFICATES", "certificates", "directory with ca.crt, web-tier.crt and web-tier.key")
 	secure, err := strconv.ParseBool(cmp.Or(os.Getenv("SECURE_COOKIES"), "false"))
 	if err != nil {

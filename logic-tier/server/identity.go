@@ -23,6 +23,10 @@ func (s *Server) identify(ctx context.Context, method string) (context.Context, 
 	if !ok {
 		return ctx, errNoProgram
 	}
+	if program == transport.LogicTier {
+		// A module in another process: as close as one in this.
+		program = caller.Module
+	}
 	if !r.admits(program) {
 		return ctx, errProgram
 	}

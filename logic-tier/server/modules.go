@@ -11,7 +11,7 @@ import (
 	"techtalks.example/proto/transport"
 )
 
-// Channel is how a module calls another that lives in the same process: through
+// Channel is how a module is called from the same process: through
 // the generated client, validated and refused as over a network, without one.
 // It carries the deadline, cancellation, trace and the time spent on queries.
 func (s *Server) Channel() grpc.ClientConnInterface { return s.channel }

@@ -65,7 +65,6 @@ func New(o Options) (*Server, error) {
 		calls: make(chan struct{}, maxCalls), waits: make(chan struct{}, maxWaits), streams: make(chan struct{}, maxStreams),
 	}
 	s.channel = s.newChannel()
-	s.sessions = accountspb.NewAccountsClient(s.channel)
 	s.grpc = grpc.NewServer(
 		grpc.Creds(o.Credentials),
 		grpc.ForceServerCodecV2(newCodec()),
@@ -81,6 +80,10 @@ func New(o Options) (*Server, error) {
 	s.SetServing(false)
 	return s, nil
 }
+
+// VerifySessions says who is asked whose a session is. It must be called before
+// Serve.
+func (s *Server) VerifySessions(accounts accountspb.AccountsClient) { s.sessions = accounts }
 
 // RegisterService adds a module's service: to the network and to the channel
 // that the other modules call it through.

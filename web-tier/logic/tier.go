@@ -41,27 +41,39 @@ type Tier struct {
 	Operations       longrunningpb.OperationsClient
 	OperationStreams operationspb.OperationStreamsClient
 
-	connection, bytes grpc.ClientConnInterface
+	open    []grpc.ClientConnInterface
+	closers []io.Closer
 }
 
-// Dial returns the logic tier at address, as transport.Dial takes it.
+// Dial returns the logic tier at address: where all its modules are, or some of
+// them elsewhere (transport.ParsePeers).
 //
 // The bytes of files go over a connection of their own: a page does not wait
 // behind them, and what is received ahead of a slow browser is bounded.
 func Dial(address string, creds credentials.TransportCredentials, more ...grpc.DialOption) (*Tier, error) {
-	connection, err := dial(address, creds, more...)
+	peers, err := transport.ParsePeers(address)
 	if err != nil {
 		return nil, err
 	}
-	bytes, err := dial(address, creds, append([]grpc.DialOption{
-		grpc.WithStaticStreamWindowSize(streamWindow), grpc.WithStaticConnWindowSize(bytesWindow),
-	}, more...)...)
+	if peers.Others() == "" {
+		return nil, errors.New("use host:port of the logic tier, and module=host:port for modules that are elsewhere")
+	}
+	dial := func(options ...grpc.DialOption) (*transport.Split, error) {
+		options = append(options, more...)
+		return transport.NewSplit(peers, func(address string) (*grpc.ClientConn, error) { return dial(address, creds, options...) })
+	}
+	connection, err := dial()
+	if err != nil {
+		return nil, err
+	}
+	bytes, err := dial(grpc.WithStaticStreamWindowSize(streamWindow), grpc.WithStaticConnWindowSize(bytesWindow))
 	if err != nil {
 		_ = connection.Close()
 		return nil, err
 	}
 	tier := Over(connection)
-	tier.Media, tier.bytes = mediapb.NewMediaClient(bytes), bytes
+	tier.Media = mediapb.NewMediaClient(bytes)
+	tier.open, tier.closers = connection.Connections(), []io.Closer{connection, bytes}
 	return tier, nil
 }
 
@@ -98,17 +110,13 @@ func Over(connection grpc.ClientConnInterface) *Tier {
 
 		Operations:       longrunningpb.NewOperationsClient(connection),
 		OperationStreams: operationspb.NewOperationStreamsClient(connection),
-
-		connection: connection,
 	}
 }
 
-// Close closes the connections that can be closed.
+// Close closes the connections.
 func (t *Tier) Close() (err error) {
-	for _, connection := range []grpc.ClientConnInterface{t.connection, t.bytes} {
-		if closer, ok := connection.(io.Closer); ok {
-			err = errors.Join(err, closer.Close())
-		}
+	for _, one := range t.closers {
+		err = errors.Join(err, one.Close())
 	}
 	return err
 }
@@ -151,14 +159,16 @@ func withMetadata(ctx context.Context) context.Context {
 }
 
 // Ready says whether the logic tier answers, and can do its work (gRPC health
-// checking protocol).
+// checking protocol): each process that a part of it is in.
 func (t *Tier) Ready(ctx context.Context) error {
-	answer, err := healthpb.NewHealthClient(t.connection).Check(ctx, &healthpb.HealthCheckRequest{})
-	switch {
-	case err != nil:
-		return fmt.Errorf("the logic tier (--logic-address) does not answer: %w", err)
-	case answer.Status != healthpb.HealthCheckResponse_SERVING:
-		return fmt.Errorf("the logic tier says %s: see its own /readyz", answer.Status)
+	for _, connection := range t.open {
+		answer, err := healthpb.NewHealthClient(connection).Check(ctx, &healthpb.HealthCheckRequest{})
+		switch {
+		case err != nil:
+			return fmt.Errorf("the logic tier (--logic-address) does not answer, or is not ready (see its own /readyz): %w", err)
+		case answer.Status != healthpb.HealthCheckResponse_SERVING:
+			return fmt.Errorf("the logic tier says %s: see its own /readyz", answer.Status)
+		}
 	}
 	return nil
 }
