@@ -30,6 +30,32 @@ func chosen(names []string, consumers []queue.Consumer) ([]queue.Consumer, error
 	return slices.DeleteFunc(consumers, func(c queue.Consumer) bool { return !slices.Contains(names, c.Queue) }), nil
 }
 
+const (
+	// yieldTime bounds how long a message waits for calls that people wait for: under
+	// steady load the work in the background becomes slow, and does not stop.
+	yieldTime = time.Second
+	// yieldLook is how often it is looked whether there is room again.
+	yieldLook = 20 * time.Millisecond
+)
+
+// yielding has consumers pause before each message while calls need all there is.
+func yielding(consumers []queue.Consumer, pressed func() bool) []queue.Consumer {
+	consumers = slices.Clone(consumers)
+	for i, c := range consumers {
+		consumers[i].Handle = func(ctx context.Context, d queue.Delivery) error {
+			for until := time.Now().Add(yieldTime); pressed() && time.Now().Before(until); {
+				select {
+				case <-ctx.Done():
+					return ctx.Err()
+				case <-time.After(yieldLook):
+				}
+			}
+			return c.Handle(ctx, d)
+		}
+	}
+	return consumers
+}
+
 // consume declares the topology and works the queues until ctx ends. Messages are
 // consumed from the first moment the topology is there; until then publishing
 // fails, which is what an absent database does.

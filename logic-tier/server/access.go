@@ -37,6 +37,9 @@ var handles = &accesspb.Rule{
 	Person:   accesspb.Person_PERSON_ANYONE,
 }
 
+// handleReads are the methods of that service that change nothing.
+var handleReads = map[string]bool{"GetOperation": true, "ListOperations": true, "WaitOperation": true}
+
 const handlesService = "google.longrunning.Operations"
 
 // rule is who may call a method.
@@ -44,7 +47,8 @@ type rule struct {
 	programs []string
 	signedIn bool
 	operator bool
-	anyone   bool // not even a session is looked at
+	standard bool // tells about the server: not even a session is looked at
+	reads    bool // changes nothing
 }
 
 // rules reads who may call which of the registered methods from the contract.
@@ -55,7 +59,7 @@ func rules(services map[string]grpc.ServiceInfo) (map[string]rule, error) {
 		for _, m := range info.Methods {
 			full := "/" + name + "/" + m.Name
 			if slices.Contains(standard, name) {
-				all[full] = rule{anyone: true}
+				all[full] = rule{standard: true, reads: true}
 				continue
 			}
 			found, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(name + "." + m.Name))
@@ -73,6 +77,7 @@ func rules(services map[string]grpc.ServiceInfo) (map[string]rule, error) {
 				signedIn: said.Person == accesspb.Person_PERSON_SIGNED_IN,
 				operator: said.Person == accesspb.Person_PERSON_OPERATOR,
 				programs: []string{caller.Module},
+				reads:    reads(protoreflect.FullName(name+"."+m.Name)) || name == handlesService && handleReads[m.Name],
 			}
 			for _, p := range said.Programs {
 				program, known := programs[p]

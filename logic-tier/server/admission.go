@@ -7,42 +7,62 @@ import (
 	"google.golang.org/grpc"
 
 	"techtalks.example/logic-tier/failure"
+	accountspb "techtalks.example/proto/techtalks/accounts/v1"
+	"techtalks.example/proto/transport"
 )
 
-var (
-	errFull = failure.New(failure.Exhausted, "SERVER_BUSY", "the server has as many calls under way as it takes; try again in a moment").RetryIn(retryWhenFull)
-	errLate = failure.New(failure.Unavailable, "DEADLINE_TOO_SHORT", "less time is left than any answer takes; call with a longer deadline")
-)
+var errLate = failure.New(failure.Unavailable, "DEADLINE_TOO_SHORT", "less time is left than any answer takes; call with a longer deadline")
 
 // waiting are the calls that do nothing but wait for something to happen.
 var waiting = map[string]bool{"/" + handlesService + "/WaitOperation": true}
 
+// hashing are the calls that hash a password: a tenth of a second of a core each,
+// whatever else is under way.
+var hashing = map[string]bool{accountspb.Accounts_SignUp_FullMethodName: true, accountspb.Accounts_SignIn_FullMethodName: true}
+
 // admitUnary lets a call in when there is room and time for it, and finds out
 // who makes it.
-func (s *Server) admitUnary(ctx context.Context, request any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+func (s *Server) admitUnary(ctx context.Context, request any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (response any, err error) {
 	ctx, cancel, err := withinDeadline(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer cancel()
-	room := s.calls
-	if waiting[info.FullMethod] {
-		room = s.waits
+	out, err := s.enter(ctx, info.FullMethod)
+	if err != nil {
+		return nil, err
 	}
-	select {
-	case room <- struct{}{}:
-		defer func() { <-room }()
-	default:
-		return nil, errFull
-	}
+	defer func() { out(err) }()
 	ctx, err = s.identify(ctx, info.FullMethod)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.validate(request); err != nil {
+	if err = s.validate(request); err != nil {
 		return nil, err
 	}
 	return handle(ctx, request)
+}
+
+// enter finds a place for a call; what it returns gives it back.
+func (s *Server) enter(ctx context.Context, method string) (out func(error), err error) {
+	if s.rules[method].standard {
+		// Health and reflection: they cost nothing, and must be answered above all.
+		return func(error) {}, nil
+	}
+	if waiting[method] {
+		select {
+		case s.waits <- struct{}{}:
+			return func(error) { <-s.waits }, nil
+		default:
+			return nil, errFull.RetryIn(retryWhenFull)
+		}
+	}
+	program, _ := transport.PeerProgram(ctx)
+	permit, err := s.room.enter(s.classOf(program, method, one(ctx, transport.SessionKey) != ""))
+	if err != nil {
+		return nil, err
+	}
+	return func(err error) { leave(permit, err == nil && !hashing[method]) }, nil
 }
 
 // withinDeadline gives a call the deadline it works to: its caller's, less a
@@ -68,7 +88,7 @@ func (s *Server) admitStream(server any, stream grpc.ServerStream, info *grpc.St
 	case s.streams <- struct{}{}:
 		defer func() { <-s.streams }()
 	default:
-		return errFull
+		return errFull.RetryIn(retryWhenFull)
 	}
 	ctx, err := s.identify(stream.Context(), info.FullMethod)
 	if err != nil {

@@ -2,49 +2,180 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
+	"net/url"
 	"testing"
+	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
+
+	accountspb "techtalks.example/proto/techtalks/accounts/v1"
+	"techtalks.example/proto/transport"
 )
 
-// At the bound a call is refused at once, having done nothing; below it again,
-// the next is let in.
-func TestNoMoreCallsThanThereIsRoomFor(t *testing.T) {
-	s := &Server{calls: make(chan struct{}, 2), rules: map[string]rule{"/m": {anyone: true}}}
-	info := &grpc.UnaryServerInfo{FullMethod: "/m"}
-	inside, leave := make(chan struct{}), make(chan struct{})
-	over := make(chan error)
-	call := func() {
-		_, err := s.admitUnary(t.Context(), nil, info, func(context.Context, any) (any, error) {
-			inside <- struct{}{}
-			<-leave
+const (
+	readMethod   = "/read"
+	changeMethod = "/change"
+)
+
+// bounded is a server with room for so many calls, no more and no fewer.
+func bounded(calls uint) *Server {
+	return &Server{
+		room: newRoom(calls, calls, prometheus.NewRegistry()),
+		rules: map[string]rule{
+			readMethod:   {programs: []string{transport.WebTier, transport.Operator}, reads: true},
+			changeMethod: {programs: []string{transport.WebTier, transport.Operator}},
+		},
+		sessions: everybody{},
+	}
+}
+
+// everybody takes every session for somebody's.
+type everybody struct{ accountspb.AccountsClient }
+
+func (everybody) VerifySession(context.Context, *accountspb.VerifySessionRequest, ...grpc.CallOption) (*accountspb.VerifySessionResponse, error) {
+	return &accountspb.VerifySessionResponse{Account: &accountspb.Account{Id: 1, Handle: "ada"}}, nil
+}
+
+// call is one under way.
+type call struct {
+	end  chan struct{}
+	over chan error
+}
+
+// begin makes a call and returns it once it is inside, or the error it is answered.
+func begin(t *testing.T, s *Server, program, method, session string) (call, error) {
+	t.Helper()
+	ctx := peer.NewContext(t.Context(), &peer.Peer{AuthInfo: credentials.TLSInfo{State: tls.ConnectionState{
+		VerifiedChains: [][]*x509.Certificate{{{URIs: []*url.URL{transport.ID(program)}}}},
+	}}, Addr: nowhere{}})
+	if session != "" {
+		ctx = metadata.NewIncomingContext(ctx, metadata.Pairs(transport.SessionKey, session))
+	}
+	c := call{make(chan struct{}), make(chan error, 1)}
+	inside := make(chan struct{})
+	go func() {
+		_, err := s.admitUnary(ctx, nil, &grpc.UnaryServerInfo{FullMethod: method}, func(context.Context, any) (any, error) {
+			close(inside)
+			<-c.end
 			return nil, nil
 		})
-		over <- err
+		c.over <- err
+	}()
+	select {
+	case <-inside:
+		return c, nil
+	case err := <-c.over:
+		return c, err
 	}
+}
+
+type nowhere struct{}
+
+func (nowhere) Network() string { return "test" }
+func (nowhere) String() string  { return "nowhere" }
+
+// At the bound a call is refused at once, having done nothing, and is told when to try
+// again; below it again, the next is let in.
+func TestNoMoreCallsThanThereIsRoomFor(t *testing.T) {
+	s := bounded(2)
+	var inside []call
 	for range 2 {
-		go call()
-		<-inside
+		c, err := begin(t, s, transport.WebTier, changeMethod, "ada's")
+		if err != nil {
+			t.Fatal(err)
+		}
+		inside = append(inside, c)
 	}
-	_, err := s.admitUnary(t.Context(), nil, info, func(context.Context, any) (any, error) {
-		t.Error("it was let in")
-		return nil, nil
-	})
-	if !errors.Is(err, errFull) || status.Code(toStatus(err)) != codes.ResourceExhausted {
+	_, err := begin(t, s, transport.WebTier, changeMethod, "ada's")
+	refused := status.Convert(toStatus(err))
+	if !errors.Is(err, errFull) || refused.Code() != codes.ResourceExhausted {
 		t.Errorf("it is answered %v", err)
 	}
-	close(leave)
-	for range 2 {
-		if err := <-over; err != nil {
+	var again time.Duration
+	for _, detail := range refused.Details() {
+		if retry, is := detail.(*errdetails.RetryInfo); is {
+			again = retry.RetryDelay.AsDuration()
+		}
+	}
+	if again < retryWhenFull || again > 3*retryWhenFull {
+		t.Errorf("it may try again in %s", again)
+	}
+	for _, c := range inside {
+		close(c.end)
+		if err := <-c.over; err != nil {
 			t.Error(err)
 		}
 	}
-	go call()
-	<-inside
-	if err := <-over; err != nil {
+	c, err := begin(t, s, transport.WebTier, changeMethod, "ada's")
+	if err != nil {
 		t.Errorf("with room again: %v", err)
+	}
+	close(c.end)
+}
+
+// Who is refused first: work that nobody waits for, then what anybody reads, then what
+// somebody signed in reads, and what changes something, or the operator asks, last.
+func TestWhoIsRefusedFirst(t *testing.T) {
+	s := bounded(20)
+	fill := func(until int) {
+		t.Helper()
+		for s.room.limiter.Inflight() < until {
+			c, err := begin(t, s, transport.WebTier, changeMethod, "ada's")
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { close(c.end) })
+		}
+	}
+	gets := func(program, method, session string) bool {
+		t.Helper()
+		c, err := begin(t, s, program, method, session)
+		if err == nil {
+			close(c.end)
+			err = <-c.over
+		}
+		if err != nil && !errors.Is(err, errFull) {
+			t.Fatal(err)
+		}
+		return err == nil
+	}
+	for _, step := range []struct {
+		under                                  int
+		pressed, public, personal, change, ask bool
+	}{
+		{0, false, true, true, true, true},
+		{9, false, true, true, true, true},
+		{10, true, true, true, true, true},
+		{15, true, false, true, true, true},
+		{18, true, false, false, true, true},
+		{20, true, false, false, false, false},
+	} {
+		fill(step.under)
+		if got := s.Pressed(); got != step.pressed {
+			t.Errorf("with %d of 20 under way, work in the background pauses: %t", step.under, got)
+		}
+		for _, ask := range []struct {
+			what, program, method, session string
+			want                           bool
+		}{
+			{"anybody reads", transport.WebTier, readMethod, "", step.public},
+			{"ada reads", transport.WebTier, readMethod, "ada's", step.personal},
+			{"ada changes", transport.WebTier, changeMethod, "ada's", step.change},
+			{"the operator reads", transport.Operator, readMethod, "", step.ask},
+		} {
+			if got := gets(ask.program, ask.method, ask.session); got != ask.want {
+				t.Errorf("with %d of 20 under way, %s: %t", step.under, ask.what, got)
+			}
+		}
 	}
 }

@@ -16,7 +16,7 @@ import (
 // method's rule does not admit.
 func (s *Server) identify(ctx context.Context, method string) (context.Context, error) {
 	r := s.rules[method]
-	if r.anyone {
+	if r.standard {
 		return ctx, nil
 	}
 	program, ok := transport.PeerProgram(ctx)

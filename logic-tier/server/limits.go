@@ -21,10 +21,18 @@ const (
 	// twentieth of what is left, at most this.
 	deadlineMargin = 20 * time.Millisecond
 
-	// maxCalls bounds the unary calls under way. The connections to the
-	// database are far fewer; calls beyond a few times their number would only
-	// wait for each other, past the deadlines of all.
-	maxCalls = 512
+	// leastCalls and mostCalls bound the limit of unary calls under way, which is
+	// found out in between. Fewer than leastCalls do not overload anything, and a
+	// few people who come at once must not be turned away; of more than mostCalls
+	// all would wait for each other past their deadlines: the connections to the
+	// database are far fewer.
+	leastCalls = 48
+	mostCalls  = 512
+
+	// limitWindow is for how long calls are watched at least before the limit is
+	// changed, and limitSamples how many.
+	limitWindow  = 500 * time.Millisecond
+	limitSamples = 50
 
 	// maxWaits bounds the calls under way that only wait: each keeps a goroutine
 	// and nothing else, and must not take the place of one that works.
@@ -39,7 +47,7 @@ const (
 	// get one of their own.
 	workers = 64
 
-	// retryWhenFull is what a refused call is told to wait. Longer than most
-	// calls take, so that there is room by then.
+	// retryWhenFull is what a refused call is told to wait at least. Longer than
+	// most calls take, so that there is room by then.
 	retryWhenFull = time.Second
 )

@@ -48,7 +48,7 @@ type Server struct {
 	dataHost  func() string
 
 	rules   map[string]rule
-	calls   chan struct{}
+	room    *room
 	waits   chan struct{}
 	streams chan struct{}
 }
@@ -62,7 +62,7 @@ func New(o Options) (*Server, error) {
 	s := &Server{
 		health: health.NewServer(), validator: validator, metrics: newMetrics(o.Metrics), log: o.Log,
 		host: o.Host, dataHost: o.DataHost,
-		calls: make(chan struct{}, maxCalls), waits: make(chan struct{}, maxWaits), streams: make(chan struct{}, maxStreams),
+		room: newRoom(leastCalls, mostCalls, o.Metrics), waits: make(chan struct{}, maxWaits), streams: make(chan struct{}, maxStreams),
 	}
 	s.channel = s.newChannel()
 	s.grpc = grpc.NewServer(

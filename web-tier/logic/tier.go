@@ -58,8 +58,9 @@ func Dial(address string, creds credentials.TransportCredentials, more ...grpc.D
 	if peers.Others() == "" {
 		return nil, errors.New("use host:port of the logic tier, and module=host:port for modules that are elsewhere")
 	}
+	spared := newThrottles()
 	dial := func(options ...grpc.DialOption) (*transport.Split, error) {
-		options = append(options, more...)
+		options = append(append(options, grpc.WithChainUnaryInterceptor(spared.unary)), more...)
 		return transport.NewSplit(peers, func(address string) (*grpc.ClientConn, error) { return dial(address, creds, options...) })
 	}
 	connection, err := dial()

@@ -16,6 +16,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
@@ -96,6 +98,7 @@ func New(t *testing.T) *Tier {
 		})
 	listener := bufconn.Listen(1 << 20)
 	server := grpc.NewServer(grpc.UnknownServiceHandler(tier.serve))
+	healthpb.RegisterHealthServer(server, health.NewServer())
 	go func() { _ = server.Serve(listener) }()
 	t.Cleanup(server.Stop)
 	connected, err := logic.Dial("passthrough:///stand-in", insecure.NewCredentials(),

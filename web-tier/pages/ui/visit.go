@@ -35,6 +35,9 @@ type Visit struct {
 	Scripts, Styles []string
 	// Refresh makes the page load itself anew where there is no JavaScript.
 	Refresh bool
+	// Again makes the page load itself anew after so long, with JavaScript or
+	// without; 0 for never.
+	Again time.Duration
 
 	ctx     context.Context
 	end     context.CancelFunc
@@ -193,6 +196,9 @@ func (v *Visit) Fail(err error) {
 		v.tellProblem(p)
 		return
 	}
+	if p.Status >= 500 && v.Request.Method == http.MethodGet {
+		v.Again = p.RetryAfter
+	}
 	// The first error ended the calls that tell who is signed in. They are made
 	// again, unless it is the logic tier itself that cannot answer.
 	v.Account = nil
@@ -209,8 +215,13 @@ func (v *Visit) Fail(err error) {
 // retryAfter says when trying again makes sense.
 func (v *Visit) retryAfter(p *logic.Problem) {
 	if p.RetryAfter > 0 {
-		v.Writer.Header().Set("Retry-After", strconv.Itoa(int(max(1, p.RetryAfter.Round(time.Second).Seconds()))))
+		v.Writer.Header().Set("Retry-After", seconds(p.RetryAfter))
 	}
+}
+
+// seconds returns whole seconds, one at least.
+func seconds(d time.Duration) string {
+	return strconv.Itoa(int(max(1, d.Round(time.Second).Seconds())))
 }
 
 // Timing is where the time of a page went, so far.
