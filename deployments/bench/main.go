@@ -37,6 +37,7 @@ var measurements = []struct {
 	{"start", "make up, and what a site takes at rest", measureStart},
 	{"import", "a catalogue through talksctl", measureImport},
 	{"page", "a channel page over three processes, and collapsed into one", measurePage},
+	{"overload", "three times what the site can answer", measureOverload},
 	{"search", "a search, and its SQL alone", measureSearch},
 	{"fanout", "a talk into the inboxes of many followers", measureFanOut},
 	{"live", "a talk to many browsers, and a plain loop", measureLive},

@@ -55,6 +55,15 @@ func median(values []float64) float64 {
 	return (sorted[(n-1)/2] + sorted[n/2]) / 2
 }
 
+// percentile returns the value that so many of 100 are not above.
+func percentile(values []float64, of int) float64 {
+	if len(values) == 0 {
+		return 0
+	}
+	sorted := slices.Sorted(slices.Values(values))
+	return sorted[min(len(sorted)-1, len(sorted)*of/100)]
+}
+
 // faster compares rates, a value a round each, by the median of the rounds' ratios,
 // which is to be at least target; 0: only printed.
 func faster(what string, ours, theirs []float64, target float64) row {

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -66,8 +67,12 @@ func (s *Server) record(ctx context.Context, method string, trace transport.Trac
 	if err != nil {
 		attributes = append(attributes, slog.String("error", cause.Error()))
 	}
-	if code == codes.Internal || code == codes.Unknown {
+	switch {
+	case code == codes.Internal || code == codes.Unknown:
 		level = slog.LevelError
+	case errors.Is(cause, errFull):
+		// A line for each would take what room there is; server_refused_total counts.
+		level = slog.LevelDebug
 	}
 	s.log.LogAttrs(ctx, level, "call", attributes...)
 }

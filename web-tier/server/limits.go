@@ -3,10 +3,21 @@ package server
 import "time"
 
 const (
-	// maxUnderWay bounds the pages that are made at the same time. Each waits
-	// for the logic tier, which refuses more than that itself; one more here
-	// would only wait longer to be refused.
-	maxUnderWay = 1024
-	// busyRetry is when to come back after that.
-	busyRetry = 2 * time.Second
+	// leastUnderWay and mostUnderWay bound the limit of pages that are made at the
+	// same time, which is found out in between. Fewer than leastUnderWay overload
+	// nothing, and a few people who come at once must not be turned away; more than
+	// mostUnderWay would only wait for the logic tier to refuse them.
+	leastUnderWay = 32
+	mostUnderWay  = 1024
+
+	// limitWindow is for how long pages are watched at least before the limit is
+	// changed, and limitSamples how many.
+	limitWindow  = 500 * time.Millisecond
+	limitSamples = 50
+
+	// publicShare is the part of the room that what anybody reads may fill.
+	publicShare = .8
+
+	// busyRetry is when to come back at the earliest when there was no room.
+	busyRetry = time.Second
 )

@@ -13,6 +13,7 @@ type metrics struct {
 	requests *prometheus.CounterVec
 	took     *prometheus.HistogramVec
 	underWay prometheus.Gauge
+	refused  prometheus.Counter
 }
 
 func newMetrics(registry prometheus.Registerer) *metrics {
@@ -27,8 +28,9 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 		underWay: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "web_requests_under_way", Help: "Requests under way; a stream is none any more once it has begun (live_streams counts those).",
 		}),
+		refused: prometheus.NewCounter(prometheus.CounterOpts{Name: "web_refused_total", Help: "Requests that there was no room for."}),
 	}
-	registry.MustRegister(m.requests, m.took, m.underWay)
+	registry.MustRegister(m.requests, m.took, m.underWay, m.refused)
 	return m
 }
 

@@ -85,7 +85,10 @@ func (p *Passage) observe(next http.Handler) http.Handler {
 
 func (p *Passage) line(r *http.Request, seen *record, trace transport.Trace, took time.Duration) {
 	level := slog.LevelInfo
-	if seen.status >= 500 || seen.cause != nil {
+	if seen.status == http.StatusServiceUnavailable && seen.cause == nil {
+		// There was no room: a line for each would take what room there is.
+		level = slog.LevelDebug
+	} else if seen.status >= 500 || seen.cause != nil {
 		level = slog.LevelWarn
 	}
 	if !p.log.Enabled(r.Context(), level) {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 
+	"github.com/failsafe-go/failsafe-go/adaptivelimiter"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"techtalks.example/web-tier/logic"
@@ -18,7 +19,7 @@ type Passage struct {
 	secure  bool
 	refuse  Refuse
 	metrics *metrics
-	slots   chan struct{}
+	room    adaptivelimiter.AdaptiveLimiter[any]
 	origins *http.CrossOriginProtection
 }
 
@@ -30,8 +31,12 @@ type Refuse func(w http.ResponseWriter, r *http.Request, p *logic.Problem)
 func New(log *slog.Logger, registry prometheus.Registerer, secure bool, refuse Refuse) *Passage {
 	p := &Passage{
 		log: log, secure: secure, refuse: refuse, metrics: newMetrics(registry),
-		slots: make(chan struct{}, maxUnderWay), origins: http.NewCrossOriginProtection(),
+		origins: http.NewCrossOriginProtection(),
+		room: adaptivelimiter.NewBuilder[any]().WithLimits(leastUnderWay, mostUnderWay, leastUnderWay).
+			WithRecentWindow(limitWindow, 10*limitWindow, limitSamples).Build(),
 	}
+	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "web_room", Help: "How many pages are made at a time at most, as it was found out."},
+		func() float64 { return float64(p.room.Limit()) }))
 	p.origins.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		refuse(w, r, crossOrigin)
 	}))
@@ -43,23 +48,37 @@ func (p *Passage) Handler(site http.Handler) http.Handler {
 	return p.observe(p.headers(p.textOnly(p.origins.Handler(site))))
 }
 
-// Admit bounds how many requests are under way at the same time. It is for
-// pages, not for streams.
+// Admit bounds how many requests are under way at the same time, to as many as can
+// be without each of them becoming slower. It is for pages, not for streams. What
+// anybody reads has a part of the room only; the rest is for people who sent a
+// session, and for forms.
 func (p *Passage) Admit(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		select {
-		case p.slots <- struct{}{}:
-			defer func() { <-p.slots }()
-			next.ServeHTTP(w, r)
-		default:
-			p.refuse(w, r, full)
+		if !personal(r) && float64(p.room.Inflight()) >= publicShare*float64(p.room.Limit()) {
+			p.full(w, r)
+			return
 		}
+		permit, ok := p.room.TryAcquirePermit()
+		if !ok {
+			p.full(w, r)
+			return
+		}
+		if r.Method == http.MethodGet {
+			defer permit.Record()
+		} else {
+			defer permit.Drop() // a form may hash a password or wait for an upload: its time tells nothing
+		}
+		next.ServeHTTP(w, r)
 	})
 }
 
+// personal says whether a request is somebody's own, by what costs nothing to see:
+// a session is the only cookie that the site gives.
+func personal(r *http.Request) bool {
+	return r.Method != http.MethodGet || r.Header.Get("Cookie") != ""
+}
+
 var (
-	full = &logic.Problem{Status: http.StatusServiceUnavailable, Title: "Very busy just now", RetryAfter: busyRetry,
-		Message: "More people are here than we can serve at once. Try again in a moment."}
 	crossOrigin = &logic.Problem{Status: http.StatusForbidden, Title: "That came from another site",
 		Message: "TechTalks takes forms from its own pages only. Open the page here and send the form again."}
 	noText = &logic.Problem{Status: http.StatusBadRequest, Title: "That address is no text",

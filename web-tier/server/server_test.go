@@ -114,46 +114,57 @@ func TestStreamsReachTheirConnection(t *testing.T) {
 	}
 }
 
-// At the bound a page is refused at once with when to come back; when there is
+// At the bound a page is refused at once: with a page that comes back by itself, to a
+// program in its own words, and in neither case by making anything. When there is
 // room again, the next is made.
 func TestNoMorePagesThanThereIsRoomFor(t *testing.T) {
-	refused := 0
 	passage := server.New(slog.New(slog.DiscardHandler), prometheus.NewRegistry(), false,
 		func(w http.ResponseWriter, _ *http.Request, p *logic.Problem) {
-			refused++
 			if p.Status != http.StatusServiceUnavailable || p.RetryAfter <= 0 {
 				t.Errorf("refused with %+v", p)
 			}
 			w.WriteHeader(p.Status)
 		})
-	inside, leave, over := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	inside, leave, over := make(chan struct{}), make(chan struct{}), make(chan *httptest.ResponseRecorder)
 	pages := passage.Admit(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 		inside <- struct{}{}
 		<-leave
 	}))
-	ask := func() {
-		pages.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
-		over <- struct{}{}
+	ask := func(header, value string) {
+		request := httptest.NewRequest(http.MethodGet, "/", nil)
+		request.Header.Set(header, value)
+		answer := httptest.NewRecorder()
+		pages.ServeHTTP(answer, request)
+		over <- answer
 	}
 	made := 0
-	for ; refused == 0; made++ {
+	var refused *httptest.ResponseRecorder
+	for ; refused == nil; made++ {
 		if made > 10_000 {
 			t.Fatal("there is no bound")
 		}
-		go ask()
+		go ask("Accept", "text/html")
 		select {
 		case <-inside:
-		case <-over: // refused
+		case refused = <-over:
 		}
 	}
+	after := refused.Header().Get("Retry-After")
+	if refused.Code != http.StatusServiceUnavailable || after == "" || !strings.Contains(refused.Body.String(), `http-equiv="refresh" content="`+after+`"`) {
+		t.Errorf("refused with %d, Retry-After %q and\n%s", refused.Code, after, refused.Body)
+	}
+	go ask("Accept", "application/json")
+	if refused = <-over; refused.Code != http.StatusServiceUnavailable {
+		t.Errorf("a program is refused with %d", refused.Code)
+	}
+	// What is left is for people who are somebody.
+	go ask("Cookie", "session=ada's")
+	<-inside
 	close(leave)
-	for range made - 1 {
+	for range made {
 		<-over
 	}
-	go ask()
+	go ask("Accept", "text/html")
 	<-inside
 	<-over
-	if refused != 1 {
-		t.Errorf("%d were refused", refused)
-	}
 }

@@ -1,0 +1,198 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// Targets of three times what the site can answer.
+const (
+	overloadGoodput = 0.9
+	overloadP99     = 3
+	overloadMemory  = 1.3
+)
+
+const (
+	// overload is how many times its peak the site is asked.
+	overload = 3
+	// overloadConnections is how many people ask side by side at most. One whose
+	// answer is late is not there to ask again.
+	overloadConnections = 600
+)
+
+// measureOverload asks for more than the site can answer, as people do: each when
+// they come to it, not when the one before has been answered.
+func measureOverload(ctx context.Context, b *bench) error {
+	s, err := b.withCatalogue(ctx)
+	if err != nil {
+		return err
+	}
+	paths, err := s.fullChannels(ctx)
+	if err != nil {
+		return err
+	}
+	undo, err := apart(append(append(s.pids("web-tier"), s.pids("logic-tier")...), s.pids("data-tier")...))
+	if undo != nil {
+		defer func() { _ = undo() }()
+	}
+	if err != nil {
+		return err
+	}
+	long := time.Duration(b.size(60_000, 2000)) * time.Millisecond
+	short := time.Duration(b.size(8000, 500)) * time.Millisecond
+	if _, err := askFor(ctx, s.web, paths, short/2, nil); err != nil {
+		return err
+	}
+	var peaks, goods, goodRatio, halfP99, overP99, p99Ratio, grown, refused []float64
+	both := func() float64 { return resident(s.pids("web-tier")) + resident(s.pids("logic-tier")) }
+	for range b.runs {
+		peak, err := askFor(ctx, s.web, paths, short, nil)
+		if err != nil {
+			return err
+		}
+		half, err := askAtRate(ctx, s.web, paths, peak.perSecond/2, short)
+		if err != nil {
+			return err
+		}
+		var early, late float64
+		read := make(chan struct{})
+		go func() {
+			defer close(read)
+			time.Sleep(long / 4)
+			early = both()
+			time.Sleep(long / 2)
+			late = both()
+		}()
+		over, err := askAtRate(ctx, s.web, paths, overload*peak.perSecond, long)
+		if err != nil {
+			return err
+		}
+		<-read
+		good := float64(len(over.took)) / over.lasted.Seconds()
+		peaks, goods, goodRatio = append(peaks, peak.perSecond), append(goods, good), append(goodRatio, good/peak.perSecond)
+		h, o := percentile(half.took, 99)*1e3, percentile(over.took, 99)*1e3
+		halfP99, overP99, p99Ratio = append(halfP99, h), append(overP99, o), append(p99Ratio, o/h)
+		grown = append(grown, late/early)
+		refused = append(refused, float64(over.refused)/over.lasted.Seconds())
+		if over.failed > 0 {
+			fmt.Printf("  %d of %d were answered neither with the page nor with when to come back\n", over.failed, over.asked)
+		}
+	}
+	b.table("overload", "at its peak", // the load on a core of its own
+		row{what: fmt.Sprintf("pages a second, asked for %d times as many", overload), ours: spread(goods, "%.0f"), against: spread(peaks, "%.0f"), ratio: fmt.Sprintf("%.2f", median(goodRatio)),
+			target: fmt.Sprintf("at least %.1f", overloadGoodput), met: median(goodRatio) >= overloadGoodput},
+		row{what: "99 of 100 pages, against half the load", ours: spread(overP99, "%.1f ms"), against: spread(halfP99, "%.1f ms"), ratio: fmt.Sprintf("%.2f", median(p99Ratio)),
+			target: fmt.Sprintf("at most %d", overloadP99), met: median(p99Ratio) <= overloadP99},
+		row{what: "memory of web and logic tier, late against early", ratio: fmt.Sprintf("%.2f", median(grown)),
+			target: fmt.Sprintf("at most %.1f", overloadMemory), met: median(grown) <= overloadMemory},
+		row{what: "told when to come back, a second", ours: spread(refused, "%.0f")})
+	return nil
+}
+
+// rated is what came of asking at a rate.
+type rated struct {
+	took                   []float64 // of each page, in seconds, from when it was wanted
+	asked, refused, failed int
+	lasted                 time.Duration
+}
+
+// askAtRate asks for pages at a rate, whatever becomes of the ones before.
+func askAtRate(ctx context.Context, address string, paths []string, perSecond float64, long time.Duration) (rated, error) {
+	wanted := make(chan time.Time, overloadConnections)
+	var mu sync.Mutex
+	var all rated
+	var group sync.WaitGroup
+	for c := range overloadConnections {
+		group.Go(func() {
+			var own rated
+			a := &asker{address: address}
+			defer a.close()
+			for at := range wanted {
+				status, again, err := a.ask(paths[(c+own.asked)%len(paths)])
+				own.asked++
+				switch {
+				case err == nil && status == http.StatusOK:
+					own.took = append(own.took, time.Since(at).Seconds())
+				case err == nil && (status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests) && again != "":
+					own.refused++
+				default:
+					own.failed++
+				}
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			all.took = append(all.took, own.took...)
+			all.asked, all.refused, all.failed = all.asked+own.asked, all.refused+own.refused, all.failed+own.failed
+		})
+	}
+	began := time.Now()
+	sent := 0
+	for tick := time.NewTicker(time.Millisecond); ; {
+		select {
+		case <-ctx.Done():
+		case <-tick.C:
+		}
+		since := time.Since(began)
+		if since >= long || ctx.Err() != nil {
+			tick.Stop()
+			break
+		}
+		for ; float64(sent) < perSecond*since.Seconds(); sent++ {
+			select {
+			case wanted <- time.Now():
+			default: // everybody waits already
+			}
+		}
+	}
+	all.lasted = time.Since(began)
+	close(wanted)
+	group.Wait()
+	return all, ctx.Err()
+}
+
+// asker is somebody with one connection.
+type asker struct {
+	address    string
+	connection net.Conn
+	in         *bufio.Reader
+}
+
+func (a *asker) close() {
+	if a.connection != nil {
+		_ = a.connection.Close()
+		a.connection = nil
+	}
+}
+
+// ask asks for a page, and returns its status and when it may be asked for again.
+func (a *asker) ask(path string) (status int, again string, err error) {
+	if a.connection == nil {
+		if a.connection, err = net.DialTimeout("tcp", a.address, callTimeout); err != nil {
+			return 0, "", err
+		}
+		a.in = bufio.NewReaderSize(a.connection, 32<<10)
+	}
+	defer func() {
+		if err != nil {
+			a.close()
+		}
+	}()
+	_ = a.connection.SetDeadline(time.Now().Add(callTimeout))
+	if _, err := io.WriteString(a.connection, "GET "+path+" HTTP/1.1\r\nHost: bench\r\nUser-Agent: bench\r\n\r\n"); err != nil {
+		return 0, "", err
+	}
+	response, err := http.ReadResponse(a.in, nil)
+	if err != nil {
+		return 0, "", err
+	}
+	if _, err := io.Copy(io.Discard, response.Body); err != nil {
+		return 0, "", err
+	}
+	return response.StatusCode, response.Header.Get("Retry-After"), nil
+}

@@ -1,0 +1,43 @@
+package server
+
+import (
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"techtalks.example/web-tier/assets"
+	"techtalks.example/web-tier/logic"
+)
+
+// lightPage is what a browser gets for which there is no room: a page that costs
+// next to nothing, since under three times the load most pages are this one, and that
+// comes back by itself.
+var lightPage = func() string {
+	return `<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">` +
+		`<meta name="color-scheme" content="light dark"><meta http-equiv="refresh" content="SECONDS"><title>Very busy just now · TechTalks</title>` +
+		`<link rel="stylesheet" href="` + assets.Path("site.css") + `"></head><body><main class="wrap"><section class="problem"><p class="status">503</p>` +
+		`<h1>Very busy just now</h1><p>More people are here than we can serve at once. Nothing is lost.</p>` +
+		`<p class="hint">This page tries again by itself in SECONDS s.</p><p><a class="button" href="">Try again</a></p></section></main></body></html>`
+}()
+
+// full answers a request for which there is no room. Not all come back at the same
+// moment. Forms get the whole page of the problem: what was typed stays in the
+// browser behind it.
+func (p *Passage) full(w http.ResponseWriter, r *http.Request) {
+	after := busyRetry + rand.N(2*busyRetry)
+	p.metrics.refused.Inc()
+	if r.Method != http.MethodGet || strings.Contains(r.Header.Get("Accept"), "json") {
+		p.refuse(w, r, &logic.Problem{Status: http.StatusServiceUnavailable, Title: "Very busy just now", RetryAfter: after,
+			Message: "More people are here than we can serve at once. Try again in a moment."})
+		return
+	}
+	seconds := strconv.Itoa(int(after.Round(time.Second).Seconds()))
+	h := w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Retry-After", seconds)
+	w.WriteHeader(http.StatusServiceUnavailable)
+	_, _ = w.Write([]byte(strings.ReplaceAll(lightPage, "SECONDS", seconds))) // the browser may be gone
+}
