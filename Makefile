@@ -2,7 +2,9 @@
 .DEFAULT_GOAL := help
 .PHONY: help up test generate bench compose clean
 
-MODULES := proto data-tier logic-tier web-tier deployments deployments/bench
+# Those that an editor opens (go.work), and those that tests alone need.
+WORKSPACE := proto data-tier logic-tier web-tier deployments deployments/bench
+MODULES := $(WORKSPACE) deployments/kubernetes
 export GOWORK := off
 
 help: ## list the targets
@@ -22,7 +24,7 @@ test: ## install what tests need, check what is generated, run every test
 stale:
 	@proto/generate.sh --check
 	@web-tier/generate.sh --check
-	@GOWORK="$(CURDIR)/go.work" go list -deps $(MODULES:%=./%/...) > /dev/null # as an editor opens it
+	@GOWORK="$(CURDIR)/go.work" go list -deps $(WORKSPACE:%=./%/...) > /dev/null # as an editor opens it
 
 generate: ## make the generated code anew: contracts and pages
 	@proto/generate.sh

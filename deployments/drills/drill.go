@@ -1,0 +1,234 @@
+package drills
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"techtalks.example/deployments/drills/lab"
+)
+
+const (
+	// drillTime bounds a drill.
+	drillTime = 5 * time.Minute
+	// before is how many talks each channel has published, and everybody heard, before
+	// anything is done, and again afterwards.
+	before = 10
+)
+
+// Drill is something that goes wrong, and what must hold all the same.
+type Drill struct {
+	// Name is what it is called on the command line.
+	Name string
+	// Question is the what-if that it answers.
+	Question string
+	// Shape is how many of each tier there are.
+	Shape Shape
+	// Do does it, and undoes it.
+	Do func(context.Context, *Run) error
+	// Holds is checked in the end beside what is promised always; nil for nothing.
+	Holds func(*Run) error
+}
+
+// Promise is what holds whatever happens.
+const Promise = `every talk that was acknowledged reaches every follower once, in the order of its channel;
+every operation that was accepted ends; every upload is whole; nobody sees what is not theirs;
+the site answers, or says when to come back`
+
+// Run is a drill under way.
+type Run struct {
+	*Site
+	*crowd
+
+	began    time.Time
+	healed   time.Time
+	recovery <-chan time.Time
+	done     []string
+	warnings []string
+}
+
+// Did notes what was done.
+func (r *Run) Did(format string, arguments ...any) {
+	r.done = append(r.done, fmt.Sprintf("%6.1f s  ", time.Since(r.began).Seconds())+fmt.Sprintf(format, arguments...))
+}
+
+// Healed notes that from now on all could be as before.
+func (r *Run) Healed(format string, arguments ...any) {
+	r.healed = time.Now()
+	r.recovery = r.account.awaitGood()
+	r.Did(format, arguments...)
+}
+
+// Result is what came of a drill.
+type Result struct {
+	Drill    Drill
+	Done     []string
+	Seen     string
+	Recovery time.Duration // from healed to the first good answer
+	Broken   []error       // promises
+}
+
+// Run carries a drill out on a site of its own in folder.
+func (d Drill) Run(ctx context.Context, folder, programs string) (result Result, err error) {
+	ctx, done := context.WithTimeout(ctx, drillTime)
+	defer done()
+	result.Drill = d
+	site, err := NewSite(ctx, folder, programs, d.Shape)
+	if err != nil {
+		return result, err
+	}
+	defer func() { err = errors.Join(err, site.Close()) }()
+	people, err := gather(ctx, site.Addresses())
+	if err != nil {
+		return result, fmt.Errorf("people come: %w\n%s", err, site.ends())
+	}
+	defer people.leave()
+	run := &Run{Site: site, crowd: people, began: time.Now()}
+	people.begin(ctx)
+	if err := run.all(ctx, before); err != nil {
+		return result, fmt.Errorf("before anything is done: %w\n%s", err, site.ends())
+	}
+	if err := d.Do(ctx, run); err != nil {
+		return result, fmt.Errorf("%w\n%s\n%s", err, strings.Join(run.done, "\n"), site.ends())
+	}
+	if run.recovery != nil {
+		select {
+		case at := <-run.recovery:
+			result.Recovery = at.Sub(run.healed)
+		case <-ctx.Done():
+			result.Broken = append(result.Broken, errors.New("it never answers again"))
+		}
+	}
+	ending, enough := context.WithTimeout(ctx, patience)
+	defer enough()
+	if err := run.more(ending, before); err != nil {
+		result.Broken = append(result.Broken, fmt.Errorf("afterwards: %w", err))
+	}
+	if err := people.finish(ending); err != nil {
+		result.Broken = append(result.Broken, err)
+	}
+	result.Broken = append(result.Broken, people.kept(ctx)...)
+	if d.Holds != nil {
+		if err := d.Holds(run); err != nil {
+			result.Broken = append(result.Broken, err)
+		}
+	}
+	result.Done, result.Seen = run.done, people.seen()
+	if len(result.Broken) > 0 {
+		result.Broken = append(result.Broken, errors.New(site.ends()))
+	}
+	return result, nil
+}
+
+// all waits until each channel has published so many talks and everybody heard them.
+func (r *Run) all(ctx context.Context, n int) error {
+	ctx, done := context.WithTimeout(ctx, patience)
+	defer done()
+	for ; ; pause(ctx, 20*time.Millisecond) {
+		least := -1
+		for _, p := range r.publishers {
+			p.mu.Lock()
+			if have := len(p.acknowledged); least < 0 || have < least {
+				least = have
+			}
+			p.mu.Unlock()
+		}
+		heard := true
+		for _, f := range r.followers {
+			f.mu.Lock()
+			heard = heard && len(f.heard) >= n*len(f.channels)
+			f.mu.Unlock()
+		}
+		if least >= n && heard {
+			return nil
+		}
+		if err := r.failed(); err != nil {
+			return err
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("a channel has published %d talks, %d are waited for: %s", least, n, r.seen())
+		}
+	}
+}
+
+// more waits until each channel has published so many talks more.
+func (r *Run) more(ctx context.Context, n int) error {
+	most := 0
+	for _, p := range r.publishers {
+		p.mu.Lock()
+		most = max(most, len(p.acknowledged))
+		p.mu.Unlock()
+	}
+	return r.all(ctx, most+n)
+}
+
+// seen says what came of everything so far.
+func (c *crowd) seen() string {
+	var b strings.Builder
+	c.account.mu.Lock()
+	fmt.Fprintf(&b, "%d requests answered, %d told when to come back, %d found no web tier", c.account.answered, c.account.sentAway, c.account.unanswered)
+	c.account.mu.Unlock()
+	published := 0
+	for _, p := range c.publishers {
+		p.mu.Lock()
+		published += len(p.acknowledged)
+		p.mu.Unlock()
+	}
+	heard, streams := 0, 0
+	for _, f := range c.followers {
+		f.mu.Lock()
+		heard, streams = heard+len(f.heard), streams+f.streams
+		f.mu.Unlock()
+	}
+	c.worker.mu.Lock()
+	archives := len(c.worker.ended)
+	c.worker.mu.Unlock()
+	c.uploader.mu.Lock()
+	uploads := c.uploader.whole
+	c.uploader.mu.Unlock()
+	fmt.Fprintf(&b, "; %d talks acknowledged, %d notifications heard over %d streams; %d archives made, %d uploads whole", published, heard, streams, archives, uploads)
+	return b.String()
+}
+
+// ends are the last lines of what each process says.
+func (s *Site) ends() string {
+	var b strings.Builder
+	for _, p := range append(append(append([]*lab.Process{s.Data}, s.Logic...), s.Workers...), s.Web...) {
+		if p != nil {
+			fmt.Fprintf(&b, "-- %s on %s\n%s\n", p.Name, p.Host.Name, p.End(12))
+		}
+	}
+	return b.String()
+}
+
+// Print prints what was promised, what was done, and what was seen.
+func (r Result) Print(to io.Writer) {
+	fmt.Fprintf(to, "\n%s: %s\n", r.Drill.Name, r.Drill.Question)
+	fmt.Fprintf(to, "  promised: %s\n", strings.ReplaceAll(Promise, "\n", "\n            "))
+	for i, line := range r.Done {
+		fmt.Fprintf(to, "  %-9s %s\n", map[bool]string{true: "done:"}[i == 0], line)
+	}
+	fmt.Fprintf(to, "  seen:     %s\n", r.Seen)
+	if r.Recovery > 0 {
+		fmt.Fprintf(to, "            the first good answer %d ms after it was healed\n", r.Recovery.Milliseconds())
+	}
+	for _, err := range r.Broken {
+		fmt.Fprintf(to, "  BROKEN:   %v\n", err)
+	}
+	if len(r.Broken) == 0 {
+		fmt.Fprintln(to, "  kept")
+	}
+}
+
+// folder makes a folder that Postgres, which does not run as root, may enter.
+func folder() (string, error) {
+	made, err := os.MkdirTemp("", "techtalks-drill-")
+	if err != nil {
+		return "", err
+	}
+	return made, os.Chmod(made, 0o755)
+}

@@ -1,0 +1,43 @@
+package drills
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"techtalks.example/deployments/drills/lab"
+)
+
+// Each drill keeps what was promised.
+func TestDrills(t *testing.T) {
+	if err := lab.Missing(); err != nil {
+		t.Skip(err)
+	}
+	programs, err := folder()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(programs)
+	if err := Programs(t.Context(), programs); err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range All {
+		t.Run(d.Name, func(t *testing.T) {
+			at, err := folder()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer os.RemoveAll(at)
+			result, err := d.Run(t.Context(), at, programs)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var text strings.Builder
+			result.Print(&text)
+			t.Log(text.String())
+			if len(result.Broken) > 0 {
+				t.Fail()
+			}
+		})
+	}
+}

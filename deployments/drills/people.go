@@ -1,0 +1,344 @@
+package drills
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+func dialWithin(d time.Duration) func(context.Context, string, string) (net.Conn, error) {
+	return (&net.Dialer{Timeout: d, KeepAlive: 5 * time.Second}).DialContext
+}
+
+// publisher publishes talk after talk on a channel, and remembers which were
+// acknowledged. One that was not is sent again: it carries a request id.
+type publisher struct {
+	*visitors
+	session, channel string
+
+	mu           sync.Mutex
+	acknowledged []string // titles, in order
+	tried        string   // the one that is not acknowledged yet
+}
+
+func (p *publisher) run(ctx, stopping context.Context) error {
+	for n := 1; stopping.Err() == nil; n++ {
+		title := fmt.Sprintf("%s %06d", p.channel, n)
+		p.mu.Lock()
+		p.tried = title
+		p.mu.Unlock()
+		if _, err := p.form(ctx, p.session, "/channels/"+p.channel+"/talks", url.Values{
+			"title": {title}, "speakers": {"Somebody"}, "language": {"eng"}, "request_id": {requestID()},
+		}, http.StatusSeeOther); err != nil {
+			return fmt.Errorf("publish %q: %w", title, err)
+		}
+		p.mu.Lock()
+		p.acknowledged, p.tried = append(p.acknowledged, title), ""
+		p.mu.Unlock()
+		pause(stopping, 40*time.Millisecond)
+	}
+	return nil
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+// requestID is a UUID (RFC 9562, version 4).
+func requestID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}
+
+// follower hears what is published on the channels it follows, over a stream that it opens
+// again whenever it ends.
+type follower struct {
+	*visitors
+	name, session string
+	channels      []string
+
+	mu      sync.Mutex
+	heard   []string // titles, in order, since the last reset
+	resets  int
+	streams int // opened
+	last    string
+}
+
+// run hears until ctx ends.
+func (f *follower) run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		err := f.stream(ctx)
+		if err != nil {
+			return err
+		}
+		pause(ctx, 100*time.Millisecond)
+	}
+	return nil
+}
+
+// stream hears until the stream ends; an error is one that no waiting mends.
+func (f *follower) stream(ctx context.Context) error {
+	ctx, done := context.WithCancel(ctx)
+	defer done()
+	site := f.site[f.next.Add(1)%uint64(len(f.site))]
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, site+"/inbox/stream", nil)
+	if err != nil {
+		return err
+	}
+	f.mu.Lock()
+	request.Header.Set("Last-Event-ID", f.last)
+	f.mu.Unlock()
+	request.Header.Set("Cookie", "session="+f.session)
+	response, err := f.http.Do(request)
+	if err != nil {
+		return nil // that web tier is away; another may not be
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		if response.StatusCode < 500 && response.StatusCode != http.StatusTooManyRequests {
+			return fmt.Errorf("%s's stream is answered with %s", f.name, response.Status)
+		}
+		return nil
+	}
+	f.mu.Lock()
+	f.streams++
+	f.mu.Unlock()
+	// A host that was cut off sends no end: silence beyond its heartbeats is one.
+	silence := time.AfterFunc(20*time.Second, done)
+	defer silence.Stop()
+	var event, data string
+	for lines := bufio.NewScanner(response.Body); lines.Scan(); {
+		silence.Reset(20 * time.Second)
+		line := lines.Text()
+		name, value, _ := strings.Cut(line, ":")
+		value = strings.TrimPrefix(value, " ")
+		switch name {
+		case "id":
+			f.mu.Lock()
+			f.last = value
+			f.mu.Unlock()
+		case "event":
+			event = value
+		case "data":
+			data = value
+		case "":
+			if line == "" {
+				if err := f.hear(ctx, event, data); err != nil {
+					return nil // the stream is opened again, from where it was
+				}
+				event, data = "", ""
+			}
+		}
+	}
+	return nil
+}
+
+func (f *follower) hear(ctx context.Context, event, data string) error {
+	switch event {
+	case "notification":
+		var n struct{ Title, Talk string }
+		if err := json.Unmarshal([]byte(data), &n); err != nil {
+			return err
+		}
+		f.mu.Lock()
+		if n.Talk != "" {
+			f.heard = append(f.heard, n.Title)
+		}
+		f.mu.Unlock()
+	case "reset":
+		// What was known counts nothing any more: everything anew.
+		var r struct{ Cursor string }
+		if err := json.Unmarshal([]byte(data), &r); err != nil {
+			return err
+		}
+		all, err := f.inbox(ctx)
+		if err != nil {
+			return err
+		}
+		f.mu.Lock()
+		f.heard, f.resets = all, f.resets+1
+		f.mu.Unlock()
+	}
+	return nil
+}
+
+// inbox reads the whole inbox, oldest first: what the database says.
+func (f *follower) inbox(ctx context.Context) (titles []string, err error) {
+	for after := "0"; ; {
+		r, err := f.until(ctx, f.session, http.MethodGet, "/inbox/since?after="+url.QueryEscape(after), nil, nil, http.StatusOK, http.StatusNotModified)
+		if err != nil {
+			return nil, err
+		}
+		if r.status == http.StatusNotModified {
+			return titles, nil
+		}
+		var page struct {
+			Notifications []struct{ ID, Title, Talk string }
+			Cursor        string
+			More          bool
+			Reset         *struct{ Cursor string }
+		}
+		if err := json.Unmarshal(r.body, &page); err != nil {
+			return nil, err
+		}
+		if page.Reset != nil {
+			// The epoch of the database that answers is in it: from its beginning.
+			epoch, _, _ := strings.Cut(page.Reset.Cursor, "-")
+			after = epoch + "-0"
+			continue
+		}
+		for _, n := range page.Notifications {
+			if n.Talk != "" {
+				titles = append(titles, n.Title)
+			}
+		}
+		after = page.Cursor
+		if !page.More {
+			return titles, nil
+		}
+	}
+}
+
+// worker has long work done: archives of its account, one after the other.
+type worker struct {
+	*visitors
+	session string
+
+	mu       sync.Mutex
+	accepted []string          // handles
+	ended    map[string]string // with which state
+}
+
+func (w *worker) run(ctx, stopping context.Context) error {
+	for stopping.Err() == nil {
+		r, err := w.form(ctx, w.session, "/account/export", url.Values{"request_id": {requestID()}}, http.StatusAccepted)
+		if err != nil {
+			return err
+		}
+		handle := r.header.Get("Location")
+		w.mu.Lock()
+		w.accepted = append(w.accepted, handle)
+		w.mu.Unlock()
+		if err := w.follow(ctx, handle); err != nil {
+			return err
+		}
+		pause(stopping, 100*time.Millisecond)
+	}
+	return nil
+}
+
+// follow waits for the end of an operation, by long polls.
+func (w *worker) follow(ctx context.Context, handle string) error {
+	for {
+		r, err := w.until(ctx, w.session, http.MethodGet, handle, http.Header{"Accept": {"application/json"}}, nil, http.StatusOK)
+		if err != nil {
+			return err
+		}
+		var o struct {
+			Done     bool
+			Metadata struct{ State, Cursor string }
+		}
+		if err := json.Unmarshal(r.body, &o); err != nil {
+			return err
+		}
+		if o.Done {
+			w.mu.Lock()
+			w.ended[handle] = o.Metadata.State
+			w.mu.Unlock()
+			return nil
+		}
+		if _, err := w.once(ctx, w.session, http.MethodGet, handle+"/wait?timeout=2s&after="+url.QueryEscape(o.Metadata.Cursor), http.Header{"Accept": {"application/json"}}, nil); err != nil {
+			pause(ctx, retryPause)
+		}
+	}
+}
+
+// uploader uploads file after file by the tus protocol, going on from where the server
+// says, and has each compared with what it holds in the end.
+type uploader struct {
+	*visitors
+	session string
+
+	mu    sync.Mutex
+	whole int
+}
+
+const uploadSize = 700_000 // three chunks, the last one not full
+
+var tus = http.Header{"Tus-Resumable": {"1.0.0"}}
+
+func (u *uploader) run(ctx, stopping context.Context) error {
+	for stopping.Err() == nil {
+		if err := u.upload(ctx); err != nil {
+			return err
+		}
+		pause(stopping, 100*time.Millisecond)
+	}
+	return nil
+}
+
+func (u *uploader) upload(ctx context.Context) error {
+	content := make([]byte, uploadSize)
+	_, _ = rand.Read(content)
+	header := tus.Clone()
+	header.Set("Upload-Length", strconv.Itoa(len(content)))
+	header.Set("Upload-Metadata", "filename "+base64.StdEncoding.EncodeToString([]byte("drill.zip"))+",filetype "+base64.StdEncoding.EncodeToString([]byte("application/zip")))
+	created, err := u.until(ctx, u.session, http.MethodPost, "/uploads", header, nil, http.StatusCreated)
+	if err != nil {
+		return err
+	}
+	at, err := url.Parse(created.header.Get("Location"))
+	if err != nil {
+		return err
+	}
+	for {
+		is, err := u.until(ctx, u.session, http.MethodHead, at.Path, tus, nil, http.StatusOK, http.StatusNoContent)
+		if err != nil {
+			return err
+		}
+		offset, err := strconv.Atoi(is.header.Get("Upload-Offset"))
+		if err != nil {
+			return fmt.Errorf("the offset of %s is %q", at.Path, is.header.Get("Upload-Offset"))
+		}
+		if offset == len(content) {
+			break
+		}
+		header := tus.Clone()
+		header.Set("Upload-Offset", strconv.Itoa(offset))
+		header.Set("Content-Type", "application/offset+octet-stream")
+		// What becomes of it shows when its offset is asked for.
+		if _, err := u.once(ctx, u.session, http.MethodPatch, at.Path, header, content[offset:]); err != nil {
+			pause(ctx, retryPause)
+		}
+	}
+	back, err := u.until(ctx, u.session, http.MethodGet, "/files/"+strings.TrimPrefix(at.Path, "/uploads/"), nil, nil, http.StatusOK)
+	if err != nil {
+		return err
+	}
+	if sha256.Sum256(back.body) != sha256.Sum256(content) {
+		return fmt.Errorf("%s comes back as %d other bytes", at.Path, len(back.body))
+	}
+	if _, err := u.until(ctx, u.session, http.MethodDelete, at.Path, tus, nil, http.StatusNoContent, http.StatusNotFound, http.StatusGone); err != nil {
+		return err
+	}
+	u.mu.Lock()
+	u.whole++
+	u.mu.Unlock()
+	return nil
+}

@@ -1,0 +1,201 @@
+// Package drills has the tiers on hosts of their own, people who use them, and
+// something that goes wrong: it says what was promised, what was done to it, and what
+// was seen. Each drill is a test, and a command of its own (make drill).
+package drills
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"techtalks.example/deployments/certificates"
+	"techtalks.example/deployments/drills/lab"
+)
+
+// patience bounds every wait for something to start, or to be as it was.
+const patience = 90 * time.Second
+
+// Networks of a site: who may talk to whom.
+const (
+	edge      = "edge"
+	webLogic  = "web-logic"
+	logicData = "logic-data"
+)
+
+// Shape is how many of each there are.
+type Shape struct {
+	Web, Logic, Workers int
+}
+
+// Site is the three tiers on hosts of their own.
+type Site struct {
+	*lab.Lab
+	folder   string
+	programs string
+
+	Data    *lab.Process
+	Logic   []*lab.Process
+	Workers []*lab.Process
+	Web     []*lab.Process
+}
+
+// Programs builds the tiers into a folder.
+func Programs(ctx context.Context, folder string) error {
+	root, err := filepath.Abs(filepath.Join("..", ".."))
+	if err != nil {
+		return err
+	}
+	for _, tier := range []string{"data-tier", "logic-tier", "web-tier"} {
+		command := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(folder, tier), ".")
+		command.Dir = filepath.Join(root, tier)
+		command.Env = append(os.Environ(), "GOWORK=off")
+		if output, err := command.CombinedOutput(); err != nil {
+			return fmt.Errorf("build %s: %w\n%s", tier, err, output)
+		}
+	}
+	return nil
+}
+
+// NewSite makes the hosts and starts the tiers; folder keeps their data, certificates and
+// logs, and programs has the tiers' programs.
+func NewSite(ctx context.Context, folder, programs string, shape Shape) (*Site, error) {
+	if err := os.MkdirAll(filepath.Join(folder, "logs"), 0o755); err != nil {
+		return nil, err
+	}
+	l, err := lab.New(filepath.Join(folder, "logs"), edge, webLogic, logicData)
+	if err != nil {
+		return nil, err
+	}
+	s := &Site{Lab: l, folder: folder, programs: programs}
+	if err := s.start(ctx, shape); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (s *Site) start(ctx context.Context, shape Shape) error {
+	if _, err := certificates.Issue(s.certificates(), []string{"data", "logic"}); err != nil {
+		return err
+	}
+	if _, err := s.Here("people", edge); err != nil {
+		return err
+	}
+	data, err := s.Host("data", logicData)
+	if err != nil {
+		return err
+	}
+	var logicHosts []string
+	for i := range shape.Logic {
+		name := fmt.Sprintf("logic-%d", i+1)
+		logicHosts = append(logicHosts, name)
+		if _, err := s.Host(name, webLogic, logicData); err != nil {
+			return err
+		}
+	}
+	if err := s.Name("logic", logicHosts...); err != nil {
+		return err
+	}
+	if s.Data, err = s.run(data, "data-tier", "LISTEN_ADDRESS=0.0.0.0:5432", "DATA_DIRECTORY="+s.dataDirectory()); err != nil {
+		return err
+	}
+	if err := s.Healthy(ctx, s.Data); err != nil {
+		return err
+	}
+	for _, name := range logicHosts {
+		p, err := s.run(s.host(name), "logic-tier", s.logicSettings()...)
+		if err != nil {
+			return err
+		}
+		s.Logic = append(s.Logic, p)
+	}
+	for i := range shape.Workers {
+		host, err := s.Host(fmt.Sprintf("worker-%d", i+1), logicData)
+		if err != nil {
+			return err
+		}
+		p, err := s.Start(host, "work", "logic-tier", s.logicSettings()...)
+		if err != nil {
+			return err
+		}
+		s.Workers = append(s.Workers, p)
+	}
+	for i := range shape.Web {
+		host, err := s.Host(fmt.Sprintf("web-%d", i+1), edge, webLogic)
+		if err != nil {
+			return err
+		}
+		p, err := s.run(host, "web-tier", "LISTEN_ADDRESS=0.0.0.0:8080", "LOGIC_ADDRESS=dns:///logic:9090", "DRAIN_DELAY=1s")
+		if err != nil {
+			return err
+		}
+		s.Web = append(s.Web, p)
+	}
+	for _, p := range append(append(s.Logic, s.Workers...), s.Web...) {
+		if err := s.Healthy(ctx, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Site) host(name string) *lab.Host {
+	for _, h := range s.Hosts() {
+		if h.Name == name {
+			return h
+		}
+	}
+	return nil
+}
+
+func (s *Site) certificates() string  { return filepath.Join(s.folder, "certificates") }
+func (s *Site) dataDirectory() string { return filepath.Join(s.folder, "data", "postgres") }
+
+func (s *Site) logicSettings() []string {
+	return []string{"LISTEN_ADDRESS=0.0.0.0:9090", "DATA_ADDRESS=data:5432"}
+}
+
+func (s *Site) run(host *lab.Host, tier string, settings ...string) (*lab.Process, error) {
+	return s.Start(host, "serve", tier, settings...)
+}
+
+// Start starts a tier's program on a host: "serve" or "work".
+func (s *Site) Start(host *lab.Host, what, tier string, settings ...string) (*lab.Process, error) {
+	settings = append(settings, "CERTIFICATES="+s.certificates(), "SCRATCH="+filepath.Join(s.folder, "scratch"))
+	return host.Start(tier, filepath.Join(s.programs, tier), settings, what)
+}
+
+// Healthy waits until a process says that it is.
+func (s *Site) Healthy(ctx context.Context, p *lab.Process) error {
+	ctx, done := context.WithTimeout(ctx, patience)
+	defer done()
+	var said []byte
+	for {
+		check := p.Host.Command(ctx, filepath.Join(s.programs, p.Name), "health")
+		check.Env = append(os.Environ(), "DATA_DIRECTORY="+s.dataDirectory())
+		output, err := check.CombinedOutput()
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() == nil {
+			said = output
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s on %s is not healthy: %s\n%s", p.Name, p.Host.Name, strings.TrimSpace(string(said)), p.End(15))
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// Addresses are where browsers find the site.
+func (s *Site) Addresses() (all []string) {
+	for _, p := range s.Web {
+		all = append(all, "http://"+p.Host.Address(edge)+":8080")
+	}
+	return all
+}
