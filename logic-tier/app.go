@@ -100,6 +100,7 @@ func (a *app) wire(srv *server.Server, to grpc.ClientConnInterface, databases *d
 				DB: open("notifications", notificationsConnections), Listen: databases.options("notifications", 0),
 				Accounts:  accountspb.NewAccountsClient(to),
 				Following: followingpb.NewFollowingClient(to),
+				Talks:     talkspb.NewTalksClient(to),
 				Metrics:   registry, Log: a.log,
 			})
 		}},

@@ -106,7 +106,9 @@ func (a *app) run(ctx context.Context, works bool, answer func(context.Context, 
 	for _, part := range parts.running {
 		g.Go(func() error { return part.Run(ctx) })
 	}
-	g.Go(func() error { return a.consume(ctx, parts.broker, parts.topology, yielding(parts.consumers, srv.Pressed)) })
+	g.Go(func() error {
+		return a.consume(ctx, parts.broker, parts.topology, yielding(parts.consumers, srv.Pressed))
+	})
 	g.Go(func() error { return answer(ctx, srv) })
 	err = g.Wait()
 	a.log.Info("stopped")

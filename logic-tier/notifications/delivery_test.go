@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	talkspb "techtalks.example/proto/techtalks/talks/v1"
 )
 
 // Eight publish at once. One of them has 50,000 followers, whose fan-out
@@ -74,6 +77,20 @@ func TestEveryFollowerGetsAllOfItInOneOrderOnce(t *testing.T) {
 		if !slices.Equal(ids, f.ids) || !slices.Equal(titles, f.titles) {
 			t.Errorf("account %d was pushed %v and reads %v", f.account, f.titles, titles)
 		}
+		for channel := range channels {
+			want, got := []string{}, []string{}
+			for n := range talks {
+				want = append(want, fmt.Sprintf("%d-%d", channel, n))
+			}
+			for _, title := range titles {
+				if strings.HasPrefix(title, fmt.Sprintf("%d-", channel)) {
+					got = append(got, title)
+				}
+			}
+			if f.account <= channels[channel].last && !slices.Equal(got, want) {
+				t.Errorf("account %d was told of channel %d's talks in the order %v", f.account, channel, got)
+			}
+		}
 		distinct := slices.Compact(slices.Sorted(slices.Values(titles)))
 		if len(distinct) != all || len(titles) != all {
 			t.Errorf("account %d has %d items, %d of them distinct; want %d", f.account, len(titles), len(distinct), all)
@@ -130,11 +147,54 @@ func TestAFanOutThatWasInterruptedIsCompletedByAnother(t *testing.T) {
 func TestAMessageDeliveredTwiceChangesNothing(t *testing.T) {
 	s := newSite(t, map[int64]crowd{1: {1, 10}})
 	r := s.start()
-	s.publish(r.engine, 1, "talk")
-	s.publish(r.engine, 1, "talk")
+	published := s.channels.add(1, "talk")
+	s.say(r.engine, published)
+	s.say(r.engine, published)
 	s.fannedOut()
 	if got := s.count(`select count(*) from notifications.inbox`); got != 10 {
 		t.Errorf("%d items, want one for each of 10", got)
+	}
+}
+
+// Messages come in whatever order; followers are told in the order of publishing, of
+// everything, also of what no message said yet.
+func TestFollowersAreToldInTheOrderOfPublishing(t *testing.T) {
+	const talks = 120
+	s := newSite(t, map[int64]crowd{1: {1, 10}})
+	var published []*talkspb.TalkPublished
+	var want []string
+	for n := range talks {
+		published = append(published, s.channels.add(1, fmt.Sprintf("talk-%d", n)))
+		want = append(want, fmt.Sprintf("talk-%d", n))
+	}
+	replicas := []*replica{s.start(), s.start()}
+	s.say(replicas[0].engine, published[70]) // before 70 others
+	s.until("70 others are told of before it", func() bool {
+		_, titles := s.inbox(replicas[0], 3)
+		return slices.Equal(titles, want[:71])
+	})
+	rand.Shuffle(talks, func(i, j int) { published[i], published[j] = published[j], published[i] })
+	for i, p := range published {
+		s.say(replicas[i%2].engine, p)
+	}
+	s.fannedOut()
+	for account := int64(1); account <= 10; account++ {
+		if _, titles := s.inbox(replicas[1], account); !slices.Equal(titles, want) {
+			t.Errorf("account %d was told %v", account, titles)
+		}
+	}
+}
+
+// A program of before numbers says nothing of them.
+func TestATalkWithoutANumberIsToldOf(t *testing.T) {
+	s := newSite(t, map[int64]crowd{1: {1, 10}})
+	r := s.start()
+	published := s.channels.add(1, "talk")
+	published.Number = 0
+	s.say(r.engine, published)
+	s.fannedOut()
+	if _, titles := s.inbox(r, 1); !slices.Equal(titles, []string{"talk"}) {
+		t.Errorf("told of %v", titles)
 	}
 }
 

@@ -1,7 +1,8 @@
 // Package notifications keeps each account's inbox and delivers it as it fills.
 //
 //	offers  techtalks.notifications.v1.Notifications
-//	needs   following (who follows a channel)
+//	needs   following (who follows a channel), talks (what a channel published
+//	        before), accounts (whose a session is)
 //	says    nothing
 //	hears   talk.published, on the queue "notifications.talk-published";
 //	        operation.ended, on the queue "notifications.operation-ended"
@@ -26,6 +27,7 @@ import (
 	accountspb "techtalks.example/proto/techtalks/accounts/v1"
 	followingpb "techtalks.example/proto/techtalks/following/v1"
 	notificationspb "techtalks.example/proto/techtalks/notifications/v1"
+	talkspb "techtalks.example/proto/techtalks/talks/v1"
 )
 
 // Needs is what the module is given.
@@ -38,8 +40,10 @@ type Needs struct {
 	Accounts accountspb.AccountsClient
 	// Following says who is to be told.
 	Following followingpb.FollowingClient
-	Metrics   prometheus.Registerer
-	Log       *slog.Logger
+	// Talks says what a channel published before a talk.
+	Talks   talkspb.TalksClient
+	Metrics prometheus.Registerer
+	Log     *slog.Logger
 }
 
 // Module is the notifications module.
@@ -80,7 +84,7 @@ const (
 // fan-out must not hold up a small one's.
 func (m *Module) Consumers() []queue.Consumer {
 	return []queue.Consumer{
-		{Queue: fanOutQueue, Concurrency: 4, Prefetch: 8, Handle: queue.Idempotent(m.fanOut)},
+		{Queue: fanOutQueue, Concurrency: 4, Prefetch: 8, Handle: queue.Idempotent(m.talkPublished)},
 		{Queue: endedQueue, Concurrency: 2, Prefetch: 8, Handle: queue.Idempotent(m.operationEnded)},
 	}
 }

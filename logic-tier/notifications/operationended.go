@@ -18,7 +18,7 @@ func (m *Module) operationEnded(ctx context.Context, _ queue.Delivery, ended *op
 	if err != nil || at.complete {
 		return err
 	}
-	delivered, err := m.store.deliver(ctx, at.event, at.lastAccount, []int64{ended.AccountId}, true)
+	delivered, err := m.store.deliver(ctx, at.event, at.lastAccount, []int64{ended.AccountId}, true, place{})
 	if err == nil && !delivered {
 		err = fmt.Errorf("telling of %s: somebody else is working it", ended.Operation)
 	}

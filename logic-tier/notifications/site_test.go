@@ -76,6 +76,38 @@ func (f *following) ListFollowers(ctx context.Context, r *followingpb.ListFollow
 	return response, ctx.Err()
 }
 
+// channels is the neighbour that knows what each channel published.
+type channels struct {
+	talkspb.TalksClient
+	mu           sync.Mutex
+	publications map[int64][]*talkspb.TalkPublished
+}
+
+func (c *channels) ListPublications(_ context.Context, r *talkspb.ListPublicationsRequest, _ ...grpc.CallOption) (*talkspb.ListPublicationsResponse, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	response := &talkspb.ListPublicationsResponse{}
+	for _, p := range c.publications[r.ChannelId] {
+		if p.Number > r.AfterNumber && len(response.Publications) < int(r.PageSize) {
+			response.Publications = append(response.Publications, p)
+		}
+	}
+	return response, nil
+}
+
+// add publishes a talk, and returns what is said of it.
+func (c *channels) add(channel int64, title string) *talkspb.TalkPublished {
+	name := fmt.Sprintf("channels/c%d", channel)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p := &talkspb.TalkPublished{
+		ChannelId: channel, Channel: name, ChannelTitle: fmt.Sprintf("Channel %d", channel),
+		Talk: name + "/talks/" + title, Title: title, PublishTime: timestamppb.Now(), Number: int64(len(c.publications[channel])) + 1,
+	}
+	c.publications[channel] = append(c.publications[channel], p)
+	return p
+}
+
 // site is a database, and any number of replicas of the module on it.
 type site struct {
 	t         *testing.T
@@ -83,14 +115,15 @@ type site struct {
 	inside    *sql.DB
 	publisher *postgres.DB
 	following *following
+	channels  *channels
 }
 
-func newSite(t *testing.T, channels map[int64]crowd) *site {
+func newSite(t *testing.T, followers map[int64]crowd) *site {
 	t.Helper()
 	database := postgrestest.New(t)
 	s := &site{
 		t: t, database: database, inside: database.Superuser(), publisher: database.Open("talks"),
-		following: &following{channels: channels},
+		following: &following{channels: followers}, channels: &channels{publications: map[int64][]*talkspb.TalkPublished{}},
 	}
 	if err := s.engine().Declare(t.Context(), notifications.Topology()); err != nil {
 		t.Fatal(err)
@@ -121,7 +154,7 @@ func (s *site) start() *replica {
 	r := &replica{engine: s.engine()}
 	module := notifications.New(notifications.Needs{
 		DB: s.database.Open("notifications"), Listen: s.database.Options("notifications"),
-		Accounts: accounts{}, Following: s.following, Metrics: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler),
+		Accounts: accounts{}, Following: s.following, Talks: s.channels, Metrics: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler),
 	})
 	r.module = module
 	module.Register(r)
@@ -151,16 +184,16 @@ func (s *site) start() *replica {
 	return r
 }
 
-// publish says that a talk is published, as the talks module does.
+// publish publishes a talk and says so, as the talks module does.
 func (s *site) publish(by *postgresqueue.Queue, channel int64, title string) {
-	name := fmt.Sprintf("channels/c%d", channel)
+	s.say(by, s.channels.add(channel, title))
+}
+
+// say says that a talk is published.
+func (s *site) say(by *postgresqueue.Queue, published *talkspb.TalkPublished) {
 	err := s.publisher.InTransaction(s.t.Context(), func(tx *postgres.Tx) error {
 		_, err := by.Publish(s.t.Context(), tx, queue.Message{
-			Exchange: "talks", RoutingKey: "talk.published", Type: "talk.published",
-			Body: &talkspb.TalkPublished{
-				ChannelId: channel, Channel: name, ChannelTitle: fmt.Sprintf("Channel %d", channel),
-				Talk: name + "/talks/" + title, Title: title, PublishTime: timestamppb.Now(),
-			},
+			Exchange: "talks", RoutingKey: "talk.published", Type: "talk.published", Body: published,
 		})
 		return err
 	})

@@ -226,10 +226,44 @@ func lanesOf(accounts []int64) pq.Int32Array {
 	return slices.Compact(taken)
 }
 
+// place is where a talk stands in what its channel published; the zero place is
+// nowhere.
+type place struct{ channel, number int64 }
+
+const throughStatement = `
+select through
+from   notifications.channel
+where  channel = $1`
+
+// through returns up to which number a channel's followers were told everything.
+func (s store) through(ctx context.Context, channel int64) (int64, error) {
+	number, _, err := postgres.One(ctx, s.db, postgres.Value[int64], throughStatement, channel)
+	return number, err
+}
+
+const passStatement = `
+insert into notifications.channel as c (channel, through)
+values ($1, $2)
+on conflict (channel) do update
+set    through = excluded.through
+where  c.through < excluded.through`
+
+// pass notes that a channel's followers were told everything up to a place.
+func (s store) pass(ctx context.Context, p place) error { return pass(ctx, s.db, p) }
+
+func pass(ctx context.Context, q postgres.Querier, p place) error {
+	if p.number == 0 {
+		return nil
+	}
+	_, err := postgres.Exec(ctx, q, passStatement, p.channel, p.number)
+	return err
+}
+
 // deliver puts an event into a chunk of inboxes, ascending and all above the
-// checkpoint; checkpoint, rows and announcement commit together. It returns
-// false, and changes nothing, when the fan-out has gone past them already.
-func (s store) deliver(ctx context.Context, event int64, after int64, accounts []int64, last bool) (delivered bool, err error) {
+// checkpoint; checkpoint, rows and announcement commit together, and with the last
+// chunk its place in the channel. It returns false, and changes nothing, when the
+// fan-out has gone past them already.
+func (s store) deliver(ctx context.Context, event int64, after int64, accounts []int64, last bool, of place) (delivered bool, err error) {
 	err = s.db.InTransaction(ctx, func(tx *postgres.Tx) error {
 		at, _, err := postgres.One(ctx, tx, scanProgress, checkpointStatement, event)
 		if err != nil || at.complete || at.lastAccount != after {
@@ -254,6 +288,11 @@ func (s store) deliver(ctx context.Context, event int64, after int64, accounts [
 		}
 		if _, err := postgres.Exec(ctx, tx, advanceStatement, event, through, last); err != nil {
 			return err
+		}
+		if last {
+			if err := pass(ctx, tx, of); err != nil {
+				return err
+			}
 		}
 		delivered = true
 		return nil

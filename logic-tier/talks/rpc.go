@@ -230,3 +230,15 @@ func (s talkService) ListWholeTalks(ctx context.Context, r *talkspb.ListWholeTal
 	}
 	return response, nil
 }
+
+func (s talkService) ListPublications(ctx context.Context, r *talkspb.ListPublicationsRequest) (*talkspb.ListPublicationsResponse, error) {
+	read, err := s.module.store.publications(ctx, r.ChannelId, r.AfterNumber, page.Size(r.PageSize, talksPage, maxPage))
+	if err != nil {
+		return nil, err
+	}
+	response := &talkspb.ListPublicationsResponse{}
+	for _, t := range read {
+		response.Publications = append(response.Publications, t.publication())
+	}
+	return response, nil
+}

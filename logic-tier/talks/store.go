@@ -148,13 +148,13 @@ func (s store) addChannel(ctx context.Context, c channel) (made channel, err err
 
 // wholeColumns are those of one talk; lists leave the description out.
 const wholeColumns = `t.id, t.slug, t.title, t.speakers, t.tags, t.language, t.media_url, coalesce(t.duration_seconds, 0),
-       coalesce(t.recorded_on::text, ''), t.published_at, t.updated_at, t.withdrawn_at is not null, t.description, t.recording, ` + channelColumns
+       coalesce(t.recorded_on::text, ''), t.published_at, t.updated_at, t.withdrawn_at is not null, t.description, t.recording, coalesce(t.number, 0), ` + channelColumns
 
 func scanTalk(columns func(...any) error) (t talk, err error) {
 	var seconds int64
 	err = columns(append([]any{
 		&t.id, &t.slug, &t.title, (*pq.StringArray)(&t.speakers), (*pq.StringArray)(&t.tags), &t.language, &t.mediaURL, &seconds,
-		&t.recorded, &t.published, &t.updated, &t.withdrawn, &t.description, &t.recording,
+		&t.recorded, &t.published, &t.updated, &t.withdrawn, &t.description, &t.recording, &t.number,
 	}, t.channel.columns()...)...)
 	t.duration = time.Duration(seconds) * time.Second
 	return t, err
@@ -191,16 +191,21 @@ func (s store) lockTalk(ctx context.Context, tx *postgres.Tx, channel, slug stri
 	return t, err
 }
 
+// The channel's row is locked from its counting to the commit: numbers ascend in the
+// order of commits.
 const addTalkStatement = `
-with added as (
-    insert into talks.talk (channel_id, slug, title, speakers, language, tags, media_url, duration_seconds, recorded_on, published_at, description, recording)
-    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, now(), $10, $11)
+with counted as (
+    update talks.channel
+    set    talk_count = talk_count + 1,
+           published_count = published_count + 1
+    where  id = $1
+    returning published_count
+), added as (
+    insert into talks.talk (channel_id, slug, title, speakers, language, tags, media_url, duration_seconds, recorded_on, published_at, description, recording, number)
+    select $1, $2, $3, $4, $5, $6, $7, $8, $9, now(), $10, $11, published_count
+    from   counted
     on conflict (channel_id, slug) do nothing
     returning *
-), counted as (
-    update talks.channel
-    set    talk_count = talk_count + 1
-    where  id = (select channel_id from added)
 )
 select ` + wholeColumns + `
 from   added t
@@ -213,6 +218,19 @@ func (s store) addTalk(ctx context.Context, tx *postgres.Tx, t talk) (talk, erro
 		err = errNameTaken
 	}
 	return made, err
+}
+
+const publicationsStatement = `
+select ` + wholeColumns + `
+from   talks.talk t
+join   talks.channel c on c.id = t.channel_id
+where  t.channel_id = $1
+  and  t.number > $2
+order by t.number
+limit  $3`
+
+func (s store) publications(ctx context.Context, channel, after int64, most int) ([]talk, error) {
+	return postgres.Collect(ctx, s.db, scanTalk, publicationsStatement, channel, after, most)
 }
 
 // orNull returns null for a zero value: unknown is not zero.

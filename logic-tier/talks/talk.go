@@ -24,6 +24,7 @@ type talk struct {
 	language, mediaURL string
 	description        string
 	recording          string        // kept here; empty: elsewhere, or none
+	number             int64         // of what the channel published; 0: imported, or older than numbers
 	duration           time.Duration // 0: unknown
 	recorded           string        // a day; empty: unknown
 	published, updated time.Time
@@ -121,16 +122,20 @@ func (m *Module) publishAs(ctx context.Context, person caller.Person, slug, requ
 	return made, err
 }
 
-// sayPublished says that a talk is public, with all that who hears it shows.
+// sayPublished says that a talk is public.
 func (m *Module) sayPublished(ctx context.Context, tx *postgres.Tx, t talk) error {
 	_, err := m.needs.Publisher.Publish(ctx, tx, queue.Message{
-		Exchange: exchange, RoutingKey: published, Type: published,
-		Body: &talkspb.TalkPublished{
-			Talk: t.name(), Title: t.title, Channel: "channels/" + t.channel.slug, ChannelId: t.channel.id,
-			ChannelTitle: t.channel.title, PublishTime: timestamppb.New(t.published),
-		},
+		Exchange: exchange, RoutingKey: published, Type: published, Body: t.publication(),
 	})
 	return err
+}
+
+// publication is what is said of a published talk: all that who hears it shows.
+func (t talk) publication() *talkspb.TalkPublished {
+	return &talkspb.TalkPublished{
+		Talk: t.name(), Title: t.title, Channel: "channels/" + t.channel.slug, ChannelId: t.channel.id,
+		ChannelTitle: t.channel.title, PublishTime: timestamppb.New(t.published), Number: t.number,
+	}
 }
 
 // sayWithdrawn says that nobody finds a talk any more.

@@ -38,7 +38,10 @@ type TalkPublished struct {
 	// The channel's title when the talk was published.
 	ChannelTitle string `protobuf:"bytes,5,opt,name=channel_title,json=channelTitle,proto3" json:"channel_title,omitempty"`
 	// When the talk was published.
-	PublishTime   *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=publish_time,json=publishTime,proto3" json:"publish_time,omitempty"`
+	PublishTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=publish_time,json=publishTime,proto3" json:"publish_time,omitempty"`
+	// Which of the talks that the channel has published it is, from 1 on. Messages
+	// may come in another order; 0 in those of a program that did not count yet.
+	Number        int64 `protobuf:"varint,7,opt,name=number,proto3" json:"number,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -115,6 +118,13 @@ func (x *TalkPublished) GetPublishTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *TalkPublished) GetNumber() int64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
 // TalkWithdrawn is the body of the message "talk.withdrawn" on the exchange
 // "talks": nobody finds the talk any more, and nobody needs its recording.
 type TalkWithdrawn struct {
@@ -175,7 +185,7 @@ var File_techtalks_talks_v1_events_proto protoreflect.FileDescriptor
 
 const file_techtalks_talks_v1_events_proto_rawDesc = "" +
 	"\n" +
-	"\x1ftechtalks/talks/v1/events.proto\x12\x12techtalks.talks.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd6\x01\n" +
+	"\x1ftechtalks/talks/v1/events.proto\x12\x12techtalks.talks.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xee\x01\n" +
 	"\rTalkPublished\x12\x12\n" +
 	"\x04talk\x18\x01 \x01(\tR\x04talk\x12\x14\n" +
 	"\x05title\x18\x02 \x01(\tR\x05title\x12\x18\n" +
@@ -183,7 +193,8 @@ const file_techtalks_talks_v1_events_proto_rawDesc = "" +
 	"\n" +
 	"channel_id\x18\x04 \x01(\x03R\tchannelId\x12#\n" +
 	"\rchannel_title\x18\x05 \x01(\tR\fchannelTitle\x12=\n" +
-	"\fpublish_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\vpublishTime\"A\n" +
+	"\fpublish_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\vpublishTime\x12\x16\n" +
+	"\x06number\x18\a \x01(\x03R\x06number\"A\n" +
 	"\rTalkWithdrawn\x12\x12\n" +
 	"\x04talk\x18\x01 \x01(\tR\x04talk\x12\x1c\n" +
 	"\trecording\x18\x02 \x01(\tR\trecordingB4Z2techtalks.example/proto/techtalks/talks/v1;talkspbb\x06proto3"

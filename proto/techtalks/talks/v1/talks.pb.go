@@ -995,6 +995,117 @@ func (x *ListWholeTalksResponse) GetNextPageToken() string {
 	return ""
 }
 
+// ListPublicationsRequest asks for some of what a channel published.
+type ListPublicationsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The number by which modules know the channel.
+	ChannelId int64 `protobuf:"varint,1,opt,name=channel_id,json=channelId,proto3" json:"channel_id,omitempty"`
+	// Those above this number.
+	AfterNumber int64 `protobuf:"varint,2,opt,name=after_number,json=afterNumber,proto3" json:"after_number,omitempty"`
+	// How many at most; 0 means 20, more than 100 means 100.
+	PageSize      int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListPublicationsRequest) Reset() {
+	*x = ListPublicationsRequest{}
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListPublicationsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListPublicationsRequest) ProtoMessage() {}
+
+func (x *ListPublicationsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListPublicationsRequest.ProtoReflect.Descriptor instead.
+func (*ListPublicationsRequest) Descriptor() ([]byte, []int) {
+	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ListPublicationsRequest) GetChannelId() int64 {
+	if x != nil {
+		return x.ChannelId
+	}
+	return 0
+}
+
+func (x *ListPublicationsRequest) GetAfterNumber() int64 {
+	if x != nil {
+		return x.AfterNumber
+	}
+	return 0
+}
+
+func (x *ListPublicationsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+// ListPublicationsResponse is what a channel published, ascending by number. There is
+// nothing more when there are fewer than were asked for. Numbers may be left out.
+type ListPublicationsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What was said of each when it was published.
+	Publications  []*TalkPublished `protobuf:"bytes,1,rep,name=publications,proto3" json:"publications,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListPublicationsResponse) Reset() {
+	*x = ListPublicationsResponse{}
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListPublicationsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListPublicationsResponse) ProtoMessage() {}
+
+func (x *ListPublicationsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListPublicationsResponse.ProtoReflect.Descriptor instead.
+func (*ListPublicationsResponse) Descriptor() ([]byte, []int) {
+	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ListPublicationsResponse) GetPublications() []*TalkPublished {
+	if x != nil {
+		return x.Publications
+	}
+	return nil
+}
+
 // BatchImportTalksRequest is a batch of talks from one catalogue.
 type BatchImportTalksRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1018,7 +1129,7 @@ type BatchImportTalksRequest struct {
 
 func (x *BatchImportTalksRequest) Reset() {
 	*x = BatchImportTalksRequest{}
-	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[15]
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1030,7 +1141,7 @@ func (x *BatchImportTalksRequest) String() string {
 func (*BatchImportTalksRequest) ProtoMessage() {}
 
 func (x *BatchImportTalksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[15]
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1043,7 +1154,7 @@ func (x *BatchImportTalksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchImportTalksRequest.ProtoReflect.Descriptor instead.
 func (*BatchImportTalksRequest) Descriptor() ([]byte, []int) {
-	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{15}
+	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *BatchImportTalksRequest) GetChannels() []*Channel {
@@ -1094,7 +1205,7 @@ type BatchImportTalksResponse struct {
 
 func (x *BatchImportTalksResponse) Reset() {
 	*x = BatchImportTalksResponse{}
-	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[16]
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1106,7 +1217,7 @@ func (x *BatchImportTalksResponse) String() string {
 func (*BatchImportTalksResponse) ProtoMessage() {}
 
 func (x *BatchImportTalksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[16]
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1119,7 +1230,7 @@ func (x *BatchImportTalksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchImportTalksResponse.ProtoReflect.Descriptor instead.
 func (*BatchImportTalksResponse) Descriptor() ([]byte, []int) {
-	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{16}
+	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *BatchImportTalksResponse) GetChannelsCreated() int64 {
@@ -1140,7 +1251,7 @@ var File_techtalks_talks_v1_talks_proto protoreflect.FileDescriptor
 
 const file_techtalks_talks_v1_talks_proto_rawDesc = "" +
 	"\n" +
-	"\x1etechtalks/talks/v1/talks.proto\x12\x12techtalks.talks.v1\x1a\x1bbuf/validate/validate.proto\x1a#google/longrunning/operations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a techtalks/access/v1/access.proto\x1a!techtalks/talks/v1/channels.proto\"\x81\r\n" +
+	"\x1etechtalks/talks/v1/talks.proto\x12\x12techtalks.talks.v1\x1a\x1bbuf/validate/validate.proto\x1a#google/longrunning/operations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a techtalks/access/v1/access.proto\x1a!techtalks/talks/v1/channels.proto\x1a\x1ftechtalks/talks/v1/events.proto\"\x81\r\n" +
 	"\x04Talk\x12\x1c\n" +
 	"\x04name\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\xac\x02R\x04name\x12\xa4\x01\n" +
 	"\x05title\x18\x02 \x01(\tB\x8d\x01\xbaH\x89\x01\xba\x01\x82\x01\n" +
@@ -1230,7 +1341,14 @@ const file_techtalks_talks_v1_talks_proto_rawDesc = "" +
 	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\tpageToken\"p\n" +
 	"\x16ListWholeTalksResponse\x12.\n" +
 	"\x05talks\x18\x01 \x03(\v2\x18.techtalks.talks.v1.TalkR\x05talks\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x8d\x02\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x93\x01\n" +
+	"\x17ListPublicationsRequest\x12&\n" +
+	"\n" +
+	"channel_id\x18\x01 \x01(\x03B\a\xbaH\x04\"\x02 \x00R\tchannelId\x12*\n" +
+	"\fafter_number\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\vafterNumber\x12$\n" +
+	"\tpage_size\x18\x03 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\"a\n" +
+	"\x18ListPublicationsResponse\x12E\n" +
+	"\fpublications\x18\x01 \x03(\v2!.techtalks.talks.v1.TalkPublishedR\fpublications\"\x8d\x02\n" +
 	"\x17BatchImportTalksRequest\x12B\n" +
 	"\bchannels\x18\x01 \x03(\v2\x1b.techtalks.talks.v1.ChannelB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\bchannels\x129\n" +
 	"\x05talks\x18\x02 \x03(\v2\x18.techtalks.talks.v1.TalkB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\x05talks\x12\"\n" +
@@ -1239,7 +1357,7 @@ const file_techtalks_talks_v1_talks_proto_rawDesc = "" +
 	"\bbatch_id\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\abatchId\"j\n" +
 	"\x18BatchImportTalksResponse\x12)\n" +
 	"\x10channels_created\x18\x01 \x01(\x03R\x0fchannelsCreated\x12#\n" +
-	"\rtalks_created\x18\x02 \x01(\x03R\ftalksCreated2\xc0\a\n" +
+	"\rtalks_created\x18\x02 \x01(\x03R\ftalksCreated2\xba\b\n" +
 	"\x05Talks\x12a\n" +
 	"\aGetTalk\x12\".techtalks.talks.v1.GetTalkRequest\x1a#.techtalks.talks.v1.GetTalkResponse\"\r\x92\xdb\x18\x06\n" +
 	"\x02\x01\x02\x10\x01\x90\x02\x01\x12g\n" +
@@ -1258,6 +1376,7 @@ const file_techtalks_talks_v1_talks_proto_rawDesc = "" +
 	"\fWithdrawTalk\x12'.techtalks.talks.v1.WithdrawTalkRequest\x1a(.techtalks.talks.v1.WithdrawTalkResponse\"\r\x92\xdb\x18\x06\n" +
 	"\x02\x01\x02\x10\x02\x90\x02\x02\x12r\n" +
 	"\x0eListWholeTalks\x12).techtalks.talks.v1.ListWholeTalksRequest\x1a*.techtalks.talks.v1.ListWholeTalksResponse\"\t\x92\xdb\x18\x02\x10\x01\x90\x02\x01\x12x\n" +
+	"\x10ListPublications\x12+.techtalks.talks.v1.ListPublicationsRequest\x1a,.techtalks.talks.v1.ListPublicationsResponse\"\t\x92\xdb\x18\x02\x10\x01\x90\x02\x01\x12x\n" +
 	"\x10BatchImportTalks\x12+.techtalks.talks.v1.BatchImportTalksRequest\x1a,.techtalks.talks.v1.BatchImportTalksResponse\"\t\x92\xdb\x18\x02\x10\x01\x90\x02\x02B4Z2techtalks.example/proto/techtalks/talks/v1;talkspbb\x06proto3"
 
 var (
@@ -1272,7 +1391,7 @@ func file_techtalks_talks_v1_talks_proto_rawDescGZIP() []byte {
 	return file_techtalks_talks_v1_talks_proto_rawDescData
 }
 
-var file_techtalks_talks_v1_talks_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_techtalks_talks_v1_talks_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_techtalks_talks_v1_talks_proto_goTypes = []any{
 	(*Talk)(nil),                     // 0: techtalks.talks.v1.Talk
 	(*GetTalkRequest)(nil),           // 1: techtalks.talks.v1.GetTalkRequest
@@ -1289,52 +1408,58 @@ var file_techtalks_talks_v1_talks_proto_goTypes = []any{
 	(*WithdrawTalkResponse)(nil),     // 12: techtalks.talks.v1.WithdrawTalkResponse
 	(*ListWholeTalksRequest)(nil),    // 13: techtalks.talks.v1.ListWholeTalksRequest
 	(*ListWholeTalksResponse)(nil),   // 14: techtalks.talks.v1.ListWholeTalksResponse
-	(*BatchImportTalksRequest)(nil),  // 15: techtalks.talks.v1.BatchImportTalksRequest
-	(*BatchImportTalksResponse)(nil), // 16: techtalks.talks.v1.BatchImportTalksResponse
-	(*durationpb.Duration)(nil),      // 17: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),    // 18: google.protobuf.Timestamp
-	(*Channel)(nil),                  // 19: techtalks.talks.v1.Channel
-	(*fieldmaskpb.FieldMask)(nil),    // 20: google.protobuf.FieldMask
-	(*longrunningpb.Operation)(nil),  // 21: google.longrunning.Operation
+	(*ListPublicationsRequest)(nil),  // 15: techtalks.talks.v1.ListPublicationsRequest
+	(*ListPublicationsResponse)(nil), // 16: techtalks.talks.v1.ListPublicationsResponse
+	(*BatchImportTalksRequest)(nil),  // 17: techtalks.talks.v1.BatchImportTalksRequest
+	(*BatchImportTalksResponse)(nil), // 18: techtalks.talks.v1.BatchImportTalksResponse
+	(*durationpb.Duration)(nil),      // 19: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),    // 20: google.protobuf.Timestamp
+	(*Channel)(nil),                  // 21: techtalks.talks.v1.Channel
+	(*fieldmaskpb.FieldMask)(nil),    // 22: google.protobuf.FieldMask
+	(*TalkPublished)(nil),            // 23: techtalks.talks.v1.TalkPublished
+	(*longrunningpb.Operation)(nil),  // 24: google.longrunning.Operation
 }
 var file_techtalks_talks_v1_talks_proto_depIdxs = []int32{
-	17, // 0: techtalks.talks.v1.Talk.duration:type_name -> google.protobuf.Duration
-	18, // 1: techtalks.talks.v1.Talk.publish_time:type_name -> google.protobuf.Timestamp
-	18, // 2: techtalks.talks.v1.Talk.update_time:type_name -> google.protobuf.Timestamp
+	19, // 0: techtalks.talks.v1.Talk.duration:type_name -> google.protobuf.Duration
+	20, // 1: techtalks.talks.v1.Talk.publish_time:type_name -> google.protobuf.Timestamp
+	20, // 2: techtalks.talks.v1.Talk.update_time:type_name -> google.protobuf.Timestamp
 	0,  // 3: techtalks.talks.v1.GetTalkResponse.talk:type_name -> techtalks.talks.v1.Talk
 	0,  // 4: techtalks.talks.v1.ListTalksResponse.talks:type_name -> techtalks.talks.v1.Talk
-	19, // 5: techtalks.talks.v1.ListTalksResponse.channel:type_name -> techtalks.talks.v1.Channel
+	21, // 5: techtalks.talks.v1.ListTalksResponse.channel:type_name -> techtalks.talks.v1.Channel
 	0,  // 6: techtalks.talks.v1.CreateTalkRequest.talk:type_name -> techtalks.talks.v1.Talk
 	0,  // 7: techtalks.talks.v1.CreateTalkResponse.talk:type_name -> techtalks.talks.v1.Talk
 	0,  // 8: techtalks.talks.v1.PublishRecordingRequest.talk:type_name -> techtalks.talks.v1.Talk
 	0,  // 9: techtalks.talks.v1.PublishRecordingResponse.talk:type_name -> techtalks.talks.v1.Talk
 	0,  // 10: techtalks.talks.v1.UpdateTalkRequest.talk:type_name -> techtalks.talks.v1.Talk
-	20, // 11: techtalks.talks.v1.UpdateTalkRequest.update_mask:type_name -> google.protobuf.FieldMask
+	22, // 11: techtalks.talks.v1.UpdateTalkRequest.update_mask:type_name -> google.protobuf.FieldMask
 	0,  // 12: techtalks.talks.v1.UpdateTalkResponse.talk:type_name -> techtalks.talks.v1.Talk
 	0,  // 13: techtalks.talks.v1.ListWholeTalksResponse.talks:type_name -> techtalks.talks.v1.Talk
-	19, // 14: techtalks.talks.v1.BatchImportTalksRequest.channels:type_name -> techtalks.talks.v1.Channel
-	0,  // 15: techtalks.talks.v1.BatchImportTalksRequest.talks:type_name -> techtalks.talks.v1.Talk
-	1,  // 16: techtalks.talks.v1.Talks.GetTalk:input_type -> techtalks.talks.v1.GetTalkRequest
-	3,  // 17: techtalks.talks.v1.Talks.ListTalks:input_type -> techtalks.talks.v1.ListTalksRequest
-	5,  // 18: techtalks.talks.v1.Talks.CreateTalk:input_type -> techtalks.talks.v1.CreateTalkRequest
-	7,  // 19: techtalks.talks.v1.Talks.PublishRecording:input_type -> techtalks.talks.v1.PublishRecordingRequest
-	9,  // 20: techtalks.talks.v1.Talks.UpdateTalk:input_type -> techtalks.talks.v1.UpdateTalkRequest
-	11, // 21: techtalks.talks.v1.Talks.WithdrawTalk:input_type -> techtalks.talks.v1.WithdrawTalkRequest
-	13, // 22: techtalks.talks.v1.Talks.ListWholeTalks:input_type -> techtalks.talks.v1.ListWholeTalksRequest
-	15, // 23: techtalks.talks.v1.Talks.BatchImportTalks:input_type -> techtalks.talks.v1.BatchImportTalksRequest
-	2,  // 24: techtalks.talks.v1.Talks.GetTalk:output_type -> techtalks.talks.v1.GetTalkResponse
-	4,  // 25: techtalks.talks.v1.Talks.ListTalks:output_type -> techtalks.talks.v1.ListTalksResponse
-	6,  // 26: techtalks.talks.v1.Talks.CreateTalk:output_type -> techtalks.talks.v1.CreateTalkResponse
-	21, // 27: techtalks.talks.v1.Talks.PublishRecording:output_type -> google.longrunning.Operation
-	10, // 28: techtalks.talks.v1.Talks.UpdateTalk:output_type -> techtalks.talks.v1.UpdateTalkResponse
-	12, // 29: techtalks.talks.v1.Talks.WithdrawTalk:output_type -> techtalks.talks.v1.WithdrawTalkResponse
-	14, // 30: techtalks.talks.v1.Talks.ListWholeTalks:output_type -> techtalks.talks.v1.ListWholeTalksResponse
-	16, // 31: techtalks.talks.v1.Talks.BatchImportTalks:output_type -> techtalks.talks.v1.BatchImportTalksResponse
-	24, // [24:32] is the sub-list for method output_type
-	16, // [16:24] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	23, // 14: techtalks.talks.v1.ListPublicationsResponse.publications:type_name -> techtalks.talks.v1.TalkPublished
+	21, // 15: techtalks.talks.v1.BatchImportTalksRequest.channels:type_name -> techtalks.talks.v1.Channel
+	0,  // 16: techtalks.talks.v1.BatchImportTalksRequest.talks:type_name -> techtalks.talks.v1.Talk
+	1,  // 17: techtalks.talks.v1.Talks.GetTalk:input_type -> techtalks.talks.v1.GetTalkRequest
+	3,  // 18: techtalks.talks.v1.Talks.ListTalks:input_type -> techtalks.talks.v1.ListTalksRequest
+	5,  // 19: techtalks.talks.v1.Talks.CreateTalk:input_type -> techtalks.talks.v1.CreateTalkRequest
+	7,  // 20: techtalks.talks.v1.Talks.PublishRecording:input_type -> techtalks.talks.v1.PublishRecordingRequest
+	9,  // 21: techtalks.talks.v1.Talks.UpdateTalk:input_type -> techtalks.talks.v1.UpdateTalkRequest
+	11, // 22: techtalks.talks.v1.Talks.WithdrawTalk:input_type -> techtalks.talks.v1.WithdrawTalkRequest
+	13, // 23: techtalks.talks.v1.Talks.ListWholeTalks:input_type -> techtalks.talks.v1.ListWholeTalksRequest
+	15, // 24: techtalks.talks.v1.Talks.ListPublications:input_type -> techtalks.talks.v1.ListPublicationsRequest
+	17, // 25: techtalks.talks.v1.Talks.BatchImportTalks:input_type -> techtalks.talks.v1.BatchImportTalksRequest
+	2,  // 26: techtalks.talks.v1.Talks.GetTalk:output_type -> techtalks.talks.v1.GetTalkResponse
+	4,  // 27: techtalks.talks.v1.Talks.ListTalks:output_type -> techtalks.talks.v1.ListTalksResponse
+	6,  // 28: techtalks.talks.v1.Talks.CreateTalk:output_type -> techtalks.talks.v1.CreateTalkResponse
+	24, // 29: techtalks.talks.v1.Talks.PublishRecording:output_type -> google.longrunning.Operation
+	10, // 30: techtalks.talks.v1.Talks.UpdateTalk:output_type -> techtalks.talks.v1.UpdateTalkResponse
+	12, // 31: techtalks.talks.v1.Talks.WithdrawTalk:output_type -> techtalks.talks.v1.WithdrawTalkResponse
+	14, // 32: techtalks.talks.v1.Talks.ListWholeTalks:output_type -> techtalks.talks.v1.ListWholeTalksResponse
+	16, // 33: techtalks.talks.v1.Talks.ListPublications:output_type -> techtalks.talks.v1.ListPublicationsResponse
+	18, // 34: techtalks.talks.v1.Talks.BatchImportTalks:output_type -> techtalks.talks.v1.BatchImportTalksResponse
+	26, // [26:35] is the sub-list for method output_type
+	17, // [17:26] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_techtalks_talks_v1_talks_proto_init() }
@@ -1343,13 +1468,14 @@ func file_techtalks_talks_v1_talks_proto_init() {
 		return
 	}
 	file_techtalks_talks_v1_channels_proto_init()
+	file_techtalks_talks_v1_events_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_techtalks_talks_v1_talks_proto_rawDesc), len(file_techtalks_talks_v1_talks_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   17,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -27,6 +27,7 @@ const (
 	Talks_UpdateTalk_FullMethodName       = "/techtalks.talks.v1.Talks/UpdateTalk"
 	Talks_WithdrawTalk_FullMethodName     = "/techtalks.talks.v1.Talks/WithdrawTalk"
 	Talks_ListWholeTalks_FullMethodName   = "/techtalks.talks.v1.Talks/ListWholeTalks"
+	Talks_ListPublications_FullMethodName = "/techtalks.talks.v1.Talks/ListPublications"
 	Talks_BatchImportTalks_FullMethodName = "/techtalks.talks.v1.Talks/BatchImportTalks"
 )
 
@@ -80,6 +81,10 @@ type TalksClient interface {
 	//
 	// Errors: NOT_FOUND (CHANNEL_NOT_FOUND); INVALID_ARGUMENT (PAGE_TOKEN_INVALID).
 	ListWholeTalks(ctx context.Context, in *ListWholeTalksRequest, opts ...grpc.CallOption) (*ListWholeTalksResponse, error)
+	// ListPublications returns what a channel said of the talks that it published, in
+	// the order in which it published them. Modules only: for who missed some, or
+	// heard of them in another order.
+	ListPublications(ctx context.Context, in *ListPublicationsRequest, opts ...grpc.CallOption) (*ListPublicationsResponse, error)
 	// BatchImportTalks adds talks that were published elsewhere, and their
 	// channels. Modules only; idempotent by resource name: a talk that is there
 	// already stays, and nobody is told of any of them.
@@ -166,6 +171,16 @@ func (c *talksClient) ListWholeTalks(ctx context.Context, in *ListWholeTalksRequ
 	return out, nil
 }
 
+func (c *talksClient) ListPublications(ctx context.Context, in *ListPublicationsRequest, opts ...grpc.CallOption) (*ListPublicationsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListPublicationsResponse)
+	err := c.cc.Invoke(ctx, Talks_ListPublications_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *talksClient) BatchImportTalks(ctx context.Context, in *BatchImportTalksRequest, opts ...grpc.CallOption) (*BatchImportTalksResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(BatchImportTalksResponse)
@@ -226,6 +241,10 @@ type TalksServer interface {
 	//
 	// Errors: NOT_FOUND (CHANNEL_NOT_FOUND); INVALID_ARGUMENT (PAGE_TOKEN_INVALID).
 	ListWholeTalks(context.Context, *ListWholeTalksRequest) (*ListWholeTalksResponse, error)
+	// ListPublications returns what a channel said of the talks that it published, in
+	// the order in which it published them. Modules only: for who missed some, or
+	// heard of them in another order.
+	ListPublications(context.Context, *ListPublicationsRequest) (*ListPublicationsResponse, error)
 	// BatchImportTalks adds talks that were published elsewhere, and their
 	// channels. Modules only; idempotent by resource name: a talk that is there
 	// already stays, and nobody is told of any of them.
@@ -262,6 +281,9 @@ func (UnimplementedTalksServer) WithdrawTalk(context.Context, *WithdrawTalkReque
 }
 func (UnimplementedTalksServer) ListWholeTalks(context.Context, *ListWholeTalksRequest) (*ListWholeTalksResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListWholeTalks not implemented")
+}
+func (UnimplementedTalksServer) ListPublications(context.Context, *ListPublicationsRequest) (*ListPublicationsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListPublications not implemented")
 }
 func (UnimplementedTalksServer) BatchImportTalks(context.Context, *BatchImportTalksRequest) (*BatchImportTalksResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method BatchImportTalks not implemented")
@@ -413,6 +435,24 @@ func _Talks_ListWholeTalks_Handler(srv interface{}, ctx context.Context, dec fun
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Talks_ListPublications_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListPublicationsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TalksServer).ListPublications(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Talks_ListPublications_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TalksServer).ListPublications(ctx, req.(*ListPublicationsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Talks_BatchImportTalks_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(BatchImportTalksRequest)
 	if err := dec(in); err != nil {
@@ -465,6 +505,10 @@ var Talks_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListWholeTalks",
 			Handler:    _Talks_ListWholeTalks_Handler,
+		},
+		{
+			MethodName: "ListPublications",
+			Handler:    _Talks_ListPublications_Handler,
 		},
 		{
 			MethodName: "BatchImportTalks",
