@@ -1,6 +1,6 @@
 # TechTalks: what people run, and what CI runs.
 .DEFAULT_GOAL := help
-.PHONY: help up test generate bench compose clean
+.PHONY: help up test generate bench drill soak compose clean
 
 # Those that an editor opens (go.work), and those that tests alone need.
 WORKSPACE := proto data-tier logic-tier web-tier deployments deployments/bench
@@ -16,7 +16,7 @@ up: ## run the three tiers on this machine, until Ctrl-C (BROKER=rabbitmq: with 
 	@exec "$${RUN_DIR:-$(CURDIR)/.run}/bin/local"
 
 test: ## install what tests need, check what is generated, run every test
-	@deployments/local/install.sh postgres chromium ffmpeg rabbitmq
+	@deployments/local/install.sh postgres chromium ffmpeg rabbitmq hosts
 	@$(MAKE) --no-print-directory stale
 	@for module in $(MODULES); do echo "== $$module"; (cd $$module && go vet ./... && go test -race -count=1 -timeout 20m ./...) || exit 1; done
 
@@ -33,6 +33,14 @@ generate: ## make the generated code anew: contracts and pages
 bench: ## measure, side by side, and print tables
 	@deployments/local/install.sh postgres rabbitmq
 	@cd deployments/bench && go run .
+
+drill: ## break things, and see whether what was promised is kept (NAME=logic-tier-killed: one of them)
+	@deployments/local/install.sh postgres hosts
+	@cd deployments/drills && go run ./run $(if $(NAME),-only $(NAME),-results RESULTS.md)
+
+soak: ## each drill 20 times: how soon it is well again, and that nothing is lost
+	@deployments/local/install.sh postgres hosts
+	@cd deployments/drills && go run ./run -times 20 $(if $(NAME),-only $(NAME),-results RESULTS.md)
 
 compose: ## run the three tiers in containers, with stand-in images where no registry answers
 	@deployments/images/compose.sh $(if $(filter rabbitmq,$(BROKER)),--profile rabbitmq) up --build

@@ -45,6 +45,12 @@ var programs = []program{{"web-tier", true}, {"logic-tier", true}, {"data-tier",
 // beside its own name and those of this machine, under which each tier is
 // reached. It returns what it made.
 func Issue(directory string, hosts []string) ([]string, error) {
+	return IssueFor(leafLife, directory, hosts)
+}
+
+// IssueFor is Issue, but what it makes ends after life: to see what becomes of a
+// system whose certificates end.
+func IssueFor(life time.Duration, directory string, hosts []string) ([]string, error) {
 	if err := os.MkdirAll(directory, 0o755); err != nil {
 		return nil, err
 	}
@@ -61,7 +67,7 @@ func Issue(directory string, hosts []string) ([]string, error) {
 		if good(directory, p.name, authority.Leaf, names) {
 			continue
 		}
-		if err := issue(directory, p, authority, names); err != nil {
+		if err := issue(directory, p, authority, names, life); err != nil {
 			return made, fmt.Errorf("certificate of %s: %w", p.name, err)
 		}
 		made = append(made, p.name)
@@ -129,10 +135,10 @@ func openAuthority(directory string) (*tls.Certificate, bool, error) {
 	return &pair, true, err
 }
 
-func issue(directory string, p program, authority *tls.Certificate, names []string) error {
+func issue(directory string, p program, authority *tls.Certificate, names []string, life time.Duration) error {
 	template := &x509.Certificate{
 		Subject:  pkix.Name{CommonName: p.name},
-		NotAfter: time.Now().Add(leafLife),
+		NotAfter: time.Now().Add(life),
 		URIs:     []*url.URL{identity(p.name)},
 		KeyUsage: x509.KeyUsageDigitalSignature,
 		// A tier answers its neighbour on one side and calls it on the other.

@@ -3,8 +3,12 @@ package drills
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
+	"techtalks.example/deployments/certificates"
 	"techtalks.example/deployments/drills/lab"
 )
 
@@ -107,6 +111,114 @@ var All = []Drill{
 		r.Healed("all are back")
 		return nil
 	}},
+	{Name: "client-leaves", Question: "What if clients leave in the middle of a request, an upload, a stream?", Shape: two, Do: func(ctx context.Context, r *Run) error {
+		left := r.impatient(ctx, 8*time.Second)
+		r.Did("clients left %d times before they had their answer", left)
+		return nil
+	}, Holds: func(r *Run) error { return r.quiet() }},
+	{Name: "slow-reader", Question: "What if a browser does not read what it is sent?", Shape: two, Do: func(ctx context.Context, r *Run) error {
+		size, err := r.dawdle(ctx, r.followers[0], 10*time.Second)
+		r.Did("a stream was not read for 10 s; then %d bytes were, until it %s", size, map[bool]string{true: "had been ended", false: "was silent"}[err == nil])
+		return nil
+	}},
+	{Name: "disk-full", Question: "What if the data tier's disk is full?", Shape: Shape{Web: 2, Logic: 2, Workers: 1, Disk: 500}, Do: func(ctx context.Context, r *Run) error {
+		if err := r.fillDisk(); err != nil {
+			return err
+		}
+		r.Did("the disk is full")
+		pause(ctx, 10*time.Second)
+		if err := r.emptyDisk(); err != nil {
+			return err
+		}
+		// As whatever supervises it does: compose, systemd, make up.
+		if !r.Data.Running() {
+			r.Did("the data tier has ended: %s", r.Data.End(1))
+			if err := r.Data.Start(); err != nil {
+				return err
+			}
+		}
+		if err := r.Healthy(ctx, r.Data); err != nil {
+			return err
+		}
+		r.Healed("there is room again")
+		return nil
+	}},
+	{Name: "clock-jumps", Question: "What if the data tier's clock jumps an hour ahead, and back?", Shape: Shape{Web: 2, Logic: 2, Workers: 1, Clock: true}, Do: func(ctx context.Context, r *Run) error {
+		for _, ahead := range []time.Duration{time.Hour, 0, -time.Hour, 0} {
+			if err := r.setClock(ahead); err != nil {
+				return err
+			}
+			if err := r.awaitClock(ctx, ahead); err != nil {
+				return err
+			}
+			r.Did("it is %s ahead of the true time", ahead)
+			if err := r.more(ctx, before); err != nil {
+				return err
+			}
+		}
+		return nil
+	}},
+	{Name: "certificates-end", Question: "What if certificates end before they are replaced?", Shape: two, Do: func(ctx context.Context, r *Run) error {
+		if err := r.reissue(6 * time.Second); err != nil {
+			return err
+		}
+		r.Did("every certificate is replaced by one that ends in 6 s")
+		pause(ctx, 8*time.Second)
+		web := r.Web[0]
+		if err := web.Stop(); err != nil {
+			return err
+		}
+		if err := web.Start(); err != nil {
+			return err
+		}
+		r.Did("they have ended, and %s is a new process, with no connection from before", web.Host.Name)
+		pause(ctx, 5*time.Second)
+		if err := r.reissue(0); err != nil {
+			return err
+		}
+		if err := r.Healthy(ctx, web); err != nil {
+			return err
+		}
+		r.Healed("they are replaced, and nothing was restarted for it")
+		return nil
+	}},
+	{Name: "connections-used-up", Question: "What if every connection of a module to the database waits for a lock?", Shape: two, Do: func(ctx context.Context, r *Run) error {
+		if _, err := r.SQL(ctx, "begin; lock table talks.talk in access exclusive mode; select pg_sleep(12); commit"); err != nil {
+			return err
+		}
+		r.Did("the talks were locked for 12 s")
+		r.Healed("the lock is gone")
+		return nil
+	}},
+	{Name: "poison-message", Question: "What if a message can never be worked?", Shape: two, Do: func(ctx context.Context, r *Run) error {
+		for range 20 {
+			if _, err := r.Talksctl(ctx, "queue", "send", "test.direct", "--key", "blue", "--reject"); err != nil {
+				return err
+			}
+		}
+		r.Did("20 messages were sent that no consumer takes")
+		waiting, done := context.WithTimeout(ctx, patience)
+		defer done()
+		for {
+			letters, err := r.SQL(waiting, "select count(*) from queue.dead_letter")
+			if err != nil {
+				return err
+			}
+			if letters == "20" {
+				break
+			}
+			pause(waiting, 50*time.Millisecond)
+		}
+		r.Did("all 20 are dead letters")
+		_, err := r.Talksctl(ctx, "queue", "discard", "test.blue", "--all")
+		return err
+	}},
+	{Name: "overload", Question: "What if many times as many come as can be served?", Shape: Shape{Web: 1, Logic: 1, Workers: 1}, Do: func(ctx context.Context, r *Run) error {
+		answered, away := r.hammer(ctx, 300, 20*time.Second)
+		r.Did("300 asked without pause for 20 s: %d were answered, %d told when to come back", answered, away)
+		r.Healed("they are gone")
+		return nil
+	}},
 }
 
 // two is two of each tier that can be several, and a worker.
@@ -146,5 +258,42 @@ func (r *Run) cut(ctx context.Context, host *lab.Host, off []*lab.Process, direc
 	pause(ctx, 15*time.Second)
 	r.Mend()
 	r.Healed("the network is mended")
+	return nil
+}
+
+// reissue makes every program's certificate anew, to end after life; 0 is as long as ever.
+func (r *Run) reissue(life time.Duration) error {
+	hosts := []string{"data", "logic"}
+	if life == 0 {
+		_, err := certificates.Issue(r.certificates(), hosts)
+		return err
+	}
+	for _, program := range []string{"web-tier", "logic-tier", "data-tier"} {
+		if err := os.Remove(filepath.Join(r.certificates(), program+".crt")); err != nil {
+			return err
+		}
+	}
+	_, err := certificates.IssueFor(life, r.certificates(), hosts)
+	return err
+}
+
+// quiet says what is still under way in the tiers when nobody asks for anything but
+// the streams that are open.
+func (r *Run) quiet() error {
+	for _, p := range append(append([]*lab.Process{}, r.Web...), r.Logic...) {
+		admin, metrics := "127.0.0.1:8081", []string{"web_requests_under_way"}
+		if p.Name == "logic-tier" {
+			admin, metrics = "127.0.0.1:9091", []string{"server_under_way"}
+		}
+		output, err := p.Host.Command(context.Background(), "curl", "-sS", "-m", "5", "http://"+admin+"/metrics").Output()
+		if err != nil {
+			return fmt.Errorf("metrics of %s: %w", p.Host.Name, err)
+		}
+		for _, name := range metrics {
+			if !strings.Contains(string(output), "\n"+name+" 0\n") {
+				return fmt.Errorf("on %s something is still under way: %s is not 0", p.Host.Name, name)
+			}
+		}
+	}
 	return nil
 }

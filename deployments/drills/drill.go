@@ -224,8 +224,8 @@ func (r Result) Print(to io.Writer) {
 	}
 }
 
-// folder makes a folder that Postgres, which does not run as root, may enter.
-func folder() (string, error) {
+// Folder makes a folder that Postgres, which does not run as root, may enter.
+func Folder() (string, error) {
 	made, err := os.MkdirTemp("", "techtalks-drill-")
 	if err != nil {
 		return "", err

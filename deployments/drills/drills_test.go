@@ -13,7 +13,7 @@ func TestDrills(t *testing.T) {
 	if err := lab.Missing(); err != nil {
 		t.Skip(err)
 	}
-	programs, err := folder()
+	programs, err := Folder()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -23,7 +23,7 @@ func TestDrills(t *testing.T) {
 	}
 	for _, d := range All {
 		t.Run(d.Name, func(t *testing.T) {
-			at, err := folder()
+			at, err := Folder()
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -30,6 +30,10 @@ const (
 // Shape is how many of each there are.
 type Shape struct {
 	Web, Logic, Workers int
+	// Disk is the size of the data tier's disk in MB; 0 is that of this machine.
+	Disk int
+	// Clock has the data tier's clock be one that can be set.
+	Clock bool
 }
 
 // Site is the three tiers on hosts of their own.
@@ -42,6 +46,8 @@ type Site struct {
 	Logic   []*lab.Process
 	Workers []*lab.Process
 	Web     []*lab.Process
+
+	disk string // where the data tier's own is mounted
 }
 
 // Programs builds the tiers into a folder.
@@ -50,12 +56,14 @@ func Programs(ctx context.Context, folder string) error {
 	if err != nil {
 		return err
 	}
-	for _, tier := range []string{"data-tier", "logic-tier", "web-tier"} {
-		command := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(folder, tier), ".")
-		command.Dir = filepath.Join(root, tier)
+	for _, program := range []struct{ name, module, folder string }{
+		{"data-tier", "data-tier", "."}, {"logic-tier", "logic-tier", "."}, {"web-tier", "web-tier", "."}, {"talksctl", "logic-tier", "./cmd/talksctl"},
+	} {
+		command := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(folder, program.name), program.folder)
+		command.Dir = filepath.Join(root, program.module)
 		command.Env = append(os.Environ(), "GOWORK=off")
 		if output, err := command.CombinedOutput(); err != nil {
-			return fmt.Errorf("build %s: %w\n%s", tier, err, output)
+			return fmt.Errorf("build %s: %w\n%s", program.name, err, output)
 		}
 	}
 	return nil
@@ -76,6 +84,11 @@ func NewSite(ctx context.Context, folder, programs string, shape Shape) (*Site, 
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
+}
+
+// Close takes everything away.
+func (s *Site) Close() error {
+	return errors.Join(s.Lab.Close(), s.unmountDisk())
 }
 
 func (s *Site) start(ctx context.Context, shape Shape) error {
@@ -100,7 +113,20 @@ func (s *Site) start(ctx context.Context, shape Shape) error {
 	if err := s.Name("logic", logicHosts...); err != nil {
 		return err
 	}
-	if s.Data, err = s.run(data, "data-tier", "LISTEN_ADDRESS=0.0.0.0:5432", "DATA_DIRECTORY="+s.dataDirectory()); err != nil {
+	settings := []string{"LISTEN_ADDRESS=0.0.0.0:5432", "DATA_DIRECTORY=" + s.dataDirectory()}
+	if shape.Disk > 0 {
+		if err := s.mountDisk(ctx, shape.Disk); err != nil {
+			return err
+		}
+	}
+	if shape.Clock {
+		clock, err := s.clockSettings()
+		if err != nil {
+			return err
+		}
+		settings = append(settings, clock...)
+	}
+	if s.Data, err = s.run(data, "data-tier", settings...); err != nil {
 		return err
 	}
 	if err := s.Healthy(ctx, s.Data); err != nil {
@@ -198,4 +224,26 @@ func (s *Site) Addresses() (all []string) {
 		all = append(all, "http://"+p.Host.Address(edge)+":8080")
 	}
 	return all
+}
+
+// SQL runs statements in the database as its superuser, on the data tier's own host,
+// until ctx ends.
+func (s *Site) SQL(ctx context.Context, statements string) (string, error) {
+	command := s.Data.Host.Command(ctx, "psql", "-h", filepath.Join(s.dataDirectory(), "socket"), "-U", "postgres", "-d", "techtalks", "-qAtX", "-v", "ON_ERROR_STOP=1", "-c", statements)
+	output, err := command.CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%w: %s", err, output)
+	}
+	return strings.TrimSpace(string(output)), nil
+}
+
+// Talksctl runs the operator's command line on a logic tier's host.
+func (s *Site) Talksctl(ctx context.Context, arguments ...string) (string, error) {
+	command := s.Logic[0].Host.Command(ctx, filepath.Join(s.programs, "talksctl"), arguments...)
+	command.Env = append(os.Environ(), "LOGIC_ADDRESS=logic:9090", "CERTIFICATES="+s.certificates())
+	output, err := command.CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("talksctl %s: %w: %s", strings.Join(arguments, " "), err, output)
+	}
+	return string(output), nil
 }

@@ -86,6 +86,11 @@ for part in "$@"; do
 			$as_root update-rc.d rabbitmq-server disable
 		fi
 		;;
+	hosts) # for the drills: network namespaces, and a clock that can be set
+		need iproute2 'command -v ip' iproute2
+		need psql 'command -v psql' postgresql-client
+		need faketime 'ls /usr/lib/*/faketime/libfaketime.so.1' libfaketime
+		;;
 	debootstrap)
 		need debootstrap 'command -v debootstrap' debootstrap
 		;;

@@ -1,0 +1,51 @@
+package drills
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// mountDisk gives the data tier a disk of its own, that can be filled.
+func (s *Site) mountDisk(_ context.Context, megabytes int) error {
+	at := filepath.Dir(s.dataDirectory())
+	if err := os.MkdirAll(at, 0o755); err != nil {
+		return err
+	}
+	if err := syscall.Mount("tmpfs", at, "tmpfs", 0, fmt.Sprintf("size=%dm,mode=0755", megabytes)); err != nil {
+		return fmt.Errorf("a disk of its own for the data tier: %w", err)
+	}
+	s.disk = at
+	return nil
+}
+
+func (s *Site) unmountDisk() error {
+	if s.disk == "" {
+		return nil
+	}
+	return syscall.Unmount(s.disk, syscall.MNT_DETACH)
+}
+
+func (s *Site) filler() string { return filepath.Join(s.disk, "filler") }
+
+// fillDisk takes all that is free on the data tier's disk.
+func (s *Site) fillDisk() error {
+	file, err := os.Create(s.filler())
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	for block := make([]byte, 1<<20); len(block) > 0; {
+		if _, err := file.Write(block); errors.Is(err, syscall.ENOSPC) {
+			block = block[:len(block)/2]
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Site) emptyDisk() error { return os.Remove(s.filler()) }

@@ -1,0 +1,152 @@
+// Command run carries drills out: each starts the tiers on hosts of its own, has people
+// use them, does what its name says, and says whether what was promised was kept.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"techtalks.example/deployments/drills"
+)
+
+func main() {
+	only := flag.String("only", "", "names of drills, separated by commas; empty: all")
+	times := flag.Int("times", 1, "how often each")
+	results := flag.String("results", "", "Markdown file for a table of what was seen")
+	list := flag.Bool("list", false, "list the drills and do nothing")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	if *list {
+		for _, d := range drills.All {
+			fmt.Printf("%-20s %s\n", d.Name, d.Question)
+		}
+		return
+	}
+	if err := run(ctx, *only, *times, *results); err != nil {
+		fmt.Fprintln(os.Stderr, "drill:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, only string, times int, results string) error {
+	chosen, err := choose(only)
+	if err != nil {
+		return err
+	}
+	programs, err := drills.Folder()
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(programs)
+	if err := drills.Programs(ctx, programs); err != nil {
+		return err
+	}
+	var all []series
+	broken := false
+	for _, d := range chosen {
+		s := series{drill: d}
+		for range times {
+			result, err := once(ctx, d, programs)
+			if err != nil {
+				return fmt.Errorf("%s: %w", d.Name, err)
+			}
+			result.Print(os.Stdout)
+			s.results = append(s.results, result)
+			broken = broken || len(result.Broken) > 0
+		}
+		if times > 1 {
+			fmt.Println(s)
+		}
+		all = append(all, s)
+	}
+	if results != "" {
+		if err := write(results, all); err != nil {
+			return err
+		}
+	}
+	if broken {
+		return errors.New("what was promised was not kept")
+	}
+	return nil
+}
+
+func choose(only string) ([]drills.Drill, error) {
+	if only == "" {
+		return drills.All, nil
+	}
+	var chosen []drills.Drill
+	for name := range strings.SplitSeq(only, ",") {
+		i := slices.IndexFunc(drills.All, func(d drills.Drill) bool { return d.Name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("there is no drill %q; -list lists them", name)
+		}
+		chosen = append(chosen, drills.All[i])
+	}
+	return chosen, nil
+}
+
+func once(ctx context.Context, d drills.Drill, programs string) (drills.Result, error) {
+	folder, err := drills.Folder()
+	if err != nil {
+		return drills.Result{}, err
+	}
+	defer os.RemoveAll(folder)
+	return d.Run(ctx, folder, programs)
+}
+
+// series is a drill, carried out several times.
+type series struct {
+	drill   drills.Drill
+	results []drills.Result
+}
+
+// kept is how often what was promised was kept.
+func (s series) kept() (n int) {
+	for _, r := range s.results {
+		if len(r.Broken) == 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// recovery returns the median and the longest time from healed to the first good answer.
+func (s series) recovery() (median, longest time.Duration) {
+	var all []time.Duration
+	for _, r := range s.results {
+		all = append(all, r.Recovery)
+	}
+	slices.Sort(all)
+	return all[len(all)/2], all[len(all)-1]
+}
+
+func (s series) String() string {
+	median, longest := s.recovery()
+	return fmt.Sprintf("\n%s: kept %d of %d times; the first good answer after %d ms, at most %d", s.drill.Name, s.kept(), len(s.results), median.Milliseconds(), longest.Milliseconds())
+}
+
+// write writes the table of what was seen.
+func write(to string, all []series) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# Drills, as they last went\n\nWritten by `make drill` on %s. What is promised whatever happens:\n\n> %s\n\n", time.Now().UTC().Format(time.DateOnly), strings.ReplaceAll(drills.Promise, "\n", "\n> "))
+	fmt.Fprintf(&b, "| drill | what if … | kept | first good answer, median and longest | seen |\n| --- | --- | --- | --- | --- |\n")
+	for _, s := range all {
+		median, longest := s.recovery()
+		recovery := "never away"
+		if longest > 0 {
+			recovery = fmt.Sprintf("%d ms, %d ms", median.Milliseconds(), longest.Milliseconds())
+		}
+		last := s.results[len(s.results)-1]
+		fmt.Fprintf(&b, "| `%s` | %s | %d of %d | %s | %s |\n", s.drill.Name, strings.TrimPrefix(s.drill.Question, "What if "), s.kept(), len(s.results), recovery, last.Seen)
+	}
+	return os.WriteFile(to, []byte(b.String()), 0o644)
+}
