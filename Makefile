@@ -35,11 +35,11 @@ bench: ## measure, side by side, and print tables
 	@cd deployments/bench && go run .
 
 drill: ## break things, and see whether what was promised is kept (NAME=logic-tier-killed: one of them)
-	@deployments/local/install.sh postgres hosts
+	@deployments/local/install.sh postgres rabbitmq hosts
 	@cd deployments/drills && go run ./run $(if $(NAME),-only $(NAME),-results RESULTS.md)
 
 soak: ## each drill 20 times: how soon it is well again, and that nothing is lost
-	@deployments/local/install.sh postgres hosts
+	@deployments/local/install.sh postgres rabbitmq hosts
 	@cd deployments/drills && go run ./run -times 20 $(if $(NAME),-only $(NAME),-results RESULTS.md)
 
 compose: ## run the three tiers in containers, with stand-in images where no registry answers

@@ -41,6 +41,27 @@ var All = []Drill{
 		r.Healed("it is back")
 		return nil
 	}},
+	{Name: "broker-away", Question: "What if the message broker is away for 30 seconds?", Shape: Shape{Web: 2, Logic: 2, Workers: 1, Broker: true}, Do: func(ctx context.Context, r *Run) error {
+		if err := r.Broker.Host.Crash(); err != nil {
+			return err
+		}
+		r.Did("RabbitMQ's host loses power")
+		// What waits is in the outbox: publishing goes on.
+		if err := r.published(ctx, before); err != nil {
+			return err
+		}
+		pause(ctx, 30*time.Second)
+		for _, p := range r.Broker.Host.Processes() {
+			if err := p.Start(); err != nil {
+				return err
+			}
+		}
+		if err := r.brokerAnswers(ctx); err != nil {
+			return err
+		}
+		r.Healed("it is back")
+		return nil
+	}},
 	{Name: "web-logic-cut", Question: "What if the network between web and logic tier is cut?", Shape: two, Do: func(ctx context.Context, r *Run) error {
 		return r.cut(ctx, r.Web[0].Host, r.Logic, both)
 	}},
@@ -263,7 +284,7 @@ func (r *Run) cut(ctx context.Context, host *lab.Host, off []*lab.Process, direc
 
 // reissue makes every program's certificate anew, to end after life; 0 is as long as ever.
 func (r *Run) reissue(life time.Duration) error {
-	hosts := []string{"data", "logic"}
+	hosts := []string{"data", "logic", "broker"}
 	if life == 0 {
 		_, err := certificates.Issue(r.certificates(), hosts)
 		return err

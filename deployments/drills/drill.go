@@ -126,6 +126,21 @@ func (d Drill) Run(ctx context.Context, folder, programs string) (result Result,
 
 // all waits until each channel has published so many talks and everybody heard them.
 func (r *Run) all(ctx context.Context, n int) error {
+	return r.await(ctx, n, func() bool {
+		for _, f := range r.followers {
+			f.mu.Lock()
+			heard := len(f.heard)
+			f.mu.Unlock()
+			if heard < n*len(f.channels) {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// await waits until each channel has published so many talks, and something else.
+func (r *Run) await(ctx context.Context, n int, is func() bool) error {
 	ctx, done := context.WithTimeout(ctx, patience)
 	defer done()
 	for ; ; pause(ctx, 20*time.Millisecond) {
@@ -137,13 +152,7 @@ func (r *Run) all(ctx context.Context, n int) error {
 			}
 			p.mu.Unlock()
 		}
-		heard := true
-		for _, f := range r.followers {
-			f.mu.Lock()
-			heard = heard && len(f.heard) >= n*len(f.channels)
-			f.mu.Unlock()
-		}
-		if least >= n && heard {
+		if least >= n && is() {
 			return nil
 		}
 		if err := r.failed(); err != nil {
@@ -155,15 +164,22 @@ func (r *Run) all(ctx context.Context, n int) error {
 	}
 }
 
-// more waits until each channel has published so many talks more.
-func (r *Run) more(ctx context.Context, n int) error {
-	most := 0
+// more waits until each channel has published so many talks more, and everybody heard.
+func (r *Run) more(ctx context.Context, n int) error { return r.all(ctx, r.most()+n) }
+
+// published waits until each channel has published so many talks more.
+func (r *Run) published(ctx context.Context, n int) error {
+	return r.await(ctx, r.most()+n, func() bool { return true })
+}
+
+// most is how many talks the busier channel has published.
+func (r *Run) most() (most int) {
 	for _, p := range r.publishers {
 		p.mu.Lock()
 		most = max(most, len(p.acknowledged))
 		p.mu.Unlock()
 	}
-	return r.all(ctx, most+n)
+	return most
 }
 
 // seen says what came of everything so far.
@@ -197,7 +213,7 @@ func (c *crowd) seen() string {
 // ends are the last lines of what each process says.
 func (s *Site) ends() string {
 	var b strings.Builder
-	for _, p := range append(append(append([]*lab.Process{s.Data}, s.Logic...), s.Workers...), s.Web...) {
+	for _, p := range append(append(append([]*lab.Process{s.Data, s.Broker}, s.Logic...), s.Workers...), s.Web...) {
 		if p != nil {
 			fmt.Fprintf(&b, "-- %s on %s\n%s\n", p.Name, p.Host.Name, p.End(12))
 		}

@@ -32,6 +32,8 @@ type Shape struct {
 	Web, Logic, Workers int
 	// Disk is the size of the data tier's disk in MB; 0 is that of this machine.
 	Disk int
+	// Broker has the queue in RabbitMQ, on a host of its own.
+	Broker bool
 	// Clock has the data tier's clock be one that can be set.
 	Clock bool
 }
@@ -43,6 +45,7 @@ type Site struct {
 	programs string
 
 	Data    *lab.Process
+	Broker  *lab.Process // nil when the queue is in Postgres
 	Logic   []*lab.Process
 	Workers []*lab.Process
 	Web     []*lab.Process
@@ -75,7 +78,7 @@ func NewSite(ctx context.Context, folder, programs string, shape Shape) (*Site, 
 	if err := os.MkdirAll(filepath.Join(folder, "logs"), 0o755); err != nil {
 		return nil, err
 	}
-	l, err := lab.New(filepath.Join(folder, "logs"), edge, webLogic, logicData)
+	l, err := lab.New(filepath.Join(folder, "logs"), edge, webLogic, logicData, logicBroker)
 	if err != nil {
 		return nil, err
 	}
@@ -92,11 +95,18 @@ func (s *Site) Close() error {
 }
 
 func (s *Site) start(ctx context.Context, shape Shape) error {
-	if _, err := certificates.Issue(s.certificates(), []string{"data", "logic"}); err != nil {
+	if _, err := certificates.Issue(s.certificates(), []string{"data", "logic", "broker"}); err != nil {
 		return err
 	}
 	if _, err := s.Here("people", edge); err != nil {
 		return err
+	}
+	behind := []string{logicData}
+	if shape.Broker {
+		behind = append(behind, logicBroker)
+		if err := s.startBroker(ctx); err != nil {
+			return err
+		}
 	}
 	data, err := s.Host("data", logicData)
 	if err != nil {
@@ -106,7 +116,7 @@ func (s *Site) start(ctx context.Context, shape Shape) error {
 	for i := range shape.Logic {
 		name := fmt.Sprintf("logic-%d", i+1)
 		logicHosts = append(logicHosts, name)
-		if _, err := s.Host(name, webLogic, logicData); err != nil {
+		if _, err := s.Host(name, append([]string{webLogic}, behind...)...); err != nil {
 			return err
 		}
 	}
@@ -140,7 +150,7 @@ func (s *Site) start(ctx context.Context, shape Shape) error {
 		s.Logic = append(s.Logic, p)
 	}
 	for i := range shape.Workers {
-		host, err := s.Host(fmt.Sprintf("worker-%d", i+1), logicData)
+		host, err := s.Host(fmt.Sprintf("worker-%d", i+1), behind...)
 		if err != nil {
 			return err
 		}
@@ -182,7 +192,11 @@ func (s *Site) certificates() string  { return filepath.Join(s.folder, "certific
 func (s *Site) dataDirectory() string { return filepath.Join(s.folder, "data", "postgres") }
 
 func (s *Site) logicSettings() []string {
-	return []string{"LISTEN_ADDRESS=0.0.0.0:9090", "DATA_ADDRESS=data:5432"}
+	settings := []string{"LISTEN_ADDRESS=0.0.0.0:9090", "DATA_ADDRESS=data:5432"}
+	if s.Broker != nil {
+		settings = append(settings, "BROKER=amqps://broker:5671/techtalks")
+	}
+	return settings
 }
 
 func (s *Site) run(host *lab.Host, tier string, settings ...string) (*lab.Process, error) {

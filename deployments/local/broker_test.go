@@ -18,13 +18,15 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"techtalks.example/deployments/broker"
 	"techtalks.example/deployments/certificates"
 	"techtalks.example/deployments/journey"
 )
 
 // standing is a site's RabbitMQ without its tiers.
 type standing struct {
-	*node
+	site
+	node    *broker.Node
 	t       *testing.T
 	running []*tier
 }
@@ -47,13 +49,13 @@ func stand(t *testing.T) *standing {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &standing{node: n, t: t}
+	b := &standing{site: s, node: n, t: t}
 	t.Cleanup(b.stop)
 	return b
 }
 
 func (b *standing) start() error {
-	for _, one := range b.tiers() {
+	for _, one := range b.brokerTiers(b.node) {
 		b.running = append(b.running, one)
 		if err := one.start(b.t.Context()); err != nil {
 			return err

@@ -113,7 +113,7 @@ func run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		tiers = append(tiers, node.tiers()...)
+		tiers = append(tiers, s.brokerTiers(node)...)
 	}
 	tiers = append(tiers, s.logicTier(), s.webTier())
 	defer func() {

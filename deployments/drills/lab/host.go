@@ -89,6 +89,9 @@ func (h *Host) port(network string) *port {
 	return h.ports[network]
 }
 
+// Processes returns the host's processes, in the order in which they were started first.
+func (h *Host) Processes() []*Process { return h.processes }
+
 // folder is where ip-netns(8) looks for the files that stand in the place of those in
 // /etc.
 func (h *Host) folder() string { return filepath.Join("/etc/netns", h.namespace) }
