@@ -36,6 +36,7 @@ type visitors struct {
 type account struct {
 	mu         sync.Mutex
 	answered   int
+	stale      int            // with the page as it had been
 	sentAway   int            // told when to come back
 	unanswered int            // no web tier at all
 	rude       map[string]int // neither answered nor told when to come back, by what it was
@@ -110,6 +111,8 @@ func (a *account) count(method, path string, r reply) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	switch {
+	case r.header.Get("Age") != "":
+		a.stale++
 	case r.status < 500 && r.status != http.StatusTooManyRequests:
 		a.answered++
 		a.good = time.Now()

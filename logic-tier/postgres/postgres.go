@@ -92,7 +92,7 @@ func Open(o Options) (*DB, error) {
 		return nil, fmt.Errorf("open database as %s: %w", o.Role, err)
 	}
 	connector.Dialer(newDialer())
-	pool := sql.OpenDB(connector)
+	pool := sql.OpenDB(newBreaker(connector))
 	pool.SetMaxOpenConns(o.MaxConnections)
 	// Idle connections keep their prepared statements: closing them to open
 	// them again would cost a handshake and a parse each time.

@@ -20,6 +20,8 @@ type Site struct {
 	Log     *slog.Logger
 	Host    string // this tier's name on pages
 	Secure  bool   // cookies are sent over TLS only
+
+	stale stale
 }
 
 // Handler answers a request with a page, or with an error that becomes one.

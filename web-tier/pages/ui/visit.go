@@ -154,6 +154,9 @@ func (v *Visit) Render(status int, page templ.Component) error {
 	if err := page.Render(v.ctx, buffer); err != nil {
 		return fmt.Errorf("render: %w", err)
 	}
+	if status == http.StatusOK && v.public() {
+		v.Site.stale.keep(v.Request.URL.RequestURI(), buffer.Bytes(), time.Now())
+	}
 	h := v.Writer.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Length", strconv.Itoa(buffer.Len()))
@@ -190,6 +193,9 @@ func (v *Visit) Fail(err error) {
 	}
 	if p.Status >= 500 {
 		server.Because(v.Request.Context(), err)
+	}
+	if v.standIn(p) {
+		return
 	}
 	v.retryAfter(p)
 	if v.PrefersJSON() {

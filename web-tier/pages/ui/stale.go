@@ -1,0 +1,99 @@
+package ui
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"techtalks.example/web-tier/logic"
+)
+
+const (
+	// maxStale is how old a page may be that stands in for one that cannot be made.
+	maxStale = time.Hour
+	// renewStale is how old a kept page must be to be replaced by a new one: a page
+	// that is asked for often is not copied as often.
+	renewStale = 2 * time.Second
+	// maxStalePages and maxStalePage bound what is kept: 16 MB.
+	maxStalePages = 256
+	maxStalePage  = 64 << 10
+)
+
+// stale keeps the latest pages that anybody may see, for when the logic tier cannot
+// answer (RFC 5861, stale-if-error). They are no state: to lose them loses nothing.
+type stale struct {
+	mu    sync.Mutex
+	pages map[string]stalePage
+}
+
+type stalePage struct {
+	body []byte
+	made time.Time
+}
+
+// keep keeps a copy of a page.
+func (s *stale) keep(address string, body []byte, now time.Time) {
+	if len(body) > maxStalePage {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if before, is := s.pages[address]; is && now.Sub(before.made) < renewStale {
+		return
+	}
+	if s.pages == nil {
+		s.pages = map[string]stalePage{}
+	}
+	if _, is := s.pages[address]; !is && len(s.pages) >= maxStalePages {
+		for other := range s.pages { // any: which will be asked for, nobody knows
+			delete(s.pages, other)
+			break
+		}
+	}
+	s.pages[address] = stalePage{bytes.Clone(body), now}
+}
+
+func (s *stale) page(address string, now time.Time) (stalePage, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p, is := s.pages[address]
+	return p, is && now.Sub(p.made) < maxStale
+}
+
+// public says whether the page is one that anybody may see.
+func (v *Visit) public() bool {
+	return v.session == "" && v.Request.Method == http.MethodGet && !v.PrefersJSON()
+}
+
+// standIn answers with the page as it was, and says so on it, when it cannot be made now
+// for reasons that pass; false when there is none, or it is not anybody's.
+func (v *Visit) standIn(p *logic.Problem) bool {
+	if !v.public() || p.Status != http.StatusServiceUnavailable && p.Status != http.StatusGatewayTimeout {
+		return false
+	}
+	now := time.Now()
+	kept, is := v.Site.stale.page(v.Request.URL.RequestURI(), now)
+	if !is {
+		return false
+	}
+	before, after, found := bytes.Cut(kept.body, []byte("<main"))
+	if !found {
+		return false
+	}
+	note := fmt.Sprintf(`<p class="stale" role="status">A part of TechTalks does not answer just now. This is the page as it was at %s UTC.</p><main`, kept.made.UTC().Format("15:04:05"))
+	h := v.Writer.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Length", strconv.Itoa(len(before)+len(note)+len(after)))
+	h.Set("Cache-Control", "no-store")
+	h.Set("Age", strconv.Itoa(int(now.Sub(kept.made).Seconds())))
+	v.Writer.WriteHeader(http.StatusOK)
+	for _, part := range [][]byte{before, []byte(note), after} {
+		if _, err := v.Writer.Write(part); err != nil {
+			break // the browser is gone
+		}
+	}
+	return true
+}
