@@ -31,6 +31,9 @@ var (
 const usage = `usage: data-tier serve [flags]     run Postgres, migrated, until stopped
        data-tier migrate [flags]   migrate a Postgres that serves
        data-tier health [flags]    exit 0 when the Postgres of this host answers
+       data-tier backup [flags]    copy the data of a Postgres that serves
+       data-tier restore [flags]   make a data directory from a backup
+       data-tier promote [flags]   make the standby of this host the primary
 Flags have a twin in the environment: --data-directory is DATA_DIRECTORY.
 `
 
@@ -56,7 +59,17 @@ func run(ctx context.Context, arguments []string, log *slog.Logger) error {
 	text(&options.Directory, "data-directory", "DATA_DIRECTORY", "data", "where Postgres keeps its files")
 	text(&options.Address, "listen-address", "LISTEN_ADDRESS", "127.0.0.1:54320", "host:port to answer on; port 0 takes a free one")
 	text(&options.Certificates, "certificates", "CERTIFICATES", "certificates", "directory with ca.crt, data-tier.crt and data-tier.key")
-	text(&options.Binaries, "binaries", "BINARIES", "", "directory with postgres and initdb, version 15 or later; found when empty")
+	text(&options.Binaries, "binaries", "BINARIES", "", "directory with Postgres's programs, version 15 or later; found when empty")
+	text(&options.Archive, "archive", "ARCHIVE", "", "serve, backup, restore: directory of the WAL archive; none when empty")
+	text(&options.StandbyOf, "standby-of", "STANDBY_OF", "", "serve: host:port of the primary to follow as a hot standby; none when empty")
+	text(&options.Partner, "partner", "PARTNER", "", "serve: host:port of the standby that may have been promoted in this one's place; none when empty")
+	var to, from, keep, until, source string
+	text(&source, "source", "SOURCE", "", "migrate: connection string of a superuser, without a database, where this program does not run the Postgres; the one of this host when empty")
+	text(&to, "to", "BACKUPS", "", "backup: directory of the backups")
+	text(&keep, "keep", "KEEP", "7", "backup: how many are kept, with the new one")
+	text(&from, "from", "BACKUPS", "", "restore: a backup, or the directory of the backups: the newest that will do")
+	text(&until, "until", "UNTIL", "", "restore: time of the last transaction to restore, as in 2006-01-02T15:04:05Z; all when empty")
+	force := flags.Bool("force", false, "promote: also while the primary still sends WAL")
 	if err := flags.Parse(arguments[1:]); err != nil {
 		return err
 	}
@@ -64,9 +77,18 @@ func run(ctx context.Context, arguments []string, log *slog.Logger) error {
 	case "serve":
 		return serve(ctx, options, log)
 	case "migrate":
+		if source != "" {
+			return migration.Run(ctx, source, roles, log)
+		}
 		return setUp(ctx, options.Directory, log)
 	case "health":
 		return cluster.Ping(ctx, options.Directory)
+	case "backup":
+		return backup(ctx, options, to, keep, log)
+	case "restore":
+		return restore(ctx, options, from, until, log)
+	case "promote":
+		return promote(ctx, options.Directory, *force)
 	default:
 		return fmt.Errorf("%q is nothing it can do\n%s", arguments[0], usage)
 	}

@@ -92,12 +92,33 @@ func dataFolder(t *testing.T) string {
 
 var serving = regexp.MustCompile(`msg=serving .*\baddress="?([^" ]+)`)
 
-// start runs a data tier on a data directory until the test ends, and waits
-// until it serves.
-func start(t *testing.T, directory, certificates string) *process {
+// begin runs a data tier on a data directory until the test ends.
+func begin(t *testing.T, directory, certificates string, flags ...string) *process {
+	t.Helper()
+	p, _ := launch(t, directory, certificates, flags...)
+	return p
+}
+
+// start is begin, and waits until it serves.
+func start(t *testing.T, directory, certificates string, flags ...string) *process {
+	t.Helper()
+	p, serves := launch(t, directory, certificates, flags...)
+	select {
+	case address, ok := <-serves:
+		if !ok {
+			t.Fatalf("it ended at once:\n%s", p.output())
+		}
+		p.address = address
+	case <-time.After(patience):
+		t.Fatalf("it does not serve:\n%s", p.output())
+	}
+	return p
+}
+
+func launch(t *testing.T, directory, certificates string, flags ...string) (*process, <-chan string) {
 	t.Helper()
 	p := &process{t: t, directory: directory, certificates: certificates, ended: make(chan error, 1)}
-	p.command = exec.Command(program, "serve", "--data-directory", directory, "--certificates", certificates, "--listen-address", "127.0.0.1:0")
+	p.command = exec.Command(program, append([]string{"serve", "--data-directory", directory, "--certificates", certificates, "--listen-address", "127.0.0.1:0"}, flags...)...)
 	log, err := p.command.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -125,16 +146,26 @@ func start(t *testing.T, directory, certificates string) *process {
 			t.Log(p.output())
 		}
 	})
-	select {
-	case address, ok := <-serves:
-		if !ok {
-			t.Fatalf("it ended at once:\n%s", p.output())
-		}
-		p.address = address
-	case <-time.After(patience):
-		t.Fatalf("it does not serve:\n%s", p.output())
+	return p, serves
+}
+
+// do runs another command of the data tier and returns what it says.
+func do(t *testing.T, command string, flags ...string) (string, error) {
+	t.Helper()
+	ctx, done := context.WithTimeout(t.Context(), 2*patience)
+	defer done()
+	output, err := exec.CommandContext(ctx, program, append([]string{command}, flags...)...).CombinedOutput()
+	return string(output), err
+}
+
+// must is do, and succeeds.
+func must(t *testing.T, command string, flags ...string) string {
+	t.Helper()
+	output, err := do(t, command, flags...)
+	if err != nil {
+		t.Fatalf("%s %v: %v\n%s", command, flags, err, output)
 	}
-	return p
+	return output
 }
 
 func (p *process) output() string {

@@ -2,7 +2,8 @@
 -- database: it makes what is missing and changes nothing that is right.
 --
 -- "owner" owns everything, migrates, and never serves. Each module has a role
--- and a schema of its own name, and reaches no other.
+-- and a schema of its own name, and reaches no other. "replicator" is the data
+-- tier of another host, which follows this one.
 
 do $$
 declare
@@ -30,11 +31,24 @@ begin
         execute format('create schema if not exists %I authorization owner', module);
         execute format('grant connect on database %I to %I', current_database(), module);
         execute format('grant usage on schema %I to %I', module, module);
+        -- It may ask which version its schema has; see package migration.
+        execute format('grant usage on schema migrations to %I', module);
         -- For what migrations are yet to make; sequences are drawn from, and
         -- the one who draws may ask how far they are.
         execute format('alter default privileges for role owner in schema %I grant select, insert, update, delete on tables to %I', module, module);
         execute format('alter default privileges for role owner in schema %I grant usage, select on sequences to %I', module, module);
     end loop;
+
+    -- A standby copies everything anyway. pg_rewind, by which an old primary
+    -- rejoins, needs these functions (PostgreSQL manual, pg_rewind, Notes) and a
+    -- checkpoint since the promotion.
+    if not exists (select from pg_roles where rolname = 'replicator') then
+        create role replicator login replication;
+    end if;
+    execute format('grant connect on database %I to replicator', current_database());
+    grant pg_checkpoint to replicator;
+    grant execute on function pg_ls_dir(text, boolean, boolean), pg_stat_file(text, boolean),
+                              pg_read_binary_file(text), pg_read_binary_file(text, bigint, bigint, boolean) to replicator;
 
     -- A queue is read from its head, a batch at a time, in the order of its index.
     -- With statistics from before a backlog came, the planner would rather read

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"techtalks.example/data-tier/cluster"
 )
 
 const addAccount = `insert into accounts.account (handle, display_name, password) values ($1, 'A', '')`
@@ -223,5 +225,35 @@ func TestAFolderThatPostgresMayNotEnterIsNamed(t *testing.T) {
 	err := command(t, "serve", "--data-directory", closed+"/data", "--certificates", certificates)
 	if err == nil || !strings.Contains(err.Error(), "chmod o+x "+closed) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A Postgres that something else runs is migrated over a connection that is named.
+func TestAPostgresElsewhereIsMigrated(t *testing.T) {
+	p := start(t, dataFolder(t), certificates)
+	if _, err := p.superuser().ExecContext(t.Context(), `drop schema talks cascade; drop table migrations.talks`); err != nil {
+		t.Fatal(err)
+	}
+	source, err := cluster.Socket(p.directory)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if output := must(t, "migrate", "--source", source); !strings.Contains(output, "module=talks version=1") {
+		t.Errorf("it says %s", output)
+	}
+	column(t, p.as("talks"), `select slug from talks.channel`)
+	if output, err := do(t, "migrate", "--source", "host=/nowhere user=postgres"); err == nil || !strings.Contains(output, "nowhere") {
+		t.Errorf("a Postgres that is not there: %v, %s", err, output)
+	}
+}
+
+// A module may ask which version its schema has, and nobody else's.
+func TestAModuleKnowsItsVersion(t *testing.T) {
+	p := start(t, dataFolder(t), certificates)
+	if got := column(t, p.as("talks"), `select max(version_id)::text from migrations.talks`); got[0] == "0" {
+		t.Errorf("its version is %s", got[0])
+	}
+	if _, err := p.as("talks").ExecContext(t.Context(), `select from migrations.accounts`); err == nil {
+		t.Error("talks reads the version of accounts")
 	}
 }

@@ -8,10 +8,14 @@ import (
 	"path/filepath"
 )
 
-// copyCertificates copies the certificates to where only the server reads them,
-// and says whether that changed anything. A pair that does not match is not
-// taken: it is being replaced.
-func (c *Cluster) copyCertificates() (changed bool, err error) {
+// certificates is the folder that the server reads its certificates from, and
+// shows them from as the client of another data tier.
+func (c *Cluster) certificates() string { return filepath.Join(c.options.Directory, "certificates") }
+
+// copyCertificates copies the certificates to a folder where only the server
+// reads them, and says whether that changed anything. A pair that does not match
+// is not taken: it is being replaced.
+func (c *Cluster) copyCertificates(folder string) (changed bool, err error) {
 	contents := map[string][]byte{}
 	for name, from := range map[string]string{"ca.crt": "ca.crt", "server.crt": "data-tier.crt", "server.key": "data-tier.key"} {
 		content, err := os.ReadFile(filepath.Join(c.options.Certificates, from))
@@ -24,11 +28,11 @@ func (c *Cluster) copyCertificates() (changed bool, err error) {
 		return false, fmt.Errorf("data-tier.crt and data-tier.key: %w", err)
 	}
 	for name, content := range contents {
-		name = filepath.Join("certificates", name)
-		if is, err := os.ReadFile(filepath.Join(c.options.Directory, name)); err == nil && bytes.Equal(is, content) {
+		path := filepath.Join(folder, name)
+		if is, err := os.ReadFile(path); err == nil && bytes.Equal(is, content) {
 			continue
 		}
-		if err := c.write(name, content); err != nil {
+		if err := c.replace(path, content); err != nil {
 			return false, err
 		}
 		changed = true

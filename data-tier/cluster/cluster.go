@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"os/exec"
 	"os/user"
 	"path/filepath"
 	"strconv"
@@ -29,6 +28,12 @@ type Options struct {
 	Certificates string
 	// Binaries is the directory of postgres and initdb; found when empty.
 	Binaries string
+	// Archive is the directory that finished WAL is copied to; empty: none.
+	Archive string
+	// StandbyOf is the host:port of the primary that this one follows as a hot
+	// standby; empty: none. Partner is the host:port of the one that may have
+	// been promoted in this one's place; empty: the one of StandbyOf, if any.
+	StandbyOf, Partner string
 	// Configuration, Access and Identities are postgresql.conf, pg_hba.conf and
 	// pg_ident.conf.
 	Configuration, Access, Identities []byte
@@ -43,6 +48,9 @@ type Cluster struct {
 	host, port string
 	socket     string
 	lock       *os.File
+	standby    bool // it starts as a standby, and was not promoted since
+	following  bool // a standby receives WAL, when last seen
+	archived   archiveState
 }
 
 // Open takes hold of the data directory, making it when it is not there. The
@@ -53,6 +61,11 @@ func Open(ctx context.Context, o Options, log *slog.Logger) (*Cluster, error) {
 		return nil, err
 	}
 	c := &Cluster{options: o, log: log}
+	for flag, address := range map[string]string{"--standby-of (STANDBY_OF)": o.StandbyOf, "--partner (PARTNER)": o.Partner} {
+		if _, _, err := net.SplitHostPort(address); address != "" && err != nil {
+			return nil, fmt.Errorf("%s %q: use host:port: %w", flag, address, err)
+		}
+	}
 	if c.host, c.port, err = net.SplitHostPort(o.Address); err != nil {
 		return nil, fmt.Errorf("--listen-address (LISTEN_ADDRESS) %q: use host:port: %w", o.Address, err)
 	}
@@ -64,31 +77,70 @@ func Open(ctx context.Context, o Options, log *slog.Logger) (*Cluster, error) {
 			return nil, err
 		}
 	}
-	if c.account, err = serverAccount(); err != nil {
-		return nil, err
-	}
 	written, err := writtenBy(o.Directory)
 	if err != nil {
 		return nil, err
 	}
-	if c.binaries, err = findBinaries(o.Binaries, written); err != nil {
+	if err := c.take(ctx, written); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(filepath.Dir(o.Directory), 0o755); err != nil {
+	if _, err := os.Stat(o.Directory + rewindMark); err == nil {
+		return nil, fmt.Errorf("a rejoin of %s was interrupted, and what is in it is of no use: remove it and %s; with --standby-of (STANDBY_OF) it is copied anew",
+			o.Directory, o.Directory+rewindMark)
+	}
+	if err := c.makeArchive(); err != nil {
 		return nil, err
 	}
-	if err := c.account.reaches(o.Directory); err != nil {
-		return nil, err
-	}
-	if err := c.hold(ctx); err != nil {
-		return nil, err
-	}
-	if written == 0 {
-		if err := c.initialise(ctx); err != nil {
+	if written != 0 {
+		if err := c.configure(); err != nil {
 			return nil, err
 		}
+		return c, c.joins(ctx)
+	}
+	if err := c.mayBegin(); err != nil {
+		return nil, err
+	}
+	if o.StandbyOf != "" {
+		err = c.copyPrimary(ctx)
+	} else {
+		err = c.initialise(ctx)
+	}
+	if err != nil {
+		return nil, err
 	}
 	return c, c.configure()
+}
+
+// mayBegin refuses a directory that is not empty, and one that a restore was to
+// fill: it would begin with nothing where all is expected.
+func (c *Cluster) mayBegin() error {
+	if left, err := os.ReadDir(c.options.Directory); err == nil && len(left) > 0 {
+		return fmt.Errorf("%s is not empty and holds no Postgres data: use another --data-directory (DATA_DIRECTORY)", c.options.Directory)
+	}
+	if _, err := os.Stat(c.options.Directory + restoring); err == nil {
+		return fmt.Errorf("a restore into %s was interrupted: run data-tier restore again, or remove %s to begin without data",
+			c.options.Directory, c.options.Directory+restoring)
+	}
+	return nil
+}
+
+// take finds what runs the directory, which written wrote (0: none yet), and
+// holds it.
+func (c *Cluster) take(ctx context.Context, written int) error {
+	var err error
+	if c.account, err = serverAccount(); err != nil {
+		return err
+	}
+	if c.binaries, err = findBinaries(c.options.Binaries, written); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(c.options.Directory), 0o755); err != nil {
+		return err
+	}
+	if err := c.account.reaches(c.options.Directory); err != nil {
+		return err
+	}
+	return c.hold(ctx)
 }
 
 // hold makes sure that one process at a time runs this directory.
@@ -124,25 +176,13 @@ func (c *Cluster) hold(ctx context.Context) error {
 // initialise makes the data directory, whole or not at all.
 func (c *Cluster) initialise(ctx context.Context) error {
 	began := time.Now()
-	if left, err := os.ReadDir(c.options.Directory); err == nil && len(left) > 0 {
-		return fmt.Errorf("%s is not empty and holds no Postgres data: use another --data-directory (DATA_DIRECTORY)", c.options.Directory)
-	}
 	made := c.options.Directory + ".new"
-	if err := os.RemoveAll(made); err != nil {
+	if err := c.makeEmpty(made); err != nil {
 		return err
 	}
-	if err := os.Mkdir(made, 0o700); err != nil {
+	if _, err := c.tool(ctx, "initdb", "--pgdata", made, "--username", "postgres",
+		"--encoding", "UTF8", "--locale", "C.UTF-8", "--data-checksums", "--auth", "reject"); err != nil {
 		return err
-	}
-	if err := c.account.own(made); err != nil {
-		return err
-	}
-	command := exec.CommandContext(ctx, c.binaries.path("initdb"), "--pgdata", made, "--username", "postgres",
-		"--encoding", "UTF8", "--locale", "C.UTF-8", "--data-checksums", "--auth", "reject")
-	command.Dir = "/"
-	c.account.become(command, syscall.SIGKILL)
-	if output, err := pinned(command.CombinedOutput); err != nil {
-		return fmt.Errorf("initdb: %w\n%s", err, output)
 	}
 	if err := os.RemoveAll(c.options.Directory); err != nil {
 		return err
@@ -161,7 +201,7 @@ func (c *Cluster) configure() error {
 	if c.socket, err = socketDirectory(c.options.Directory); err != nil {
 		return err
 	}
-	for _, folder := range []string{c.socket, filepath.Join(c.options.Directory, "certificates")} {
+	for _, folder := range []string{c.socket, c.certificates()} {
 		if err := os.MkdirAll(folder, 0o700); err != nil {
 			return err
 		}
@@ -174,6 +214,9 @@ func (c *Cluster) configure() error {
 		return err
 	}
 	identities := append(bytes.TrimRight(c.options.Identities, "\n"), fmt.Sprintf("\nsetup       %-17s postgres\n", me.Username)...)
+	if c.account.other {
+		identities = fmt.Appendf(identities, "setup       %-17s postgres\n", c.account.name)
+	}
 	closed, _, found := bytes.Cut(c.options.Access, []byte("# From the logic tier"))
 	if !found {
 		return errors.New(`pg_hba.conf lacks the line "# From the logic tier" behind what is for this host alone`)
@@ -183,13 +226,33 @@ func (c *Cluster) configure() error {
 			return err
 		}
 	}
-	_, err = c.copyCertificates()
+	_, err = c.copyCertificates(c.certificates())
 	return err
+}
+
+// has says whether the data directory has a file.
+func (c *Cluster) has(name string) bool {
+	_, err := os.Stat(filepath.Join(c.options.Directory, name))
+	return err == nil
+}
+
+// forget removes files of the data directory that are there.
+func (c *Cluster) forget(names ...string) error {
+	for _, name := range names {
+		if err := os.Remove(filepath.Join(c.options.Directory, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 // write replaces a file of the data directory, at once.
 func (c *Cluster) write(name string, content []byte) error {
-	path := filepath.Join(c.options.Directory, name)
+	return c.replace(filepath.Join(c.options.Directory, name), content)
+}
+
+// replace replaces a file that only the account may read, at once.
+func (c *Cluster) replace(path string, content []byte) error {
 	if err := os.WriteFile(path+".new", content, 0o600); err != nil {
 		return err
 	}
@@ -197,6 +260,30 @@ func (c *Cluster) write(name string, content []byte) error {
 		return err
 	}
 	return os.Rename(path+".new", path)
+}
+
+// makeEmpty makes a folder of the account's, in the place of what is there.
+func (c *Cluster) makeEmpty(folder string) error {
+	if err := os.RemoveAll(folder); err != nil {
+		return err
+	}
+	if err := os.Mkdir(folder, 0o700); err != nil {
+		return err
+	}
+	return c.account.own(folder)
+}
+
+// renameSynced renames a folder; once it returns, also a power cut leaves it so.
+func renameSynced(from, to string) error {
+	if err := os.Rename(from, to); err != nil {
+		return err
+	}
+	parent, err := os.Open(filepath.Dir(to))
+	if err != nil {
+		return err
+	}
+	defer parent.Close()
+	return parent.Sync()
 }
 
 // arguments are what depends on the host.

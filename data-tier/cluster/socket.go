@@ -22,16 +22,17 @@ import (
 // take 16.
 const longestSocket = 92
 
-// socketDirectory returns where the socket of a data directory is: in it, or,
-// when its path is too long, in a folder for temporary files.
+// socketDirectory returns where the socket of a data directory is: beside it, since
+// pg_rewind takes what is in it for data, or, when its path is too long, in a folder
+// for temporary files.
 func socketDirectory(directory string) (string, error) {
-	if in := filepath.Join(directory, "socket"); len(in) <= longestSocket {
-		return in, nil
+	if beside := directory + ".socket"; len(beside) <= longestSocket {
+		return beside, nil
 	}
 	sum := sha256.Sum256([]byte(directory))
 	short := filepath.Join(os.TempDir(), "techtalks-"+hex.EncodeToString(sum[:6]))
 	if len(short) > longestSocket {
-		return "", fmt.Errorf("no folder for a socket: both %s and %s are too long; use a shorter --data-directory (DATA_DIRECTORY)", directory, short)
+		return "", fmt.Errorf("no folder for a socket: both %s.socket and %s are too long; use a shorter --data-directory (DATA_DIRECTORY)", directory, short)
 	}
 	return short, nil
 }
@@ -82,16 +83,23 @@ func Socket(directory string) (string, error) {
 func Ping(ctx context.Context, directory string) error { return ping(ctx, directory, "techtalks") }
 
 func ping(ctx context.Context, directory, database string) error {
+	ctx, done := context.WithTimeout(ctx, 3*time.Second)
+	defer done()
+	return onSocket(directory, database, func(db *sql.DB) error { return db.PingContext(ctx) })
+}
+
+// onSocket calls do with a connection of the superuser to the server of a data
+// directory.
+func onSocket(directory, database string, do func(*sql.DB) error) error {
 	source, err := Socket(directory)
 	if err != nil {
 		return err
 	}
-	db, err := sql.Open("postgres", source+" dbname="+database)
+	// What it does has a deadline of its own.
+	db, err := sql.Open("postgres", source+" statement_timeout=0 dbname="+database)
 	if err != nil {
 		return err
 	}
 	defer db.Close()
-	ctx, done := context.WithTimeout(ctx, 3*time.Second)
-	defer done()
-	return db.PingContext(ctx)
+	return do(db)
 }

@@ -10,7 +10,7 @@ import (
 	"log/slog"
 	"time"
 
-	_ "github.com/lib/pq" // the driver "postgres"
+	"github.com/lib/pq"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/database"
 
@@ -55,6 +55,11 @@ func Run(ctx context.Context, source, roles string, log *slog.Logger) error {
 		}
 		for _, r := range results {
 			log.Info("migrated", "module", module, "version", r.Source.Version, "file", r.Source.Path, "took", r.Duration.Round(time.Millisecond))
+		}
+		// The logic tier compares the version with the one it was written for.
+		table := pq.QuoteIdentifier(module)
+		if _, err := owner.ExecContext(ctx, "grant select on migrations."+table+" to "+table); err != nil {
+			return fmt.Errorf("let %s read its version: %w", module, err)
 		}
 	}
 	return nil

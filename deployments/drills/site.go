@@ -243,7 +243,7 @@ func (s *Site) Addresses() (all []string) {
 // SQL runs statements in the database as its superuser, on the data tier's own host,
 // until ctx ends.
 func (s *Site) SQL(ctx context.Context, statements string) (string, error) {
-	command := s.Data.Host.Command(ctx, "psql", "-h", filepath.Join(s.dataDirectory(), "socket"), "-U", "postgres", "-d", "techtalks", "-qAtX", "-v", "ON_ERROR_STOP=1", "-c", statements)
+	command := s.Data.Host.Command(ctx, "psql", "-h", s.dataDirectory()+".socket", "-U", "postgres", "-d", "techtalks", "-qAtX", "-v", "ON_ERROR_STOP=1", "-c", statements)
 	output, err := command.CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("%w: %s", err, output)

@@ -26,11 +26,6 @@ var sources = map[string][]string{
 	"data-tier":  {"../../data-tier/main.go"},
 }
 
-// awaited are settings that these manifests need and a program may not have yet.
-var awaited = map[string]tier{
-	"data-tier": {flags: []string{"source"}, twins: []string{"SOURCE"}},
-}
-
 var (
 	texts        = regexp.MustCompile(`text\(&[\w.]+, "([a-z-]+)", "([A-Z_]+)"`)
 	others       = regexp.MustCompile(`flags\.\w+\(&[\w.]+, "([a-z-]+)"`)
@@ -66,8 +61,6 @@ func tierOf(t *testing.T, program string) (found tier) {
 	if len(found.flags) < 4 || len(found.twins) < 4 || len(found.commands) < 2 || len(found.certificates) != 3 {
 		t.Fatalf("%s: found no more than %+v", program, found)
 	}
-	found.flags = append(found.flags, awaited[program].flags...)
-	found.twins = append(found.twins, awaited[program].twins...)
 	return found
 }
 
