@@ -6,6 +6,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -66,5 +68,32 @@ func TestWhatATierIsNotBuiltFrom(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The logic tier says which version of each schema it was written for; the data tier's
+// migrations are what there is.
+func TestTheLogicTierKnowsTheNewestSchemas(t *testing.T) {
+	source, err := os.ReadFile(filepath.Join("..", "logic-tier", "schema.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	needs := map[string]string{}
+	for _, found := range regexp.MustCompile(`"([a-z]+)": (\d+)`).FindAllStringSubmatch(string(source), -1) {
+		needs[found[1]] = found[2]
+	}
+	modules, err := filepath.Glob(filepath.Join("..", "data-tier", "schema", "*", "00001_*.sql"))
+	if err != nil || len(modules) < 8 {
+		t.Fatalf("%v, %v", modules, err)
+	}
+	for _, first := range modules {
+		migrations, err := filepath.Glob(filepath.Join(filepath.Dir(first), "*.sql"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		module := filepath.Base(filepath.Dir(first))
+		if newest := strconv.Itoa(len(migrations)); needs[module] != newest {
+			t.Errorf("the logic tier needs version %q of %s, and the newest is %s: see logic-tier/schema.go", needs[module], module, newest)
+		}
 	}
 }

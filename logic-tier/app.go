@@ -14,7 +14,6 @@ import (
 	"techtalks.example/logic-tier/media"
 	"techtalks.example/logic-tier/notifications"
 	"techtalks.example/logic-tier/operations"
-	"techtalks.example/logic-tier/postgres"
 	"techtalks.example/logic-tier/queue"
 	"techtalks.example/logic-tier/queue/inspection"
 	"techtalks.example/logic-tier/server"
@@ -51,7 +50,6 @@ type consumer interface{ Consumers() []queue.Consumer }
 
 // parts is what a process is made of.
 type parts struct {
-	queueDB   *postgres.DB
 	broker    broker
 	running   []runner
 	topology  []queue.Topology
@@ -65,8 +63,8 @@ func (a *app) wire(srv *server.Server, to grpc.ClientConnInterface, databases *d
 	open := databases.open
 	var p parts
 	var err error
-	p.queueDB = open("queue", queueConnections)
-	if p.broker, err = newBroker(a.settings, p.queueDB, databases.options("queue", 0), a.log); err != nil {
+	queueDB := open("queue", queueConnections)
+	if p.broker, err = newBroker(a.settings, queueDB, databases.options("queue", 0), a.log); err != nil {
 		return parts{}, errors.Join(err, databases.err)
 	}
 	registry.MustRegister(p.broker.Registry())
@@ -134,7 +132,7 @@ func (a *app) wire(srv *server.Server, to grpc.ClientConnInterface, databases *d
 		make     func() module
 	}{"queue", []queue.Topology{inspection.Topology()}, func() module {
 		return inspection.New(inspection.Needs{
-			DB: p.queueDB, Broker: p.broker, Engine: p.broker.name, Up: p.broker.Up, Registry: p.broker.Registry(), Topologies: drawn, Log: a.log,
+			DB: queueDB, Broker: p.broker, Engine: p.broker.name, Up: p.broker.Up, Registry: p.broker.Registry(), Topologies: drawn, Log: a.log,
 		})
 	}})
 	here := names(a.settings.modules)

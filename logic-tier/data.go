@@ -16,11 +16,18 @@ const pingEvery = time.Second
 // watchData asks the data tier whether it is there until ctx ends, and says so.
 // Before the topology is declared there for the first time, nothing can be
 // published, and the tier is not ready.
-func (a *app) watchData(ctx context.Context, db *postgres.DB, say func(bool)) error {
+func (a *app) watchData(ctx context.Context, opened map[string]*postgres.DB, say func(bool)) error {
 	declared := a.declared
+	known := false // that the schemas are new enough
+	said := ""
 	for was := false; ; {
 		asking, done := context.WithTimeout(ctx, 2*time.Second)
-		name, err := db.ServerName(asking)
+		name, err := opened["queue"].ServerName(asking)
+		var old error
+		if err == nil && !known {
+			old = migrated(asking, opened)
+			known = old == nil
+		}
 		done()
 		if ctx.Err() != nil {
 			return nil
@@ -28,13 +35,22 @@ func (a *app) watchData(ctx context.Context, db *postgres.DB, say func(bool)) er
 		switch {
 		case err != nil:
 			a.ready.set(fmt.Errorf("the data tier at %s (--data-address) does not answer: %w", a.settings.dataAddress, err))
+		case old != nil:
+			a.ready.set(old)
 		case declared != nil:
 			a.ready.set(errors.New("the queue's topology is not declared yet"))
 		default:
 			a.dataHost.Store(&name)
 			a.ready.set(nil)
 		}
-		if is := err == nil && declared == nil; is != was {
+		if err != nil {
+			known = false // it may come back as another
+		}
+		if old != nil && old.Error() != said {
+			said = old.Error()
+			a.log.Error("waiting for the data tier to be migrated", "reason", said)
+		}
+		if is := err == nil && old == nil && declared == nil; is != was {
 			say(is)
 			if is {
 				a.log.Info("data tier is there", "data", a.settings.dataAddress, "host", name)

@@ -12,7 +12,7 @@ import (
 type databases struct {
 	settings settings
 	registry prometheus.Registerer
-	opened   []*postgres.DB
+	opened   map[string]*postgres.DB // by role
 	err      error
 }
 
@@ -39,7 +39,10 @@ func (d *databases) openWith(o postgres.Options) *postgres.DB {
 		}
 		return nil
 	}
-	d.opened = append(d.opened, db)
+	if d.opened == nil {
+		d.opened = map[string]*postgres.DB{}
+	}
+	d.opened[o.Role] = db
 	d.registry.MustRegister(collectors.NewDBStatsCollector(db.Pool(), o.Role))
 	return db
 }

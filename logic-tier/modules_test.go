@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"techtalks.example/logic-tier/postgres/postgrestest"
 	accountspb "techtalks.example/proto/techtalks/accounts/v1"
 	followingpb "techtalks.example/proto/techtalks/following/v1"
 	notificationspb "techtalks.example/proto/techtalks/notifications/v1"
@@ -113,4 +114,37 @@ func TestModulesThatCannotBeTakenOut(t *testing.T) {
 			t.Errorf("%s: %v, want %q", name, err, c.says)
 		}
 	}
+}
+
+// A data tier that was not migrated yet is waited for, visibly; migrated, it is used
+// without a restart.
+func TestAnOldSchemaIsWaitedFor(t *testing.T) {
+	database := postgrestest.New(t)
+	inside := database.Superuser()
+	at := func(version int) {
+		t.Helper()
+		if _, err := inside.ExecContext(t.Context(), `delete from migrations.talks where version_id >= 4`); err != nil {
+			t.Fatal(err)
+		}
+		if version == 4 {
+			if _, err := inside.ExecContext(t.Context(), `insert into migrations.talks (version_id, is_applied) values (4, true)`); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	at(3)
+	options := database.Options("")
+	r := &running{t: t, database: database, log: &record{}, settings: settings{
+		listenAddress: "127.0.0.1:0", adminAddress: "127.0.0.1:0", dataAddress: options.Address, certificates: options.Certificates, scratch: t.TempDir(), work: true,
+	}}
+	r.begin()
+	r.until("it says what it waits for", func() bool { return r.log.one("waiting for the data tier to be migrated") != nil })
+	if said := r.log.one("waiting for the data tier to be migrated")["reason"].(string); !strings.Contains(said, "the schema talks has version 3, and this logic tier needs 4") {
+		t.Errorf("it says %q", said)
+	}
+	if err := health(t.Context(), r.settings.adminAddress); err == nil || !strings.Contains(err.Error(), "migrate the data tier first") {
+		t.Errorf("its health is %v", err)
+	}
+	at(4)
+	r.until("it is ready", func() bool { return health(t.Context(), r.settings.adminAddress) == nil })
 }

@@ -102,7 +102,7 @@ func (a *app) run(ctx context.Context, works bool, answer func(context.Context, 
 	a.settings.adminAddress = adminListener.Addr().String()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return serveAdmin(ctx, adminListener, &a.ready, registry) })
-	g.Go(func() error { return a.watchData(ctx, parts.queueDB, srv.SetServing) })
+	g.Go(func() error { return a.watchData(ctx, databases.opened, srv.SetServing) })
 	for _, part := range parts.running {
 		g.Go(func() error { return part.Run(ctx) })
 	}

@@ -103,6 +103,13 @@ func newRunningWith(t *testing.T, change func(*settings)) *running {
 // serve runs the tier until the test ends, and waits until it is ready.
 func (r *running) serve() {
 	r.t.Helper()
+	r.begin()
+	r.until("the tier to be ready", func() bool { return health(r.t.Context(), r.settings.adminAddress) == nil })
+}
+
+// begin runs the tier until the test ends.
+func (r *running) begin() {
+	r.t.Helper()
 	t := r.t
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -116,7 +123,6 @@ func (r *running) serve() {
 	r.until("the tier to serve", func() bool { return r.log.one("serving") != nil })
 	r.settings.listenAddress = r.log.one("serving")["address"].(string)
 	r.settings.adminAddress = r.log.one("serving")["admin"].(string)
-	r.until("the tier to be ready", func() bool { return health(t.Context(), r.settings.adminAddress) == nil })
 }
 
 func (r *running) until(what string, is func() bool) {

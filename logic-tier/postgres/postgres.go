@@ -75,6 +75,7 @@ func (o Options) Source() (string, error) {
 // DB is a module's pool of connections. Safe for concurrent use.
 type DB struct {
 	pool *sql.DB
+	role string
 
 	mu       sync.Mutex
 	prepared map[string]*sql.Stmt
@@ -98,7 +99,7 @@ func Open(o Options) (*DB, error) {
 	// them again would cost a handshake and a parse each time.
 	pool.SetMaxIdleConns(o.MaxConnections)
 	pool.SetConnMaxLifetime(connectionLifetime)
-	return &DB{pool: pool, prepared: map[string]*sql.Stmt{}}, nil
+	return &DB{pool: pool, role: o.Role, prepared: map[string]*sql.Stmt{}}, nil
 }
 
 const serverNameStatement = `
@@ -109,6 +110,15 @@ select current_setting('cluster_name')`
 func (db *DB) ServerName(ctx context.Context) (string, error) {
 	name, _, err := One(ctx, db, Value[string], serverNameStatement)
 	return name, err
+}
+
+// SchemaVersion returns which version the role's schema has: the newest migration that
+// was made.
+func (db *DB) SchemaVersion(ctx context.Context) (int64, error) {
+	version, _, err := One(ctx, db, Value[int64], `
+select coalesce(max(version_id), 0)
+from   migrations.`+pq.QuoteIdentifier(db.role))
+	return version, err
 }
 
 // Pool returns the pool itself, for its statistics.
