@@ -41,6 +41,38 @@ var All = []Drill{
 		r.Healed("it is back")
 		return nil
 	}},
+	{Name: "standby-takes-over", Question: "What if the data tier's host is replaced by its standby?", Shape: Shape{Web: 2, Logic: 2, Workers: 1, Standby: true}, Do: func(ctx context.Context, r *Run) error {
+		// Stopped, it sends all that it has; one that is killed may keep its last
+		// commits to itself, since nobody waits for the standby.
+		if err := r.Data.Stop(); err != nil {
+			return err
+		}
+		r.Did("the data tier is stopped")
+		said, err := r.promote(ctx)
+		if err != nil {
+			return err
+		}
+		r.Healed("%s", said)
+		if err := r.more(ctx, before); err != nil {
+			return err
+		}
+		r.Data.Set("STANDBY_OF=standby:5432")
+		if err := r.Data.Start(); err != nil {
+			return err
+		}
+		if err := r.Healthy(ctx, r.Data); err != nil {
+			return err
+		}
+		r.Did("the host from before follows it")
+		return nil
+	}, Holds: func(r *Run) error {
+		for _, f := range r.followers {
+			if f.resets == 0 {
+				return fmt.Errorf("%s was not told that the database is another", f.name)
+			}
+		}
+		return nil
+	}},
 	{Name: "broker-away", Question: "What if the message broker is away for 30 seconds?", Shape: Shape{Web: 2, Logic: 2, Workers: 1, Broker: true}, Do: func(ctx context.Context, r *Run) error {
 		if err := r.Broker.Host.Crash(); err != nil {
 			return err
@@ -284,9 +316,8 @@ func (r *Run) cut(ctx context.Context, host *lab.Host, off []*lab.Process, direc
 
 // reissue makes every program's certificate anew, to end after life; 0 is as long as ever.
 func (r *Run) reissue(life time.Duration) error {
-	hosts := []string{"data", "logic", "broker"}
 	if life == 0 {
-		_, err := certificates.Issue(r.certificates(), hosts)
+		_, err := certificates.Issue(r.certificates(), hostNames)
 		return err
 	}
 	for _, program := range []string{"web-tier", "logic-tier", "data-tier"} {
@@ -294,7 +325,7 @@ func (r *Run) reissue(life time.Duration) error {
 			return err
 		}
 	}
-	_, err := certificates.IssueFor(life, r.certificates(), hosts)
+	_, err := certificates.IssueFor(life, r.certificates(), hostNames)
 	return err
 }
 

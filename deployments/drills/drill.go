@@ -194,10 +194,10 @@ func (c *crowd) seen() string {
 		published += len(p.acknowledged)
 		p.mu.Unlock()
 	}
-	heard, streams := 0, 0
+	heard, streams, resets := 0, 0, 0
 	for _, f := range c.followers {
 		f.mu.Lock()
-		heard, streams = heard+len(f.heard), streams+f.streams
+		heard, streams, resets = heard+len(f.heard), streams+f.streams, resets+f.resets
 		f.mu.Unlock()
 	}
 	c.worker.mu.Lock()
@@ -207,13 +207,16 @@ func (c *crowd) seen() string {
 	uploads := c.uploader.whole
 	c.uploader.mu.Unlock()
 	fmt.Fprintf(&b, "; %d talks acknowledged, %d notifications heard over %d streams; %d archives made, %d uploads whole", published, heard, streams, archives, uploads)
+	if resets > 0 {
+		fmt.Fprintf(&b, "; %d followers were told to begin anew", resets)
+	}
 	return b.String()
 }
 
 // ends are the last lines of what each process says.
 func (s *Site) ends() string {
 	var b strings.Builder
-	for _, p := range append(append(append([]*lab.Process{s.Data, s.Broker}, s.Logic...), s.Workers...), s.Web...) {
+	for _, p := range append(append(append([]*lab.Process{s.Data, s.Standby, s.Broker}, s.Logic...), s.Workers...), s.Web...) {
 		if p != nil {
 			fmt.Fprintf(&b, "-- %s on %s\n%s\n", p.Name, p.Host.Name, p.End(12))
 		}

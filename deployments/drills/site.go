@@ -32,6 +32,8 @@ type Shape struct {
 	Web, Logic, Workers int
 	// Disk is the size of the data tier's disk in MB; 0 is that of this machine.
 	Disk int
+	// Standby has the data tier followed by a standby on another host.
+	Standby bool
 	// Broker has the queue in RabbitMQ, on a host of its own.
 	Broker bool
 	// Clock has the data tier's clock be one that can be set.
@@ -45,6 +47,7 @@ type Site struct {
 	programs string
 
 	Data    *lab.Process
+	Standby *lab.Process // nil when there is none
 	Broker  *lab.Process // nil when the queue is in Postgres
 	Logic   []*lab.Process
 	Workers []*lab.Process
@@ -94,8 +97,11 @@ func (s *Site) Close() error {
 	return errors.Join(s.Lab.Close(), s.unmountDisk())
 }
 
+// hostNames are of the hosts that others know by name.
+var hostNames = []string{"data", "standby", "logic", "broker"}
+
 func (s *Site) start(ctx context.Context, shape Shape) error {
-	if _, err := certificates.Issue(s.certificates(), []string{"data", "logic", "broker"}); err != nil {
+	if _, err := certificates.Issue(s.certificates(), hostNames); err != nil {
 		return err
 	}
 	if _, err := s.Here("people", edge); err != nil {
@@ -141,6 +147,11 @@ func (s *Site) start(ctx context.Context, shape Shape) error {
 	}
 	if err := s.Healthy(ctx, s.Data); err != nil {
 		return err
+	}
+	if shape.Standby {
+		if err := s.startStandby(ctx); err != nil {
+			return err
+		}
 	}
 	for _, name := range logicHosts {
 		p, err := s.run(s.host(name), "logic-tier", s.logicSettings()...)
@@ -191,8 +202,43 @@ func (s *Site) host(name string) *lab.Host {
 func (s *Site) certificates() string  { return filepath.Join(s.folder, "certificates") }
 func (s *Site) dataDirectory() string { return filepath.Join(s.folder, "data", "postgres") }
 
+// directoryOf is where a data tier keeps its files.
+func (s *Site) directoryOf(p *lab.Process) string {
+	if p == s.Standby {
+		return filepath.Join(s.folder, "standby", "postgres")
+	}
+	return s.dataDirectory()
+}
+
+// startStandby starts a data tier that follows the first.
+func (s *Site) startStandby(ctx context.Context) error {
+	host, err := s.Host("standby", logicData)
+	if err != nil {
+		return err
+	}
+	directory := filepath.Join(s.folder, "standby", "postgres")
+	if s.Standby, err = s.run(host, "data-tier", "LISTEN_ADDRESS=0.0.0.0:5432", "DATA_DIRECTORY="+directory, "STANDBY_OF=data:5432"); err != nil {
+		return err
+	}
+	return s.Healthy(ctx, s.Standby)
+}
+
+// promote makes the standby the primary.
+func (s *Site) promote(ctx context.Context) (string, error) {
+	command := s.Standby.Host.Command(ctx, filepath.Join(s.programs, "data-tier"), "promote")
+	command.Env = append(os.Environ(), "DATA_DIRECTORY="+s.directoryOf(s.Standby))
+	output, err := command.CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("promote: %w: %s", err, output)
+	}
+	return strings.Join(strings.Fields(string(output)), " "), nil
+}
+
 func (s *Site) logicSettings() []string {
 	settings := []string{"LISTEN_ADDRESS=0.0.0.0:9090", "DATA_ADDRESS=data:5432"}
+	if s.Standby != nil {
+		settings[1] += ",standby:5432"
+	}
 	if s.Broker != nil {
 		settings = append(settings, "BROKER=amqps://broker:5671/techtalks")
 	}
@@ -216,7 +262,7 @@ func (s *Site) Healthy(ctx context.Context, p *lab.Process) error {
 	var said []byte
 	for {
 		check := p.Host.Command(ctx, filepath.Join(s.programs, p.Name), "health")
-		check.Env = append(os.Environ(), "DATA_DIRECTORY="+s.dataDirectory())
+		check.Env = append(os.Environ(), "DATA_DIRECTORY="+s.directoryOf(p))
 		output, err := check.CombinedOutput()
 		if err == nil {
 			return nil
