@@ -14,16 +14,16 @@ import (
 
 // All is every drill.
 var All = []Drill{
-	{Name: "web-tier-killed", Question: "What if a web tier is killed?", Shape: two, Do: func(ctx context.Context, r *Run) error {
+	{Name: "web-tier-killed", Test: true, Question: "What if a web tier is killed?", Shape: two, Do: func(ctx context.Context, r *Run) error {
 		return r.killed(ctx, r.Web[0])
 	}},
-	{Name: "logic-tier-killed", Question: "What if a logic tier is killed?", Shape: two, Do: func(ctx context.Context, r *Run) error {
+	{Name: "logic-tier-killed", Test: true, Question: "What if a logic tier is killed?", Shape: two, Do: func(ctx context.Context, r *Run) error {
 		return r.killed(ctx, r.Logic[0])
 	}},
-	{Name: "worker-killed", Question: "What if a worker is killed?", Shape: two, Do: func(ctx context.Context, r *Run) error {
+	{Name: "worker-killed", Test: true, Question: "What if a worker is killed?", Shape: two, Do: func(ctx context.Context, r *Run) error {
 		return r.killed(ctx, r.Workers[0])
 	}},
-	{Name: "data-tier-killed", Question: "What if the data tier's host loses power?", Shape: two, Do: func(ctx context.Context, r *Run) error {
+	{Name: "data-tier-killed", Test: true, Question: "What if the data tier's host loses power?", Shape: two, Do: func(ctx context.Context, r *Run) error {
 		return r.killed(ctx, r.Data)
 	}},
 	{Name: "data-tier-away", Question: "What if Postgres is away for 30 seconds?", Shape: two, Do: func(ctx context.Context, r *Run) error {
@@ -41,7 +41,7 @@ var All = []Drill{
 		r.Healed("it is back")
 		return nil
 	}},
-	{Name: "standby-takes-over", Question: "What if the data tier's host is replaced by its standby?", Shape: Shape{Web: 2, Logic: 2, Workers: 1, Standby: true}, Do: func(ctx context.Context, r *Run) error {
+	{Name: "standby-takes-over", Test: true, Question: "What if the data tier's host is replaced by its standby?", Shape: Shape{Web: 2, Logic: 2, Workers: 1, Standby: true}, Do: func(ctx context.Context, r *Run) error {
 		// Stopped, it sends all that it has; one that is killed may keep its last
 		// commits to itself, since nobody waits for the standby.
 		if err := r.Data.Stop(); err != nil {
@@ -94,7 +94,7 @@ var All = []Drill{
 		r.Healed("it is back")
 		return nil
 	}},
-	{Name: "web-logic-cut", Question: "What if the network between web and logic tier is cut?", Shape: two, Do: func(ctx context.Context, r *Run) error {
+	{Name: "web-logic-cut", Test: true, Question: "What if the network between web and logic tier is cut?", Shape: two, Do: func(ctx context.Context, r *Run) error {
 		return r.cut(ctx, r.Web[0].Host, r.Logic, both)
 	}},
 	{Name: "logic-data-cut", Question: "What if the network between logic and data tier is cut?", Shape: two, Do: func(ctx context.Context, r *Run) error {
@@ -118,7 +118,7 @@ var All = []Drill{
 		r.Healed("it is mended")
 		return nil
 	}},
-	{Name: "rolling-restart", Question: "What if every process is replaced, one after the other, under load?", Shape: two, Do: func(ctx context.Context, r *Run) error {
+	{Name: "rolling-restart", Test: true, Question: "What if every process is replaced, one after the other, under load?", Shape: two, Do: func(ctx context.Context, r *Run) error {
 		for _, p := range append(append(append([]*lab.Process{}, r.Logic...), r.Workers...), r.Web...) {
 			if err := p.Stop(); err != nil {
 				return err
@@ -143,7 +143,7 @@ var All = []Drill{
 		}
 		return nil
 	}},
-	{Name: "everything-at-once", Question: "What if everything restarts at once?", Shape: two, Do: func(ctx context.Context, r *Run) error {
+	{Name: "everything-at-once", Test: true, Question: "What if everything restarts at once?", Shape: two, Do: func(ctx context.Context, r *Run) error {
 		all := append(append(append([]*lab.Process{r.Data}, r.Logic...), r.Workers...), r.Web...)
 		for _, p := range all {
 			if err := p.Host.Crash(); err != nil {
@@ -174,7 +174,7 @@ var All = []Drill{
 		r.Did("a stream was not read for 10 s; then %d bytes were, until it %s", size, map[bool]string{true: "had been ended", false: "was silent"}[err == nil])
 		return nil
 	}},
-	{Name: "disk-full", Question: "What if the data tier's disk is full?", Shape: Shape{Web: 2, Logic: 2, Workers: 1, Disk: 500}, Do: func(ctx context.Context, r *Run) error {
+	{Name: "disk-full", Test: true, Question: "What if the data tier's disk is full?", Shape: Shape{Web: 2, Logic: 2, Workers: 1, Disk: 500}, Do: func(ctx context.Context, r *Run) error {
 		if err := r.fillDisk(); err != nil {
 			return err
 		}
@@ -196,7 +196,7 @@ var All = []Drill{
 		r.Healed("there is room again")
 		return nil
 	}},
-	{Name: "clock-jumps", Question: "What if the data tier's clock jumps an hour ahead, and back?", Shape: Shape{Web: 2, Logic: 2, Workers: 1, Clock: true}, Do: func(ctx context.Context, r *Run) error {
+	{Name: "clock-jumps", Test: true, Question: "What if the data tier's clock jumps an hour ahead, and back?", Shape: Shape{Web: 2, Logic: 2, Workers: 1, Clock: true}, Do: func(ctx context.Context, r *Run) error {
 		for _, ahead := range []time.Duration{time.Hour, 0, -time.Hour, 0} {
 			if err := r.setClock(ahead); err != nil {
 				return err
@@ -211,7 +211,7 @@ var All = []Drill{
 		}
 		return nil
 	}},
-	{Name: "certificates-end", Question: "What if certificates end before they are replaced?", Shape: two, Do: func(ctx context.Context, r *Run) error {
+	{Name: "certificates-end", Test: true, Question: "What if certificates end before they are replaced?", Shape: two, Do: func(ctx context.Context, r *Run) error {
 		if err := r.reissue(6 * time.Second); err != nil {
 			return err
 		}
@@ -243,7 +243,7 @@ var All = []Drill{
 		r.Healed("the lock is gone")
 		return nil
 	}},
-	{Name: "poison-message", Question: "What if a message can never be worked?", Shape: two, Do: func(ctx context.Context, r *Run) error {
+	{Name: "poison-message", Test: true, Question: "What if a message can never be worked?", Shape: two, Do: func(ctx context.Context, r *Run) error {
 		for range 20 {
 			if _, err := r.Talksctl(ctx, "queue", "send", "test.direct", "--key", "blue", "--reject"); err != nil {
 				return err

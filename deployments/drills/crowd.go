@@ -244,7 +244,7 @@ func compare(acknowledged []string, tried string, came []string) error {
 		}
 	}
 	if len(lost)+len(twice) > 0 {
-		return fmt.Errorf("of %d acknowledged %d are lost %.3q, %d came twice %.3q", len(acknowledged), len(lost), lost, len(twice), twice)
+		return fmt.Errorf("of %d acknowledged %d are lost %q, %d came twice %q", len(acknowledged), len(lost), lost[:min(len(lost), 5)], len(twice), twice[:min(len(twice), 5)])
 	}
 	for i, title := range came {
 		if i >= len(acknowledged) || acknowledged[i] != title {

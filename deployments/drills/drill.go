@@ -30,6 +30,8 @@ type Drill struct {
 	Shape Shape
 	// Do does it, and undoes it.
 	Do func(context.Context, *Run) error
+	// Test has it be one of the tests of every change; the others take longer.
+	Test bool
 	// Holds is checked in the end beside what is promised always; nil for nothing.
 	Holds func(*Run) error
 }

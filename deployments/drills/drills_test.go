@@ -8,7 +8,7 @@ import (
 	"techtalks.example/deployments/drills/lab"
 )
 
-// Each drill keeps what was promised.
+// What was promised is kept, in those drills that are short; "make drill" carries out all.
 func TestDrills(t *testing.T) {
 	if err := lab.Missing(); err != nil {
 		t.Skip(err)
@@ -22,6 +22,9 @@ func TestDrills(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, d := range All {
+		if !d.Test {
+			continue
+		}
 		t.Run(d.Name, func(t *testing.T) {
 			at, err := Folder()
 			if err != nil {

@@ -122,7 +122,7 @@ func (f *follower) stream(ctx context.Context) error {
 	// A host that was cut off sends no end: silence beyond its heartbeats is one.
 	silence := time.AfterFunc(20*time.Second, done)
 	defer silence.Stop()
-	var event, data string
+	var id, event, data string
 	for lines := bufio.NewScanner(response.Body); lines.Scan(); {
 		silence.Reset(20 * time.Second)
 		line := lines.Text()
@@ -130,9 +130,7 @@ func (f *follower) stream(ctx context.Context) error {
 		value = strings.TrimPrefix(value, " ")
 		switch name {
 		case "id":
-			f.mu.Lock()
-			f.last = value
-			f.mu.Unlock()
+			id = value
 		case "event":
 			event = value
 		case "data":
@@ -142,6 +140,10 @@ func (f *follower) stream(ctx context.Context) error {
 				if err := f.hear(ctx, event, data); err != nil {
 					return nil // the stream is opened again, from where it was
 				}
+				// An id counts once its event is there, whole (WHATWG HTML, 9.2.6).
+				f.mu.Lock()
+				f.last = id
+				f.mu.Unlock()
 				event, data = "", ""
 			}
 		}
@@ -263,7 +265,8 @@ func (w *worker) follow(ctx context.Context, handle string) error {
 			w.mu.Unlock()
 			return nil
 		}
-		if _, err := w.once(ctx, w.session, http.MethodGet, handle+"/wait?timeout=2s&after="+url.QueryEscape(o.Metadata.Cursor), http.Header{"Accept": {"application/json"}}, nil); err != nil {
+		r, err = w.once(ctx, w.session, http.MethodGet, handle+"/wait?timeout=2s&after="+url.QueryEscape(o.Metadata.Cursor), http.Header{"Accept": {"application/json"}}, nil)
+		if err != nil || r.status != http.StatusOK && r.status != http.StatusNoContent {
 			pause(ctx, retryPause)
 		}
 	}
@@ -323,7 +326,7 @@ func (u *uploader) upload(ctx context.Context) error {
 		header.Set("Upload-Offset", strconv.Itoa(offset))
 		header.Set("Content-Type", "application/offset+octet-stream")
 		// What becomes of it shows when its offset is asked for.
-		if _, err := u.once(ctx, u.session, http.MethodPatch, at.Path, header, content[offset:]); err != nil {
+		if r, err := u.once(ctx, u.session, http.MethodPatch, at.Path, header, content[offset:]); err != nil || r.status != http.StatusNoContent {
 			pause(ctx, retryPause)
 		}
 	}

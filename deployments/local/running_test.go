@@ -30,6 +30,7 @@ type running struct {
 	url     string
 	admin   string
 	logic   string
+	data    string
 	command *exec.Cmd
 	ended   chan error
 
@@ -100,10 +101,10 @@ func free(t *testing.T) string {
 // more of the environment.
 func up(t *testing.T, run string, settings ...string) *running {
 	t.Helper()
-	r := &running{t: t, run: run, admin: free(t), logic: free(t), ended: make(chan error, 1)}
+	r := &running{t: t, run: run, admin: free(t), logic: free(t), data: free(t), ended: make(chan error, 1)}
 	r.command = exec.Command(program(t))
 	r.command.Env = append(os.Environ(), "RUN_DIR="+run, "WEB_ADDRESS="+free(t), "WEB_ADMIN_ADDRESS="+r.admin,
-		"LOGIC_ADDRESS="+r.logic, "LOGIC_ADMIN_ADDRESS="+free(t), "DATA_ADDRESS="+free(t))
+		"LOGIC_ADDRESS="+r.logic, "LOGIC_ADMIN_ADDRESS="+free(t), "DATA_ADDRESS="+r.data)
 	r.command.Env = append(r.command.Env, settings...)
 	output, write := io.Pipe()
 	r.command.Stdout, r.command.Stderr = write, write

@@ -1,0 +1,115 @@
+package images
+
+import (
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"techtalks.example/deployments/certificates"
+	"techtalks.example/deployments/journey"
+)
+
+// host is one of three, with a compose file of its own.
+func host(t *testing.T, file string, settings ...string) *project {
+	t.Helper()
+	path, err := filepath.Abs(filepath.Join("..", "hosts", file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &project{t: t, options: []string{"-f", path}, environment: append(os.Environ(), settings...)}
+}
+
+// What a host's file needs and .env does not say is named, with an example.
+func TestAHostSaysWhatItIsNotTold(t *testing.T) {
+	if output, err := exec.Command("docker", "version").CombinedOutput(); err != nil {
+		t.Skipf("no Docker engine answers: %s", output)
+	}
+	for file, c := range map[string]struct{ settings, says string }{
+		"data.yml":  {"CERTIFICATES=/certificates", "as in DATA_HOST=data.example.net"},
+		"logic.yml": {"CERTIFICATES=/certificates", "as in DATA_ADDRESS=data.example.net:5432"},
+		"web.yml":   {"CERTIFICATES=/certificates", "or LOGIC_ADDRESS=dns:///logic.example.net:9090"},
+	} {
+		if output, err := host(t, file, c.settings).try("config"); err == nil || !strings.Contains(output, c.says) {
+			t.Errorf("%s: %v\n%s", file, err, output)
+		}
+		if output, err := host(t, file, "DATA_HOST=d", "DATA_ADDRESS=d:5432", "LOGIC_ADDRESS=l:9090").try("config"); err == nil || !strings.Contains(output, "in which folder the certificates of this host are") {
+			t.Errorf("%s without certificates: %v\n%s", file, err, output)
+		}
+	}
+}
+
+// ownAddress is one of this machine's that others reach.
+func ownAddress(t *testing.T) string {
+	t.Helper()
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range addresses {
+		if ip, is := a.(*net.IPNet); is && ip.IP.To4() != nil && !ip.IP.IsLoopback() {
+			return ip.IP.String()
+		}
+	}
+	t.Skip("this machine has no address but its own")
+	return ""
+}
+
+// Each tier from a file of its own, as on three hosts that share nothing but addresses.
+func TestThreeHosts(t *testing.T) {
+	if output, err := exec.Command("docker", "version").CombinedOutput(); err != nil {
+		t.Skipf("no Docker engine answers: %s", output)
+	}
+	(&project{t: t, environment: os.Environ()}).compose("build", "data-tier", "logic-tier", "web-tier")
+	// Where containers find what this machine publishes.
+	here := ownAddress(t)
+	folder, err := os.MkdirTemp("", "techtalks-hosts-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(folder) })
+	if err := os.Chmod(folder, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := certificates.Issue(filepath.Join(folder, "authority"), []string{here}); err != nil {
+		t.Fatal(err)
+	}
+	for program, uid := range map[string]int{"data-tier": 999, "logic-tier": 65532, "web-tier": 65532} {
+		if err := certificates.Deliver(filepath.Join(folder, "authority"), program, filepath.Join(folder, program), uid); err != nil {
+			t.Fatal(err)
+		}
+	}
+	data, logic, web := freePort(t), freePort(t), freePort(t)
+	for _, h := range []*project{
+		host(t, "data.yml", "COMPOSE_PROJECT_NAME=techtalks-test-data", "CERTIFICATES="+filepath.Join(folder, "data-tier"), "DATA_HOST="+here, "DATA_PORT="+data),
+		host(t, "logic.yml", "COMPOSE_PROJECT_NAME=techtalks-test-logic", "CERTIFICATES="+filepath.Join(folder, "logic-tier"), "DATA_ADDRESS="+here+":"+data, "LOGIC_PORT="+logic),
+		host(t, "web.yml", "COMPOSE_PROJECT_NAME=techtalks-test-web", "CERTIFICATES="+filepath.Join(folder, "web-tier"), "LOGIC_ADDRESS="+here+":"+logic, "WEB_PORT="+web, "WEB_ADMIN_PORT="+freePort(t)),
+	} {
+		t.Cleanup(func() {
+			if t.Failed() {
+				output, _ := h.try("logs", "--tail", "30")
+				t.Log(output)
+			}
+			h.compose("down", "--volumes", "--remove-orphans")
+		})
+		h.compose("up", "--detach")
+	}
+	site := "http://127.0.0.1:" + web
+	for deadline := time.Now().Add(patience); ; time.Sleep(200 * time.Millisecond) {
+		response, err := http.Get(site + "/talks")
+		if err == nil {
+			response.Body.Close()
+			if response.StatusCode == http.StatusOK {
+				break
+			}
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the site does not answer: %v", err)
+		}
+	}
+	journey.Walk(t, journey.Chromium(t), site)
+}

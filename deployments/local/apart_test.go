@@ -1,0 +1,60 @@
+package main
+
+import (
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"techtalks.example/deployments/journey"
+)
+
+// The README's three commands take a module out into a process of its own, and what people
+// do is the same.
+func TestAModuleIsTakenOut(t *testing.T) {
+	chromium := journey.Chromium(t)
+	r := up(t, runFolder(t))
+	var commands string
+	for _, block := range blocks(t) {
+		if strings.Contains(block, "--modules notifications") {
+			commands = block
+		}
+	}
+	if strings.Count(commands, " serve ") != 3 {
+		t.Fatalf("the README takes a module out with\n%s", commands)
+	}
+	web := free(t)
+	commands = strings.NewReplacer(
+		".run/", r.run+"/", "127.0.0.1:9290", free(t), "127.0.0.1:9291", free(t), "127.0.0.1:9390", free(t), "127.0.0.1:9391", free(t),
+		"127.0.0.1:8280", web, "127.0.0.1:8281", free(t),
+	).Replace(commands)
+	shell := exec.Command("bash", "-c", commands)
+	shell.Env = append(os.Environ(), "DATA_ADDRESS="+r.data, "SCRATCH="+t.TempDir())
+	shell.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	var said strings.Builder
+	shell.Stdout, shell.Stderr = &said, &said
+	shell.WaitDelay = time.Minute
+	if err := shell.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = syscall.Kill(-shell.Process.Pid, syscall.SIGTERM)
+		_ = shell.Wait() // ended by the signal
+		if t.Failed() {
+			lines := strings.Split(said.String(), "\n")
+			t.Log(strings.Join(lines[max(0, len(lines)-30):], "\n"))
+		}
+	})
+	r.until("the site with a module apart answers", func() bool {
+		response, err := http.Get("http://" + web + "/talks")
+		if err != nil {
+			return false
+		}
+		defer response.Body.Close()
+		return response.StatusCode == http.StatusOK
+	})
+	journey.Walk(t, chromium, "http://"+web)
+}
