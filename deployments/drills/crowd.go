@@ -58,6 +58,10 @@ func gather(ctx context.Context, site []string) (*crowd, error) {
 			}
 		}
 		f := &follower{visitors: c.visitors, name: name, session: session, channels: follows}
+		// Before anything is published: a stream without a cursor begins when it is open.
+		if f.last, err = f.cursor(ctx); err != nil {
+			return nil, err
+		}
 		if follows == nil {
 			c.stranger = f
 		} else {

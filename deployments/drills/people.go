@@ -180,6 +180,17 @@ func (f *follower) hear(ctx context.Context, event, data string) error {
 	return nil
 }
 
+// cursor returns from where the inbox can be followed.
+func (f *follower) cursor(ctx context.Context) (string, error) {
+	r, err := f.until(ctx, f.session, http.MethodGet, "/inbox/since", nil, nil, http.StatusOK)
+	if err != nil {
+		return "", err
+	}
+	var page struct{ Cursor string }
+	err = json.Unmarshal(r.body, &page)
+	return page.Cursor, err
+}
+
 // inbox reads the whole inbox, oldest first: what the database says.
 func (f *follower) inbox(ctx context.Context) (titles []string, err error) {
 	for after := "0"; ; {
