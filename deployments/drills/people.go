@@ -102,8 +102,9 @@ func (f *follower) stream(ctx context.Context) error {
 		return err
 	}
 	f.mu.Lock()
-	request.Header.Set("Last-Event-ID", f.last)
+	id := f.last
 	f.mu.Unlock()
+	request.Header.Set("Last-Event-ID", id)
 	request.Header.Set("Cookie", "session="+f.session)
 	response, err := f.http.Do(request)
 	if err != nil {
@@ -122,7 +123,7 @@ func (f *follower) stream(ctx context.Context) error {
 	// A host that was cut off sends no end: silence beyond its heartbeats is one.
 	silence := time.AfterFunc(20*time.Second, done)
 	defer silence.Stop()
-	var id, event, data string
+	var event, data string
 	for lines := bufio.NewScanner(response.Body); lines.Scan(); {
 		silence.Reset(20 * time.Second)
 		line := lines.Text()
