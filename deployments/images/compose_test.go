@@ -110,6 +110,11 @@ func TestTheJourneyInContainers(t *testing.T) {
 		postgres := p.address("data-tier") + ":5432"
 		p.dials(t, []dial{{"logic-tier", postgres, true}, {"web-tier", postgres, false}})
 	})
+	t.Run("backup", func(t *testing.T) {
+		if said := p.compose("exec", "-T", "data-tier", "data-tier", "backup"); !strings.Contains(said, "backup /backups/") {
+			t.Errorf("it says %q", said)
+		}
+	})
 	t.Run("no broker", func(t *testing.T) {
 		if running := p.compose("ps", "--services"); strings.Contains(running, "broker") || strings.Contains(running, "rabbitmq") {
 			t.Errorf("there are\n%s", running)
