@@ -274,13 +274,14 @@ func (w *worker) follow(ctx context.Context, handle string) error {
 		var o struct {
 			Done     bool
 			Metadata struct{ State, Cursor string }
+			Error    struct{ Message string }
 		}
 		if err := json.Unmarshal(r.body, &o); err != nil {
 			return err
 		}
 		if o.Done {
 			w.mu.Lock()
-			w.ended[handle] = o.Metadata.State
+			w.ended[handle] = strings.TrimSpace(o.Metadata.State + " " + o.Error.Message)
 			w.mu.Unlock()
 			return nil
 		}
