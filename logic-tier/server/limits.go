@@ -26,7 +26,7 @@ const (
 	// few people who come at once must not be turned away; of more than mostCalls
 	// all would wait for each other past their deadlines: the connections to the
 	// database are far fewer.
-	leastCalls = 48
+	leastCalls = 64
 	mostCalls  = 512
 
 	// limitWindow is for how long calls are watched at least before the limit is

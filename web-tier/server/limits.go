@@ -7,7 +7,7 @@ const (
 	// same time, which is found out in between. Fewer than leastUnderWay overload
 	// nothing, and a few people who come at once must not be turned away; more than
 	// mostUnderWay would only wait for the logic tier to refuse them.
-	leastUnderWay = 32
+	leastUnderWay = 64
 	mostUnderWay  = 1024
 
 	// limitWindow is for how long pages are watched at least before the limit is
