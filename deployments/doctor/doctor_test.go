@@ -95,7 +95,6 @@ func TestAllIsWell(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			output, code := ask(t, c.told)
-			t.Log("SHOW\n"+output)
 			if code != 0 || strings.Contains(output, "WRONG") {
 				t.Errorf("exits with %d:\n%s", code, output)
 			}
