@@ -48,6 +48,13 @@ type runner interface{ Run(context.Context) error }
 // consumer is a module that works queues.
 type consumer interface{ Consumers() []queue.Consumer }
 
+// part is a module that may be in a process: its name, the topology of its queues, and how it is made.
+type part struct {
+	name     string
+	topology []queue.Topology
+	make     func() module
+}
+
 // parts is what a process is made of.
 type parts struct {
 	broker    broker
@@ -72,11 +79,7 @@ func (a *app) wire(srv *server.Server, to grpc.ClientConnInterface, databases *d
 	operationWork := operationspb.NewOperationWorkClient(to)
 	mediaClient := mediapb.NewMediaClient(to)
 
-	all := []struct {
-		name     string
-		topology []queue.Topology
-		make     func() module
-	}{
+	all := []part{
 		{"accounts", nil, func() module {
 			return accounts.New(accounts.Needs{
 				DB: open("accounts", accountsConnections), Operators: names(a.settings.operators), Log: a.log,
@@ -126,11 +129,7 @@ func (a *app) wire(srv *server.Server, to grpc.ClientConnInterface, databases *d
 	for _, m := range all {
 		drawn = append(drawn, m.topology...)
 	}
-	all = append(all, struct {
-		name     string
-		topology []queue.Topology
-		make     func() module
-	}{"queue", []queue.Topology{inspection.Topology()}, func() module {
+	all = append(all, part{"queue", []queue.Topology{inspection.Topology()}, func() module {
 		return inspection.New(inspection.Needs{
 			DB: queueDB, Broker: p.broker, Engine: p.broker.name, Up: p.broker.Up, Registry: p.broker.Registry(), Topologies: drawn, Log: a.log,
 		})

@@ -77,7 +77,7 @@ func rules(services map[string]grpc.ServiceInfo) (map[string]rule, error) {
 				signedIn: said.Person == accesspb.Person_PERSON_SIGNED_IN,
 				operator: said.Person == accesspb.Person_PERSON_OPERATOR,
 				programs: []string{caller.Module},
-				reads:    reads(protoreflect.FullName(name+"."+m.Name)) || name == handlesService && handleReads[m.Name],
+				reads:    transport.Reads(found) || name == handlesService && handleReads[m.Name],
 			}
 			for _, p := range said.Programs {
 				program, known := programs[p]

@@ -2,13 +2,9 @@ package server
 
 import (
 	"math/rand/v2"
-	"time"
 
 	"github.com/failsafe-go/failsafe-go/adaptivelimiter"
 	"github.com/prometheus/client_golang/prometheus"
-	"google.golang.org/protobuf/reflect/protoreflect"
-	"google.golang.org/protobuf/reflect/protoregistry"
-	"google.golang.org/protobuf/types/descriptorpb"
 
 	"techtalks.example/logic-tier/failure"
 	"techtalks.example/proto/transport"
@@ -105,14 +101,4 @@ func (s *Server) classOf(program, method string, hasSession bool) class {
 	return public
 }
 
-// reads says whether a method changes nothing, as its contract says it.
-func reads(method protoreflect.FullName) bool {
-	found, err := protoregistry.GlobalFiles.FindDescriptorByName(method)
-	if err != nil {
-		return false
-	}
-	options, _ := found.Options().(*descriptorpb.MethodOptions)
-	return options.GetIdempotencyLevel() == descriptorpb.MethodOptions_NO_SIDE_EFFECTS
-}
-
-var errFull = failure.New(failure.Exhausted, "SERVER_BUSY", "the server has as many calls under way as it takes; try again in a moment").RetryIn(time.Second)
+var errFull = failure.New(failure.Exhausted, "SERVER_BUSY", "the server has as many calls under way as it takes; try again in a moment")

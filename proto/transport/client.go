@@ -66,14 +66,9 @@ func serviceConfig(files []protoreflect.FileDescriptor) string {
 		names = append(names, map[string]string{"service": "google.longrunning.Operations", "method": method})
 	}
 	for _, file := range files {
-		for i := range file.Services().Len() {
-			service := file.Services().Get(i)
-			for j := range service.Methods().Len() {
-				method := service.Methods().Get(j)
-				options, _ := method.Options().(*descriptorpb.MethodOptions)
-				if options.GetIdempotencyLevel() != descriptorpb.MethodOptions_IDEMPOTENCY_UNKNOWN {
-					names = append(names, map[string]string{"service": string(service.FullName()), "method": string(method.Name())})
-				}
+		for method := range Methods(file) {
+			if idempotency(method) != descriptorpb.MethodOptions_IDEMPOTENCY_UNKNOWN {
+				names = append(names, map[string]string{"service": string(method.Parent().FullName()), "method": string(method.Name())})
 			}
 		}
 	}

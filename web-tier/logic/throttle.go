@@ -11,7 +11,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/reflect/protoreflect"
-	"google.golang.org/protobuf/types/descriptorpb"
+
+	"techtalks.example/proto/transport"
 )
 
 const (
@@ -107,13 +108,9 @@ func errThrottled() *Problem {
 var reading = func() map[string]bool {
 	all := map[string]bool{}
 	for _, file := range contracts {
-		for i := range file.Services().Len() {
-			methods := file.Services().Get(i).Methods()
-			for j := range methods.Len() {
-				options, _ := methods.Get(j).Options().(*descriptorpb.MethodOptions)
-				if options.GetIdempotencyLevel() == descriptorpb.MethodOptions_NO_SIDE_EFFECTS {
-					all[full(methods.Get(j))] = true
-				}
+		for method := range transport.Methods(file) {
+			if transport.Reads(method) {
+				all[full(method)] = true
 			}
 		}
 	}

@@ -14,13 +14,11 @@ import (
 // lightPage is what a browser gets for which there is no room: a page that costs
 // next to nothing, since under three times the load most pages are this one, and that
 // comes back by itself.
-var lightPage = func() string {
-	return `<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">` +
-		`<meta name="color-scheme" content="light dark"><meta http-equiv="refresh" content="SECONDS"><title>Very busy just now · TechTalks</title>` +
-		`<link rel="stylesheet" href="` + assets.Path("site.css") + `"></head><body><main class="wrap"><section class="problem"><p class="status">503</p>` +
-		`<h1>Very busy just now</h1><p>More people are here than we can serve at once. Nothing is lost.</p>` +
-		`<p class="hint">This page tries again by itself in SECONDS s.</p><p><a class="button" href="">Try again</a></p></section></main></body></html>`
-}()
+var lightPage = `<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">` +
+	`<meta name="color-scheme" content="light dark"><meta http-equiv="refresh" content="SECONDS"><title>Very busy just now · TechTalks</title>` +
+	`<link rel="stylesheet" href="` + assets.Path("site.css") + `"></head><body><main class="wrap"><section class="problem"><p class="status">503</p>` +
+	`<h1>Very busy just now</h1><p>More people are here than we can serve at once. Nothing is lost.</p>` +
+	`<p class="hint">This page tries again by itself in SECONDS s.</p><p><a class="button" href="">Try again</a></p></section></main></body></html>`
 
 // full answers a request for which there is no room. Not all come back at the same
 // moment. Forms get the whole page of the problem: what was typed stays in the
