@@ -1,12 +1,10 @@
 package main
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
@@ -196,35 +194,27 @@ func askBy(ctx context.Context, address string, clients int, paths []string, n i
 	return time.Duration(median(times) * float64(time.Second)), failed
 }
 
-// askOver asks over one connection until next says to stop. It is a light
-// client: what it works, the measured lack.
+// askOver asks over one connection until next says to stop.
 func askOver(ctx context.Context, address string, next func(n int) (path string, more bool), answered func()) error {
-	connection, err := net.DialTimeout("tcp", address, callTimeout)
-	if err != nil {
+	a := &asker{address: address}
+	if err := a.connect(); err != nil {
 		return err
 	}
-	defer connection.Close()
+	connection := a.connection
 	stop := context.AfterFunc(ctx, func() { _ = connection.Close() })
 	defer stop()
-	in := bufio.NewReaderSize(connection, 32<<10)
+	defer a.close()
 	for n := 0; ; n++ {
 		path, more := next(n)
 		if !more {
 			return nil
 		}
-		_ = connection.SetDeadline(time.Now().Add(callTimeout))
-		if _, err := fmt.Fprintf(connection, "GET %s HTTP/1.1\r\nHost: bench\r\nUser-Agent: bench\r\n\r\n", path); err != nil {
-			return err
-		}
-		response, err := http.ReadResponse(in, nil)
+		status, _, err := a.ask(path)
 		if err != nil {
 			return err
 		}
-		if response.StatusCode != http.StatusOK {
-			return fmt.Errorf("%s answers %s", path, response.Status)
-		}
-		if _, err := io.Copy(io.Discard, response.Body); err != nil {
-			return err
+		if status != http.StatusOK {
+			return fmt.Errorf("%s answers %d %s", path, status, http.StatusText(status))
 		}
 		answered()
 	}

@@ -18,6 +18,7 @@ import (
 
 	brokers "techtalks.example/deployments/broker"
 	"techtalks.example/deployments/certificates"
+	"techtalks.example/deployments/source"
 )
 
 // patience bounds every wait for something to start.
@@ -59,20 +60,16 @@ func (s *site) start(folder string) error {
 	if err := os.Chmod(folder, 0o755); err != nil { // Postgres, which is not root, gets to it
 		return err
 	}
-	for _, program := range []struct{ module, name, folder string }{
-		{"../../data-tier", "data-tier", "."}, {"../../logic-tier", "logic-tier", "."}, {".", "doctor", "."},
-	} {
-		command := exec.Command("go", "build", "-o", s.program(program.name), program.folder)
-		command.Dir = program.module
-		command.Env = append(os.Environ(), "GOWORK=off")
-		if output, err := command.CombinedOutput(); err != nil {
-			return fmt.Errorf("build %s: %w\n%s", program.name, err, output)
-		}
+	tree, err := source.Tree()
+	if err != nil {
+		return err
+	}
+	if err := source.Build(context.Background(), tree, filepath.Dir(s.program("doctor")), source.DataTier, source.LogicTier, source.Doctor); err != nil {
+		return err
 	}
 	if _, err := certificates.Issue(s.certificates(), nil); err != nil {
 		return err
 	}
-	var err error
 	if s.none, err = unused(); err != nil {
 		return err
 	}

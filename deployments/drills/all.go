@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,10 +33,7 @@ var All = []Drill{
 			return err
 		}
 		pause(ctx, 30*time.Second)
-		if err := r.Data.Start(); err != nil {
-			return err
-		}
-		if err := r.Healthy(ctx, r.Data); err != nil {
+		if err := r.startHealthy(ctx, r.Data); err != nil {
 			return err
 		}
 		r.Healed("it is back")
@@ -57,10 +55,7 @@ var All = []Drill{
 			return err
 		}
 		r.Data.Set("STANDBY_OF=standby:5432")
-		if err := r.Data.Start(); err != nil {
-			return err
-		}
-		if err := r.Healthy(ctx, r.Data); err != nil {
+		if err := r.startHealthy(ctx, r.Data); err != nil {
 			return err
 		}
 		r.Did("the host from before follows it")
@@ -119,14 +114,11 @@ var All = []Drill{
 		return nil
 	}},
 	{Name: "rolling-restart", Test: true, Question: "What if every process is replaced, one after the other, under load?", Shape: two, Do: func(ctx context.Context, r *Run) error {
-		for _, p := range append(append(append([]*lab.Process{}, r.Logic...), r.Workers...), r.Web...) {
+		for _, p := range r.tiers()[1:] {
 			if err := p.Stop(); err != nil {
 				return err
 			}
-			if err := p.Start(); err != nil {
-				return err
-			}
-			if err := r.Healthy(ctx, p); err != nil {
+			if err := r.startHealthy(ctx, p); err != nil {
 				return err
 			}
 			r.Did("%s on %s is another process", p.Name, p.Host.Name)
@@ -144,7 +136,7 @@ var All = []Drill{
 		return nil
 	}},
 	{Name: "everything-at-once", Test: true, Question: "What if everything restarts at once?", Shape: two, Do: func(ctx context.Context, r *Run) error {
-		all := append(append(append([]*lab.Process{r.Data}, r.Logic...), r.Workers...), r.Web...)
+		all := r.tiers()
 		for _, p := range all {
 			if err := p.Host.Crash(); err != nil {
 				return err
@@ -284,10 +276,7 @@ func (r *Run) killed(ctx context.Context, p *lab.Process) error {
 	}
 	r.Did("%s on %s is killed", p.Name, p.Host.Name)
 	pause(ctx, 3*time.Second)
-	if err := p.Start(); err != nil {
-		return err
-	}
-	if err := r.Healthy(ctx, p); err != nil {
+	if err := r.startHealthy(ctx, p); err != nil {
 		return err
 	}
 	r.Healed("it is back")
@@ -332,19 +321,17 @@ func (r *Run) reissue(life time.Duration) error {
 // quiet says what is still under way in the tiers when nobody asks for anything but
 // the streams that are open.
 func (r *Run) quiet() error {
-	for _, p := range append(append([]*lab.Process{}, r.Web...), r.Logic...) {
-		admin, metrics := "127.0.0.1:8081", []string{"web_requests_under_way"}
+	for _, p := range slices.Concat(r.Web, r.Logic) {
+		admin, metric := "127.0.0.1:8081", "web_requests_under_way"
 		if p.Name == "logic-tier" {
-			admin, metrics = "127.0.0.1:9091", []string{"server_under_way"}
+			admin, metric = "127.0.0.1:9091", "server_under_way"
 		}
 		output, err := p.Host.Command(context.Background(), "curl", "-sS", "-m", "5", "http://"+admin+"/metrics").Output()
 		if err != nil {
 			return fmt.Errorf("metrics of %s: %w", p.Host.Name, err)
 		}
-		for _, name := range metrics {
-			if !strings.Contains(string(output), "\n"+name+" 0\n") {
-				return fmt.Errorf("on %s something is still under way: %s is not 0", p.Host.Name, name)
-			}
+		if !strings.Contains(string(output), "\n"+metric+" 0\n") {
+			return fmt.Errorf("on %s something is still under way: %s is not 0", p.Host.Name, metric)
 		}
 	}
 	return nil

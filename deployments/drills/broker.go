@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"techtalks.example/deployments/broker"
+	"techtalks.example/deployments/source"
 )
 
 // logicBroker is the network of those who may talk to the broker.
@@ -20,7 +21,7 @@ func (s *Site) startBroker(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	configured, err := filepath.Abs(filepath.Join("..", "broker"))
+	tree, err := source.Tree()
 	if err != nil {
 		return err
 	}
@@ -28,7 +29,7 @@ func (s *Site) startBroker(ctx context.Context) error {
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return err
 	}
-	node, err := broker.NewNode(folder, net.JoinHostPort(host.Address(logicBroker), "5671"), s.certificates(), configured, filepath.Join(folder, "rabbitmqctl"))
+	node, err := broker.NewNode(folder, net.JoinHostPort(host.Address(logicBroker), "5671"), s.certificates(), filepath.Join(tree, "deployments", "broker"), filepath.Join(folder, "rabbitmqctl"))
 	if err != nil {
 		return err
 	}

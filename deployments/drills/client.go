@@ -40,7 +40,6 @@ type account struct {
 	sentAway   int            // told when to come back
 	unanswered int            // no web tier at all
 	rude       map[string]int // neither answered nor told when to come back, by what it was
-	good       time.Time      // the latest answer
 	firstGood  chan time.Time // the first one after it was asked for
 }
 
@@ -115,9 +114,8 @@ func (a *account) count(method, path string, r reply) {
 		a.stale++
 	case r.status < 500 && r.status != http.StatusTooManyRequests:
 		a.answered++
-		a.good = time.Now()
 		select {
-		case a.firstGood <- a.good:
+		case a.firstGood <- time.Now():
 			a.firstGood = nil
 		default:
 		}

@@ -218,7 +218,7 @@ func (c *crowd) seen() string {
 // ends are the last lines of what each process says.
 func (s *Site) ends() string {
 	var b strings.Builder
-	for _, p := range append(append(append([]*lab.Process{s.Data, s.Standby, s.Broker}, s.Logic...), s.Workers...), s.Web...) {
+	for _, p := range append([]*lab.Process{s.Standby, s.Broker}, s.tiers()...) {
 		if p != nil {
 			fmt.Fprintf(&b, "-- %s on %s\n%s\n", p.Name, p.Host.Name, p.End(12))
 		}

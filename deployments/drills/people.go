@@ -15,6 +15,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"techtalks.example/deployments/journey"
 )
 
 func dialWithin(d time.Duration) func(context.Context, string, string) (net.Conn, error) {
@@ -39,7 +41,7 @@ func (p *publisher) run(ctx, stopping context.Context) error {
 		p.tried = title
 		p.mu.Unlock()
 		if _, err := p.form(ctx, p.session, "/channels/"+p.channel+"/talks", url.Values{
-			"title": {title}, "speakers": {"Somebody"}, "language": {"eng"}, "request_id": {requestID()},
+			"title": {title}, "speakers": {"Somebody"}, "language": {"eng"}, "request_id": {journey.RequestID()},
 		}, http.StatusSeeOther); err != nil {
 			return fmt.Errorf("publish %q: %w", title, err)
 		}
@@ -60,14 +62,6 @@ func pause(ctx context.Context, d time.Duration) {
 	case <-ctx.Done():
 	case <-time.After(d):
 	}
-}
-
-// requestID is a UUID (RFC 9562, version 4).
-func requestID() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 
 // follower hears what is published on the channels it follows, over a stream that it opens
@@ -248,7 +242,7 @@ type worker struct {
 
 func (w *worker) run(ctx, stopping context.Context) error {
 	for stopping.Err() == nil {
-		r, err := w.form(ctx, w.session, "/account/export", url.Values{"request_id": {requestID()}}, http.StatusAccepted)
+		r, err := w.form(ctx, w.session, "/account/export", url.Values{"request_id": {journey.RequestID()}}, http.StatusAccepted)
 		if err != nil {
 			return err
 		}

@@ -8,13 +8,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"techtalks.example/deployments/certificates"
 	"techtalks.example/deployments/drills/lab"
+	"techtalks.example/deployments/source"
 )
 
 // patience bounds every wait for something to start, or to be as it was.
@@ -58,21 +59,11 @@ type Site struct {
 
 // Programs builds the tiers into a folder.
 func Programs(ctx context.Context, folder string) error {
-	root, err := filepath.Abs(filepath.Join("..", ".."))
+	tree, err := source.Tree()
 	if err != nil {
 		return err
 	}
-	for _, program := range []struct{ name, module, folder string }{
-		{"data-tier", "data-tier", "."}, {"logic-tier", "logic-tier", "."}, {"web-tier", "web-tier", "."}, {"talksctl", "logic-tier", "./cmd/talksctl"},
-	} {
-		command := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(folder, program.name), program.folder)
-		command.Dir = filepath.Join(root, program.module)
-		command.Env = append(os.Environ(), "GOWORK=off")
-		if output, err := command.CombinedOutput(); err != nil {
-			return fmt.Errorf("build %s: %w\n%s", program.name, err, output)
-		}
-	}
-	return nil
+	return source.Build(ctx, tree, folder, source.DataTier, source.LogicTier, source.Talksctl, source.WebTier)
 }
 
 // NewSite makes the hosts and starts the tiers; folder keeps their data, certificates and
@@ -182,12 +173,25 @@ func (s *Site) start(ctx context.Context, shape Shape) error {
 		}
 		s.Web = append(s.Web, p)
 	}
-	for _, p := range append(append(s.Logic, s.Workers...), s.Web...) {
+	for _, p := range s.tiers()[1:] { // the data tier is
 		if err := s.Healthy(ctx, p); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// tiers are the processes of the three tiers: the data tier's first, the web tiers' last.
+func (s *Site) tiers() []*lab.Process {
+	return slices.Concat([]*lab.Process{s.Data}, s.Logic, s.Workers, s.Web)
+}
+
+// startHealthy starts a process that has ended, and waits until it is healthy.
+func (s *Site) startHealthy(ctx context.Context, p *lab.Process) error {
+	if err := p.Start(); err != nil {
+		return err
+	}
+	return s.Healthy(ctx, p)
 }
 
 func (s *Site) host(name string) *lab.Host {

@@ -75,9 +75,7 @@ func freePort(t *testing.T) string {
 // up starts the site and waits until it answers with the catalogue in it.
 func up(t *testing.T, options ...string) *project {
 	t.Helper()
-	if output, err := exec.Command("docker", "version").CombinedOutput(); err != nil {
-		t.Skipf("no Docker engine answers: %s", output)
-	}
+	engine(t)
 	port := freePort(t)
 	p := &project{t: t, options: options, web: "http://127.0.0.1:" + port, environment: append(os.Environ(),
 		"COMPOSE_PROJECT_NAME=techtalks-test", "WEB_PORT="+port, "LOGIC_PORT="+freePort(t))}
@@ -90,12 +88,27 @@ func up(t *testing.T, options ...string) *project {
 		p.compose("down", "--volumes", "--remove-orphans")
 	})
 	p.compose("up", "--detach")
+	await(t, p.web+"/channels/adas-notebook")
+	return p
+}
+
+// engine skips a test where no Docker engine answers.
+func engine(t *testing.T) {
+	t.Helper()
+	if output, err := exec.Command("docker", "version").CombinedOutput(); err != nil {
+		t.Skipf("no Docker engine answers: %s", output)
+	}
+}
+
+// await waits until a page is there.
+func await(t *testing.T, page string) {
+	t.Helper()
 	for deadline := time.Now().Add(patience); ; time.Sleep(200 * time.Millisecond) {
-		response, err := http.Get(p.web + "/channels/adas-notebook")
+		response, err := http.Get(page)
 		if err == nil {
 			response.Body.Close()
 			if response.StatusCode == http.StatusOK {
-				return p
+				return
 			}
 		}
 		if time.Now().After(deadline) {

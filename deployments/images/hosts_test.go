@@ -2,13 +2,10 @@ package images
 
 import (
 	"net"
-	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"techtalks.example/deployments/certificates"
 	"techtalks.example/deployments/journey"
@@ -26,9 +23,7 @@ func host(t *testing.T, file string, settings ...string) *project {
 
 // What a host's file needs and .env does not say is named, with an example.
 func TestAHostSaysWhatItIsNotTold(t *testing.T) {
-	if output, err := exec.Command("docker", "version").CombinedOutput(); err != nil {
-		t.Skipf("no Docker engine answers: %s", output)
-	}
+	engine(t)
 	for file, c := range map[string]struct{ settings, says string }{
 		"data.yml":  {"CERTIFICATES=/certificates", "as in DATA_HOST=data.example.net"},
 		"logic.yml": {"CERTIFICATES=/certificates", "as in DATA_ADDRESS=data.example.net:5432"},
@@ -61,9 +56,7 @@ func ownAddress(t *testing.T) string {
 
 // Each tier from a file of its own, as on three hosts that share nothing but addresses.
 func TestThreeHosts(t *testing.T) {
-	if output, err := exec.Command("docker", "version").CombinedOutput(); err != nil {
-		t.Skipf("no Docker engine answers: %s", output)
-	}
+	engine(t)
 	(&project{t: t, environment: os.Environ()}).compose("build", "data-tier", "logic-tier", "web-tier")
 	// Where containers find what this machine publishes.
 	here := ownAddress(t)
@@ -99,17 +92,6 @@ func TestThreeHosts(t *testing.T) {
 		h.compose("up", "--detach")
 	}
 	site := "http://127.0.0.1:" + web
-	for deadline := time.Now().Add(patience); ; time.Sleep(200 * time.Millisecond) {
-		response, err := http.Get(site + "/talks")
-		if err == nil {
-			response.Body.Close()
-			if response.StatusCode == http.StatusOK {
-				break
-			}
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("the site does not answer: %v", err)
-		}
-	}
+	await(t, site+"/talks")
 	journey.Walk(t, journey.Chromium(t), site)
 }

@@ -21,6 +21,7 @@ import (
 	"techtalks.example/deployments/broker"
 	"techtalks.example/deployments/certificates"
 	"techtalks.example/deployments/journey"
+	"techtalks.example/deployments/source"
 )
 
 // standing is a site's RabbitMQ without its tiers.
@@ -33,7 +34,7 @@ type standing struct {
 
 func stand(t *testing.T) *standing {
 	t.Helper()
-	root, err := sourceTree()
+	root, err := source.Tree()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -12,6 +11,7 @@ import (
 
 	"techtalks.example/deployments/certificates"
 	"techtalks.example/deployments/demo"
+	"techtalks.example/deployments/source"
 )
 
 // site is where everything of one TechTalks on this machine is.
@@ -24,7 +24,7 @@ type site struct {
 }
 
 func newSite() (site, error) {
-	root, err := sourceTree()
+	root, err := source.Tree()
 	if err != nil {
 		return site{}, err
 	}
@@ -45,23 +45,6 @@ func newSite() (site, error) {
 		data:       cmp.Or(os.Getenv("DATA_ADDRESS"), "127.0.0.1:54320"),
 		engine:     engine,
 	}, nil
-}
-
-// sourceTree returns the folder above this one that holds go.work.
-func sourceTree() (string, error) {
-	folder, err := os.Getwd()
-	if err != nil {
-		return "", err
-	}
-	for {
-		if _, err := os.Stat(filepath.Join(folder, "go.work")); err == nil {
-			return folder, nil
-		}
-		if folder == filepath.Dir(folder) {
-			return "", errors.New("run it inside the source tree: there is no go.work here or above")
-		}
-		folder = filepath.Dir(folder)
-	}
 }
 
 func (s site) certificates() string { return filepath.Join(s.run, "certificates") }
@@ -97,7 +80,9 @@ func run(ctx context.Context) error {
 		return err
 	}
 	began := time.Now()
-	if err := step("building the three tiers", func() error { return s.build(ctx) }); err != nil {
+	if err := step("building the three tiers", func() error {
+		return source.Build(ctx, s.root, filepath.Join(s.run, "bin"), source.DataTier, source.LogicTier, source.Talksctl, source.WebTier)
+	}); err != nil {
 		return err
 	}
 	if err := step("certificates in "+s.certificates(), func() error {

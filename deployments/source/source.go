@@ -1,0 +1,62 @@
+// Package source builds programs of this repository from its source tree: each from its
+// own module, as it is built anywhere else.
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+)
+
+// Tree returns the folder of the source tree that this process runs in: the one that
+// holds go.work.
+func Tree() (string, error) {
+	folder, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(folder, "go.work")); err == nil {
+			return folder, nil
+		}
+		if folder == filepath.Dir(folder) {
+			return "", errors.New("run it inside the source tree: there is no go.work here or above")
+		}
+		folder = filepath.Dir(folder)
+	}
+}
+
+// Program is a program of the repository.
+type Program struct {
+	Name   string
+	Module string // its folder in the source tree
+	Folder string // in the module
+}
+
+// The programs of the tiers.
+var (
+	DataTier  = Program{"data-tier", "data-tier", "."}
+	LogicTier = Program{"logic-tier", "logic-tier", "."}
+	Talksctl  = Program{"talksctl", "logic-tier", "./cmd/talksctl"}
+	WebTier   = Program{"web-tier", "web-tier", "."}
+	Doctor    = Program{"doctor", "deployments", "./doctor"}
+)
+
+// Build builds programs into a folder, under their names. tree is what Tree returns.
+func Build(ctx context.Context, tree, into string, programs ...Program) error {
+	if err := os.MkdirAll(into, 0o755); err != nil {
+		return err
+	}
+	for _, p := range programs {
+		command := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(into, p.Name), p.Folder)
+		command.Dir = filepath.Join(tree, p.Module)
+		command.Env = append(os.Environ(), "GOWORK=off")
+		if output, err := command.CombinedOutput(); err != nil {
+			return fmt.Errorf("build %s: %w\n%s", p.Name, err, output)
+		}
+	}
+	return nil
+}
