@@ -62,7 +62,7 @@ var All = []Drill{
 		return nil
 	}, Holds: func(r *Run) error {
 		for _, f := range r.followers {
-			if f.resets == 0 {
+			if !f.wasReset() {
 				return fmt.Errorf("%s was not told that the database is another", f.name)
 			}
 		}

@@ -159,10 +159,7 @@ func (c *crowd) allHeard() bool {
 				p.mu.Unlock()
 			}
 		}
-		f.mu.Lock()
-		heard := len(f.heard)
-		f.mu.Unlock()
-		if heard < want {
+		if len(f.hears()) < want {
 			return false
 		}
 	}
@@ -177,9 +174,7 @@ func (c *crowd) kept(ctx context.Context) (broken []error) {
 		if err != nil {
 			say("%s's inbox cannot be read: %w", f.name, err)
 		}
-		f.mu.Lock()
-		heard := slices.Clone(f.heard)
-		f.mu.Unlock()
+		heard := f.hears()
 		for _, p := range c.publishers {
 			if !slices.Contains(f.channels, p.channel) {
 				continue
@@ -196,8 +191,8 @@ func (c *crowd) kept(ctx context.Context) (broken []error) {
 			say("%s heard what is not for them: %q", f.name, foreign)
 		}
 	}
-	if len(c.stranger.heard) > 0 {
-		say("who follows nobody heard %q", c.stranger.heard)
+	if heard := c.stranger.hears(); len(heard) > 0 {
+		say("who follows nobody heard %q", heard)
 	}
 	for _, handle := range c.worker.accepted {
 		if state := c.worker.ended[handle]; state != "STATE_SUCCEEDED" {

@@ -130,10 +130,7 @@ func (d Drill) Run(ctx context.Context, folder, programs string) (result Result,
 func (r *Run) all(ctx context.Context, n int) error {
 	return r.await(ctx, n, func() bool {
 		for _, f := range r.followers {
-			f.mu.Lock()
-			heard := len(f.heard)
-			f.mu.Unlock()
-			if heard < n*len(f.channels) {
+			if len(f.hears()) < n*len(f.channels) {
 				return false
 			}
 		}

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -76,6 +77,20 @@ type follower struct {
 	resets  int
 	streams int // opened
 	last    string
+}
+
+// hears returns the titles it has heard so far, in order, since the last reset.
+func (f *follower) hears() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.heard)
+}
+
+// wasReset is whether it was ever told to begin anew.
+func (f *follower) wasReset() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.resets > 0
 }
 
 // run hears until ctx ends.

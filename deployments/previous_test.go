@@ -1,0 +1,68 @@
+package deployments
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"techtalks.example/deployments/source"
+)
+
+// A tier is replaced one process after the other, and the data tier comes first: until
+// the last logic tier is replaced, the one from before works on the new schema. Its own
+// tests say whether it does.
+func TestThePreviousLogicTierPassesItsTestsOnTheNewSchema(t *testing.T) {
+	tree, err := source.Tree()
+	if err != nil {
+		t.Fatal(err)
+	}
+	git := func(arguments ...string) (string, error) {
+		output, err := exec.CommandContext(t.Context(), "git", append([]string{"-C", tree}, arguments...)...).Output()
+		return strings.TrimSpace(string(output)), err
+	}
+	changed, err := git("log", "-1", "--format=%H", "--", "data-tier/schema")
+	if err != nil || changed == "" {
+		t.Skip("the source tree is no clone: which logic tier came before the newest schema is not known")
+	}
+	previous, err := git("rev-parse", "--verify", "--quiet", changed+"^")
+	if err != nil {
+		t.Skip("the clone has no history before the newest schema: git fetch --unshallow")
+	}
+
+	// All as it was, but for the data tier.
+	before := t.TempDir()
+	unpack := exec.CommandContext(t.Context(), "sh", "-c", `git -C "$0" archive "$1" | tar -x -C "$2"`, tree, previous, before)
+	if output, err := unpack.CombinedOutput(); err != nil {
+		t.Fatalf("unpack %s: %v: %s", previous, err, output)
+	}
+	data := filepath.Join(before, "data-tier")
+	if err := os.RemoveAll(data); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(data, os.DirFS(filepath.Join(tree, "data-tier"))); err != nil {
+		t.Fatal(err)
+	}
+	run := func(arguments ...string) (string, error) {
+		command := exec.CommandContext(t.Context(), "go", arguments...)
+		command.Dir = filepath.Join(before, "logic-tier")
+		command.Env = append(os.Environ(), "GOWORK=off")
+		output, err := command.CombinedOutput()
+		return string(output), err
+	}
+	listed, err := run("list", "./...")
+	if err != nil {
+		t.Fatalf("%v: %s", err, listed)
+	}
+	// RabbitMQ has no schema.
+	packages := slices.DeleteFunc(strings.Fields(listed), func(name string) bool { return strings.Contains(name, "/rabbitqueue") })
+	output, err := run(append([]string{"test", "-count=1", "-timeout=10m"}, packages...)...)
+	if err != nil {
+		t.Errorf("the logic tier of %s, on the schema of now: %v\n%s", previous[:10], err, output)
+	}
+	if !strings.Contains(output, "ok  \ttechtalks.example/logic-tier/talks\t") {
+		t.Errorf("no test of the talks passed:\n%s", output)
+	}
+}
