@@ -37,14 +37,14 @@ type account struct {
 	mu         sync.Mutex
 	answered   int
 	stale      int            // with the page as it had been
-	sentAway   int            // told when to come back
+	sentAway   map[string]int // told when to come back, by what it was
 	unanswered int            // no web tier at all
 	rude       map[string]int // neither answered nor told when to come back, by what it was
 	firstGood  chan time.Time // the first one after it was asked for
 }
 
 func newVisitors(site []string) *visitors {
-	return &visitors{site: site, account: account{rude: map[string]int{}}, http: &http.Client{
+	return &visitors{site: site, account: account{sentAway: map[string]int{}, rude: map[string]int{}}, http: &http.Client{
 		Transport:     &http.Transport{MaxIdleConnsPerHost: 32, ResponseHeaderTimeout: callTime, DialContext: dialWithin(time.Second)},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
@@ -109,6 +109,7 @@ func (v *visitors) at(ctx context.Context, site, session, method, path string, h
 func (a *account) count(method, path string, r reply) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	what := fmt.Sprintf("%s %s: %d", method, path, r.status)
 	switch {
 	case r.header.Get("Age") != "":
 		a.stale++
@@ -120,10 +121,17 @@ func (a *account) count(method, path string, r reply) {
 		default:
 		}
 	case r.header.Get("Retry-After") != "":
-		a.sentAway++
+		a.sentAway[what]++
 	default:
-		a.rude[fmt.Sprintf("%s %s: %d", method, path, r.status)]++
+		a.rude[what]++
 	}
+}
+
+func sum(counts map[string]int) (n int) {
+	for _, times := range counts {
+		n += times
+	}
+	return n
 }
 
 // awaitGood returns a channel that has the time of the first answer from now on.

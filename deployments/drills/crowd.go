@@ -170,7 +170,7 @@ func (c *crowd) allHeard() bool {
 func (c *crowd) kept(ctx context.Context) (broken []error) {
 	say := func(format string, arguments ...any) { broken = append(broken, fmt.Errorf(format, arguments...)) }
 	for _, f := range c.followers {
-		stored, err := f.inbox(ctx)
+		stored, _, err := f.inbox(ctx)
 		if err != nil {
 			say("%s's inbox cannot be read: %w", f.name, err)
 		}

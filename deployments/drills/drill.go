@@ -185,7 +185,7 @@ func (r *Run) most() (most int) {
 func (c *crowd) seen() string {
 	var b strings.Builder
 	c.account.mu.Lock()
-	fmt.Fprintf(&b, "%d requests answered, %d with a page as it had been, %d told when to come back, %d found no web tier", c.account.answered, c.account.stale, c.account.sentAway, c.account.unanswered)
+	fmt.Fprintf(&b, "%d requests answered, %d with a page as it had been, %d told when to come back, %d found no web tier", c.account.answered, c.account.stale, sum(c.account.sentAway), c.account.unanswered)
 	c.account.mu.Unlock()
 	published := 0
 	for _, p := range c.publishers {

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -17,7 +18,7 @@ import (
 	"sync"
 	"time"
 
-	"techtalks.example/deployments/journey"
+	"techtalks.example/proto/transport"
 )
 
 func dialWithin(d time.Duration) func(context.Context, string, string) (net.Conn, error) {
@@ -42,7 +43,7 @@ func (p *publisher) run(ctx, stopping context.Context) error {
 		p.tried = title
 		p.mu.Unlock()
 		if _, err := p.form(ctx, p.session, "/channels/"+p.channel+"/talks", url.Values{
-			"title": {title}, "speakers": {"Somebody"}, "language": {"eng"}, "request_id": {journey.RequestID()},
+			"title": {title}, "speakers": {"Somebody"}, "language": {"eng"}, "request_id": {transport.NewRequestID()},
 		}, http.StatusSeeOther); err != nil {
 			return fmt.Errorf("publish %q: %w", title, err)
 		}
@@ -178,21 +179,22 @@ func (f *follower) hear(ctx context.Context, event, data string) error {
 		}
 		f.mu.Unlock()
 	case "reset":
-		// What was known counts nothing any more: everything anew.
-		var r struct{ Cursor string }
-		if err := json.Unmarshal([]byte(data), &r); err != nil {
-			return err
-		}
-		all, err := f.inbox(ctx)
+		// What was known counts nothing any more: everything anew, and another stream
+		// from where that ends, which is later than what the reset says.
+		all, cursor, err := f.inbox(ctx)
 		if err != nil {
 			return err
 		}
 		f.mu.Lock()
-		f.heard, f.resets = all, f.resets+1
+		f.heard, f.resets, f.last = all, f.resets+1, cursor
 		f.mu.Unlock()
+		return errAnew
 	}
 	return nil
 }
+
+// errAnew: the stream that said so is not heard any longer.
+var errAnew = errors.New("told to begin anew")
 
 // cursor returns from where the inbox can be followed.
 func (f *follower) cursor(ctx context.Context) (string, error) {
@@ -205,15 +207,16 @@ func (f *follower) cursor(ctx context.Context) (string, error) {
 	return page.Cursor, err
 }
 
-// inbox reads the whole inbox, oldest first: what the database says.
-func (f *follower) inbox(ctx context.Context) (titles []string, err error) {
+// inbox reads the whole inbox, oldest first: what the database says, and the cursor where
+// it ends.
+func (f *follower) inbox(ctx context.Context) (titles []string, cursor string, err error) {
 	for after, resets := "0", 0; ; {
 		r, err := f.until(ctx, f.session, http.MethodGet, "/inbox/since?after="+url.QueryEscape(after), nil, nil, http.StatusOK, http.StatusNotModified)
 		if err != nil {
-			return nil, err
+			return nil, "", err
 		}
 		if r.status == http.StatusNotModified {
-			return titles, nil
+			return titles, after, nil
 		}
 		var page struct {
 			Notifications []struct{ ID, Title, Talk string }
@@ -222,11 +225,11 @@ func (f *follower) inbox(ctx context.Context) (titles []string, err error) {
 			Reset         *struct{ Cursor string }
 		}
 		if err := json.Unmarshal(r.body, &page); err != nil {
-			return nil, err
+			return nil, "", err
 		}
 		if page.Reset != nil {
 			if resets++; resets > 2 {
-				return nil, fmt.Errorf("%s's inbox cannot be read from its beginning: some of it was trimmed", f.name)
+				return nil, "", fmt.Errorf("%s's inbox cannot be read from its beginning: some of it was trimmed", f.name)
 			}
 			// The epoch of the database that answers is in it: from its beginning.
 			epoch, _, _ := strings.Cut(page.Reset.Cursor, "-")
@@ -240,7 +243,7 @@ func (f *follower) inbox(ctx context.Context) (titles []string, err error) {
 		}
 		after = page.Cursor
 		if !page.More {
-			return titles, nil
+			return titles, after, nil
 		}
 	}
 }
@@ -257,7 +260,7 @@ type worker struct {
 
 func (w *worker) run(ctx, stopping context.Context) error {
 	for stopping.Err() == nil {
-		r, err := w.form(ctx, w.session, "/account/export", url.Values{"request_id": {journey.RequestID()}}, http.StatusAccepted)
+		r, err := w.form(ctx, w.session, "/account/export", url.Values{"request_id": {transport.NewRequestID()}}, http.StatusAccepted)
 		if err != nil {
 			return err
 		}

@@ -70,7 +70,7 @@ func (c *crowd) hammer(ctx context.Context, many int, long time.Duration) (answe
 	ctx, done := context.WithTimeout(ctx, long)
 	defer done()
 	c.account.mu.Lock()
-	before, beforeAway := c.account.answered, c.account.sentAway
+	before, beforeAway := c.account.answered, sum(c.account.sentAway)
 	c.account.mu.Unlock()
 	var group sync.WaitGroup
 	for i := range many {
@@ -83,7 +83,7 @@ func (c *crowd) hammer(ctx context.Context, many int, long time.Duration) (answe
 	group.Wait()
 	c.account.mu.Lock()
 	defer c.account.mu.Unlock()
-	return int64(c.account.answered - before), int64(c.account.sentAway - beforeAway)
+	return int64(c.account.answered - before), int64(sum(c.account.sentAway) - beforeAway)
 }
 
 // dawdle opens a follower's stream and reads nothing of it for a while; then what is left

@@ -3,7 +3,6 @@ package journey
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -13,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"techtalks.example/proto/transport"
 )
 
 // workPatience bounds every wait of a client for work that takes long, tiers that
@@ -112,20 +113,11 @@ func (c *Client) post(path string, form url.Values) answer {
 	}, []byte(form.Encode()))
 }
 
-// RequestID returns what a form is sent with (a UUID, RFC 9562, version 4): the same
-// again is the same form.
-func RequestID() string {
-	var b [16]byte
-	rand.Read(b[:])
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
-}
-
 // Start posts a form that starts long work and returns the path of its handle.
 // Sent twice it is the same work.
 func (c *Client) Start(path string, form url.Values) string {
 	c.t.Helper()
-	form.Set("request_id", RequestID())
+	form.Set("request_id", transport.NewRequestID())
 	first := c.post(path, form)
 	if first.status != http.StatusAccepted {
 		c.t.Fatalf("%s starts nothing: %s", path, first)

@@ -2,7 +2,9 @@ package media
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base32"
+	"fmt"
 	"strings"
 
 	"techtalks.example/logic-tier/failure"
@@ -27,6 +29,14 @@ func newID() string {
 	var random [idBytes]byte
 	_, _ = rand.Read(random[:]) // never fails
 	return ids.EncodeToString(random[:])
+}
+
+// idOf returns the id of what a request of an account's makes: the same again for the
+// same request. Nobody guesses it who does not guess the request's own, which is the
+// caller's to choose.
+func idOf(account int64, request string) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d %s", account, strings.ToLower(request)))
+	return ids.EncodeToString(sum[:idBytes])
 }
 
 func isID(s string) bool {

@@ -30,7 +30,7 @@ func (s service) CreateUpload(ctx context.Context, r *mediapb.CreateUploadReques
 			return nil, err
 		}
 	}
-	if u, err = s.module.begin(ctx, u, asks.module); err != nil {
+	if u, err = s.module.begin(ctx, u, asks.module, r.RequestId); err != nil {
 		return nil, err
 	}
 	return &mediapb.CreateUploadResponse{Upload: u.message()}, nil

@@ -3,6 +3,7 @@ package media
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -49,18 +50,33 @@ func (m *Module) most(u upload) int64 {
 }
 
 // begin begins an upload. Bytes count when they are there: what is claimed is
-// only compared with what the account could still keep.
-func (m *Module) begin(ctx context.Context, u upload, made bool) (upload, error) {
+// only compared with what the account could still keep. What the same request began
+// before, by its id, is returned as it is.
+func (m *Module) begin(ctx context.Context, u upload, made bool, request string) (upload, error) {
 	if u.size > m.needs.Limits.Upload {
 		return u, failure.InvalidField(errTooLong.Reason, "size", fmt.Sprintf("use at most %d bytes", m.needs.Limits.Upload))
 	}
 	u.id = newID()
+	if request != "" {
+		u.id = idOf(u.account, request)
+	}
 	err := m.needs.DB.InTransaction(ctx, func(tx *postgres.Tx) error {
+		var has usage
 		if u.account != operator {
-			has, err := m.store.lockUsage(ctx, tx, u.account, made)
-			switch {
-			case err != nil:
+			var err error
+			if has, err = m.store.lockUsage(ctx, tx, u.account, made); err != nil {
 				return err
+			}
+		}
+		if request != "" {
+			before, err := m.store.lockUpload(ctx, tx, u.id)
+			if !errors.Is(err, errNoUpload) {
+				u = before
+				return err
+			}
+		}
+		if u.account != operator {
+			switch {
 			case has.unfinished >= m.needs.Limits.Unfinished || has.uploads >= m.needs.Limits.Uploads:
 				return errTooMany
 			case has.stored+max(u.size, 1) > m.needs.Limits.Stored:

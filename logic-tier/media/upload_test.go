@@ -53,6 +53,33 @@ func TestAnUploadSurvivesDisconnectsAnywhere(t *testing.T) {
 	}
 }
 
+// A client that does not hear whether its upload was begun asks again, with the same
+// id: it is one upload.
+func TestAnUploadIsBegunOnce(t *testing.T) {
+	s := newSite(t)
+	r := s.start()
+	request := &mediapb.CreateUploadRequest{Size: proto.Int64(4), FileName: "talk.mp4", RequestId: "4f0e2a52-6f1c-4a53-8f6e-0d2c8e1f7a11"}
+	first := r.begin(ada, request)
+	if _, err := r.append(ada, first, 0, []byte("ta"), 2); err != nil {
+		t.Fatal(err)
+	}
+	request.RequestId = strings.ToUpper(request.RequestId)
+	again, err := r.CreateUpload(r.as(ada), request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again.Upload.Name != first || again.Upload.Offset != 2 {
+		t.Errorf("asked for again, %s is %v", first, again.Upload)
+	}
+	if others := r.begin(grace, request); others == first {
+		t.Error("somebody else's request gives the same upload")
+	}
+	request.RequestId = ""
+	if r.begin(ada, request) == r.begin(ada, request) {
+		t.Error("without an id two uploads are one")
+	}
+}
+
 // vanish appends and is gone in the middle of it: what was taken by then is kept,
 // perhaps only after the client asks how much that is.
 func (r *replica) vanish(name string, offset int64, data []byte, size int) {

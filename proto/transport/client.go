@@ -25,11 +25,23 @@ const (
 )
 
 // A call that may be made again without harm is made at most retryAttempts
-// times, when it is answered with UNAVAILABLE.
+// times, when it is answered with UNAVAILABLE: at once, since another replica may
+// answer, and then for about two seconds, in which a database is restarted or its
+// standby takes over. A person waits three.
 const (
-	retryAttempts = 3
-	retryFirst    = "0.05s"
-	retryLong     = "0.5s"
+	retryAttempts   = 5
+	retryFirst      = "0.05s"
+	retryMultiplier = 3
+	retryLong       = "1.5s"
+)
+
+// Each answer with UNAVAILABLE takes a token, and each other answer gives one back.
+// With half of them gone no call is made again until some are back (gRFC A6, "Throttling
+// Retry Attempts and Hedged RPCs"): what is away for longer is not asked five times as
+// often as it would be if it were there.
+const (
+	retryTokens = 1000 // as many as gRPC lets
+	retryRatio  = 1
 )
 
 // Dial returns a connection to every replica of a program that is at address,
@@ -39,7 +51,7 @@ const (
 // health checking protocol) says that it cannot serve, gets none.
 //
 // The methods of files that their contract calls idempotent are retried, and no
-// others. Dial does not wait for anybody to be there: a connection is made when it
+// others; a request_id that is empty is filled in. Dial does not wait for anybody to be there: a connection is made when it
 // is first needed, and made again when it is lost.
 func Dial(address string, creds credentials.TransportCredentials, files []protoreflect.FileDescriptor, more ...grpc.DialOption) (*grpc.ClientConn, error) {
 	target, err := target(address)
@@ -50,6 +62,7 @@ func Dial(address string, creds credentials.TransportCredentials, files []protor
 		grpc.WithTransportCredentials(creds),
 		grpc.WithResolvers(lookup{}),
 		grpc.WithDefaultServiceConfig(serviceConfig(files)),
+		grpc.WithChainUnaryInterceptor(identified),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: firstReconnect, Multiplier: 1.6, Jitter: 0.2, MaxDelay: longReconnect},
 			MinConnectTimeout: connectTimeout,
@@ -79,9 +92,10 @@ func serviceConfig(files []protoreflect.FileDescriptor) string {
 			"name": names,
 			"retryPolicy": map[string]any{
 				"maxAttempts": retryAttempts, "initialBackoff": retryFirst, "maxBackoff": retryLong,
-				"backoffMultiplier": 2, "retryableStatusCodes": []string{"UNAVAILABLE"},
+				"backoffMultiplier": retryMultiplier, "retryableStatusCodes": []string{"UNAVAILABLE"},
 			},
 		}},
+		"retryThrottling": map[string]any{"maxTokens": retryTokens, "tokenRatio": retryRatio},
 	})
 	if err != nil {
 		panic(fmt.Sprintf("a service config is made of constants: %v", err))

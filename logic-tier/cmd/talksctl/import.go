@@ -6,6 +6,7 @@ import (
 	"os"
 
 	transferspb "techtalks.example/proto/techtalks/transfers/v1"
+	"techtalks.example/proto/transport"
 )
 
 // importCatalogue sends a catalogue to the logic tier and has it imported; then it
@@ -23,7 +24,7 @@ func importCatalogue(ctx context.Context, c *client, name string, detach bool) e
 		return err
 	}
 	show.end()
-	begun, err := call(ctx, c.transfers.ImportCatalogue, &transferspb.ImportCatalogueRequest{Upload: upload, RequestId: newUUID()})
+	begun, err := call(ctx, c.transfers.ImportCatalogue, &transferspb.ImportCatalogueRequest{Upload: upload, RequestId: transport.NewRequestID()})
 	if err != nil {
 		return explain(err)
 	}

@@ -8,6 +8,7 @@ import (
 
 	followingpb "techtalks.example/proto/techtalks/following/v1"
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
+	"techtalks.example/proto/transport"
 	"techtalks.example/web-tier/pages/ui"
 )
 
@@ -37,7 +38,7 @@ func address(v *ui.Visit) string {
 
 // Show shows a channel and its talks. For who is not signed in it is one call.
 func Show(v *ui.Visit) error {
-	return show(v, http.StatusOK, ui.Fields{Values: map[string]string{"request_id": ui.RequestID()}})
+	return show(v, http.StatusOK, ui.Fields{Values: map[string]string{"request_id": transport.NewRequestID()}})
 }
 
 func show(v *ui.Visit, status int, form ui.Fields) error {

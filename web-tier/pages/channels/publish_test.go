@@ -213,7 +213,7 @@ func TestFormsOfManyPartsAreBounded(t *testing.T) {
 func TestAChannelIsExported(t *testing.T) {
 	b, _ := openStudio(t)
 	logictest.Answer(b.Logic, transferspb.Transfers_ExportArchive_FullMethodName, func(_ context.Context, q *transferspb.ExportArchiveRequest) (*longrunningpb.Operation, error) {
-		if q.RequestId == "" {
+		if q.RequestId != requestID {
 			return nil, logictest.RefusalRetry(codes.ResourceExhausted, "TOO_MANY_OPERATIONS", "wait for one to end", time.Minute)
 		}
 		return &longrunningpb.Operation{Name: "operations/of-" + strings.TrimPrefix(q.Parent, "channels/")}, nil

@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
+	"techtalks.example/proto/transport"
 	"techtalks.example/web-tier/pages/ui"
 )
 
@@ -26,7 +27,7 @@ func show(v *ui.Visit, status int, channel, catalogue ui.Fields) error {
 		return err
 	}
 	if catalogue.Values == nil {
-		catalogue = ui.Filled(map[string]string{"request_id": ui.RequestID()})
+		catalogue = ui.Filled(map[string]string{"request_id": transport.NewRequestID()})
 	}
 	v.Scripts = append(v.Scripts, "upload.js")
 	return v.Render(status, page(v, answer.Channels, channel, catalogue))

@@ -1,9 +1,7 @@
 package ui
 
 import (
-	"crypto/rand"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"strconv"
 	"time"
@@ -67,14 +65,4 @@ func (v *Visit) tell(status int, kind string, body []byte) {
 	h.Set("Vary", "Accept")
 	v.Writer.WriteHeader(status)
 	_, _ = v.Writer.Write(body) // the caller may be gone
-}
-
-// RequestID returns a UUID (RFC 9562, version 4): the same form sent twice does
-// its work once.
-func RequestID() string {
-	var b [16]byte
-	rand.Read(b[:])
-	b[6] = b[6]&0x0f | 0x40
-	b[8] = b[8]&0x3f | 0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }

@@ -415,7 +415,10 @@ type CreateUploadRequest struct {
 	// What its SHA-256 must be; empty when that is not known.
 	Sha256 string `protobuf:"bytes,4,opt,name=sha256,proto3" json:"sha256,omitempty"`
 	// Whose it is: said by modules; for everybody else it is the caller's.
-	AccountId     int64 `protobuf:"varint,5,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	AccountId int64 `protobuf:"varint,5,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	// A UUID that the caller makes once an upload: the same id again gives the same
+	// upload (AIP-155). Empty: every call begins another.
+	RequestId     string `protobuf:"bytes,6,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -485,10 +488,17 @@ func (x *CreateUploadRequest) GetAccountId() int64 {
 	return 0
 }
 
+func (x *CreateUploadRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
 // CreateUploadResponse carries the upload.
 type CreateUploadResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The upload, empty yet.
+	// The upload, empty yet, or as it is.
 	Upload        *Upload `protobuf:"bytes,1,opt,name=upload,proto3" json:"upload,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1426,7 +1436,7 @@ const file_techtalks_media_v1_media_proto_rawDesc = "" +
 	"account_id\x18\x02 \x01(\x03R\taccountId\x12\x1c\n" +
 	"\toperation\x18\x03 \x01(\tR\toperation\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x04 \x01(\tR\trequestId\"\x91\x05\n" +
+	"request_id\x18\x04 \x01(\tR\trequestId\"\xba\x06\n" +
 	"\x13CreateUploadRequest\x12e\n" +
 	"\x04size\x18\x01 \x01(\x03BL\xbaHI\xba\x01F\n" +
 	"\x04size\x12\x1duse a size of 1 byte to 8 GiB\x1a\x1fthis >= 1 && this <= 8589934592H\x00R\x04size\x88\x01\x01\x12\x92\x01\n" +
@@ -1437,7 +1447,11 @@ const file_techtalks_media_v1_media_proto_rawDesc = "" +
 	"\x06sha256\x18\x04 \x01(\tBm\xbaHj\xba\x01g\n" +
 	"\x06sha256\x12,use 64 hexadecimal digits, or leave it empty\x1a/this == '' || this.matches('^[0-9a-fA-F]{64}$')R\x06sha256\x12&\n" +
 	"\n" +
-	"account_id\x18\x05 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\taccountIdB\a\n" +
+	"account_id\x18\x05 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\taccountId\x12\xa6\x01\n" +
+	"\n" +
+	"request_id\x18\x06 \x01(\tB\x86\x01\xbaH\x82\x01\xba\x01\x7f\n" +
+	"\n" +
+	"request_id\x12\x1duse a UUID, or leave it empty\x1aRthis == '' || this.matches('^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$')R\trequestIdB\a\n" +
 	"\x05_size\"J\n" +
 	"\x14CreateUploadResponse\x122\n" +
 	"\x06upload\x18\x01 \x01(\v2\x1a.techtalks.media.v1.UploadR\x06upload\"2\n" +
@@ -1487,11 +1501,10 @@ const file_techtalks_media_v1_media_proto_rawDesc = "" +
 	"\x05title\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xac\x02R\x05title\x12\"\n" +
 	"\asubject\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\xac\x02R\asubject\x12(\n" +
 	"\n" +
-	"request_id\x18\x05 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\trequestId2\xe2\a\n" +
-	"\x05Media\x12m\n" +
-	"\fCreateUpload\x12'.techtalks.media.v1.CreateUploadRequest\x1a(.techtalks.media.v1.CreateUploadResponse\"\n" +
-	"\x92\xdb\x18\x06\n" +
-	"\x02\x01\x02\x10\x01\x12g\n" +
+	"request_id\x18\x05 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\trequestId2\xe5\a\n" +
+	"\x05Media\x12p\n" +
+	"\fCreateUpload\x12'.techtalks.media.v1.CreateUploadRequest\x1a(.techtalks.media.v1.CreateUploadResponse\"\r\x92\xdb\x18\x06\n" +
+	"\x02\x01\x02\x10\x01\x90\x02\x02\x12g\n" +
 	"\tGetUpload\x12$.techtalks.media.v1.GetUploadRequest\x1a%.techtalks.media.v1.GetUploadResponse\"\r\x92\xdb\x18\x06\n" +
 	"\x02\x01\x02\x10\x01\x90\x02\x01\x12o\n" +
 	"\fAppendUpload\x12'.techtalks.media.v1.AppendUploadRequest\x1a(.techtalks.media.v1.AppendUploadResponse\"\n" +

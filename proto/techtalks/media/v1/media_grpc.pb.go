@@ -44,7 +44,8 @@ const (
 // everybody else it is not there.
 type MediaClient interface {
 	// CreateUpload begins an upload. Nothing is reserved: a claim of many bytes
-	// costs none.
+	// costs none. Idempotent by request_id (AIP-155), which whoever calls again by
+	// itself fills in (AIP-4235).
 	//
 	// Errors: INVALID_ARGUMENT a field at a time; RESOURCE_EXHAUSTED
 	// (QUOTA_EXCEEDED) when the account would keep more than it may,
@@ -217,7 +218,8 @@ func (c *mediaClient) ProcessRecording(ctx context.Context, in *ProcessRecording
 // everybody else it is not there.
 type MediaServer interface {
 	// CreateUpload begins an upload. Nothing is reserved: a claim of many bytes
-	// costs none.
+	// costs none. Idempotent by request_id (AIP-155), which whoever calls again by
+	// itself fills in (AIP-4235).
 	//
 	// Errors: INVALID_ARGUMENT a field at a time; RESOURCE_EXHAUSTED
 	// (QUOTA_EXCEEDED) when the account would keep more than it may,

@@ -1357,16 +1357,15 @@ const file_techtalks_talks_v1_talks_proto_rawDesc = "" +
 	"\bbatch_id\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\abatchId\"j\n" +
 	"\x18BatchImportTalksResponse\x12)\n" +
 	"\x10channels_created\x18\x01 \x01(\x03R\x0fchannelsCreated\x12#\n" +
-	"\rtalks_created\x18\x02 \x01(\x03R\ftalksCreated2\xba\b\n" +
+	"\rtalks_created\x18\x02 \x01(\x03R\ftalksCreated2\xbd\b\n" +
 	"\x05Talks\x12a\n" +
 	"\aGetTalk\x12\".techtalks.talks.v1.GetTalkRequest\x1a#.techtalks.talks.v1.GetTalkResponse\"\r\x92\xdb\x18\x06\n" +
 	"\x02\x01\x02\x10\x01\x90\x02\x01\x12g\n" +
 	"\tListTalks\x12$.techtalks.talks.v1.ListTalksRequest\x1a%.techtalks.talks.v1.ListTalksResponse\"\r\x92\xdb\x18\x06\n" +
-	"\x02\x01\x02\x10\x01\x90\x02\x01\x12g\n" +
+	"\x02\x01\x02\x10\x01\x90\x02\x01\x12j\n" +
 	"\n" +
-	"CreateTalk\x12%.techtalks.talks.v1.CreateTalkRequest\x1a&.techtalks.talks.v1.CreateTalkResponse\"\n" +
-	"\x92\xdb\x18\x06\n" +
-	"\x02\x01\x02\x10\x02\x12\xb5\x01\n" +
+	"CreateTalk\x12%.techtalks.talks.v1.CreateTalkRequest\x1a&.techtalks.talks.v1.CreateTalkResponse\"\r\x92\xdb\x18\x06\n" +
+	"\x02\x01\x02\x10\x02\x90\x02\x02\x12\xb5\x01\n" +
 	"\x10PublishRecording\x12+.techtalks.talks.v1.PublishRecordingRequest\x1a\x1d.google.longrunning.Operation\"U\xcaAE\n" +
 	"\x18PublishRecordingResponse\x12)techtalks.operations.v1.OperationMetadata\x92\xdb\x18\x06\n" +
 	"\x02\x01\x02\x10\x02\x90\x02\x02\x12j\n" +

@@ -51,8 +51,8 @@ type TalksClient interface {
 	// between pages.
 	ListTalks(ctx context.Context, in *ListTalksRequest, opts ...grpc.CallOption) (*ListTalksResponse, error)
 	// CreateTalk publishes a talk on a channel of the caller's, and says so to
-	// the channel's followers. It does not wait for them to be told. With a
-	// request_id it is idempotent (AIP-155).
+	// the channel's followers. It does not wait for them to be told. Idempotent by
+	// request_id (AIP-155), which whoever calls again by itself fills in (AIP-4235).
 	//
 	// Errors: INVALID_ARGUMENT a field at a time; NOT_FOUND (CHANNEL_NOT_FOUND);
 	// PERMISSION_DENIED (NOT_CHANNEL_OWNER).
@@ -211,8 +211,8 @@ type TalksServer interface {
 	// between pages.
 	ListTalks(context.Context, *ListTalksRequest) (*ListTalksResponse, error)
 	// CreateTalk publishes a talk on a channel of the caller's, and says so to
-	// the channel's followers. It does not wait for them to be told. With a
-	// request_id it is idempotent (AIP-155).
+	// the channel's followers. It does not wait for them to be told. Idempotent by
+	// request_id (AIP-155), which whoever calls again by itself fills in (AIP-4235).
 	//
 	// Errors: INVALID_ARGUMENT a field at a time; NOT_FOUND (CHANNEL_NOT_FOUND);
 	// PERMISSION_DENIED (NOT_CHANNEL_OWNER).
