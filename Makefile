@@ -37,11 +37,11 @@ bench: ## measure, side by side, and print tables
 
 drill: ## break things, and see whether what was promised is kept (NAME=logic-tier-killed: one of them)
 	@deployments/local/install.sh postgres rabbitmq hosts
-	@cd deployments/drills && go run ./run $(if $(NAME),-only $(NAME),-results RESULTS.md)
+	@cd deployments/drills && go run ./run -results RESULTS.md $(if $(NAME),-only $(NAME))
 
-soak: ## each drill 20 times: how soon it is well again, and that nothing is lost
+soak: ## each drill 20 times, two at a time: how soon it is well again, and that nothing is lost
 	@deployments/local/install.sh postgres rabbitmq hosts
-	@cd deployments/drills && go run ./run -times 20 $(if $(NAME),-only $(NAME),-results RESULTS.md)
+	@cd deployments/drills && go run ./run -times $(or $(TIMES),20) -together 2 -results RESULTS.md $(if $(NAME),-only $(NAME))
 
 compose: ## run the three tiers in containers, with stand-in images where no registry answers
 	@deployments/images/compose.sh $(if $(filter rabbitmq,$(BROKER)),--profile rabbitmq) up --build

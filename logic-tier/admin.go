@@ -59,7 +59,7 @@ func health(ctx context.Context, address string) error {
 	defer done()
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
-		return fmt.Errorf("admin address %q: use host:port: %w", address, err)
+		return fmt.Errorf("--admin-address (ADMIN_ADDRESS) %q: use host:port: %w", address, err)
 	}
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "127.0.0.1"
@@ -70,7 +70,7 @@ func health(ctx context.Context, address string) error {
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return err
+		return fmt.Errorf("--admin-address (ADMIN_ADDRESS) %s: nobody answers: see whether it runs, and with this address: %w", address, err)
 	}
 	defer response.Body.Close()
 	text, _ := io.ReadAll(io.LimitReader(response.Body, 1000))

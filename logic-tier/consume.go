@@ -73,7 +73,7 @@ func (a *app) consume(ctx context.Context, broker queue.Broker, topology []queue
 // declare declares the modules' topology as soon as the data tier is there;
 // false when ctx ended before, or for what no waiting mends.
 func (a *app) declare(ctx context.Context, broker queue.Broker, topology []queue.Topology) (bool, error) {
-	for {
+	for said := (time.Time{}); ; {
 		declaring, done := context.WithTimeout(ctx, 10*time.Second)
 		err := broker.Declare(declaring, topology...)
 		done()
@@ -86,7 +86,10 @@ func (a *app) declare(ctx context.Context, broker queue.Broker, topology []queue
 		case queue.IsPermanent(err):
 			return false, err
 		}
-		a.log.Warn("topology not declared yet; trying again", "error", err)
+		if time.Since(said) >= sayEvery {
+			said = time.Now()
+			a.log.Warn("topology not declared yet; trying again", "error", err)
+		}
 		select {
 		case <-ctx.Done():
 			return false, nil

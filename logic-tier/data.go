@@ -13,13 +13,16 @@ import (
 // what health and readiness tell.
 const pingEvery = time.Second
 
+// sayEvery is how often it is said again why the tier waits.
+const sayEvery = 5 * time.Second
+
 // watchData asks the data tier whether it is there until ctx ends, and says so.
 // Before the topology is declared there for the first time, nothing can be
 // published, and the tier is not ready.
 func (a *app) watchData(ctx context.Context, opened map[string]*postgres.DB, say func(bool)) error {
 	declared := a.declared
 	known := false // that the schemas are new enough
-	said := ""
+	var said time.Time
 	for was := false; ; {
 		asking, done := context.WithTimeout(ctx, 2*time.Second)
 		name, err := opened["queue"].ServerName(asking)
@@ -34,7 +37,8 @@ func (a *app) watchData(ctx context.Context, opened map[string]*postgres.DB, say
 		}
 		switch {
 		case err != nil:
-			a.ready.set(fmt.Errorf("the data tier at %s (--data-address) does not answer: %w", a.settings.dataAddress, err))
+			err = fmt.Errorf("the data tier at %s (--data-address, DATA_ADDRESS) does not answer: see whether it runs there: %w", a.settings.dataAddress, err)
+			a.ready.set(err)
 		case old != nil:
 			a.ready.set(old)
 		case declared != nil:
@@ -46,16 +50,19 @@ func (a *app) watchData(ctx context.Context, opened map[string]*postgres.DB, say
 		if err != nil {
 			known = false // it may come back as another
 		}
-		if old != nil && old.Error() != said {
-			said = old.Error()
-			a.log.Error("waiting for the data tier to be migrated", "reason", said)
+		if (err != nil || old != nil) && time.Since(said) >= sayEvery {
+			said = time.Now()
+			if err != nil {
+				a.log.Warn("waiting for the data tier", "reason", err)
+			} else {
+				a.log.Error("waiting for the data tier to be migrated", "reason", old)
+			}
 		}
 		if is := err == nil && old == nil && declared == nil; is != was {
 			say(is)
 			if is {
+				said = time.Time{}
 				a.log.Info("data tier is there", "data", a.settings.dataAddress, "host", name)
-			} else if err != nil {
-				a.log.Warn("data tier does not answer", "data", a.settings.dataAddress, "error", err)
 			}
 			was = is
 		}

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
@@ -35,7 +37,7 @@ func (d *databases) openWith(o postgres.Options) *postgres.DB {
 	db, err := postgres.Open(o)
 	if err != nil {
 		if d.err == nil {
-			d.err = err
+			d.err = fmt.Errorf("--data-address (DATA_ADDRESS): %w", err)
 		}
 		return nil
 	}

@@ -55,7 +55,7 @@ func newNeighbours(s settings, here grpc.ClientConnInterface) (*transport.Split,
 	}
 	credentials, err := transport.ClientCredentials(s.certificates, transport.LogicTier, transport.LogicTier)
 	if err != nil {
-		return nil, fmt.Errorf("%w: make them with deployments/certificates, or say with --certificates where they are", err)
+		return nil, fmt.Errorf("%w: make them with deployments/certificates, or say with --certificates (CERTIFICATES) where they are", err)
 	}
 	all, err := transport.NewSplit(peers, func(address string) (*grpc.ClientConn, error) {
 		return transport.Dial(address, credentials, contracts,

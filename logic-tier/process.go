@@ -103,6 +103,19 @@ func (a *app) run(ctx context.Context, works bool, answer func(context.Context, 
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return serveAdmin(ctx, adminListener, &a.ready, registry) })
 	g.Go(func() error { return a.watchData(ctx, databases.opened, srv.SetServing) })
+	g.Go(func() error {
+		return transport.Watch(ctx, a.log, "certificate", func(context.Context) error {
+			return transport.CheckCertificate(a.settings.certificates, transport.LogicTier)
+		})
+	})
+	if a.settings.broker != "" {
+		g.Go(func() error {
+			return transport.Watch(ctx, a.log, "message broker (--broker, BROKER)", func(context.Context) error { return parts.broker.Up() })
+		})
+	}
+	if a.settings.peers != "" {
+		g.Go(func() error { return transport.Watch(ctx, a.log, "other modules (--peer, PEERS)", neighbours.Ready) })
+	}
 	for _, part := range parts.running {
 		g.Go(func() error { return part.Run(ctx) })
 	}
@@ -118,7 +131,7 @@ func (a *app) run(ctx context.Context, works bool, answer func(context.Context, 
 func (a *app) newServer(registry *prometheus.Registry) (*server.Server, error) {
 	credentials, err := transport.ServerCredentials(a.settings.certificates, transport.LogicTier)
 	if err != nil {
-		return nil, fmt.Errorf("%w: make them with deployments/certificates, or say with --certificates where they are", err)
+		return nil, fmt.Errorf("%w: make them with deployments/certificates, or say with --certificates (CERTIFICATES) where they are", err)
 	}
 	host, err := os.Hostname()
 	if err != nil {
@@ -138,7 +151,7 @@ func (a *app) newServer(registry *prometheus.Registry) (*server.Server, error) {
 func listen(flag, twin, address string) (net.Listener, error) {
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
-		return nil, fmt.Errorf("--%s (%s) %s: %w: is something else there? use another address", flag, twin, address, err)
+		return nil, fmt.Errorf("--%s (%s) %s: %w: use host:port, an address of this host and a port that nothing else there listens on", flag, twin, address, err)
 	}
 	return listener, nil
 }

@@ -43,7 +43,7 @@ func serve(ctx context.Context, s settings, log *slog.Logger) error {
 	debug.SetGCPercent(garbage)
 	creds, err := transport.ClientCredentials(s.certificates, transport.WebTier, transport.LogicTier)
 	if err != nil {
-		return fmt.Errorf("%w: make them with deployments/certificates, or say with --certificates where they are", err)
+		return fmt.Errorf("%w: make them with deployments/certificates, or say with --certificates (CERTIFICATES) where they are", err)
 	}
 	tier, err := logic.Dial(s.logicAddress, creds)
 	if err != nil {
@@ -66,7 +66,7 @@ func serve(ctx context.Context, s settings, log *slog.Logger) error {
 	}
 	registry.MustRegister(followed.inbox.Collector("live"), followed.operations.Collector("live_operation"), followed.queues.Collector("live_queue"))
 	site := &ui.Site{Tier: tier, Uploads: uploads.New(tier.Media), Log: log, Host: host, Secure: s.secureCookies}
-	passage := server.New(log, registry, s.secureCookies, site.Refuse)
+	passage := server.New(log, registry, s.secureCookies, site.Refuse, site.StandIn)
 	draining := &drain{delay: s.drainDelay}
 	handler := draining.handler(passage.Handler(routes(site, followed, passage.Admit)))
 
@@ -91,6 +91,12 @@ func serve(ctx context.Context, s settings, log *slog.Logger) error {
 	defer stop()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return serveAdmin(ctx, adminListener, draining.ready(tier.Ready), registry) })
+	g.Go(func() error {
+		return transport.Watch(ctx, log, "certificate", func(context.Context) error {
+			return transport.CheckCertificate(s.certificates, transport.WebTier)
+		})
+	})
+	g.Go(func() error { return transport.Watch(ctx, log, "logic tier", tier.Ready) })
 	g.Go(func() error { return followed.inbox.Run(ctx) })
 	g.Go(func() error { return followed.operations.Run(ctx) })
 	g.Go(func() error { return followed.queues.Run(ctx) })
@@ -120,7 +126,7 @@ func serve(ctx context.Context, s settings, log *slog.Logger) error {
 func listen(flag, twin, address string) (net.Listener, error) {
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
-		return nil, fmt.Errorf("--%s (%s) %s: %w: is something else there? use another address", flag, twin, address, err)
+		return nil, fmt.Errorf("--%s (%s) %s: %w: use host:port, an address of this host and a port that nothing else there listens on", flag, twin, address, err)
 	}
 	return listener, nil
 }

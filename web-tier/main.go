@@ -39,6 +39,12 @@ func run(ctx context.Context, arguments []string, log *slog.Logger) error {
 	if err := flags.Parse(arguments[1:]); err != nil {
 		return err
 	}
+	if left := flags.Args(); len(left) > 0 {
+		return fmt.Errorf("%q belongs to no flag: use --name value, and --name=false for one that is true or false", left)
+	}
+	if settings.drainDelay < 0 {
+		return fmt.Errorf("--drain-delay (DRAIN_DELAY) %s: use 0s or more", settings.drainDelay)
+	}
 	switch arguments[0] {
 	case "serve":
 		return serve(ctx, settings, log)

@@ -36,6 +36,6 @@ func (s *settings) register(flags *flag.FlagSet) error {
 	if err != nil {
 		return fmt.Errorf("DRAIN_DELAY: use a duration such as 5s: %w", err)
 	}
-	flags.DurationVar(&s.drainDelay, "drain-delay", delay, "when asked to stop, how long to go on after /readyz says so: as long as a load balancer takes to notice (DRAIN_DELAY)")
+	flags.DurationVar(&s.drainDelay, "drain-delay", delay, "when asked to stop, how long to go on after /readyz says so, as in 5s: as long as a load balancer takes to notice (DRAIN_DELAY)")
 	return nil
 }

@@ -19,7 +19,9 @@ func (c *Cluster) makeArchive() error {
 	if c.options.Archive, err = filepath.Abs(c.options.Archive); err != nil {
 		return err
 	}
-	if _, err := os.Stat(c.options.Archive); err != nil {
+	if is, err := os.Stat(c.options.Archive); err == nil && !is.IsDir() {
+		return fmt.Errorf("--archive (ARCHIVE) %s is a file: use a folder", c.options.Archive)
+	} else if err != nil {
 		if err := os.MkdirAll(c.options.Archive, 0o700); err != nil {
 			return fmt.Errorf("--archive (ARCHIVE): %w", err)
 		}

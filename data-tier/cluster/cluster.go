@@ -51,6 +51,7 @@ type Cluster struct {
 	standby    bool // it starts as a standby, and was not promoted since
 	following  bool // a standby receives WAL, when last seen
 	archived   archiveState
+	refused    error // why others refuse the certificate, when it was last read
 }
 
 // Open takes hold of the data directory, making it when it is not there. The
@@ -61,25 +62,29 @@ func Open(ctx context.Context, o Options, log *slog.Logger) (*Cluster, error) {
 		return nil, err
 	}
 	c := &Cluster{options: o, log: log}
-	for flag, address := range map[string]string{"--standby-of (STANDBY_OF)": o.StandbyOf, "--partner (PARTNER)": o.Partner} {
-		if _, _, err := net.SplitHostPort(address); address != "" && err != nil {
-			return nil, fmt.Errorf("%s %q: use host:port: %w", flag, address, err)
+	for flag, address := range map[string]string{"--listen-address (LISTEN_ADDRESS)": o.Address, "--standby-of (STANDBY_OF)": o.StandbyOf, "--partner (PARTNER)": o.Partner} {
+		host, port, err := net.SplitHostPort(address)
+		if _, notOne := strconv.ParseUint(port, 10, 16); address != "" && (err != nil || notOne != nil) {
+			return nil, fmt.Errorf("%s %q: use host:port, with a port up to 65535", flag, address)
+		}
+		if address == o.Address {
+			c.host, c.port = host, port
 		}
 	}
-	if c.host, c.port, err = net.SplitHostPort(o.Address); err != nil {
-		return nil, fmt.Errorf("--listen-address (LISTEN_ADDRESS) %q: use host:port: %w", o.Address, err)
+	if c.port == "" {
+		return nil, errors.New("--listen-address (LISTEN_ADDRESS) is empty: use host:port")
 	}
 	if c.host == "" {
 		c.host = "*"
 	}
 	if c.port == "0" {
-		if c.port, err = freePort(c.host); err != nil {
-			return nil, err
+		if c.port, err = freePort(c.host, c.port); err != nil {
+			return nil, addressError(o.Address, err)
 		}
 	}
 	written, err := writtenBy(o.Directory)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("--data-directory (DATA_DIRECTORY) %s: %w: use one that is empty, or that Postgres made", o.Directory, err)
 	}
 	if err := c.take(ctx, written); err != nil {
 		return nil, err
@@ -135,7 +140,7 @@ func (c *Cluster) take(ctx context.Context, written int) error {
 		return err
 	}
 	if err := os.MkdirAll(filepath.Dir(c.options.Directory), 0o755); err != nil {
-		return err
+		return fmt.Errorf("--data-directory (DATA_DIRECTORY): %w: use a folder that can be made", err)
 	}
 	if err := c.account.reaches(c.options.Directory); err != nil {
 		return err
@@ -299,11 +304,16 @@ func (c *Cluster) arguments() []string {
 	}
 }
 
-func freePort(host string) (string, error) {
+func addressError(address string, err error) error {
+	return fmt.Errorf("--listen-address (LISTEN_ADDRESS) %s: %w: use host:port, an address of this host and a port that nothing else there listens on", address, err)
+}
+
+// freePort returns the port when nothing listens on it, and a free one for 0.
+func freePort(host, port string) (string, error) {
 	if host == "*" {
 		host = ""
 	}
-	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
+	l, err := net.Listen("tcp", net.JoinHostPort(host, port))
 	if err != nil {
 		return "", err
 	}

@@ -35,6 +35,10 @@ func (c *Cluster) Serve(ctx context.Context, setUp func() error) error {
 		}
 		arguments = append(arguments, follow...)
 	}
+	// Postgres would say it too, but not which setting it is.
+	if _, err := freePort(c.host, c.port); err != nil {
+		return addressError(c.options.Address, err)
+	}
 	server, err := c.start(os.Stderr, arguments)
 	if err != nil {
 		return err
@@ -106,6 +110,7 @@ func (c *Cluster) run(ctx context.Context, server server, setUp func() error) er
 		return err
 	}
 	c.log.Info("serving", "address", net.JoinHostPort(c.host, c.port), "as", as, "postgres", c.binaries.major, "directory", c.options.Directory)
+	c.sayRefused()
 	look, watch := time.NewTicker(lookEvery), time.NewTicker(sayEvery)
 	defer look.Stop()
 	defer watch.Stop()
@@ -116,6 +121,7 @@ func (c *Cluster) run(ctx context.Context, server server, setUp func() error) er
 		case <-server.ended:
 			return errEnded
 		case <-watch.C:
+			c.sayRefused()
 			if c.standby {
 				c.watchPrimary(ctx)
 			} else if c.options.Archive != "" {

@@ -88,7 +88,7 @@ func (c *Cluster) awaitPrimary(ctx context.Context, certificates string) (partne
 		if err == nil {
 			return p, nil
 		}
-		c.log.Info("waiting for the primary", "primary", c.options.StandbyOf, "reason", err)
+		c.log.Warn("waiting for the primary (--standby-of, STANDBY_OF): see whether it runs there", "primary", c.options.StandbyOf, "reason", err)
 	}
 }
 

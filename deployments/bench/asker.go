@@ -31,11 +31,18 @@ func (a *asker) close() {
 	}
 }
 
-// ask asks for a page, and returns its status and when it may be asked for again.
-func (a *asker) ask(path string) (status int, again string, err error) {
+// reply is what a page was answered with.
+type reply struct {
+	status int
+	again  string // when it may be asked for again
+	age    string // of a page as it had been; empty when it was made anew
+}
+
+// ask asks for a page.
+func (a *asker) ask(path string) (r reply, err error) {
 	if a.connection == nil {
 		if err := a.connect(); err != nil {
-			return 0, "", err
+			return reply{}, err
 		}
 	}
 	defer func() {
@@ -45,14 +52,14 @@ func (a *asker) ask(path string) (status int, again string, err error) {
 	}()
 	_ = a.connection.SetDeadline(time.Now().Add(callTimeout))
 	if _, err := io.WriteString(a.connection, "GET "+path+" HTTP/1.1\r\nHost: bench\r\nUser-Agent: bench\r\n\r\n"); err != nil {
-		return 0, "", err
+		return reply{}, err
 	}
 	response, err := http.ReadResponse(a.in, nil)
 	if err != nil {
-		return 0, "", err
+		return reply{}, err
 	}
 	if _, err := io.Copy(io.Discard, response.Body); err != nil {
-		return 0, "", err
+		return reply{}, err
 	}
-	return response.StatusCode, response.Header.Get("Retry-After"), nil
+	return reply{response.StatusCode, response.Header.Get("Retry-After"), response.Header.Get("Age")}, nil
 }

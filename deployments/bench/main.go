@@ -38,6 +38,7 @@ var measurements = []struct {
 	{"import", "a catalogue through talksctl", measureImport},
 	{"page", "a channel page over three processes, and collapsed into one", measurePage},
 	{"overload", "three times what the site can answer", measureOverload},
+	{"scaling", "two replicas of a tier, and one", measureScaling},
 	{"search", "a search, and its SQL alone", measureSearch},
 	{"fanout", "a talk into the inboxes of many followers", measureFanOut},
 	{"live", "a talk to many browsers, and a plain loop", measureLive},

@@ -61,10 +61,19 @@ func measurePage(ctx context.Context, b *bench) error {
 		}
 	}
 	var speeds, speedsOne, works, worksOne, speedRatio, workRatio, alone, aloneOne []float64
+	tiers := []string{"web-tier", "logic-tier", "data-tier"}
+	each := make([][]float64, len(tiers)) // work a page, of each tier
 	for range b.runs {
+		var before []time.Duration
+		for _, tier := range tiers {
+			before = append(before, cpu(s.pids(tier)))
+		}
 		a, err := askFor(ctx, s.web, paths, long, apart)
 		if err != nil {
 			return err
+		}
+		for i, tier := range tiers {
+			each[i] = append(each[i], (cpu(s.pids(tier))-before[i]).Seconds()*1e6/float64(a.pages))
 		}
 		o, err := askFor(ctx, address, paths, long, one)
 		if err != nil {
@@ -88,6 +97,7 @@ func measurePage(ctx context.Context, b *bench) error {
 			target: fmt.Sprintf("at least %.2f", pageThroughput), met: speed >= pageThroughput},
 		row{what: "work a page, all processes and Postgres", ours: spread(works, "%.0f µs"), against: spread(worksOne, "%.0f µs"), ratio: fmt.Sprintf("%.2f", work),
 			target: fmt.Sprintf("at most %.2f", pageWork), met: work <= pageWork},
+		row{what: "of it web tier, logic tier, data tier", ours: fmt.Sprintf("%.0f, %.0f, %.0f µs", median(each[0]), median(each[1]), median(each[2]))},
 		row{what: "one page at a time, median", ours: spread(alone, "%.2f ms"), against: spread(aloneOne, "%.2f ms"), ratio: fmt.Sprintf("%.2f", median(alone)/median(aloneOne))})
 	return nil
 }
@@ -129,12 +139,18 @@ func (s *site) fullChannels(ctx context.Context) (paths []string, err error) {
 
 // asked is what came of asking for a while.
 type asked struct {
+	pages     int64
 	perSecond float64
 	work      time.Duration // a page
 }
 
 // askFor asks for pages over 32 connections, each one at a time, for a while.
 func askFor(ctx context.Context, address string, paths []string, long time.Duration, who func() []int) (asked, error) {
+	return askOverMany(ctx, address, pageConnections, paths, long, who)
+}
+
+// askOverMany asks over some connections.
+func askOverMany(ctx context.Context, address string, connections int, paths []string, long time.Duration, who func() []int) (asked, error) {
 	var count atomic.Int64
 	var failed atomic.Pointer[error]
 	var group sync.WaitGroup
@@ -143,7 +159,7 @@ func askFor(ctx context.Context, address string, paths []string, long time.Durat
 		before = cpu(who())
 	}
 	began := time.Now()
-	for c := range pageConnections {
+	for c := range connections {
 		group.Go(func() {
 			if err := askOver(ctx, address, func(n int) (string, bool) {
 				return paths[(c+n)%len(paths)], time.Since(began) < long
@@ -157,7 +173,7 @@ func askFor(ctx context.Context, address string, paths []string, long time.Durat
 	if err := failed.Load(); err != nil {
 		return asked{}, *err
 	}
-	a := asked{perSecond: float64(count.Load()) / took.Seconds()}
+	a := asked{pages: count.Load(), perSecond: float64(count.Load()) / took.Seconds()}
 	if who != nil {
 		a.work = (cpu(who()) - before) / time.Duration(count.Load())
 	}
@@ -209,12 +225,12 @@ func askOver(ctx context.Context, address string, next func(n int) (path string,
 		if !more {
 			return nil
 		}
-		status, _, err := a.ask(path)
+		got, err := a.ask(path)
 		if err != nil {
 			return err
 		}
-		if status != http.StatusOK {
-			return fmt.Errorf("%s answers %d %s", path, status, http.StatusText(status))
+		if got.status != http.StatusOK || got.age != "" {
+			return fmt.Errorf("%s answers %d %s, age %q", path, got.status, http.StatusText(got.status), got.age)
 		}
 		answered()
 	}

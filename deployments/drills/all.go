@@ -253,8 +253,8 @@ var All = []Drill{
 		return err
 	}},
 	{Name: "overload", Question: "What if many times as many come as can be served?", Shape: Shape{Web: 1, Logic: 1, Workers: 1}, Do: func(ctx context.Context, r *Run) error {
-		answered, away := r.hammer(ctx, 300, 20*time.Second)
-		r.Did("300 asked without pause for 20 s: %d were answered, %d told when to come back", answered, away)
+		answered, away := r.hammer(ctx, 300, time.Minute)
+		r.Did("300 asked without pause for a minute: %d were answered, %d told when to come back", answered, away)
 		r.Healed("they are gone")
 		return nil
 	}},

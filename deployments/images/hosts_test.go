@@ -38,6 +38,19 @@ func TestAHostSaysWhatItIsNotTold(t *testing.T) {
 	}
 }
 
+// Without .env there would be a site without a logic tier: that is said instead.
+func TestASiteWithoutItsSettingsSaysSo(t *testing.T) {
+	engine(t)
+	for _, settings := range [][]string{nil, {"COMPOSE_PROFILES="}} {
+		p := &project{t: t, options: []string{"--env-file", os.DevNull}, environment: append(os.Environ(), settings...)}
+		for _, command := range []string{"config", "up"} {
+			if output, err := p.try(command); err == nil || !strings.Contains(output, ".env of the repository is missing") || !strings.Contains(output, "as in COMPOSE_PROFILES=postgres") {
+				t.Errorf("%s with %q: %v\n%s", command, settings, err, output)
+			}
+		}
+	}
+}
+
 // ownAddress is one of this machine's that others reach.
 func ownAddress(t *testing.T) string {
 	t.Helper()

@@ -36,7 +36,7 @@ func (m *Module) sweep(ctx context.Context) error {
 // tidy removes what killed processes left in the scratch folder.
 func (m *Module) tidy() {
 	if err := m.scratch.tidy(); err != nil {
-		m.needs.Log.Warn("media: what a killed process left is not all removed; trying again", "folder", m.needs.Scratch, "error", err)
+		m.needs.Log.Warn("media: the folder for recordings (--scratch, SCRATCH) cannot be tidied: use one that can be made and written to; trying again", "folder", m.needs.Scratch, "error", err)
 	}
 }
 

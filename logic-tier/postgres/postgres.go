@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -47,8 +48,8 @@ func (o Options) Source() (string, error) {
 	var hosts, ports []string
 	for address := range strings.SplitSeq(o.Address, ",") {
 		host, port, err := net.SplitHostPort(strings.TrimSpace(address))
-		if err != nil {
-			return "", fmt.Errorf("data address %q: use host:port, or several separated by commas: %w", o.Address, err)
+		if number, notOne := strconv.ParseUint(port, 10, 16); err != nil || host == "" || notOne != nil || number == 0 {
+			return "", fmt.Errorf("data address %q: use host:port, or several separated by commas", o.Address)
 		}
 		hosts, ports = append(hosts, host), append(ports, port)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 )
 
@@ -131,12 +132,20 @@ func (s *Split) Here(connection grpc.ClientConnInterface, modules ...string) {
 	}
 }
 
-// Connections returns every connection that was dialled.
-func (s *Split) Connections() (all []grpc.ClientConnInterface) {
+// Ready says whether everybody that was dialled answers, and can do its work (gRPC health
+// checking protocol).
+func (s *Split) Ready(ctx context.Context) error {
 	for _, one := range s.opened {
-		all = append(all, one)
+		at := strings.TrimPrefix(one.Target(), scheme+":///")
+		answer, err := healthpb.NewHealthClient(one).Check(ctx, &healthpb.HealthCheckRequest{})
+		switch {
+		case err != nil:
+			return fmt.Errorf("%s does not answer, or is not ready: see whether it runs there, and its own /readyz: %w", at, err)
+		case answer.Status != healthpb.HealthCheckResponse_SERVING:
+			return fmt.Errorf("%s says %s: see its own /readyz", at, answer.Status)
+		}
 	}
-	return all
+	return nil
 }
 
 // Close closes the connections that were dialled.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -26,13 +27,14 @@ const scheme = "replicas"
 // target is the gRPC target of an address as Dial takes it; one of another scheme
 // is gRPC's own business.
 func target(address string) (string, error) {
-	if strings.Contains(address, "://") && !strings.HasPrefix(address, "dns:///") {
+	if scheme, _, named := strings.Cut(address, "://"); named && !strings.HasPrefix(address, "dns:///") && resolver.Get(scheme) != nil {
 		return address, nil
 	}
 	var all []string
 	for one := range strings.SplitSeq(address, ",") {
 		one = strings.TrimPrefix(strings.TrimSpace(one), "dns:///")
-		if host, port, err := net.SplitHostPort(one); err != nil || host == "" || port == "" {
+		host, port, err := net.SplitHostPort(one)
+		if number, notOne := strconv.ParseUint(port, 10, 16); err != nil || host == "" || notOne != nil || number == 0 {
 			return "", fmt.Errorf("%q: use host:port, dns:///host:port for all that a name stands for, or several separated by commas", address)
 		}
 		all = append(all, one)

@@ -12,7 +12,6 @@ import (
 	"cloud.google.com/go/longrunning/autogen/longrunningpb"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
-	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
@@ -41,7 +40,7 @@ type Tier struct {
 	Operations       longrunningpb.OperationsClient
 	OperationStreams operationspb.OperationStreamsClient
 
-	open    []grpc.ClientConnInterface
+	ready   func(context.Context) error // nil: not asked
 	closers []io.Closer
 }
 
@@ -74,7 +73,7 @@ func Dial(address string, creds credentials.TransportCredentials, more ...grpc.D
 	}
 	tier := Over(connection)
 	tier.Media = mediapb.NewMediaClient(bytes)
-	tier.open, tier.closers = connection.Connections(), []io.Closer{connection, bytes}
+	tier.ready, tier.closers = connection.Ready, []io.Closer{connection, bytes}
 	return tier, nil
 }
 
@@ -162,14 +161,11 @@ func withMetadata(ctx context.Context) context.Context {
 // Ready says whether the logic tier answers, and can do its work (gRPC health
 // checking protocol): each process that a part of it is in.
 func (t *Tier) Ready(ctx context.Context) error {
-	for _, connection := range t.open {
-		answer, err := healthpb.NewHealthClient(connection).Check(ctx, &healthpb.HealthCheckRequest{})
-		switch {
-		case err != nil:
-			return fmt.Errorf("the logic tier (--logic-address) does not answer, or is not ready (see its own /readyz): %w", err)
-		case answer.Status != healthpb.HealthCheckResponse_SERVING:
-			return fmt.Errorf("the logic tier says %s: see its own /readyz", answer.Status)
-		}
+	if t.ready == nil {
+		return nil
+	}
+	if err := t.ready(ctx); err != nil {
+		return fmt.Errorf("the logic tier (--logic-address, LOGIC_ADDRESS) at %w", err)
 	}
 	return nil
 }

@@ -20,12 +20,16 @@ var lightPage = `<!doctype html><html lang="en"><head><meta charset="utf-8"><met
 	`<h1>Very busy just now</h1><p>More people are here than we can serve at once. Nothing is lost.</p>` +
 	`<p class="hint">This page tries again by itself in SECONDS s.</p><p><a class="button" href="">Try again</a></p></section></main></body></html>`
 
-// full answers a request for which there is no room. Not all come back at the same
-// moment. Forms get the whole page of the problem: what was typed stays in the
+// full answers a request for which there is no room: what anybody reads with the page as
+// it was, when that is there, and else with when to come back. Not all come back at the
+// same moment. Forms get the whole page of the problem: what was typed stays in the
 // browser behind it.
 func (p *Passage) full(w http.ResponseWriter, r *http.Request) {
-	after := busyRetry + rand.N(2*busyRetry)
 	p.metrics.refused.Inc()
+	if p.standIn(w, r) {
+		return
+	}
+	after := busyRetry + rand.N(2*busyRetry)
 	if r.Method != http.MethodGet || strings.Contains(r.Header.Get("Accept"), "json") {
 		p.refuse(w, r, &logic.Problem{Status: http.StatusServiceUnavailable, Title: "Very busy just now", RetryAfter: after,
 			Message: "More people are here than we can serve at once. Try again in a moment."})

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 
-	"github.com/failsafe-go/failsafe-go/adaptivelimiter"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"techtalks.example/web-tier/logic"
@@ -18,25 +17,26 @@ type Passage struct {
 	log     *slog.Logger
 	secure  bool
 	refuse  Refuse
+	standIn StandIn
 	metrics *metrics
-	room    adaptivelimiter.AdaptiveLimiter[any]
+	room    *room
 	origins *http.CrossOriginProtection
 }
 
 // Refuse answers a request with the page of a problem.
 type Refuse func(w http.ResponseWriter, r *http.Request, p *logic.Problem)
 
-// New returns a Passage that counts in registry and refuses with refuse. secure
-// says that browsers reach the site over TLS.
-func New(log *slog.Logger, registry prometheus.Registerer, secure bool, refuse Refuse) *Passage {
+// StandIn answers a request with the page as it was; false when there is none.
+type StandIn func(w http.ResponseWriter, r *http.Request) bool
+
+// New returns a Passage that counts in registry, refuses with refuse, and has pages for
+// which there is no room stood in for with standIn. secure says that browsers reach the
+// site over TLS.
+func New(log *slog.Logger, registry prometheus.Registerer, secure bool, refuse Refuse, standIn StandIn) *Passage {
 	p := &Passage{
-		log: log, secure: secure, refuse: refuse, metrics: newMetrics(registry),
-		origins: http.NewCrossOriginProtection(),
-		room: adaptivelimiter.NewBuilder[any]().WithLimits(leastUnderWay, mostUnderWay, leastUnderWay).
-			WithRecentWindow(limitWindow, 10*limitWindow, limitSamples).Build(),
+		log: log, secure: secure, refuse: refuse, standIn: standIn, metrics: newMetrics(registry),
+		origins: http.NewCrossOriginProtection(), room: newRoom(registry),
 	}
-	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "web_room", Help: "How many pages are made at a time at most, as it was found out."},
-		func() float64 { return float64(p.room.Limit()) }))
 	p.origins.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		refuse(w, r, crossOrigin)
 	}))
@@ -48,34 +48,28 @@ func (p *Passage) Handler(site http.Handler) http.Handler {
 	return p.observe(p.headers(p.textOnly(p.origins.Handler(site))))
 }
 
-// Admit bounds how many requests are under way at the same time, to as many as can
-// be without each of them becoming slower. It is for pages, not for streams. What
-// anybody reads has a part of the room only; the rest is for people who sent a
-// session, and for forms.
+// Admit bounds how many requests are under way at the same time, see room. It is for
+// pages, not for streams.
 func (p *Passage) Admit(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !personal(r) && float64(p.room.Inflight()) >= publicShare*float64(p.room.Limit()) {
+		permit := p.room.enter(r.Context(), classOf(r))
+		if permit == nil {
 			p.full(w, r)
 			return
 		}
-		permit, ok := p.room.TryAcquirePermit()
-		if !ok {
-			p.full(w, r)
-			return
-		}
-		if r.Method == http.MethodGet {
-			defer permit.Record()
-		} else {
-			defer permit.Drop() // a form may hash a password or wait for an upload: its time tells nothing
-		}
+		// A form may hash a password or wait for an upload: its time tells nothing.
+		defer func() { p.room.leave(permit, r.Method == http.MethodGet) }()
 		next.ServeHTTP(w, r)
 	})
 }
 
-// personal says whether a request is somebody's own, by what costs nothing to see:
-// a session is the only cookie that the site gives.
-func personal(r *http.Request) bool {
-	return r.Method != http.MethodGet || r.Header.Get("Cookie") != ""
+// classOf is whose a request is, by what costs nothing to see: a session is the only
+// cookie that the site gives.
+func classOf(r *http.Request) class {
+	if r.Method != http.MethodGet || r.Header.Get("Cookie") != "" {
+		return personal
+	}
+	return public
 }
 
 var (

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,7 +25,7 @@ func serve(t *testing.T, log io.Writer, handle http.HandlerFunc) *httptest.Serve
 		func(w http.ResponseWriter, _ *http.Request, p *logic.Problem) {
 			w.WriteHeader(p.Status)
 			_, _ = io.WriteString(w, p.Title)
-		})
+		}, nothingKept)
 	served := httptest.NewServer(passage.Handler(mux))
 	t.Cleanup(served.Close)
 	return served
@@ -114,57 +115,74 @@ func TestStreamsReachTheirConnection(t *testing.T) {
 	}
 }
 
-// At the bound a page is refused at once: with a page that comes back by itself, to a
-// program in its own words, and in neither case by making anything. When there is
-// room again, the next is made.
+// nothingKept is a site that keeps no pages.
+func nothingKept(http.ResponseWriter, *http.Request) bool { return false }
+
+// At the bound somebody who found no place in time is sent away: with a page that comes
+// back by itself, to a program in its own words, and in neither case by making anything.
+// When there is room again, the next is made.
 func TestNoMorePagesThanThereIsRoomFor(t *testing.T) {
-	passage := server.New(slog.New(slog.DiscardHandler), prometheus.NewRegistry(), false,
-		func(w http.ResponseWriter, _ *http.Request, p *logic.Problem) {
-			if p.Status != http.StatusServiceUnavailable || p.RetryAfter <= 0 {
-				t.Errorf("refused with %+v", p)
+	synctest.Test(t, func(t *testing.T) {
+		kept := false
+		passage := server.New(slog.New(slog.DiscardHandler), prometheus.NewRegistry(), false,
+			func(w http.ResponseWriter, _ *http.Request, p *logic.Problem) {
+				if p.Status != http.StatusServiceUnavailable || p.RetryAfter <= 0 {
+					t.Errorf("refused with %+v", p)
+				}
+				w.WriteHeader(p.Status)
+			},
+			func(w http.ResponseWriter, _ *http.Request) bool {
+				if kept {
+					_, _ = io.WriteString(w, "as it was")
+				}
+				return kept
+			})
+		inside, leave, over := make(chan struct{}), make(chan struct{}), make(chan *httptest.ResponseRecorder)
+		pages := passage.Admit(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+			inside <- struct{}{}
+			<-leave
+		}))
+		ask := func(header, value string) {
+			request := httptest.NewRequest(http.MethodGet, "/", nil)
+			request.Header.Set(header, value)
+			answer := httptest.NewRecorder()
+			pages.ServeHTTP(answer, request)
+			over <- answer
+		}
+		made := 0
+		var refused *httptest.ResponseRecorder
+		for ; refused == nil; made++ {
+			if made > 10_000 {
+				t.Fatal("there is no bound")
 			}
-			w.WriteHeader(p.Status)
-		})
-	inside, leave, over := make(chan struct{}), make(chan struct{}), make(chan *httptest.ResponseRecorder)
-	pages := passage.Admit(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
-		inside <- struct{}{}
-		<-leave
-	}))
-	ask := func(header, value string) {
-		request := httptest.NewRequest(http.MethodGet, "/", nil)
-		request.Header.Set(header, value)
-		answer := httptest.NewRecorder()
-		pages.ServeHTTP(answer, request)
-		over <- answer
-	}
-	made := 0
-	var refused *httptest.ResponseRecorder
-	for ; refused == nil; made++ {
-		if made > 10_000 {
-			t.Fatal("there is no bound")
+			go ask("Accept", "text/html")
+			select {
+			case <-inside:
+			case refused = <-over:
+			}
+		}
+		after := refused.Header().Get("Retry-After")
+		if refused.Code != http.StatusServiceUnavailable || after == "" || !strings.Contains(refused.Body.String(), `http-equiv="refresh" content="`+after+`"`) {
+			t.Errorf("refused with %d, Retry-After %q and\n%s", refused.Code, after, refused.Body)
+		}
+		go ask("Accept", "application/json")
+		if refused = <-over; refused.Code != http.StatusServiceUnavailable {
+			t.Errorf("a program is refused with %d", refused.Code)
+		}
+		kept = true
+		go ask("Accept", "text/html")
+		if got := <-over; got.Code != http.StatusOK || got.Body.String() != "as it was" {
+			t.Errorf("with a page from before, it is refused with %d %s", got.Code, got.Body)
+		}
+		// What is left is for people who are somebody.
+		go ask("Cookie", "session=ada's")
+		<-inside
+		close(leave)
+		for range made {
+			<-over
 		}
 		go ask("Accept", "text/html")
-		select {
-		case <-inside:
-		case refused = <-over:
-		}
-	}
-	after := refused.Header().Get("Retry-After")
-	if refused.Code != http.StatusServiceUnavailable || after == "" || !strings.Contains(refused.Body.String(), `http-equiv="refresh" content="`+after+`"`) {
-		t.Errorf("refused with %d, Retry-After %q and\n%s", refused.Code, after, refused.Body)
-	}
-	go ask("Accept", "application/json")
-	if refused = <-over; refused.Code != http.StatusServiceUnavailable {
-		t.Errorf("a program is refused with %d", refused.Code)
-	}
-	// What is left is for people who are somebody.
-	go ask("Cookie", "session=ada's")
-	<-inside
-	close(leave)
-	for range made {
+		<-inside
 		<-over
-	}
-	go ask("Accept", "text/html")
-	<-inside
-	<-over
+	})
 }

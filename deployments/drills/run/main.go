@@ -11,8 +11,11 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"techtalks.example/deployments/drills"
 )
@@ -20,7 +23,8 @@ import (
 func main() {
 	only := flag.String("only", "", "names of drills, separated by commas; empty: all")
 	times := flag.Int("times", 1, "how often each")
-	results := flag.String("results", "", "Markdown file for a table of what was seen")
+	together := flag.Int("together", 1, "how many drills at the same time: each has hosts of its own, and they share the cores")
+	results := flag.String("results", "", "Markdown file whose table of what was seen is brought up to date")
 	list := flag.Bool("list", false, "list the drills and do nothing")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
@@ -31,13 +35,13 @@ func main() {
 		}
 		return
 	}
-	if err := run(ctx, *only, *times, *results); err != nil {
+	if err := run(ctx, *only, *times, max(1, *together), *results); err != nil {
 		fmt.Fprintln(os.Stderr, "drill:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, only string, times int, results string) error {
+func run(ctx context.Context, only string, times, together int, results string) error {
 	chosen, err := choose(only)
 	if err != nil {
 		return err
@@ -50,28 +54,37 @@ func run(ctx context.Context, only string, times int, results string) error {
 	if err := drills.Programs(ctx, programs); err != nil {
 		return err
 	}
-	var all []series
+	var mu sync.Mutex // of what is said, and of the file
 	broken := false
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(together)
 	for _, d := range chosen {
-		s := series{drill: d}
-		for range times {
-			result, err := once(ctx, d, programs)
-			if err != nil {
-				return fmt.Errorf("%s: %w", d.Name, err)
+		group.Go(func() error {
+			s := series{drill: d}
+			for range times {
+				result, err := once(ctx, d, programs)
+				if err != nil {
+					return fmt.Errorf("%s: %w", d.Name, err)
+				}
+				s.results = append(s.results, result)
+				mu.Lock()
+				result.Print(os.Stdout)
+				broken = broken || len(result.Broken) > 0
+				mu.Unlock()
 			}
-			result.Print(os.Stdout)
-			s.results = append(s.results, result)
-			broken = broken || len(result.Broken) > 0
-		}
-		if times > 1 {
-			fmt.Println(s)
-		}
-		all = append(all, s)
+			mu.Lock()
+			defer mu.Unlock()
+			if times > 1 {
+				fmt.Println(s)
+			}
+			if results == "" {
+				return nil
+			}
+			return update(results, s)
+		})
 	}
-	if results != "" {
-		if err := write(results, all); err != nil {
-			return err
-		}
+	if err := group.Wait(); err != nil {
+		return err
 	}
 	if broken {
 		return errors.New("what was promised was not kept")
@@ -134,19 +147,37 @@ func (s series) String() string {
 	return fmt.Sprintf("\n%s: kept %d of %d times; the first good answer after %d ms, at most %d", s.drill.Name, s.kept(), len(s.results), median.Milliseconds(), longest.Milliseconds())
 }
 
-// write writes the table of what was seen.
-func write(to string, all []series) error {
-	var b strings.Builder
-	fmt.Fprintf(&b, "# Drills, as they last went\n\nWritten by `make drill` on %s. What is promised whatever happens:\n\n> %s\n\n", time.Now().UTC().Format(time.DateOnly), strings.ReplaceAll(drills.Promise, "\n", "\n> "))
-	fmt.Fprintf(&b, "| drill | what if … | kept | first good answer, median and longest | seen |\n| --- | --- | --- | --- | --- |\n")
-	for _, s := range all {
-		median, longest := s.recovery()
-		recovery := "never away"
-		if longest > 0 {
-			recovery = fmt.Sprintf("%d ms, %d ms", median.Milliseconds(), longest.Milliseconds())
-		}
-		last := s.results[len(s.results)-1]
-		fmt.Fprintf(&b, "| `%s` | %s | %d of %d | %s | %s |\n", s.drill.Name, strings.TrimPrefix(s.drill.Question, "What if "), s.kept(), len(s.results), recovery, last.Seen)
+// row is the series in the table of what was seen.
+func (s series) row() string {
+	median, longest := s.recovery()
+	recovery := "never away"
+	if longest > 0 {
+		recovery = fmt.Sprintf("%d ms, %d ms", median.Milliseconds(), longest.Milliseconds())
 	}
-	return os.WriteFile(to, []byte(b.String()), 0o644)
+	last := s.results[len(s.results)-1]
+	return fmt.Sprintf("| `%s` | %s | %d of %d | %s | %s | %s |\n", s.drill.Name, strings.TrimPrefix(s.drill.Question, "What if "), s.kept(), len(s.results), recovery,
+		time.Now().UTC().Format(time.DateOnly), last.Seen)
+}
+
+// update puts a series into the table of what was seen; the rows of other drills stay as
+// they are.
+func update(file string, of series) error {
+	before, err := os.ReadFile(file)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	rows := map[string]string{of.drill.Name: of.row()}
+	for line := range strings.Lines(string(before)) {
+		name, _, _ := strings.Cut(strings.TrimPrefix(line, "| `"), "`")
+		if _, is := rows[name]; !is {
+			rows[name] = line
+		}
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "# Drills, as they last went\n\nWritten by `make drill` and `make soak`. What is promised whatever happens:\n\n> %s\n\n", strings.ReplaceAll(drills.Promise, "\n", "\n> "))
+	fmt.Fprintf(&b, "| drill | what if … | kept | first good answer, median and longest | when | seen the last time |\n| --- | --- | --- | --- | --- | --- |\n")
+	for _, d := range drills.All {
+		b.WriteString(rows[d.Name])
+	}
+	return os.WriteFile(file, []byte(b.String()), 0o644)
 }

@@ -1,6 +1,7 @@
 package rabbitqueue
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -77,9 +79,9 @@ func parseAddress(text, certificates string) (address, error) {
 		if err != nil || u.Hostname() == "" || u.Host != host {
 			return a, fmt.Errorf("broker URL: %q is no host or host:port: %s", host, usage)
 		}
-		port := u.Port()
-		if port == "" {
-			port = defaultPort
+		port := cmp.Or(u.Port(), defaultPort)
+		if number, err := strconv.ParseUint(port, 10, 16); err != nil || number == 0 {
+			return a, fmt.Errorf("broker URL: %q has no port from 1 to 65535: %s", host, usage)
 		}
 		a.hosts = append(a.hosts, net.JoinHostPort(u.Hostname(), port))
 	}

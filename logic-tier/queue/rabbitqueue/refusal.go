@@ -59,7 +59,7 @@ func (a address) explain(host string, err error, took time.Duration) error {
 			return permanent(`does not let this user into the virtual host %q: allow it (rabbitmqctl set_permissions --vhost %s USER ".*" ".*" ".*")`, a.virtualHost, a.virtualHost)
 		}
 	}
-	return fmt.Errorf("RabbitMQ at %s does not answer: %w", host, err)
+	return fmt.Errorf("RabbitMQ at %s does not answer: see whether it runs there: %w", host, err)
 }
 
 // explainDeclaring says what to do about something that RabbitMQ does not let be

@@ -98,17 +98,17 @@ func TestALogicTierThatIsAwayIsSaidSo(t *testing.T) {
 // What anybody may see is shown as it was, and says so; what is somebody's is not.
 func TestAPageStandsInForOneThatCannotBeMade(t *testing.T) {
 	b := open(t)
-	b.Get("/channels/go").Is(200, "Go &lt;nights&gt;").Lacks("as it was at")
+	b.Get("/channels/go").Is(200, "Go &lt;nights&gt;").Lacks("how it was at")
 	b.With(logictest.Session).Get("/channels/go").Is(200)
 	logictest.Answer(b.Logic, talkspb.Talks_ListTalks_FullMethodName, func(context.Context, *talkspb.ListTalksRequest) (*talkspb.ListTalksResponse, error) {
 		return nil, logictest.Refusal(codes.ResourceExhausted, "SERVER_BUSY", "full")
 	})
-	p := b.Get("/channels/go").Is(200, "Go &lt;nights&gt;", "This is the page as it was at").Lacks("Sign out")
+	p := b.Get("/channels/go").Is(200, "Go &lt;nights&gt;", "This is how it was at").Lacks("Sign out")
 	if p.Header.Get("Age") == "" || p.Header.Get("Cache-Control") != "no-store" {
 		t.Errorf("its headers are %v", p.Header)
 	}
 	b.Get("/channels/go?page_token=another").Is(http.StatusServiceUnavailable)
-	b.With(logictest.Session).Get("/channels/go").Is(http.StatusServiceUnavailable).Lacks("as it was at")
+	b.With(logictest.Session).Get("/channels/go").Is(http.StatusServiceUnavailable).Lacks("how it was at")
 	b.Send(http.MethodGet, "/channels/go", nil, "Accept", "application/json").Is(http.StatusServiceUnavailable)
 }
 

@@ -59,7 +59,7 @@ func OpenThrough(t *testing.T, secure bool, handlers map[string]ui.Handler, betw
 	bytes := files.New(tier.Logic.Media, site.Caller, site.Refuse)
 	mux.HandleFunc("GET /recordings/{recording}/{file}", bytes.Recording)
 	mux.HandleFunc("GET /files/{upload}", bytes.Upload)
-	served := httptest.NewServer(between(server.New(log, prometheus.NewRegistry(), secure, site.Refuse).Handler(mux)))
+	served := httptest.NewServer(between(server.New(log, prometheus.NewRegistry(), secure, site.Refuse, site.StandIn).Handler(mux)))
 	t.Cleanup(served.Close)
 	return &Browser{Logic: tier, t: t, address: served.URL, Cut: served.CloseClientConnections, client: &http.Client{
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

@@ -68,10 +68,24 @@ func (v *Visit) public() bool {
 	return v.session == "" && v.Request.Method == http.MethodGet && !v.PrefersJSON()
 }
 
-// standIn answers with the page as it was, and says so on it, when it cannot be made now
-// for reasons that pass; false when there is none, or it is not anybody's.
-func (v *Visit) standIn(p *logic.Problem) bool {
-	if !v.public() || p.Status != http.StatusServiceUnavailable && p.Status != http.StatusGatewayTimeout {
+// StandIn answers a request for a page that there is no room to make with the page as it
+// was; false when there is none, or it is not anybody's.
+func (s *Site) StandIn(w http.ResponseWriter, r *http.Request) bool {
+	v, done := s.visit(w, r, logic.PageBudget)
+	defer done()
+	return v.standIn()
+}
+
+// passes says whether a problem is one that passes, so that a page as it was may stand in
+// for the one that cannot be made now.
+func passes(p *logic.Problem) bool {
+	return p.Status == http.StatusServiceUnavailable || p.Status == http.StatusGatewayTimeout
+}
+
+// standIn answers with the page as it was, and says so on it; false when there is none,
+// or it is not anybody's.
+func (v *Visit) standIn() bool {
+	if !v.public() {
 		return false
 	}
 	now := time.Now()
@@ -83,7 +97,7 @@ func (v *Visit) standIn(p *logic.Problem) bool {
 	if !found {
 		return false
 	}
-	note := fmt.Sprintf(`<p class="stale" role="status">A part of TechTalks does not answer just now. This is the page as it was at %s UTC.</p><main`, kept.made.UTC().Format("15:04:05"))
+	note := fmt.Sprintf(`<p class="stale" role="status">This page cannot be made anew just now. This is how it was at %s UTC.</p><main`, kept.made.UTC().Format("15:04:05"))
 	h := v.Writer.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Length", strconv.Itoa(len(before)+len(note)+len(after)))

@@ -194,7 +194,7 @@ func (v *Visit) Fail(err error) {
 	if p.Status >= 500 {
 		server.Because(v.Request.Context(), err)
 	}
-	if v.standIn(p) {
+	if passes(p) && v.standIn() {
 		return
 	}
 	v.retryAfter(p)

@@ -1,0 +1,158 @@
+package server
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/failsafe-go/failsafe-go/adaptivelimiter"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// crowd is people at a room, and what became of them, in the order in which it did.
+type crowd struct {
+	*room
+	mu      sync.Mutex // the race detector knows nothing of a clock that orders them
+	inside  []adaptivelimiter.Permit
+	served  []int
+	refused []int
+}
+
+func newCrowd() *crowd { return &crowd{room: newRoom(prometheus.NewRegistry())} }
+
+// come has somebody come, and waits until they are inside or wait.
+func (c *crowd) come(ctx context.Context, who int, as class) {
+	go func() {
+		permit := c.enter(ctx, as)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if permit != nil {
+			c.inside, c.served = append(c.inside, permit), append(c.served, who)
+		} else {
+			c.refused = append(c.refused, who)
+		}
+	}()
+	synctest.Wait()
+}
+
+// goes has one of those inside go.
+func (c *crowd) goes() {
+	c.mu.Lock()
+	permit := c.inside[0]
+	c.inside = c.inside[1:]
+	c.mu.Unlock()
+	c.leave(permit, false)
+	synctest.Wait()
+}
+
+// became returns who was served and who was refused.
+func (c *crowd) became() (served, refused []int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.served), slices.Clone(c.refused)
+}
+
+// forget forgets who was served.
+func (c *crowd) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.served = nil
+}
+
+// fill has strangers come until the next would wait.
+func (c *crowd) fill() {
+	for c.waits() == 0 {
+		c.come(context.Background(), -1, public)
+	}
+	c.goes() // who waited is inside, and nobody waits
+	c.forget()
+}
+
+func TestWhoFindsNoPlaceWaitsForOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCrowd()
+		c.fill()
+		for who := range 10 {
+			c.come(t.Context(), who, public)
+		}
+		gone, leave := context.WithCancel(t.Context())
+		c.come(gone, 10, public)
+		c.come(t.Context(), 11, public)
+		leave()
+		synctest.Wait()
+		if served, refused := c.became(); len(served) != 0 || !slices.Equal(refused, []int{10}) {
+			t.Fatalf("without a place %v are served, and %v are not", served, refused)
+		}
+		for range 11 {
+			c.goes()
+		}
+		served, _ := c.became()
+		if want := []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11}; !slices.Equal(served, want) {
+			t.Errorf("served are %v, want %v", served, want)
+		}
+		c.come(t.Context(), 12, public)
+		time.Sleep(longestWait/2 - time.Millisecond) // of a clock for which nobody waits
+		synctest.Wait()
+		if _, refused := c.became(); len(refused) != 1 {
+			t.Errorf("before it is time %v are sent away", refused)
+		}
+		time.Sleep(longestWait + time.Millisecond)
+		synctest.Wait()
+		if _, refused := c.became(); !slices.Equal(refused, []int{10, 12}) {
+			t.Errorf("who finds no place in time is not sent away: %v", refused)
+		}
+		if c.waits() != 0 {
+			t.Errorf("%d wait who were sent away", c.waits())
+		}
+	})
+}
+
+func TestWhoSentASessionIsServedFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCrowd()
+		c.fill()
+		for c.waits() == 0 {
+			c.come(t.Context(), -1, personal) // the rest of the room is theirs
+		}
+		c.come(t.Context(), 1, public)
+		c.come(t.Context(), 2, personal)
+		c.forget()
+		for c.waits() > 0 {
+			c.goes()
+		}
+		if served, _ := c.became(); !slices.Equal(served, []int{-1, 2, 1}) {
+			t.Errorf("served are %v", served)
+		}
+	})
+}
+
+// Under a load beyond what can be served, whoever is served has not waited long: the
+// others wait for nothing, and are as many as there is a bound for.
+func TestWhoCameLastIsServedWhenTooManyCome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCrowd()
+		c.fill()
+		next := c.places()
+		most := next + mostWaiting
+		for who := range most + 2 {
+			c.come(t.Context(), who, public)
+		}
+		// The two of the rest who have waited longest made room for the last two.
+		if _, refused := c.became(); !slices.Equal(refused, []int{next, next + 1}) {
+			t.Errorf("of %d who wait these are sent away: %v", most+2, refused)
+		}
+		for range next + 2 {
+			c.goes()
+		}
+		served, _ := c.became()
+		if last := served[len(served)-2:]; !slices.Equal(last, []int{most + 1, most}) {
+			t.Errorf("after the %d who are next, %v are served, and not the last who came, %d and %d", next, last, most+1, most)
+		}
+		for c.waits() > 0 {
+			c.goes()
+		}
+	})
+}
