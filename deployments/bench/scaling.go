@@ -12,8 +12,8 @@ import (
 // more cores than this machine has for all that they need.
 const replicaShare = .2
 
-// replicaConnections is how many people ask each web tier side by side: fewer than wait
-// for nothing.
+// replicaConnections is how many people ask side by side, for each replica: fewer than
+// wait for a place.
 const replicaConnections = 12
 
 // scalingEfficiency is what two replicas are to answer at least, of twice what one does.
@@ -71,11 +71,12 @@ func measureScaling(ctx context.Context, b *bench) (err error) {
 		webs = append(webs, address)
 	}
 	long := time.Duration(b.size(8000, 500)) * time.Millisecond
-	both := func(addresses ...string) (perSecond float64, err error) {
+	// ask asks each web tier for as many replicas as it stands for.
+	ask := func(replicas int, addresses ...string) (perSecond float64, err error) {
 		rates, failures := make(chan float64), make(chan error)
 		for _, address := range addresses {
 			go func() {
-				a, err := askOverMany(ctx, address, replicaConnections, paths, long, nil)
+				a, err := askOverMany(ctx, address, replicaConnections*replicas/len(addresses), paths, long, nil)
 				rates <- a.perSecond
 				failures <- err
 			}()
@@ -87,7 +88,7 @@ func measureScaling(ctx context.Context, b *bench) (err error) {
 		return perSecond, err
 	}
 	for _, address := range append(before[:], webs...) { // connections, statements and caches
-		if _, err := both(address); err != nil {
+		if _, err := ask(1, address); err != nil {
 			return err
 		}
 	}
@@ -100,11 +101,11 @@ func measureScaling(ctx context.Context, b *bench) (err error) {
 	} {
 		var ones, twos, efficiency []float64
 		for range b.runs {
-			one, err := both(tier.one...)
+			one, err := ask(1, tier.one...)
 			if err != nil {
 				return err
 			}
-			two, err := both(tier.two...)
+			two, err := ask(2, tier.two...)
 			if err != nil {
 				return err
 			}

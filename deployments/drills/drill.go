@@ -50,7 +50,7 @@ type Run struct {
 	healed   time.Time
 	recovery <-chan time.Time
 	done     []string
-	warnings []string
+	dataAway time.Duration // in a planned restart or takeover
 }
 
 // Did notes what was done.

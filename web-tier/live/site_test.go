@@ -38,6 +38,7 @@ type inbox struct {
 	stream     grpc.ServerStream
 	drop       context.CancelFunc
 	failReads  int
+	refuse     int    // subscriptions, for a reason that passes
 	whileRead  func() // called once, after a page was read and before it is sent
 	unfollowed int
 }
@@ -130,6 +131,12 @@ func (in *inbox) change(request *notificationspb.StreamNotificationsRequest) {
 	if request.GetSubscribe().SessionToken != logictest.Session {
 		in.send(&notificationspb.StreamNotificationsResponse{Event: &notificationspb.StreamNotificationsResponse_Ended_{
 			Ended: &notificationspb.StreamNotificationsResponse_Ended{Subscription: number, Reason: errSessionInvalid.Reason}}})
+		return
+	}
+	if in.refuse > 0 {
+		in.refuse--
+		in.send(&notificationspb.StreamNotificationsResponse{Event: &notificationspb.StreamNotificationsResponse_Ended_{
+			Ended: &notificationspb.StreamNotificationsResponse_Ended{Subscription: number, Reason: "DATABASE_UNAVAILABLE"}}})
 		return
 	}
 	in.followers[number] = true

@@ -40,8 +40,17 @@ func (f *Feed) Wait(w http.ResponseWriter, r *http.Request, session, key string)
 	_ = control.SetReadDeadline(limit)
 	_ = control.SetWriteDeadline(limit)
 
-	q := &wait{feed: f, after: askedAfter(r), reader: f.newReader(session, key, true)}
-	p, err := q.wait(r.Context(), began.Add(timeout.wait))
+	q := &wait{feed: f, after: askedAfter(r)}
+	var p page
+	for {
+		q.reader = f.newReader(session, key, true)
+		p, err = q.wait(r.Context(), began.Add(timeout.wait))
+		// The logic tier may have been refused by its database, which is restarted: who
+		// waits anyway need not be told.
+		if !errors.Is(err, errNoUpstream) || time.Since(began) > min(timeout.wait, subscribeTimeout) || !q.pause(r.Context()) {
+			break
+		}
+	}
 	if r.Context().Err() == nil && timeout.applied != "" {
 		w.Header().Set("Preference-Applied", timeout.applied)
 	}
@@ -98,6 +107,19 @@ func (q *wait) wait(ctx context.Context, until time.Time) (page, error) {
 			}
 		}
 	}
+}
+
+// pause waits before the feed is asked again; false when there is nobody to wait for.
+func (q *wait) pause(ctx context.Context) bool {
+	again := time.NewTimer(between(replayPause/2, replayPause))
+	defer again.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-q.feed.draining: // which is said when it is asked
+	case <-again.C:
+	}
+	return true
 }
 
 // look returns what there is that the client does not have; a page without news

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -74,12 +75,25 @@ func TestALostUpstreamLosesNothingForWhoWaits(t *testing.T) {
 	waiting := w.begin(t.Context(), "/wait?after=epoch-0&timeout=60s")
 	until(t, "it waits", func() bool { return in.following() == 1 && len(in.tier.Calls("")) == 1 })
 	in.mu.Lock()
-	in.failReads = 4 // more than a call is tried again by itself
+	in.failReads = 6 // more than a call is tried again by itself
 	in.mu.Unlock()
 	in.loseStream()
 	in.miss("meanwhile")
 	if titles, _ := items(t, awaitReply(t, waiting)); !slices.Equal(titles, []string{"meanwhile"}) {
 		t.Errorf("it is answered with %v", titles)
+	}
+}
+
+// Who waits need not be told that the database is restarted meanwhile.
+func TestALongPollWaitsOutARefusalThatPasses(t *testing.T) {
+	in := newInbox(t)
+	in.arrive("first")
+	in.mu.Lock()
+	in.refuse = 1
+	in.mu.Unlock()
+	got := newWeb(t, in).get(t, "/wait?after=epoch-0&timeout=10s")
+	if got.status != http.StatusOK || !strings.Contains(string(got.body), "first") {
+		t.Errorf("answered with %d %s", got.status, got.body)
 	}
 }
 

@@ -18,7 +18,7 @@ var lightPage = `<!doctype html><html lang="en"><head><meta charset="utf-8"><met
 	`<meta name="color-scheme" content="light dark"><meta http-equiv="refresh" content="SECONDS"><title>Very busy just now · TechTalks</title>` +
 	`<link rel="stylesheet" href="` + assets.Path("site.css") + `"></head><body><main class="wrap"><section class="problem"><p class="status">503</p>` +
 	`<h1>Very busy just now</h1><p>More people are here than we can serve at once. Nothing is lost.</p>` +
-	`<p class="hint">This page tries again by itself in SECONDS s.</p><p><a class="button" href="">Try again</a></p></section></main></body></html>`
+	`<p><a class="button" href="">Try again</a></p><p class="hint">This page tries again by itself in SECONDS s.</p></section></main></body></html>`
 
 // full answers a request for which there is no room: what anybody reads with the page as
 // it was, when that is there, and else with when to come back. Not all come back at the
