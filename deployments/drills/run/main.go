@@ -63,7 +63,7 @@ func run(ctx context.Context, only string, times, together int, results string) 
 			s := series{drill: d}
 			for range times {
 				result, err := once(ctx, d, programs)
-				if err != nil {
+				if err := errors.Join(err, ctx.Err()); err != nil { // broken off, it says nothing
 					return fmt.Errorf("%s: %w", d.Name, err)
 				}
 				s.results = append(s.results, result)
