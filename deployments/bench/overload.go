@@ -26,11 +26,7 @@ const (
 // measureOverload asks for more than the site can answer, as people do: each when
 // they come to it, not when the one before has been answered.
 func measureOverload(ctx context.Context, b *bench) error {
-	s, err := b.withCatalogue(ctx)
-	if err != nil {
-		return err
-	}
-	paths, err := s.fullChannels(ctx)
+	s, paths, err := b.withChannels(ctx)
 	if err != nil {
 		return err
 	}

@@ -29,11 +29,7 @@ const (
 
 // measurePage asks both for the same pages in turn.
 func measurePage(ctx context.Context, b *bench) error {
-	s, err := b.withCatalogue(ctx)
-	if err != nil {
-		return err
-	}
-	paths, err := s.fullChannels(ctx)
+	s, paths, err := b.withChannels(ctx)
 	if err != nil {
 		return err
 	}
@@ -100,6 +96,16 @@ func measurePage(ctx context.Context, b *bench) error {
 		row{what: "of it web tier, logic tier, data tier", ours: fmt.Sprintf("%.0f, %.0f, %.0f µs", median(each[0]), median(each[1]), median(each[2]))},
 		row{what: "one page at a time, median", ours: spread(alone, "%.2f ms"), against: spread(aloneOne, "%.2f ms"), ratio: fmt.Sprintf("%.2f", median(alone)/median(aloneOne))})
 	return nil
+}
+
+// withChannels returns the site with the catalogue in it, and pages of its full channels.
+func (b *bench) withChannels(ctx context.Context) (*site, []string, error) {
+	s, err := b.withCatalogue(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	paths, err := s.fullChannels(ctx)
+	return s, paths, err
 }
 
 // fullChannels returns pages of channels that show as many talks as a page can.

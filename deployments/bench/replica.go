@@ -34,8 +34,8 @@ func (b *bench) startReplica(ctx context.Context, s *site, tier string, share fl
 		return nil, err
 	}
 	if share > 0 {
-		r.group = fmt.Sprintf("techtalks-bench-%d", r.command.Process.Pid)
-		if r.group, err = limitCPU(r.group, r.command.Process.Pid, share); err != nil {
+		pid := r.command.Process.Pid
+		if r.group, err = limitCPU(fmt.Sprintf("techtalks-bench-%d", pid), pid, share); err != nil {
 			return nil, errors.Join(err, r.stop())
 		}
 	}

@@ -22,11 +22,7 @@ const scalingEfficiency = .9
 // measureScaling gives each replica of a tier a part of a core, and compares two of them
 // with one.
 func measureScaling(ctx context.Context, b *bench) (err error) {
-	s, err := b.withCatalogue(ctx)
-	if err != nil {
-		return err
-	}
-	paths, err := s.fullChannels(ctx)
+	s, paths, err := b.withChannels(ctx)
 	if err != nil {
 		return err
 	}

@@ -51,8 +51,9 @@ const (
 // health checking protocol) says that it cannot serve, gets none.
 //
 // The methods of files that their contract calls idempotent are retried, and no
-// others; a request_id that is empty is filled in. Dial does not wait for anybody to be there: a connection is made when it
-// is first needed, and made again when it is lost.
+// others; a request_id that is empty is filled in. Dial does not wait for anybody to
+// be there: a connection is made when it is first needed, and made again when it is
+// lost.
 func Dial(address string, creds credentials.TransportCredentials, files []protoreflect.FileDescriptor, more ...grpc.DialOption) (*grpc.ClientConn, error) {
 	target, err := target(address)
 	if err != nil {
