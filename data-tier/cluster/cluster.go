@@ -62,17 +62,16 @@ func Open(ctx context.Context, o Options, log *slog.Logger) (*Cluster, error) {
 		return nil, err
 	}
 	c := &Cluster{options: o, log: log}
-	for flag, address := range map[string]string{"--listen-address (LISTEN_ADDRESS)": o.Address, "--standby-of (STANDBY_OF)": o.StandbyOf, "--partner (PARTNER)": o.Partner} {
-		host, port, err := net.SplitHostPort(address)
-		if _, notOne := strconv.ParseUint(port, 10, 16); address != "" && (err != nil || notOne != nil) {
-			return nil, fmt.Errorf("%s %q: use host:port, with a port up to 65535", flag, address)
-		}
-		if address == o.Address {
-			c.host, c.port = host, port
-		}
+	if c.host, c.port, err = splitAddress("--listen-address (LISTEN_ADDRESS)", o.Address); err != nil {
+		return nil, err
 	}
-	if c.port == "" {
-		return nil, errors.New("--listen-address (LISTEN_ADDRESS) is empty: use host:port")
+	for flag, address := range map[string]string{"--standby-of (STANDBY_OF)": o.StandbyOf, "--partner (PARTNER)": o.Partner} {
+		if address == "" {
+			continue
+		}
+		if _, _, err := splitAddress(flag, address); err != nil {
+			return nil, err
+		}
 	}
 	if c.host == "" {
 		c.host = "*"
@@ -302,6 +301,14 @@ func (c *Cluster) arguments() []string {
 		"-c", "unix_socket_permissions=0700",
 		"-c", "cluster_name=" + name[:min(len(name), 63)],
 	}
+}
+
+func splitAddress(flag, address string) (host, port string, err error) {
+	host, port, err = net.SplitHostPort(address)
+	if _, notOne := strconv.ParseUint(port, 10, 16); err != nil || notOne != nil {
+		return "", "", fmt.Errorf("%s %q: use host:port, with a port up to 65535", flag, address)
+	}
+	return host, port, nil
 }
 
 func addressError(address string, err error) error {
