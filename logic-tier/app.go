@@ -69,7 +69,10 @@ type parts struct {
 func (a *app) wire(srv *server.Server, to grpc.ClientConnInterface, databases *databases, registry *prometheus.Registry) (parts, error) {
 	open := databases.open
 	var p parts
-	var err error
+	operators, err := operators(a.settings.operators)
+	if err != nil {
+		return parts{}, err
+	}
 	queueDB := open("queue", queueConnections)
 	if p.broker, err = newBroker(a.settings, queueDB, databases.options("queue", 0), a.log); err != nil {
 		return parts{}, errors.Join(err, databases.err)
@@ -82,7 +85,7 @@ func (a *app) wire(srv *server.Server, to grpc.ClientConnInterface, databases *d
 	all := []part{
 		{"accounts", nil, func() module {
 			return accounts.New(accounts.Needs{
-				DB: open("accounts", accountsConnections), Operators: names(a.settings.operators), Log: a.log,
+				DB: open("accounts", accountsConnections), Operators: operators, Log: a.log,
 			})
 		}},
 		{"talks", []queue.Topology{talks.Topology()}, func() module {

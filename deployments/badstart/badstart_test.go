@@ -64,6 +64,7 @@ func TestAStartThatCannotBeEndsAndSaysWhy(t *testing.T) {
 		{"logic-tier", "--broker amqp://b/x", []string{"--broker (BROKER)", "nothing says who logs in", "use amqps://host:port/vhost"}},
 		{"logic-tier", "QUEUES=media.recordings", []string{"--queues (QUEUES)", `no queue "media.recordings"`, "media.recording\n"}},
 		{"logic-tier", "MODULES=tlaks", []string{"--modules (MODULES)", `no module "tlaks"`, "there are accounts, talks"}},
+		{"logic-tier", "OPERATORS=ada,Grace", []string{"--operators (OPERATORS)", `"Grace"`, "use 3 to 30 lower-case letters"}},
 		{"logic-tier", "--modules talks", []string{"--modules (MODULES)", "leaves the module accounts out", "--peer accounts=host:port (PEERS)"}},
 		{"logic-tier", "PEERS=a:99999 --modules talks", []string{"--peer (PEERS)", `"a:99999"`, "use host:port"}},
 		{"logic-tier", "CERTIFICATES=", []string{"certificates/ca.crt", "--certificates (CERTIFICATES)", "make them with deployments/certificates"}},
