@@ -329,16 +329,25 @@ func (r *Run) cut(ctx context.Context, host *lab.Host, off []*lab.Process, direc
 // reissue makes every program's certificate anew, to end after life; 0 is as long as ever.
 func (r *Run) reissue(life time.Duration) error {
 	if life == 0 {
-		_, err := certificates.Issue(r.certificates(), hostNames)
-		return err
-	}
-	for _, program := range []string{"web-tier", "logic-tier", "data-tier"} {
-		if err := os.Remove(filepath.Join(r.certificates(), program+".crt")); err != nil {
+		if _, err := certificates.Issue(r.authority(), hostNames); err != nil {
+			return err
+		}
+	} else {
+		for _, program := range []string{"web-tier", "logic-tier", "data-tier"} {
+			if err := os.Remove(filepath.Join(r.authority(), program+".crt")); err != nil {
+				return err
+			}
+		}
+		if _, err := certificates.IssueFor(life, r.authority(), hostNames); err != nil {
 			return err
 		}
 	}
-	_, err := certificates.IssueFor(life, r.certificates(), hostNames)
-	return err
+	for host := range r.of {
+		if err := r.deliver(host); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // quiet says what is still under way in the tiers when nobody asks for anything but
@@ -349,7 +358,7 @@ func (r *Run) quiet() error {
 		if p.Name == "logic-tier" {
 			admin, metric = "127.0.0.1:9091", "server_under_way"
 		}
-		output, err := p.Host.Command(context.Background(), "curl", "-sS", "-m", "5", "http://"+admin+"/metrics").Output()
+		output, err := p.Host.Command(context.Background(), nil, "curl", "-sS", "-m", "5", "http://"+admin+"/metrics").Output()
 		if err != nil {
 			return fmt.Errorf("metrics of %s: %w", p.Host.Name, err)
 		}

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"techtalks.example/deployments/broker"
-	"techtalks.example/deployments/source"
 )
 
 // logicBroker is the network of those who may talk to the broker.
@@ -17,19 +16,15 @@ const logicBroker = "logic-broker"
 
 // startBroker starts RabbitMQ on a host of its own.
 func (s *Site) startBroker(ctx context.Context) error {
-	host, err := s.Host("broker", logicBroker)
+	host, err := s.newHost("broker", "broker", logicBroker)
 	if err != nil {
 		return err
 	}
-	tree, err := source.Tree()
-	if err != nil {
+	folder := filepath.Join(host.Folder(), "node")
+	if err := os.Mkdir(folder, 0o755); err != nil {
 		return err
 	}
-	folder := filepath.Join(s.folder, "broker")
-	if err := os.MkdirAll(folder, 0o755); err != nil {
-		return err
-	}
-	node, err := broker.NewNode(folder, net.JoinHostPort(host.Address(logicBroker), "5671"), s.certificates(), filepath.Join(tree, "deployments", "broker"), filepath.Join(folder, "rabbitmqctl"))
+	node, err := broker.NewNode(folder, net.JoinHostPort(host.Address(logicBroker), "5671"), s.certificates(host.Name), s.brokerConfiguration, filepath.Join(folder, "rabbitmqctl"))
 	if err != nil {
 		return err
 	}
@@ -49,7 +44,7 @@ func (s *Site) brokerAnswers(ctx context.Context) error {
 	ctx, done := context.WithTimeout(ctx, patience)
 	defer done()
 	for {
-		try := s.Broker.Host.Command(ctx, "bash", "-c", "</dev/tcp/"+s.Broker.Host.Address(logicBroker)+"/5671")
+		try := s.Broker.Host.Command(ctx, nil, "bash", "-c", "</dev/tcp/"+s.Broker.Host.Address(logicBroker)+"/5671")
 		if try.Run() == nil {
 			return nil
 		}

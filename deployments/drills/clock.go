@@ -24,7 +24,7 @@ func (s *Site) clockSettings() ([]string, error) {
 	}, nil
 }
 
-func (s *Site) clockFile() string { return filepath.Join(s.folder, "clock") }
+func (s *Site) clockFile() string { return filepath.Join(s.home("data"), "clock") }
 
 // setClock sets the data tier's clock to so much after the true time.
 func (s *Site) setClock(ahead time.Duration) error {

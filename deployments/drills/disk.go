@@ -11,7 +11,7 @@ import (
 
 // mountDisk gives the data tier a disk of its own, that can be filled.
 func (s *Site) mountDisk(_ context.Context, megabytes int) error {
-	at := filepath.Dir(s.dataDirectory())
+	at := filepath.Dir(s.dataDirectory("data"))
 	if err := os.MkdirAll(at, 0o755); err != nil {
 		return err
 	}

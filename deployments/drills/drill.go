@@ -74,12 +74,12 @@ type Result struct {
 	Broken   []error       // promises
 }
 
-// Run carries a drill out on a site of its own in folder.
-func (d Drill) Run(ctx context.Context, folder, programs string) (result Result, err error) {
+// Run carries a drill out on a site of its own in folder, on hosts of a kind.
+func (d Drill) Run(ctx context.Context, kind lab.Kind, folder, programs string) (result Result, err error) {
 	ctx, done := context.WithTimeout(ctx, drillTime)
 	defer done()
 	result.Drill = d
-	site, err := NewSite(ctx, folder, programs, d.Shape)
+	site, err := NewSite(ctx, kind, folder, programs, d.Shape)
 	if err != nil {
 		return result, err
 	}

@@ -10,9 +10,11 @@ import (
 
 // What was promised is kept, in those drills that are short; "make drill" carries out all.
 func TestDrills(t *testing.T) {
-	if err := lab.Missing(); err != nil {
+	if err := lab.Missing(lab.Namespaces); err != nil {
 		t.Skip(err)
 	}
+	kind, why := lab.Best()
+	t.Logf("hosts are %s %v", kind, why)
 	programs, err := Folder()
 	if err != nil {
 		t.Fatal(err)
@@ -31,7 +33,7 @@ func TestDrills(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer os.RemoveAll(at)
-			result, err := d.Run(t.Context(), at, programs)
+			result, err := d.Run(t.Context(), kind, at, programs)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -46,6 +46,7 @@ type Site struct {
 	*lab.Lab
 	folder   string
 	programs string
+	of       map[string]string // whose certificate each host has
 
 	Data    *lab.Process
 	Standby *lab.Process // nil when there is none
@@ -54,7 +55,8 @@ type Site struct {
 	Workers []*lab.Process
 	Web     []*lab.Process
 
-	disk string // where the data tier's own is mounted
+	disk                string // where the data tier's own is mounted
+	brokerConfiguration string // the folder that has it
 }
 
 // Programs builds the tiers into a folder.
@@ -66,17 +68,17 @@ func Programs(ctx context.Context, folder string) error {
 	return source.Build(ctx, tree, folder, source.DataTier, source.LogicTier, source.Talksctl, source.WebTier)
 }
 
-// NewSite makes the hosts and starts the tiers; folder keeps their data, certificates and
-// logs, and programs has the tiers' programs.
-func NewSite(ctx context.Context, folder, programs string, shape Shape) (*Site, error) {
-	if err := os.MkdirAll(filepath.Join(folder, "logs"), 0o755); err != nil {
-		return nil, err
-	}
-	l, err := lab.New(filepath.Join(folder, "logs"), edge, webLogic, logicData, logicBroker)
+// NewSite makes the hosts and starts the tiers; folder keeps what each host has, the
+// authority and the logs, and programs has the tiers' programs.
+func NewSite(ctx context.Context, kind lab.Kind, folder, programs string, shape Shape) (*Site, error) {
+	tree, err := source.Tree()
 	if err != nil {
 		return nil, err
 	}
-	s := &Site{Lab: l, folder: folder, programs: programs}
+	s := &Site{folder: folder, programs: programs, of: map[string]string{}, brokerConfiguration: filepath.Join(tree, "deployments", "broker")}
+	if s.Lab, err = lab.New(kind, folder, []string{programs, s.brokerConfiguration}, edge, webLogic, logicData, logicBroker); err != nil {
+		return nil, err
+	}
 	if err := s.start(ctx, shape); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -92,7 +94,7 @@ func (s *Site) Close() error {
 var hostNames = []string{"data", "standby", "logic", "broker"}
 
 func (s *Site) start(ctx context.Context, shape Shape) error {
-	if _, err := certificates.Issue(s.certificates(), hostNames); err != nil {
+	if _, err := certificates.Issue(s.authority(), hostNames); err != nil {
 		return err
 	}
 	if _, err := s.Here("people", edge); err != nil {
@@ -105,7 +107,12 @@ func (s *Site) start(ctx context.Context, shape Shape) error {
 			return err
 		}
 	}
-	data, err := s.Host("data", logicData)
+	if shape.Disk > 0 { // a host sees what is mounted before it is made
+		if err := s.mountDisk(ctx, shape.Disk); err != nil {
+			return err
+		}
+	}
+	data, err := s.newHost("data", "data-tier", logicData)
 	if err != nil {
 		return err
 	}
@@ -113,19 +120,14 @@ func (s *Site) start(ctx context.Context, shape Shape) error {
 	for i := range shape.Logic {
 		name := fmt.Sprintf("logic-%d", i+1)
 		logicHosts = append(logicHosts, name)
-		if _, err := s.Host(name, append([]string{webLogic}, behind...)...); err != nil {
+		if _, err := s.newHost(name, "logic-tier", append([]string{webLogic}, behind...)...); err != nil {
 			return err
 		}
 	}
 	if err := s.Name("logic", logicHosts...); err != nil {
 		return err
 	}
-	settings := []string{"LISTEN_ADDRESS=0.0.0.0:5432", "DATA_DIRECTORY=" + s.dataDirectory()}
-	if shape.Disk > 0 {
-		if err := s.mountDisk(ctx, shape.Disk); err != nil {
-			return err
-		}
-	}
+	settings := []string{"LISTEN_ADDRESS=0.0.0.0:5432", "DATA_DIRECTORY=" + s.dataDirectory(data.Name)}
 	if shape.Clock {
 		clock, err := s.clockSettings()
 		if err != nil {
@@ -152,7 +154,7 @@ func (s *Site) start(ctx context.Context, shape Shape) error {
 		s.Logic = append(s.Logic, p)
 	}
 	for i := range shape.Workers {
-		host, err := s.Host(fmt.Sprintf("worker-%d", i+1), behind...)
+		host, err := s.newHost(fmt.Sprintf("worker-%d", i+1), "logic-tier", behind...)
 		if err != nil {
 			return err
 		}
@@ -163,7 +165,7 @@ func (s *Site) start(ctx context.Context, shape Shape) error {
 		s.Workers = append(s.Workers, p)
 	}
 	for i := range shape.Web {
-		host, err := s.Host(fmt.Sprintf("web-%d", i+1), edge, webLogic)
+		host, err := s.newHost(fmt.Sprintf("web-%d", i+1), "web-tier", edge, webLogic)
 		if err != nil {
 			return err
 		}
@@ -203,25 +205,41 @@ func (s *Site) host(name string) *lab.Host {
 	return nil
 }
 
-func (s *Site) certificates() string  { return filepath.Join(s.folder, "certificates") }
-func (s *Site) dataDirectory() string { return filepath.Join(s.folder, "data", "postgres") }
-
-// directoryOf is where a data tier keeps its files.
-func (s *Site) directoryOf(p *lab.Process) string {
-	if p == s.Standby {
-		return filepath.Join(s.folder, "standby", "postgres")
+// newHost makes a host that has the certificate of one program, and no other.
+func (s *Site) newHost(name, program string, networks ...string) (*lab.Host, error) {
+	s.of[name] = program
+	if err := s.deliver(name); err != nil {
+		return nil, err
 	}
-	return s.dataDirectory()
+	return s.Host(name, networks...)
+}
+
+// deliver gives a host its certificate as the authority has it now.
+func (s *Site) deliver(host string) error {
+	return certificates.Deliver(s.authority(), s.of[host], s.certificates(host), os.Getuid())
+}
+
+// authority is the folder in which certificates are made; no host sees it.
+func (s *Site) authority() string { return filepath.Join(s.folder, "authority") }
+
+// home is a host's own folder.
+func (s *Site) home(host string) string { return lab.FolderOf(s.folder, host) }
+
+func (s *Site) certificates(host string) string { return filepath.Join(s.home(host), "certificates") }
+
+// dataDirectory is where the data tier on a host keeps its files; it may be a disk of
+// their own.
+func (s *Site) dataDirectory(host string) string {
+	return filepath.Join(s.home(host), "disk", "postgres")
 }
 
 // startStandby starts a data tier that follows the first.
 func (s *Site) startStandby(ctx context.Context) error {
-	host, err := s.Host("standby", logicData)
+	host, err := s.newHost("standby", "data-tier", logicData)
 	if err != nil {
 		return err
 	}
-	directory := filepath.Join(s.folder, "standby", "postgres")
-	if s.Standby, err = s.run(host, "data-tier", "LISTEN_ADDRESS=0.0.0.0:5432", "DATA_DIRECTORY="+directory, "STANDBY_OF=data:5432"); err != nil {
+	if s.Standby, err = s.run(host, "data-tier", "LISTEN_ADDRESS=0.0.0.0:5432", "DATA_DIRECTORY="+s.dataDirectory(host.Name), "STANDBY_OF=data:5432"); err != nil {
 		return err
 	}
 	return s.Healthy(ctx, s.Standby)
@@ -229,8 +247,8 @@ func (s *Site) startStandby(ctx context.Context) error {
 
 // promote makes the standby the primary.
 func (s *Site) promote(ctx context.Context) (string, error) {
-	command := s.Standby.Host.Command(ctx, filepath.Join(s.programs, "data-tier"), "promote")
-	command.Env = append(os.Environ(), "DATA_DIRECTORY="+s.directoryOf(s.Standby))
+	host := s.Standby.Host
+	command := host.Command(ctx, []string{"DATA_DIRECTORY=" + s.dataDirectory(host.Name)}, filepath.Join(s.programs, "data-tier"), "promote")
 	output, err := command.CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("promote: %w: %s", err, output)
@@ -255,7 +273,7 @@ func (s *Site) run(host *lab.Host, tier string, settings ...string) (*lab.Proces
 
 // Start starts a tier's program on a host: "serve" or "work".
 func (s *Site) Start(host *lab.Host, what, tier string, settings ...string) (*lab.Process, error) {
-	settings = append(settings, "CERTIFICATES="+s.certificates(), "SCRATCH="+filepath.Join(s.folder, "scratch"))
+	settings = append(settings, "CERTIFICATES="+s.certificates(host.Name), "SCRATCH="+filepath.Join(host.Folder(), "scratch"))
 	return host.Start(tier, filepath.Join(s.programs, tier), settings, what)
 }
 
@@ -265,8 +283,7 @@ func (s *Site) Healthy(ctx context.Context, p *lab.Process) error {
 	defer done()
 	var said []byte
 	for {
-		check := p.Host.Command(ctx, filepath.Join(s.programs, p.Name), "health")
-		check.Env = append(os.Environ(), "DATA_DIRECTORY="+s.directoryOf(p))
+		check := p.Host.Command(ctx, []string{"DATA_DIRECTORY=" + s.dataDirectory(p.Host.Name)}, filepath.Join(s.programs, p.Name), "health")
 		output, err := check.CombinedOutput()
 		if err == nil {
 			return nil
@@ -293,7 +310,8 @@ func (s *Site) Addresses() (all []string) {
 // SQL runs statements in the database as its superuser, on the data tier's own host,
 // until ctx ends.
 func (s *Site) SQL(ctx context.Context, statements string) (string, error) {
-	command := s.Data.Host.Command(ctx, "psql", "-h", s.dataDirectory()+".socket", "-U", "postgres", "-d", "techtalks", "-qAtX", "-v", "ON_ERROR_STOP=1", "-c", statements)
+	host := s.Data.Host
+	command := host.Command(ctx, nil, "psql", "-h", s.dataDirectory(host.Name)+".socket", "-U", "postgres", "-d", "techtalks", "-qAtX", "-v", "ON_ERROR_STOP=1", "-c", statements)
 	output, err := command.CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("%w: %s", err, output)
@@ -301,10 +319,16 @@ func (s *Site) SQL(ctx context.Context, statements string) (string, error) {
 	return strings.TrimSpace(string(output)), nil
 }
 
-// Talksctl runs the operator's command line on a logic tier's host.
+// Talksctl runs the operator's command line on a host of its own.
 func (s *Site) Talksctl(ctx context.Context, arguments ...string) (string, error) {
-	command := s.Logic[0].Host.Command(ctx, filepath.Join(s.programs, "talksctl"), arguments...)
-	command.Env = append(os.Environ(), "LOGIC_ADDRESS=logic:9090", "CERTIFICATES="+s.certificates())
+	host := s.host("operator")
+	if host == nil {
+		var err error
+		if host, err = s.newHost("operator", "operator", webLogic); err != nil {
+			return "", err
+		}
+	}
+	command := host.Command(ctx, []string{"LOGIC_ADDRESS=logic:9090", "CERTIFICATES=" + s.certificates(host.Name)}, filepath.Join(s.programs, "talksctl"), arguments...)
 	output, err := command.CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("talksctl %s: %w: %s", strings.Join(arguments, " "), err, output)

@@ -15,7 +15,8 @@ import (
 type Host struct {
 	Name      string
 	lab       *Lab
-	namespace string // empty for the one that this process is in
+	namespace string     // of its network; empty for the one that this process is in
+	container *container // nil where there is none
 	ports     map[string]*port
 	processes []*Process
 }
@@ -29,29 +30,45 @@ func (l *Lab) Host(name string, networks ...string) (*Host, error) {
 func (l *Lab) Here(name string, networks ...string) (*Host, error) { return l.host(name, "", networks) }
 
 func (l *Lab) host(name, namespace string, networks []string) (*Host, error) {
+	h := &Host{Name: name, lab: l, namespace: namespace, ports: map[string]*port{}}
+	if err := h.make(); err != nil {
+		return nil, fmt.Errorf("host %s: %w", name, err)
+	}
 	l.mu.Lock()
 	l.last++
 	number := l.last
-	h := &Host{Name: name, lab: l, namespace: namespace, ports: map[string]*port{}}
 	l.hosts[name] = h
 	l.mu.Unlock()
-	if namespace != "" {
-		if err := ip("netns", "add", namespace); err != nil {
-			return nil, err
-		}
-		if err := os.MkdirAll(h.folder(), 0o755); err != nil {
-			return nil, err
-		}
-		if err := h.ip("link", "set", "lo", "up"); err != nil {
-			return nil, err
-		}
-	}
 	for _, network := range networks {
 		if err := h.plug(l.networks[network], number); err != nil {
 			return nil, fmt.Errorf("host %s, network %s: %w", name, network, err)
 		}
 	}
 	return h, l.tellNames()
+}
+
+// make makes the host, without its cables.
+func (h *Host) make() error {
+	if h.namespace == "" {
+		return nil
+	}
+	for _, folder := range []string{h.Folder(), filepath.Dir(h.namesFile())} {
+		if err := os.MkdirAll(folder, 0o755); err != nil {
+			return err
+		}
+	}
+	if err := os.WriteFile(h.namesFile(), nil, 0o644); err != nil {
+		return err
+	}
+	if h.lab.kind == Namespaces {
+		if err := ip("netns", "add", h.namespace); err != nil {
+			return err
+		}
+		return h.ip("link", "set", "lo", "up")
+	}
+	var err error
+	h.container, err = hold(h.namespace, h.Name, h.namespace, mounts(h.namesFile(), h.lab.shared, []string{h.Folder()}))
+	return err
 }
 
 // plug puts a host's end of a cable into the host.
@@ -92,9 +109,16 @@ func (h *Host) port(network string) *port {
 // Processes returns the host's processes, in the order in which they were started first.
 func (h *Host) Processes() []*Process { return h.processes }
 
-// folder is where ip-netns(8) looks for the files that stand in the place of those in
-// /etc.
-func (h *Host) folder() string { return filepath.Join("/etc/netns", h.namespace) }
+// Folder is the host's own: its processes may write to it, and no other host's.
+func (h *Host) Folder() string { return FolderOf(h.lab.folder, h.Name) }
+
+// FolderOf returns the folder of a host that is made, or will be, in a lab whose folder is
+// lab.
+func FolderOf(lab, host string) string { return filepath.Join(lab, "hosts", host) }
+
+// namesFile stands in the place of /etc/hosts (hosts(5)), and lies where ip-netns(8) looks
+// for it.
+func (h *Host) namesFile() string { return filepath.Join("/etc/netns", h.namespace, "hosts") }
 
 func (h *Host) close() error {
 	for _, p := range h.processes {
@@ -106,7 +130,11 @@ func (h *Host) close() error {
 	if h.namespace == "" {
 		return nil
 	}
-	return errors.Join(ip("netns", "delete", h.namespace), os.RemoveAll(h.folder()))
+	err := errors.Join(ip("netns", "delete", h.namespace), os.RemoveAll(filepath.Dir(h.namesFile())))
+	if h.container != nil {
+		err = errors.Join(err, h.container.remove())
+	}
+	return err
 }
 
 func (h *Host) ip(arguments ...string) error {
@@ -133,6 +161,9 @@ func (h *Host) Crash() error {
 		pid, err := strconv.Atoi(word)
 		if err != nil {
 			return err
+		}
+		if h.container != nil && pid == h.container.pid {
+			continue // with it the network would go
 		}
 		_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended by itself
 	}

@@ -1,7 +1,7 @@
-// Package lab makes hosts on one machine: each has its own network namespace (network_namespaces(7)), its
-// own name, and a cable to each network it is in. A network is a switch in this
-// process, so that a cable can be cut, in one direction too, made slow, or made to
-// lose what it carries. It needs root and /dev/net/tun.
+// Package lab makes hosts on one machine, of containers or of network namespaces: each
+// has a name, a folder and a network of its own, and a cable to each network it is in. A
+// network is a switch in this process, so that a cable can be cut, in one direction too,
+// made slow, or made to lose what it carries. It needs root and /dev/net/tun.
 package lab
 
 import (
@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -17,8 +16,10 @@ import (
 
 // Lab is some networks and the hosts on them.
 type Lab struct {
-	folder   string // of what processes say
-	name     string // that its devices and namespaces begin with
+	kind     Kind
+	folder   string   // of what processes say, and of the hosts' own folders
+	shared   []string // folders that every host may read
+	name     string   // that its devices and namespaces begin with
 	networks map[string]*network
 
 	mu    sync.Mutex
@@ -27,33 +28,17 @@ type Lab struct {
 	names map[string][]string // more names than a host's own, and whose they are
 }
 
-// Missing says what this machine lacks to make hosts; nil when nothing.
-func Missing() error {
-	if os.Geteuid() != 0 {
-		return errors.New("hosts on one machine need root, for network namespaces: run it by sudo")
-	}
-	if _, err := os.Stat("/dev/net/tun"); err != nil {
-		return fmt.Errorf("hosts on one machine need /dev/net/tun: %w", err)
-	}
-	for _, program := range []string{"ip", "unshare"} {
-		if _, err := exec.LookPath(program); err != nil {
-			return fmt.Errorf("hosts on one machine need %s (Debian: iproute2, util-linux)", program)
-		}
-	}
-	return nil
-}
-
-// New returns a lab with networks of these names. What its processes say goes to
-// folder.
-func New(folder string, networks ...string) (*Lab, error) {
-	if err := Missing(); err != nil {
+// New returns a lab with networks of these names, for hosts of a kind. What their processes
+// say, and the folder of each, go to folder; every host may read what is in shared.
+func New(kind Kind, folder string, shared []string, networks ...string) (*Lab, error) {
+	if err := Missing(kind); err != nil {
 		return nil, err
 	}
 	number, err := freeNumber()
 	if err != nil {
 		return nil, err
 	}
-	l := &Lab{folder: folder, name: fmt.Sprintf("tt%d", number), networks: map[string]*network{}, hosts: map[string]*Host{}, names: map[string][]string{}}
+	l := &Lab{kind: kind, folder: folder, shared: shared, name: fmt.Sprintf("tt%d", number), networks: map[string]*network{}, hosts: map[string]*Host{}, names: map[string][]string{}}
 	for i, name := range networks {
 		l.networks[name] = newNetwork(name, fmt.Sprintf("10.%d.%d.", number, i+1), byte(i+1))
 	}
@@ -135,7 +120,7 @@ func (l *Lab) tellNames() error {
 			}
 		}
 		// In its place: it is mounted over /etc/hosts of processes that run.
-		if err := os.WriteFile(filepath.Join(to.folder(), "hosts"), []byte(text.String()), 0o644); err != nil {
+		if err := os.WriteFile(to.namesFile(), []byte(text.String()), 0o644); err != nil {
 			return err
 		}
 	}

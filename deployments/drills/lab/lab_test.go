@@ -4,16 +4,30 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 )
 
 func TestHostsOnNetworks(t *testing.T) {
-	if err := Missing(); err != nil {
-		t.Skip(err)
+	for _, kind := range []Kind{Namespaces, Containers} {
+		t.Run(string(kind), func(t *testing.T) {
+			if err := Missing(kind); err != nil {
+				t.Skip(err)
+			}
+			hostsOnNetworks(t, kind)
+		})
 	}
-	l, err := New(t.TempDir(), "front", "back")
+}
+
+func hostsOnNetworks(t *testing.T, kind Kind) {
+	shared := t.TempDir()
+	if err := os.WriteFile(filepath.Join(shared, "file"), []byte("for all\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	l, err := New(kind, t.TempDir(), []string{shared}, "front", "back")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +50,7 @@ func TestHostsOnNetworks(t *testing.T) {
 		t.Fatal(err)
 	}
 	says := func(h *Host, command string) (string, error) {
-		output, err := h.Command(t.Context(), "sh", "-c", command).CombinedOutput()
+		output, err := h.Command(t.Context(), []string{"SETTING=as set"}, "sh", "-c", command).CombinedOutput()
 		return strings.TrimSpace(string(output)), err
 	}
 	if name, err := says(web, "hostname"); err != nil || name != "web" {
@@ -44,6 +58,23 @@ func TestHostsOnNetworks(t *testing.T) {
 	}
 	if at, err := says(data, "getent hosts web tier"); err != nil || strings.Count(at, web.Address("back")) != 2 || strings.Contains(at, web.Address("front")) {
 		t.Errorf("from data, web is at %q, %v", at, err)
+	}
+	if setting, err := says(web, "echo $SETTING"); err != nil || setting != "as set" {
+		t.Errorf("a command's setting is %q, %v", setting, err)
+	}
+	if read, err := says(web, "cat "+shared+"/file"); err != nil || read != "for all" {
+		t.Errorf("what is shared reads as %q, %v", read, err)
+	}
+	if wrote, err := says(web, "echo own > "+web.Folder()+"/file && cat "+web.Folder()+"/file"); err != nil || wrote != "own" {
+		t.Errorf("its own folder: %q, %v", wrote, err)
+	}
+	if kind == Containers {
+		if read, err := says(data, "cat "+web.Folder()+"/file"); err == nil {
+			t.Errorf("another host reads %q from its folder", read)
+		}
+		if _, err := says(web, "echo > "+shared+"/file"); err == nil {
+			t.Error("what is shared can be written to")
+		}
 	}
 
 	// A server on web that echoes, as seen from here.
@@ -110,4 +141,32 @@ while True:
 	if err := web.Crash(); err != nil || echo.Running() {
 		t.Errorf("crashed, it runs on: %v", err)
 	}
+	polite, err := web.Start("polite", "sh", nil, "-c", `trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 1 & wait; done`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	up := func(times int) {
+		t.Helper()
+		for deadline := time.Now().Add(30 * time.Second); strings.Count(polite.Log(), "up\n") < times; time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("it does not start:\n%s", polite.Log())
+			}
+		}
+	}
+	up(1)
+	if err := polite.Stop(); err != nil || polite.Running() || polite.End(1) != "bye" {
+		t.Errorf("asked to stop: %v, and it said %q", err, polite.Log())
+	}
+	if err := polite.Start(); err != nil {
+		t.Fatal(err)
+	}
+	up(2)
+	polite.Kill()
+	if polite.Running() || strings.Count(polite.Log(), "bye") != 1 {
+		t.Errorf("killed, it said %q", polite.Log())
+	}
+	if err := polite.Start(); err != nil {
+		t.Fatal(err)
+	}
+	up(3)
 }

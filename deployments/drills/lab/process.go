@@ -29,8 +29,8 @@ type Process struct {
 	err     error
 }
 
-// Start runs a program on the host, with settings in its environment beside this
-// process's own. What it says goes to Log.
+// Start runs a program on the host, with settings in its environment. What it says goes
+// to Log.
 func (h *Host) Start(name, program string, settings []string, arguments ...string) (*Process, error) {
 	p := &Process{Host: h, Name: name, program: program, flags: arguments, setting: settings}
 	if err := p.Start(); err != nil {
@@ -40,14 +40,25 @@ func (h *Host) Start(name, program string, settings []string, arguments ...strin
 	return p, nil
 }
 
-// Command returns a command that runs on the host.
-func (h *Host) Command(ctx context.Context, program string, arguments ...string) *exec.Cmd {
-	if h.namespace == "" {
-		return exec.CommandContext(ctx, program, arguments...)
+// Command returns a command that runs on the host, with settings in its environment, until
+// ctx ends.
+func (h *Host) Command(ctx context.Context, settings []string, program string, arguments ...string) *exec.Cmd {
+	var command *exec.Cmd
+	switch {
+	case h.namespace == "":
+		command = exec.CommandContext(ctx, program, arguments...)
+	case h.container != nil:
+		command = exec.CommandContext(ctx, "nsenter", append(append(h.container.enter(), program), arguments...)...)
+	default:
+		// Each of the three becomes the next: the process is the program's.
+		command = exec.CommandContext(ctx, "ip", append([]string{"netns", "exec", h.namespace, "unshare", "--uts", "sh", "-c",
+			`hostname "$0" && exec "$@"`, h.Name, program}, arguments...)...)
 	}
-	// Each of the three becomes the next: the process is the program's.
-	return exec.CommandContext(ctx, "ip", append([]string{"netns", "exec", h.namespace, "unshare", "--uts", "sh", "-c",
-		`hostname "$0" && exec "$@"`, h.Name, program}, arguments...)...)
+	command.Env = append(os.Environ(), settings...)
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	// The program may be a child of the command's.
+	command.Cancel = func() error { return syscall.Kill(-command.Process.Pid, syscall.SIGKILL) }
+	return command
 }
 
 // Start starts the process, again after it has ended.
@@ -59,10 +70,14 @@ func (p *Process) Start() error {
 		return err
 	}
 	defer log.Close()
-	command := p.Host.Command(context.Background(), p.program, p.flags...)
-	command.Env = append(os.Environ(), p.setting...)
+	var command *exec.Cmd
+	if c := p.Host.container; c != nil {
+		command = c.run(p.Name, p.setting, p.program, p.flags)
+		command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	} else {
+		command = p.Host.Command(context.Background(), p.setting, p.program, p.flags...)
+	}
 	command.Stdout, command.Stderr = log, log
-	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := command.Start(); err != nil {
 		return fmt.Errorf("start %s on %s: %w", p.Name, p.Host.Name, err)
 	}
@@ -102,13 +117,6 @@ func (p *Process) End(lines int) string {
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }
 
-// Pid returns its process id.
-func (p *Process) Pid() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.command.Process.Pid
-}
-
 // Running says whether it has not ended.
 func (p *Process) Running() bool {
 	p.mu.Lock()
@@ -125,13 +133,17 @@ func (p *Process) Running() bool {
 // Kill ends the process as a crash does, with all that it started and that did not
 // leave its process group.
 func (p *Process) Kill() {
-	p.signal(syscall.SIGKILL)
+	if c := p.Host.container; c == nil {
+		_ = syscall.Kill(-p.pid(), syscall.SIGKILL)
+	} else if p.Running() {
+		c.kill(p.Name)
+	}
 	p.await()
 }
 
 // Stop asks it to stop, and waits until it has.
 func (p *Process) Stop() error {
-	p.signal(syscall.SIGTERM)
+	_ = syscall.Kill(p.pid(), syscall.SIGTERM)
 	if !p.await() {
 		p.Kill()
 		return fmt.Errorf("%s on %s does not stop; killed:\n%s", p.Name, p.Host.Name, p.End(20))
@@ -144,18 +156,10 @@ func (p *Process) Stop() error {
 	return nil
 }
 
-// Signal sends a signal to the process alone.
-func (p *Process) Signal(s syscall.Signal) error { return syscall.Kill(p.Pid(), s) }
-
-func (p *Process) signal(s syscall.Signal) {
+func (p *Process) pid() int {
 	p.mu.Lock()
-	pid := p.command.Process.Pid
-	p.mu.Unlock()
-	if s == syscall.SIGKILL {
-		_ = syscall.Kill(-pid, s)
-		return
-	}
-	_ = syscall.Kill(pid, s)
+	defer p.mu.Unlock()
+	return p.command.Process.Pid
 }
 
 func (p *Process) await() bool {

@@ -18,12 +18,14 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"techtalks.example/deployments/drills"
+	"techtalks.example/deployments/drills/lab"
 )
 
 func main() {
 	only := flag.String("only", "", "names of drills, separated by commas; empty: all")
 	times := flag.Int("times", 1, "how often each")
 	together := flag.Int("together", 1, "how many drills at the same time: each has hosts of its own, and they share the cores")
+	hosts := flag.String("hosts", "", `what hosts are: "containers" or "namespaces"; empty: containers where a Docker engine answers`)
 	results := flag.String("results", "", "Markdown file whose table of what was seen is brought up to date")
 	list := flag.Bool("list", false, "list the drills and do nothing")
 	flag.Parse()
@@ -35,16 +37,22 @@ func main() {
 		}
 		return
 	}
-	if err := run(ctx, *only, *times, max(1, *together), *results); err != nil {
+	if err := run(ctx, lab.Kind(*hosts), *only, *times, max(1, *together), *results); err != nil {
 		fmt.Fprintln(os.Stderr, "drill:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, only string, times, together int, results string) error {
+func run(ctx context.Context, kind lab.Kind, only string, times, together int, results string) error {
 	chosen, err := choose(only)
 	if err != nil {
 		return err
+	}
+	if kind == "" {
+		var why error
+		if kind, why = lab.Best(); why != nil {
+			fmt.Printf("hosts are %s, for containers something is missing: %v\n", kind, why)
+		}
 	}
 	programs, err := drills.Folder()
 	if err != nil {
@@ -60,9 +68,9 @@ func run(ctx context.Context, only string, times, together int, results string) 
 	group.SetLimit(together)
 	for _, d := range chosen {
 		group.Go(func() error {
-			s := series{drill: d}
+			s := series{drill: d, hosts: kind}
 			for range times {
-				result, err := once(ctx, d, programs)
+				result, err := once(ctx, kind, d, programs)
 				if err := errors.Join(err, ctx.Err()); err != nil { // broken off, it says nothing
 					return fmt.Errorf("%s: %w", d.Name, err)
 				}
@@ -107,18 +115,19 @@ func choose(only string) ([]drills.Drill, error) {
 	return chosen, nil
 }
 
-func once(ctx context.Context, d drills.Drill, programs string) (drills.Result, error) {
+func once(ctx context.Context, kind lab.Kind, d drills.Drill, programs string) (drills.Result, error) {
 	folder, err := drills.Folder()
 	if err != nil {
 		return drills.Result{}, err
 	}
 	defer os.RemoveAll(folder)
-	return d.Run(ctx, folder, programs)
+	return d.Run(ctx, kind, folder, programs)
 }
 
 // series is a drill, carried out several times.
 type series struct {
 	drill   drills.Drill
+	hosts   lab.Kind
 	results []drills.Result
 }
 
@@ -155,8 +164,8 @@ func (s series) row() string {
 		recovery = fmt.Sprintf("%d ms, %d ms", median.Milliseconds(), longest.Milliseconds())
 	}
 	last := s.results[len(s.results)-1]
-	return fmt.Sprintf("| `%s` | %s | %d of %d | %s | %s | %s |\n", s.drill.Name, strings.TrimPrefix(s.drill.Question, "What if "), s.kept(), len(s.results), recovery,
-		time.Now().UTC().Format(time.DateOnly), last.Seen)
+	return fmt.Sprintf("| `%s` | %s | %d of %d | %s | %s | %s | %s |\n", s.drill.Name, strings.TrimPrefix(s.drill.Question, "What if "), s.kept(), len(s.results), recovery,
+		time.Now().UTC().Format(time.DateOnly), s.hosts, last.Seen)
 }
 
 // update puts a series into the table of what was seen; the rows of other drills stay as
@@ -175,7 +184,7 @@ func update(file string, of series) error {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Drills, as they last went\n\nWritten by `make drill` and `make soak`. What is promised whatever happens:\n\n> %s\n\n", strings.ReplaceAll(drills.Promise, "\n", "\n> "))
-	fmt.Fprintf(&b, "| drill | what if … | kept | first good answer, median and longest | when | seen the last time |\n| --- | --- | --- | --- | --- | --- |\n")
+	fmt.Fprintf(&b, "| drill | what if … | kept | first good answer, median and longest | when | hosts | seen the last time |\n| --- | --- | --- | --- | --- | --- | --- |\n")
 	for _, d := range drills.All {
 		b.WriteString(rows[d.Name])
 	}
