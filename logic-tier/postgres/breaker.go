@@ -32,7 +32,8 @@ func newBreaker(c driver.Connector) *breaker {
 	return &breaker{Connector: c, circuit: circuitbreaker.NewBuilder[any]().WithFailureThreshold(breakAfter).WithDelay(breakTime).Build()}
 }
 
-// Connect makes a connection, or says at once that none can be made.
+// Connect makes a connection, or says at once that none can be made. Whatever the reason,
+// a certificate that has ended among them, to who wanted it the data tier is away.
 func (b *breaker) Connect(ctx context.Context) (driver.Conn, error) {
 	if !b.circuit.TryAcquirePermit() {
 		return nil, ErrUnavailable.Because(fmt.Errorf("no connection is tried for a moment, since the last could not be made: %w", *b.last.Load()))
@@ -40,9 +41,12 @@ func (b *breaker) Connect(ctx context.Context) (driver.Conn, error) {
 	connection, err := b.Connector.Connect(ctx)
 	if err == nil || errors.Is(err, context.Canceled) { // who wanted it went away: that says nothing of the data tier
 		b.circuit.RecordSuccess()
-	} else {
-		b.last.Store(&err)
-		b.circuit.RecordFailure()
+		return connection, err
 	}
-	return connection, err
+	b.last.Store(&err)
+	b.circuit.RecordFailure()
+	if ctx.Err() != nil {
+		return nil, err
+	}
+	return nil, ErrUnavailable.Because(err)
 }

@@ -36,11 +36,9 @@ func TestConnectionsThatCannotBeMadeAreNotAllTried(t *testing.T) {
 		if err == nil {
 			t.Fatal("a connection was made")
 		}
-		if untried := n.tried; errors.Is(err, ErrUnavailable) {
-			var refused *failure.Failure
-			if !errors.As(translate(err), &refused) || refused.RetryAfter == 0 || !strings.Contains(refused.Error(), "no route to host") {
-				t.Fatalf("after %d that were tried it is answered %v", untried, err)
-			}
+		var refused *failure.Failure
+		if err = translate(err); !errors.Is(err, ErrUnavailable) || !errors.As(err, &refused) || refused.RetryAfter == 0 || !strings.Contains(refused.Error(), "no route to host") {
+			t.Fatalf("after %d that were tried it is answered %v", n.tried, err)
 		}
 	}
 	if n.tried > 2*breakAfter {

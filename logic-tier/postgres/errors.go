@@ -33,6 +33,8 @@ func translate(err error) error {
 	switch {
 	case err == nil:
 		return nil
+	case errors.Is(err, ErrUnavailable):
+		return err
 	case errors.As(err, &server):
 		switch class := string(server.Code.Class()); {
 		case server.Code == "57014": // query_canceled: by our own deadline, or by statement_timeout
