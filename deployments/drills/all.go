@@ -16,16 +16,16 @@ import (
 
 // All is every drill.
 var All = []Drill{
-	{Name: "web-tier-killed", Test: true, Question: "What if a web tier is killed?", Shape: two, Do: func(ctx context.Context, r *Run) error {
+	{Name: "web-tier-killed", Question: "What if a web tier is killed?", Shape: two, Do: func(ctx context.Context, r *Run) error {
 		return r.killed(ctx, r.Web[0])
 	}},
-	{Name: "logic-tier-killed", Test: true, Question: "What if a logic tier is killed?", Shape: two, Do: func(ctx context.Context, r *Run) error {
+	{Name: "logic-tier-killed", Question: "What if a logic tier is killed?", Shape: two, Do: func(ctx context.Context, r *Run) error {
 		return r.killed(ctx, r.Logic[0])
 	}},
-	{Name: "worker-killed", Test: true, Question: "What if a worker is killed?", Shape: two, Do: func(ctx context.Context, r *Run) error {
+	{Name: "worker-killed", Question: "What if a worker is killed?", Shape: two, Do: func(ctx context.Context, r *Run) error {
 		return r.killed(ctx, r.Workers[0])
 	}},
-	{Name: "data-tier-killed", Test: true, Question: "What if the data tier's host loses power?", Shape: two, Do: func(ctx context.Context, r *Run) error {
+	{Name: "data-tier-killed", Question: "What if the data tier's host loses power?", Shape: two, Do: func(ctx context.Context, r *Run) error {
 		return r.killed(ctx, r.Data)
 	}},
 	{Name: "data-tier-away", Question: "What if Postgres is away for 30 seconds?", Shape: two, Do: func(ctx context.Context, r *Run) error {
@@ -33,14 +33,14 @@ var All = []Drill{
 		if err := r.Data.Stop(); err != nil {
 			return err
 		}
-		pause(ctx, 30*time.Second)
+		pause(ctx, r.long(30*time.Second))
 		if err := r.startHealthy(ctx, r.Data); err != nil {
 			return err
 		}
 		r.Healed("it is back")
 		return nil
 	}},
-	{Name: "standby-takes-over", Test: true, Question: "What if the data tier's host is replaced by its standby?", Shape: Shape{Web: 2, Logic: 2, Workers: 1, Standby: true}, Do: func(ctx context.Context, r *Run) error {
+	{Name: "standby-takes-over", Alone: true, Question: "What if the data tier's host is replaced by its standby?", Shape: Shape{Web: 2, Logic: 2, Workers: 1, Standby: true}, Do: func(ctx context.Context, r *Run) error {
 		// Stopped, it sends all that it has; one that is killed may keep its last
 		// commits to itself, since nobody waits for the standby.
 		began := time.Now()
@@ -80,7 +80,7 @@ var All = []Drill{
 		if err := r.published(ctx, before); err != nil {
 			return err
 		}
-		pause(ctx, 30*time.Second)
+		pause(ctx, r.long(30*time.Second))
 		for _, p := range r.Broker.Host.Processes() {
 			if err := p.Start(); err != nil {
 				return err
@@ -92,7 +92,7 @@ var All = []Drill{
 		r.Healed("it is back")
 		return nil
 	}},
-	{Name: "web-logic-cut", Test: true, Question: "What if the network between web and logic tier is cut?", Shape: two, Do: func(ctx context.Context, r *Run) error {
+	{Name: "web-logic-cut", Question: "What if the network between web and logic tier is cut?", Shape: two, Do: func(ctx context.Context, r *Run) error {
 		return r.cut(ctx, r.Web[0].Host, r.Logic, both)
 	}},
 	{Name: "logic-data-cut", Question: "What if the network between logic and data tier is cut?", Shape: two, Do: func(ctx context.Context, r *Run) error {
@@ -116,7 +116,7 @@ var All = []Drill{
 		r.Healed("it is mended")
 		return nil
 	}},
-	{Name: "rolling-restart", Test: true, Question: "What if every process is replaced, one after the other, under load?", Shape: two, Do: func(ctx context.Context, r *Run) error {
+	{Name: "rolling-restart", Alone: true, Question: "What if every process is replaced, one after the other, under load?", Shape: two, Do: func(ctx context.Context, r *Run) error {
 		for _, p := range r.tiers() {
 			began := time.Now()
 			if err := p.Stop(); err != nil {
@@ -135,7 +135,7 @@ var All = []Drill{
 		}
 		return nil
 	}, Holds: func(r *Run) error { return r.nobodyNoticed() }},
-	{Name: "everything-at-once", Test: true, Question: "What if everything restarts at once?", Shape: two, Do: func(ctx context.Context, r *Run) error {
+	{Name: "everything-at-once", Question: "What if everything restarts at once?", Shape: two, Do: func(ctx context.Context, r *Run) error {
 		all := r.tiers()
 		for _, p := range all {
 			if err := p.Host.Crash(); err != nil {
@@ -166,7 +166,7 @@ var All = []Drill{
 		r.Did("a stream was not read for 10 s; then %d bytes were, until it %s", size, map[bool]string{true: "had been ended", false: "was silent"}[err == nil])
 		return nil
 	}},
-	{Name: "disk-full", Test: true, Question: "What if the data tier's disk is full?", Shape: Shape{Web: 2, Logic: 2, Workers: 1, Disk: 500}, Do: func(ctx context.Context, r *Run) error {
+	{Name: "disk-full", Question: "What if the data tier's disk is full?", Shape: Shape{Web: 2, Logic: 2, Workers: 1, Disk: 500}, Do: func(ctx context.Context, r *Run) error {
 		if err := r.fillDisk(); err != nil {
 			return err
 		}
@@ -188,7 +188,7 @@ var All = []Drill{
 		r.Healed("there is room again")
 		return nil
 	}},
-	{Name: "clock-jumps", Test: true, Question: "What if the data tier's clock jumps an hour ahead, and back?", Shape: Shape{Web: 2, Logic: 2, Workers: 1, Clock: true}, Do: func(ctx context.Context, r *Run) error {
+	{Name: "clock-jumps", Question: "What if the data tier's clock jumps an hour ahead, and back?", Shape: Shape{Web: 2, Logic: 2, Workers: 1, Clock: true}, Do: func(ctx context.Context, r *Run) error {
 		for _, ahead := range []time.Duration{time.Hour, 0, -time.Hour, 0} {
 			if err := r.setClock(ahead); err != nil {
 				return err
@@ -203,7 +203,7 @@ var All = []Drill{
 		}
 		return nil
 	}},
-	{Name: "certificates-end", Test: true, Question: "What if certificates end before they are replaced?", Shape: two, Do: func(ctx context.Context, r *Run) error {
+	{Name: "certificates-end", Question: "What if certificates end before they are replaced?", Shape: two, Do: func(ctx context.Context, r *Run) error {
 		if err := r.reissue(6 * time.Second); err != nil {
 			return err
 		}
@@ -235,7 +235,7 @@ var All = []Drill{
 		r.Healed("the lock is gone")
 		return nil
 	}},
-	{Name: "poison-message", Test: true, Question: "What if a message can never be worked?", Shape: two, Do: func(ctx context.Context, r *Run) error {
+	{Name: "poison-message", Question: "What if a message can never be worked?", Shape: two, Do: func(ctx context.Context, r *Run) error {
 		for range 20 {
 			if _, err := r.Talksctl(ctx, "queue", "send", "test.direct", "--key", "blue", "--reject"); err != nil {
 				return err
@@ -259,8 +259,9 @@ var All = []Drill{
 		return err
 	}},
 	{Name: "overload", Question: "What if many times as many come as can be served?", Shape: Shape{Web: 1, Logic: 1, Workers: 1}, Do: func(ctx context.Context, r *Run) error {
-		answered, away := r.hammer(ctx, 300, time.Minute)
-		r.Did("300 asked without pause for a minute: %d were answered, %d told when to come back", answered, away)
+		long := r.long(time.Minute)
+		answered, away := r.hammer(ctx, 300, long)
+		r.Did("300 asked without pause for %s: %d were answered, %d told when to come back", long, answered, away)
 		r.Healed("they are gone")
 		return nil
 	}},

@@ -30,8 +30,9 @@ type Drill struct {
 	Shape Shape
 	// Do does it, and undoes it.
 	Do func(context.Context, *Run) error
-	// Test has it be one of the tests of every change; the others take longer.
-	Test bool
+	// Alone has it be carried out with no other beside it: nobody may notice anything, and
+	// a host that is starved looks like one that is away.
+	Alone bool
 	// Holds is checked in the end beside what is promised always; nil for nothing.
 	Holds func(*Run) error
 }
@@ -46,6 +47,7 @@ type Run struct {
 	*Site
 	*crowd
 
+	brief    bool
 	began    time.Time
 	healed   time.Time
 	recovery <-chan time.Time
@@ -65,6 +67,14 @@ func (r *Run) Healed(format string, arguments ...any) {
 	r.Did(format, arguments...)
 }
 
+// long is how long something lasts that is told to last so long.
+func (r *Run) long(told time.Duration) time.Duration {
+	if r.brief {
+		return min(told, 5*time.Second)
+	}
+	return told
+}
+
 // Result is what came of a drill.
 type Result struct {
 	Drill    Drill
@@ -74,12 +84,21 @@ type Result struct {
 	Broken   []error       // promises
 }
 
-// Run carries a drill out on a site of its own in folder, on hosts of a kind.
-func (d Drill) Run(ctx context.Context, kind lab.Kind, folder, programs string) (result Result, err error) {
+// Place is where a drill is carried out.
+type Place struct {
+	Hosts    lab.Kind
+	Folder   string // for the site's files
+	Programs string // that Programs has built
+	// Brief has what lasts half a minute or longer last five seconds.
+	Brief bool
+}
+
+// Run carries a drill out on a site of its own.
+func (d Drill) Run(ctx context.Context, at Place) (result Result, err error) {
 	ctx, done := context.WithTimeout(ctx, drillTime)
 	defer done()
 	result.Drill = d
-	site, err := NewSite(ctx, kind, folder, programs, d.Shape)
+	site, err := NewSite(ctx, at, d.Shape)
 	if err != nil {
 		return result, err
 	}
@@ -89,7 +108,7 @@ func (d Drill) Run(ctx context.Context, kind lab.Kind, folder, programs string) 
 		return result, fmt.Errorf("people come: %w\n%s", err, site.ends())
 	}
 	defer people.leave()
-	run := &Run{Site: site, crowd: people, began: time.Now()}
+	run := &Run{Site: site, crowd: people, brief: at.Brief, began: time.Now()}
 	people.begin(ctx)
 	if err := run.all(ctx, before); err != nil {
 		return result, fmt.Errorf("before anything is done: %w\n%s", err, site.ends())

@@ -68,15 +68,15 @@ func Programs(ctx context.Context, folder string) error {
 	return source.Build(ctx, tree, folder, source.DataTier, source.LogicTier, source.Talksctl, source.WebTier)
 }
 
-// NewSite makes the hosts and starts the tiers; folder keeps what each host has, the
-// authority and the logs, and programs has the tiers' programs.
-func NewSite(ctx context.Context, kind lab.Kind, folder, programs string, shape Shape) (*Site, error) {
+// NewSite makes the hosts and starts the tiers. The place's folder keeps what each host
+// has, the authority and the logs.
+func NewSite(ctx context.Context, at Place, shape Shape) (*Site, error) {
 	tree, err := source.Tree()
 	if err != nil {
 		return nil, err
 	}
-	s := &Site{folder: folder, programs: programs, of: map[string]string{}, brokerConfiguration: filepath.Join(tree, "deployments", "broker")}
-	if s.Lab, err = lab.New(kind, folder, []string{programs, s.brokerConfiguration}, edge, webLogic, logicData, logicBroker); err != nil {
+	s := &Site{folder: at.Folder, programs: at.Programs, of: map[string]string{}, brokerConfiguration: filepath.Join(tree, "deployments", "broker")}
+	if s.Lab, err = lab.New(at.Hosts, at.Folder, []string{at.Programs, s.brokerConfiguration}, edge, webLogic, logicData, logicBroker); err != nil {
 		return nil, err
 	}
 	if err := s.start(ctx, shape); err != nil {

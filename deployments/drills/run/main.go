@@ -121,7 +121,7 @@ func once(ctx context.Context, kind lab.Kind, d drills.Drill, programs string) (
 		return drills.Result{}, err
 	}
 	defer os.RemoveAll(folder)
-	return d.Run(ctx, kind, folder, programs)
+	return d.Run(ctx, drills.Place{Hosts: kind, Folder: folder, Programs: programs})
 }
 
 // series is a drill, carried out several times.
