@@ -28,7 +28,8 @@ type Consumer struct {
 	// Concurrency bounds the handlers under way; 0 means 4.
 	Concurrency int
 	// Lease is how long a message stays with a consumer that no longer says it
-	// works on it; 0 means 30 s. It is extended every third of that.
+	// works on it; 0 means 30 s, and it is 5 minutes at most. It is extended every
+	// third of that.
 	Lease time.Duration
 	// Handle works a message.
 	Handle Handler
@@ -45,6 +46,7 @@ func (c Consumer) WithDefaults() Consumer {
 	if c.Lease == 0 {
 		c.Lease = 30 * time.Second
 	}
+	c.Lease = min(c.Lease, longPause)
 	return c
 }
 
@@ -88,7 +90,7 @@ func Rejected(err error) bool {
 	return errors.As(err, &r)
 }
 
-// Pause before a message is delivered again.
+// Pause before a message is delivered again; longPause is the longest lease too.
 const (
 	firstPause = 100 * time.Millisecond
 	longPause  = 5 * time.Minute

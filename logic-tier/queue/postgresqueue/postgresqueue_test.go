@@ -209,6 +209,26 @@ func TestADeadConsumersMessageIsBackWhenItsLeaseEnds(t *testing.T) {
 	}
 }
 
+// What was published, or put back, or leased, while the clock was ahead, does not wait until
+// the clock is there again.
+func TestAClockThatIsSetBackHoldsNothingUp(t *testing.T) {
+	s := newSite(t, one(0))
+	s.publish("work", "", "x")
+	if n := s.count(`select count(*) from queue.message where available_at > now() - interval '10 years'`); n > 0 {
+		t.Error("what is published without a delay depends on the clock")
+	}
+	s.vanish(time.Hour + time.Second)
+	s.publish("work", "", "y")
+	s.engine.LookEvery(10 * time.Millisecond)
+	s.run(s.engine.Run)
+	var l log
+	s.consume(s.engine, queue.Consumer{Queue: "work", Handle: func(_ context.Context, d queue.Delivery) error {
+		l.add(d)
+		return nil
+	}})
+	s.until("both messages", l.has(2))
+}
+
 func TestWhoLostTheLeaseIsToldAndAcknowledgesNothing(t *testing.T) {
 	s := newSite(t, one(0))
 	s.publish("work", "", "x")
@@ -220,7 +240,7 @@ func TestWhoLostTheLeaseIsToldAndAcknowledgesNothing(t *testing.T) {
 		return nil // says "done", too late
 	}})
 	<-began
-	s.vanish(time.Hour)
+	s.vanish(5 * time.Minute)
 	<-ended
 	stop()
 	if got := s.count(`select count(*) from queue.message where lease = 4711`); got != 1 {

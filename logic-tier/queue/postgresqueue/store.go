@@ -69,7 +69,7 @@ where  m.ctid = any(array(
            select ctid
            from   queue.message
            where  queue_id = $1
-             and  available_at <= now()
+             and  ` + ledger.Due + `
            order by id
            limit  $2
            for update skip locked
@@ -134,7 +134,7 @@ func putBack(ctx context.Context, db *postgres.DB, queueID int, id, number int64
 // does not bring messages nearer to their limit.
 const putBackUntriedStatement = `
 update queue.message
-set    available_at   = now(),
+set    available_at   = 'epoch',
        lease          = 0,
        delivery_count = delivery_count - 1
 where  queue_id = $1
@@ -171,7 +171,7 @@ from   unnest($1::integer[]) as q (id)
 where  exists (
            select from queue.message m
            where  m.queue_id = q.id
-             and  m.available_at <= now())`
+             and  ` + ledger.Due + `)`
 
 // The same, while saying who consumes and which exclusive queues are in use.
 var lookAndBeatStatement = ledger.BeatCTE + fmt.Sprintf(`,
@@ -187,7 +187,7 @@ from   unnest($%[1]d::integer[]) as q (id)
 where  exists (
            select from queue.message m
            where  m.queue_id = q.id
-             and  m.available_at <= now())
+             and  `+ledger.Due+`)
 union all
 select id, true
 from   kept`, ledger.BeatArguments+1, ledger.BeatArguments+2)
@@ -233,9 +233,9 @@ func lookAndBeat(ctx context.Context, db *postgres.DB, queueIDs []int64, beat le
 
 const depthsStatement = `
 select q.name,
-       count(*) filter (where m.available_at <= now()),
-       count(*) filter (where m.available_at > now() and m.lease = 0),
-       count(*) filter (where m.available_at > now() and m.lease <> 0),
+       count(*) filter (where ` + ledger.Due + `),
+       count(*) filter (where not ` + ledger.Due + ` and m.lease = 0),
+       count(*) filter (where not ` + ledger.Due + ` and m.lease <> 0),
        coalesce(min(m.published_at), 'epoch')
 from   queue.queue q
 join   queue.message m on m.queue_id = q.id
@@ -263,7 +263,7 @@ with letter as (
     returning d.*, q.id as queue_id
 )
 insert into queue.message (queue_id, id, available_at, published_at, exchange, routing_key, type, traceparent, headers, history, body)
-select queue_id, id, now(), published_at, exchange, routing_key, type, traceparent, headers, history, body
+select queue_id, id, timestamptz 'epoch', published_at, exchange, routing_key, type, traceparent, headers, history, body
 from   letter
 returning queue_id`
 
@@ -287,7 +287,7 @@ with letter as (
     where  ctid = any(array(select place from letter where reached <> '{}'))
 )
 insert into queue.message (queue_id, id, available_at, published_at, exchange, routing_key, type, traceparent, headers, body)
-select r.queue_id, l.id, now(), l.published_at, l.exchange, l.routing_key, l.type, l.traceparent, l.headers, l.body
+select r.queue_id, l.id, timestamptz 'epoch', l.published_at, l.exchange, l.routing_key, l.type, l.traceparent, l.headers, l.body
 from   letter l
 cross join unnest(l.reached) as r (queue_id)
 returning queue_id, id`

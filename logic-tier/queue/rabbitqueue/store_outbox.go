@@ -10,6 +10,7 @@ import (
 	"github.com/lib/pq"
 
 	"techtalks.example/logic-tier/postgres"
+	"techtalks.example/logic-tier/queue/ledger"
 )
 
 // shipment is a row on its way. A row's time tells one shipment of it from the
@@ -129,7 +130,7 @@ with gone as (
     select id, queue, (extract(epoch from available_at) * 1000000)::bigint as at, delivery_count,
            (extract(epoch from published_at) * 1000000)::bigint as published, exchange, routing_key, type, traceparent, headers, history, body
     from   queue.outbox
-    where  available_at <= now()
+    where  ` + ledger.Due + `
       and  id <> all($4::bigint[])
       and  id >= $6
     order by id, queue
