@@ -20,6 +20,8 @@ const (
 	engineTime = time.Minute
 	// image is of containers: folders, and what stands in them is mounted.
 	image = "techtalks-drill-host:1"
+	// holder is the program that a container runs that does nothing.
+	holder = "sh"
 	// sharedMemory is that of a process: Postgres puts what parallel workers share there.
 	sharedMemory = "256m"
 )
@@ -58,7 +60,9 @@ func engine(arguments ...string) (string, error) {
 func hold(name, hostname, network string, mounts []string) (_ *container, err error) {
 	c := &container{name: name, mounts: mounts}
 	arguments := append([]string{"run", "--detach", "--rm", "--name", name, "--hostname", hostname, "--network", "none", "--log-driver", "none"}, mounts...)
-	if _, err := engine(append(arguments, image, "sleep", "infinity")...); err != nil {
+	// It waits for whatever is orphaned, as a host's init does: a process that was killed
+	// would be there for ever otherwise, and Postgres waits for the one before it.
+	if _, err := engine(append(arguments, image, holder, "-c", "while :; do sleep 1000 & wait; done")...); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -84,7 +88,7 @@ func hold(name, hostname, network string, mounts []string) (_ *container, err er
 func (c *container) isHere() error {
 	var what []byte
 	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if what, _ = os.ReadFile(fmt.Sprintf("/proc/%d/comm", c.pid)); string(what) == "sleep\n" {
+		if what, _ = os.ReadFile(fmt.Sprintf("/proc/%d/comm", c.pid)); string(what) == holder+"\n" {
 			return nil
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"sync"
 )
 
 // Kind is what hosts are made of.
@@ -53,8 +54,8 @@ func Missing(kind Kind) error {
 	return fmt.Errorf("hosts are %q or %q, not %q", Containers, Namespaces, kind)
 }
 
-// tryContainer makes a container as a host is made, and takes it away.
-func tryContainer() error {
+// tryContainer makes a container as a host is made, and takes it away; once.
+var tryContainer = sync.OnceValue(func() error {
 	if err := importImage(); err != nil {
 		return err
 	}
@@ -64,4 +65,4 @@ func tryContainer() error {
 		return err
 	}
 	return errors.Join(ip("netns", "delete", name), c.remove())
-}
+})
