@@ -40,7 +40,7 @@ var All = []Drill{
 		r.Healed("it is back")
 		return nil
 	}},
-	{Name: "standby-takes-over", Alone: true, Question: "What if the data tier's host is replaced by its standby?", Shape: Shape{Web: 2, Logic: 2, Workers: 1, Standby: true}, Do: func(ctx context.Context, r *Run) error {
+	{Name: "standby-takes-over", Unnoticed: true, Question: "What if the data tier's host is replaced by its standby?", Shape: Shape{Web: 2, Logic: 2, Workers: 1, Standby: true}, Do: func(ctx context.Context, r *Run) error {
 		// Stopped, it sends all that it has; one that is killed may keep its last
 		// commits to itself, since nobody waits for the standby.
 		began := time.Now()
@@ -116,7 +116,7 @@ var All = []Drill{
 		r.Healed("it is mended")
 		return nil
 	}},
-	{Name: "rolling-restart", Alone: true, Question: "What if every process is replaced, one after the other, under load?", Shape: two, Do: func(ctx context.Context, r *Run) error {
+	{Name: "rolling-restart", Unnoticed: true, Question: "What if every process is replaced, one after the other, under load?", Shape: two, Do: func(ctx context.Context, r *Run) error {
 		for _, p := range r.tiers() {
 			began := time.Now()
 			if err := p.Stop(); err != nil {

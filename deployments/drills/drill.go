@@ -30,9 +30,11 @@ type Drill struct {
 	Shape Shape
 	// Do does it, and undoes it.
 	Do func(context.Context, *Run) error
-	// Alone has it be carried out with no other beside it: nobody may notice anything, and
-	// a host that is starved looks like one that is away.
-	Alone bool
+	// Unnoticed says that nobody may notice anything. It is carried out with no other
+	// beside it, since a host that is starved looks like one that is away, and on hosts
+	// that are Namespaces: a container takes longer to be replaced than a call is made
+	// again.
+	Unnoticed bool
 	// Holds is checked in the end beside what is promised always; nil for nothing.
 	Holds func(*Run) error
 }
@@ -78,6 +80,7 @@ func (r *Run) long(told time.Duration) time.Duration {
 // Result is what came of a drill.
 type Result struct {
 	Drill    Drill
+	Hosts    lab.Kind
 	Done     []string
 	Seen     string
 	Recovery time.Duration // from healed to the first good answer
@@ -98,6 +101,10 @@ func (d Drill) Run(ctx context.Context, at Place) (result Result, err error) {
 	ctx, done := context.WithTimeout(ctx, drillTime)
 	defer done()
 	result.Drill = d
+	if d.Unnoticed {
+		at.Hosts = lab.Namespaces
+	}
+	result.Hosts = at.Hosts
 	site, err := NewSite(ctx, at, d.Shape)
 	if err != nil {
 		return result, err

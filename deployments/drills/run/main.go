@@ -68,7 +68,7 @@ func run(ctx context.Context, kind lab.Kind, only string, times, together int, r
 	group.SetLimit(together)
 	for _, d := range chosen {
 		group.Go(func() error {
-			s := series{drill: d, hosts: kind}
+			s := series{drill: d}
 			for range times {
 				result, err := once(ctx, kind, d, programs)
 				if err := errors.Join(err, ctx.Err()); err != nil { // broken off, it says nothing
@@ -127,7 +127,6 @@ func once(ctx context.Context, kind lab.Kind, d drills.Drill, programs string) (
 // series is a drill, carried out several times.
 type series struct {
 	drill   drills.Drill
-	hosts   lab.Kind
 	results []drills.Result
 }
 
@@ -165,7 +164,7 @@ func (s series) row() string {
 	}
 	last := s.results[len(s.results)-1]
 	return fmt.Sprintf("| `%s` | %s | %d of %d | %s | %s | %s | %s |\n", s.drill.Name, strings.TrimPrefix(s.drill.Question, "What if "), s.kept(), len(s.results), recovery,
-		time.Now().UTC().Format(time.DateOnly), s.hosts, last.Seen)
+		time.Now().UTC().Format(time.DateOnly), last.Hosts, last.Seen)
 }
 
 // update puts a series into the table of what was seen; the rows of other drills stay as
