@@ -30,7 +30,7 @@ var (
 
 const usage = `usage: data-tier serve [flags]     run Postgres, migrated, until stopped
        data-tier migrate [flags]   migrate a Postgres that serves
-       data-tier health [flags]    exit 0 when the Postgres of this host answers
+       data-tier health [flags]    exit 0 when the Postgres of this host lets the logic tier in
        data-tier backup [flags]    copy the data of a Postgres that serves
        data-tier restore [flags]   make a data directory from a backup
        data-tier promote [flags]   make the standby of this host the primary
@@ -85,7 +85,7 @@ func run(ctx context.Context, arguments []string, log *slog.Logger) error {
 		}
 		return setUp(ctx, options.Directory, log)
 	case "health":
-		return cluster.Ping(ctx, options.Directory)
+		return cluster.Ready(ctx, options.Directory)
 	case "backup":
 		return backup(ctx, options, to, keep, log)
 	case "restore":

@@ -114,6 +114,24 @@ func TestMigratingAgainChangesNothing(t *testing.T) {
 	}
 }
 
+// Who waits until it is healthy, to start what connects to it, does not come before it is
+// let in: as long as the database is set up, nobody is.
+func TestItIsNotHealthyBeforeItLetsTheLogicTierIn(t *testing.T) {
+	p := start(t, dataFolder(t), certificates)
+	access := filepath.Join(p.directory, "pg_hba.conf")
+	open, err := os.ReadFile(access)
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed, _, _ := strings.Cut(string(open), "# From the logic tier")
+	if err := os.WriteFile(access, []byte(closed), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if output, err := do(t, "health", "--data-directory", p.directory); err == nil || !strings.Contains(output, "lets nobody in yet") {
+		t.Errorf("nobody is let in: %v, %s", err, output)
+	}
+}
+
 // A first start that was interrupted leaves a half-made directory beside the
 // place of the whole one.
 func TestAnInterruptedFirstStartIsBegunAnew(t *testing.T) {

@@ -79,11 +79,28 @@ func Socket(directory string) (string, error) {
 		strings.TrimSpace(lines[4]), strings.TrimSpace(lines[3])), nil
 }
 
-// Ping asks the server of a data directory whether it answers.
-func Ping(ctx context.Context, directory string) error { return ping(ctx, directory, "techtalks") }
+// Ready returns nil when the server of a data directory answers, and lets the logic tier
+// in: not before its database is set up.
+func Ready(ctx context.Context, directory string) error {
+	ctx, done := context.WithTimeout(ctx, pingTime)
+	defer done()
+	return onSocket(directory, "techtalks", func(db *sql.DB) error {
+		var open bool
+		if err := db.QueryRowContext(ctx, `select exists (select from pg_hba_file_rules where 'accounts' = any(user_name))`).Scan(&open); err != nil {
+			return err
+		}
+		if !open {
+			return errors.New("it is being set up, and lets nobody in yet")
+		}
+		return nil
+	})
+}
 
+const pingTime = 3 * time.Second
+
+// ping asks a server whether it answers.
 func ping(ctx context.Context, directory, database string) error {
-	ctx, done := context.WithTimeout(ctx, 3*time.Second)
+	ctx, done := context.WithTimeout(ctx, pingTime)
 	defer done()
 	return onSocket(directory, database, func(db *sql.DB) error { return db.PingContext(ctx) })
 }
