@@ -134,7 +134,7 @@ func putBack(ctx context.Context, db *postgres.DB, queueID int, id, number int64
 // does not bring messages nearer to their limit.
 const putBackUntriedStatement = `
 update queue.message
-set    available_at   = 'epoch',
+set    available_at   = queue.due(0),
        lease          = 0,
        delivery_count = delivery_count - 1
 where  queue_id = $1
@@ -263,7 +263,7 @@ with letter as (
     returning d.*, q.id as queue_id
 )
 insert into queue.message (queue_id, id, available_at, published_at, exchange, routing_key, type, traceparent, headers, history, body)
-select queue_id, id, timestamptz 'epoch', published_at, exchange, routing_key, type, traceparent, headers, history, body
+select queue_id, id, queue.due(0), published_at, exchange, routing_key, type, traceparent, headers, history, body
 from   letter
 returning queue_id`
 
@@ -287,7 +287,7 @@ with letter as (
     where  ctid = any(array(select place from letter where reached <> '{}'))
 )
 insert into queue.message (queue_id, id, available_at, published_at, exchange, routing_key, type, traceparent, headers, body)
-select r.queue_id, l.id, timestamptz 'epoch', l.published_at, l.exchange, l.routing_key, l.type, l.traceparent, l.headers, l.body
+select r.queue_id, l.id, queue.due(0), l.published_at, l.exchange, l.routing_key, l.type, l.traceparent, l.headers, l.body
 from   letter l
 cross join unnest(l.reached) as r (queue_id)
 returning queue_id, id`

@@ -80,7 +80,7 @@ with letter as (
     returning d.*
 )
 insert into queue.outbox as o (id, queue, available_at, published_at, exchange, routing_key, type, traceparent, headers, history, body)
-select id, queue, timestamptz 'epoch', published_at, exchange, routing_key, type, traceparent, headers, history, body
+select id, queue, queue.due(0), published_at, exchange, routing_key, type, traceparent, headers, history, body
 from   letter` + onWayAgain
 
 // redrive puts dead letters into the outbox, as if they had not been delivered
