@@ -67,8 +67,11 @@ func (m *Module) appendTo(u upload, offset int64) (*appending, error) {
 // have, nothing.
 func (a *appending) add(ctx context.Context, bytes []byte) error {
 	end := a.upload.file.size + int64(len(a.buffer))
-	if int64(len(bytes)) > a.module.most(a.upload)-end || len(bytes) > 0 && a.upload.file.whole() {
+	switch {
+	case int64(len(bytes)) > a.module.most(a.upload)-end:
 		return errTooLong
+	case len(bytes) > 0 && a.upload.file.whole():
+		return errWhole
 	}
 	for len(bytes) > 0 {
 		room := inChunk(a.upload.file.size) - len(a.buffer)

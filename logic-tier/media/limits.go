@@ -49,7 +49,4 @@ const (
 	commitTimeout = 10 * time.Second
 	// readTimeout bounds the reading of a piece.
 	readTimeout = 10 * time.Second
-	// cleanUpTimeout bounds the removal of what a cancelled or refused piece of
-	// work left: rows are marked, no bytes are touched.
-	cleanUpTimeout = 10 * time.Second
 )

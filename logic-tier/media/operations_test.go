@@ -122,8 +122,10 @@ func (s *operations) ReportOperation(ctx context.Context, r *operationspb.Report
 }
 
 func (s *operations) FinishOperation(_ context.Context, r *operationspb.FinishOperationRequest, _ ...grpc.CallOption) (*operationspb.FinishOperationResponse, error) {
-	return &operationspb.FinishOperationResponse{}, s.change(r.Name, func(o *operation) {
-		if o.end == nil {
+	answer := &operationspb.FinishOperationResponse{}
+	return answer, s.change(r.Name, func(o *operation) {
+		answer.Superseded = r.Attempt != 0 && o.attempt != r.Attempt
+		if o.end == nil && !answer.Superseded {
 			o.end = r
 		}
 	})

@@ -21,6 +21,7 @@ import (
 	"techtalks.example/logic-tier/media"
 	"techtalks.example/logic-tier/postgres"
 	"techtalks.example/logic-tier/queue"
+	"techtalks.example/logic-tier/work"
 	mediapb "techtalks.example/proto/techtalks/media/v1"
 	operationspb "techtalks.example/proto/techtalks/operations/v1"
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
@@ -69,10 +70,14 @@ func (s *site) made(operation string) *mediapb.MediaReady {
 	return ready
 }
 
-// ended waits for an operation's end.
+// ended waits until an operation has ended, and its worker is done with it: it cleans up
+// when it has said that the work has ended.
 func (s *site) ended(operation string) operation {
 	s.t.Helper()
 	s.until("the operation's end", func() bool { return s.operations.state(operation).end != nil })
+	s.until("its message is acknowledged", func() bool {
+		return s.count(`select count(*) from queue.message where type = $1`, work.Started) == 0
+	})
 	return s.operations.state(operation)
 }
 

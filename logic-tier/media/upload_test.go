@@ -232,7 +232,7 @@ func TestAnUploadOfUnknownSizeIsWholeWhenItIsSaid(t *testing.T) {
 		}
 	}
 	_, err = r.append(ada, name, int64(len(data)), []byte("more"), 4)
-	wants(t, err, "UPLOAD_TOO_LONG")
+	wants(t, err, "UPLOAD_WHOLE")
 	got, err := r.read(ada, name, 0, 0)
 	if err != nil {
 		t.Fatal(err)

@@ -37,18 +37,11 @@ func (m *Module) makeRecording(ctx context.Context, o *work.Operation) (proto.Me
 	switch {
 	case work.Cancelled(ctx):
 		// The upload stays: its account may want something else of it.
-		return nil, errors.Join(err, k.clean(ctx, func(ctx context.Context) error { return m.store.dropParts(ctx, o.Name) }))
+		o.Cleanup(func(ctx context.Context) error { return m.store.dropParts(ctx, o.Name) })
 	case errors.As(err, &refused) && errors.Is(refused, errUnusable):
-		return nil, errors.Join(err, k.clean(ctx, func(ctx context.Context) error { return m.store.removeUpload(ctx, m.needs.DB, k.upload.id) }))
+		o.Cleanup(func(ctx context.Context) error { return m.store.removeUpload(ctx, m.needs.DB, k.upload.id) })
 	}
 	return nil, err
-}
-
-// clean removes what is of no use any more, though the work's context is over.
-func (k *making) clean(ctx context.Context, remove func(context.Context) error) error {
-	ctx, done := context.WithTimeout(context.WithoutCancel(ctx), cleanUpTimeout)
-	defer done()
-	return remove(ctx)
 }
 
 func (k *making) make(ctx context.Context) (err error) {

@@ -63,21 +63,28 @@ func (m *Module) say(ctx context.Context, tx *postgres.Tx, o operation) error {
 	return err
 }
 
+// claimed is an operation that a worker has claimed, and what it goes on from.
+type claimed struct {
+	operation
+	input, checkpoint []byte
+	tries             int32
+}
+
 // claim makes the caller an operation's worker; attempt 0 when there is nothing
 // to do any more.
-func (m *Module) claim(ctx context.Context, id string) (o operation, input, checkpoint []byte, err error) {
+func (m *Module) claim(ctx context.Context, id string) (c claimed, err error) {
 	err = m.needs.DB.InTransaction(ctx, func(tx *postgres.Tx) error {
-		var claimed bool
-		if o, input, checkpoint, claimed, err = m.store.claim(ctx, tx, id); err != nil || !claimed {
+		var is bool
+		if c, is, err = m.store.claim(ctx, tx, id); err != nil || !is {
 			return err
 		}
 		text := "Begun."
-		if o.attempt > 1 {
+		if c.attempt > 1 {
 			text = "Taken up again where it was."
 		}
-		return m.changed(ctx, tx, &o, text)
+		return m.changed(ctx, tx, &c.operation, text)
 	})
-	return o, input, checkpoint, err
+	return c, err
 }
 
 // changed adds a step, unless text is empty, and announces the change.
@@ -96,6 +103,7 @@ type reported struct {
 	done, total int64
 	unit, step  string
 	checkpoint  []byte
+	excused     bool // it stops, and the work is not to blame
 }
 
 // report keeps how far the work is, and returns the operation as it is then;
@@ -124,7 +132,8 @@ type outcome struct {
 
 // finish ends an operation, unless it has ended or is another worker's: attempt 0
 // stands for whoever has it. The account is told, and its next one begins.
-func (m *Module) finish(ctx context.Context, id string, attempt int64, as outcome) (o operation, err error) {
+// superseded when another worker has it, or had it when it ended.
+func (m *Module) finish(ctx context.Context, id string, attempt int64, as outcome) (o operation, superseded bool, err error) {
 	err = m.needs.DB.InTransaction(ctx, func(tx *postgres.Tx) error {
 		account, err := m.store.account(ctx, tx, id)
 		if err != nil {
@@ -138,6 +147,7 @@ func (m *Module) finish(ctx context.Context, id string, attempt int64, as outcom
 			return err
 		}
 		o = ended
+		superseded = attempt != 0 && attempt != o.attempt
 		if !changed {
 			return nil
 		}
@@ -149,7 +159,7 @@ func (m *Module) finish(ctx context.Context, id string, attempt int64, as outcom
 		}
 		return m.tell(ctx, tx, o)
 	})
-	return o, err
+	return o, superseded, err
 }
 
 // dispatchNext lets the account's longest waiting operations have their turn.
@@ -206,6 +216,6 @@ func (m *Module) cancel(ctx context.Context, id string) error {
 	}
 	// Attempt 0 means whoever has it: a worker that claimed it just now finds out
 	// that it has ended.
-	_, err = m.finish(ctx, id, 0, outcome{state: cancelled, step: "Cancelled before it began."})
+	_, _, err = m.finish(ctx, id, 0, outcome{state: cancelled, step: "Cancelled before it began."})
 	return err
 }

@@ -179,12 +179,12 @@ func (s workService) ClaimOperation(ctx context.Context, r *operationspb.ClaimOp
 	if err != nil {
 		return nil, err
 	}
-	o, input, checkpoint, err := s.module.claim(ctx, id)
+	c, err := s.module.claim(ctx, id)
 	if err != nil {
 		return nil, err
 	}
 	return &operationspb.ClaimOperationResponse{
-		Attempt: o.attempt, AccountId: o.account, Input: input, Checkpoint: checkpoint, DoneCount: o.done, TotalCount: o.total,
+		Attempt: c.attempt, AccountId: c.account, Input: c.input, Checkpoint: c.checkpoint, DoneCount: c.done, TotalCount: c.total, Tries: c.tries,
 	}, nil
 }
 
@@ -194,7 +194,7 @@ func (s workService) ReportOperation(ctx context.Context, r *operationspb.Report
 		return nil, err
 	}
 	o, superseded, err := s.module.report(ctx, id, reported{
-		attempt: r.Attempt, done: r.DoneCount, total: r.TotalCount, unit: r.Unit, step: r.Step, checkpoint: r.Checkpoint,
+		attempt: r.Attempt, done: r.DoneCount, total: r.TotalCount, unit: r.Unit, step: r.Step, checkpoint: r.Checkpoint, excused: r.Excused,
 	})
 	if err != nil {
 		return nil, err
@@ -211,7 +211,7 @@ func (s workService) FinishOperation(ctx context.Context, r *operationspb.Finish
 	if err != nil {
 		return nil, err
 	}
-	o, err := s.module.finish(ctx, id, r.Attempt, as)
+	o, superseded, err := s.module.finish(ctx, id, r.Attempt, as)
 	if err != nil {
 		return nil, err
 	}
@@ -219,7 +219,7 @@ func (s workService) FinishOperation(ctx context.Context, r *operationspb.Finish
 	if err != nil {
 		return nil, err
 	}
-	return &operationspb.FinishOperationResponse{Operation: is.message}, nil
+	return &operationspb.FinishOperationResponse{Operation: is.message, Superseded: superseded}, nil
 }
 
 func (s workService) AwaitCancellation(ctx context.Context, r *operationspb.AwaitCancellationRequest) (*operationspb.AwaitCancellationResponse, error) {

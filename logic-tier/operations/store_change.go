@@ -62,6 +62,7 @@ update operations.operation o
 set    state            = 'running',
        dispatched       = true,
        attempt          = o.attempt + 1,
+       tries            = o.tries + 1,
        attempt_began_at = now(),
        attempt_done     = o.done_count,
        started_at       = coalesce(o.started_at, now()),
@@ -69,20 +70,19 @@ set    state            = 'running',
        updated_at       = now()
 where  o.id = $1
   and  o.ended_at is null
-returning ` + operationColumns + `, o.input, o.checkpoint`
+returning ` + operationColumns + `, o.input, o.checkpoint, o.tries`
 
 // claim gives an operation another worker; false when it has ended.
-func (s store) claim(ctx context.Context, tx *postgres.Tx, id string) (o operation, input, checkpoint []byte, claimed bool, err error) {
+func (s store) claim(ctx context.Context, tx *postgres.Tx, id string) (c claimed, is bool, err error) {
 	if _, err := s.account(ctx, tx, id); err != nil {
-		return o, nil, nil, false, err
+		return c, false, err
 	}
-	o, claimed, err = postgres.One(ctx, tx, func(columns func(...any) error) (o operation, err error) {
+	return postgres.One(ctx, tx, func(columns func(...any) error) (c claimed, err error) {
 		var nulls [3]sql.NullTime
-		err = columns(append(o.columns(&nulls), &input, &checkpoint)...)
-		o.filled(nulls)
-		return o, err
+		err = columns(append(c.columns(&nulls), &c.input, &c.checkpoint, &c.tries)...)
+		c.filled(nulls)
+		return c, err
 	}, claimStatement, id)
-	return o, input, checkpoint, claimed, err
 }
 
 const reportStatement = `
@@ -91,6 +91,7 @@ set    done_count  = greatest(o.done_count, $3),
        total_count = greatest(o.total_count, $4),
        unit        = coalesce(nullif($5, ''), o.unit),
        checkpoint  = case when octet_length($6::bytea) > 0 then $6 else o.checkpoint end,
+       tries       = case when $7 then greatest(0, o.tries - 1) else o.tries end,
        revision    = o.revision + 1,
        updated_at  = now()
 where  o.id = $1
@@ -103,7 +104,7 @@ func (s store) report(ctx context.Context, tx *postgres.Tx, id string, r reporte
 	if _, err := s.account(ctx, tx, id); err != nil {
 		return operation{}, false, err
 	}
-	return postgres.One(ctx, tx, scanOperation, reportStatement, id, r.attempt, r.done, r.total, r.unit, orEmpty(r.checkpoint))
+	return postgres.One(ctx, tx, scanOperation, reportStatement, id, r.attempt, r.done, r.total, r.unit, orEmpty(r.checkpoint), r.excused)
 }
 
 // orEmpty makes nil an empty value: lib/pq takes nil for null.

@@ -7,12 +7,15 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"techtalks.example/logic-tier/failure"
+	"techtalks.example/logic-tier/queue"
 	"techtalks.example/logic-tier/work"
 	operationspb "techtalks.example/proto/techtalks/operations/v1"
 )
@@ -264,14 +267,130 @@ func (p *process) cancel(account int64, name string) {
 	}
 }
 
+// tried has every operation have been begun so often.
+func (s *site) tried(times int) {
+	s.t.Helper()
+	if _, err := s.database.Superuser().Exec(`update operations.operation set tries = $1`, times); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// A neighbour that is away, or another worker that is in the way, is no fault of the
+// work: it goes on, however often it was interrupted.
+func TestAnInterruptionIsNoTry(t *testing.T) {
+	for name, interruption := range map[string]error{
+		"away": status.Error(codes.Unavailable, "away"),
+		"busy": failure.New(failure.Exhausted, "BUSY", "come back").RetryIn(time.Second),
+		"beat": failure.New(failure.Conflict, "OFFSET_MISMATCH", "somebody else was quicker"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t)
+			operation := s.start(nil).begin(7, "one").Name
+			s.tried(7)
+			times := 0
+			p := s.start(func(context.Context, *work.Operation) error {
+				if times++; times <= 3 {
+					return interruption
+				}
+				return nil
+			})
+			if o, m := p.done(7, operation); m.State != operationspb.OperationMetadata_STATE_SUCCEEDED {
+				t.Errorf("after %d times it ends as %v", times, o)
+			}
+		})
+	}
+}
+
+// What fails for the last time says so, and a limit without a time to come back is no
+// interruption.
+func TestWorkIsNotTriedForEver(t *testing.T) {
+	for name, reason := range map[string]error{
+		"inside": errors.New("pq: secret"),
+		"full":   failure.New(failure.Exhausted, "QUOTA_EXCEEDED", "there is no room"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t)
+			operation := s.start(nil).begin(7, "one").Name
+			s.tried(7)
+			times := 0
+			p := s.start(func(context.Context, *work.Operation) error {
+				times++
+				return reason
+			})
+			if o, m := p.done(7, operation); m.State != operationspb.OperationMetadata_STATE_FAILED || times != 1 {
+				t.Errorf("after %d times it ends as %v", times, o)
+			}
+		})
+	}
+}
+
+// A process that drains takes nothing from the tries of what it worked.
+func TestADrainIsNoTry(t *testing.T) {
+	s := newSite(t)
+	began := make(chan struct{})
+	p := s.start(func(ctx context.Context, _ *work.Operation) error {
+		close(began)
+		<-ctx.Done()
+		return ctx.Err()
+	})
+	p.begin(7, "one")
+	<-began
+	p.stop()
+	var tries, attempts int
+	if err := s.database.Superuser().QueryRow(`select tries, attempt from operations.operation`).Scan(&tries, &attempts); err != nil {
+		t.Fatal(err)
+	}
+	if tries != 0 || attempts != 1 {
+		t.Errorf("%d tries are counted of %d attempts", tries, attempts)
+	}
+}
+
+// Only the worker that ended the operation cleans up after it: what one that was
+// superseded thinks of it harms nobody.
+func TestOnlyWhoEndsItCleansUp(t *testing.T) {
+	s := newSite(t)
+	cleaned := make(chan int, 2)
+	quiet := s.start(nil)
+	name := quiet.begin(7, "one").Name
+	body, err := proto.Marshal(&operationspb.OperationStarted{Operation: name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	deliver := func(do func(context.Context, *work.Operation) error) {
+		delivery := queue.Delivery{ContentType: queue.ContentType, Body: body, Count: 1}
+		if err := sums(quiet.work, do).Consumer().Handle(t.Context(), delivery); err != nil {
+			t.Error(err)
+		}
+	}
+	firstHasIt, secondHasIt, firstIsOver := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	works := func(number int, begun chan<- struct{}, until <-chan struct{}) func(context.Context, *work.Operation) error {
+		return func(_ context.Context, o *work.Operation) error {
+			o.Cleanup(func(context.Context) error { cleaned <- number; return nil })
+			close(begun)
+			<-until
+			return failure.New(failure.Invalid, "NOT_A_SUM", "this is no sum; send another")
+		}
+	}
+	go func() {
+		defer close(firstIsOver)
+		deliver(works(1, firstHasIt, secondHasIt))
+	}()
+	<-firstHasIt
+	deliver(works(2, secondHasIt, firstIsOver))
+	if got := <-cleaned; got != 2 || len(cleaned) > 0 {
+		t.Errorf("worker %d cleans up, and %d more", got, len(cleaned))
+	}
+	if _, m := quiet.get(7, name); m.State != operationspb.OperationMetadata_STATE_FAILED {
+		t.Errorf("it is %v", m.State)
+	}
+}
+
 // Work that its workers died of, again and again, ends; nobody tries it for ever.
 func TestWorkThatKillsItsWorkersIsGivenUp(t *testing.T) {
 	s := newSite(t)
 	quiet := s.start(nil)
 	name := quiet.begin(7, "one").Name
-	if _, err := s.database.Superuser().Exec(`update queue.message set delivery_count = 8`); err != nil {
-		t.Fatal(err)
-	}
+	s.tried(8)
 	p := s.start(func(context.Context, *work.Operation) error {
 		t.Error("it is tried once more")
 		return nil

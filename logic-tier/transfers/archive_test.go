@@ -228,6 +228,38 @@ func TestAnExportThatIsKilledGoesOn(t *testing.T) {
 	}
 }
 
+// A worker that is only taken for dead goes on beside the one that has the export now,
+// from whatever message on: what either does is no harm to the archive.
+func TestAnExportThatTwoWorkersWrite(t *testing.T) {
+	for met, at := 0, 0; met >= at; at++ {
+		s := newSite(t)
+		s.filled(6)
+		quiet := s.export("")
+		if err := s.work(t.Context(), quiet); err != nil {
+			t.Fatal(err)
+		}
+		want := s.unpacked(s.exported(quiet))
+		operation := s.export("")
+		var counting sync.Mutex
+		met = 0
+		s.media.on(func() {
+			counting.Lock()
+			met++
+			second := met == at+1
+			counting.Unlock()
+			if second {
+				_ = s.work(t.Context(), operation)
+			}
+		})
+		for s.operations.of(operation).finished == nil {
+			_ = s.work(t.Context(), operation)
+		}
+		if got := s.unpacked(s.exported(operation)); !maps.Equal(got, want) {
+			t.Errorf("at message %d: %d files are in it, want %d; they differ: %v", at, len(got), len(want), differing(got, want))
+		}
+	}
+}
+
 func differing(a, b map[string]string) (names []string) {
 	for name := range b {
 		if a[name] != b[name] {

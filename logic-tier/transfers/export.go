@@ -49,7 +49,8 @@ func (m *Module) beginExport(ctx context.Context, owner caller.Person, parent, r
 	return answer.Operation, nil
 }
 
-// doExport works an export. What it is not to go on with leaves no upload behind.
+// doExport works an export. One that ends in vain leaves no upload behind, unless
+// trying again may mend it.
 func (m *Module) doExport(ctx context.Context, o *work.Operation) (proto.Message, error) {
 	var what transferspb.ExportWork
 	if err := o.Input(&what); err != nil {
@@ -66,10 +67,10 @@ func (m *Module) doExport(ctx context.Context, o *work.Operation) (proto.Message
 	}
 	err = full(err)
 	if work.Cancelled(ctx) || work.Refused(err) {
+		o.Cleanup(func(ctx context.Context) error { return m.store.forgetArchived(ctx, o.Name) })
 		if at.Upload != "" {
-			m.discard(ctx, at.Upload)
+			o.Cleanup(func(ctx context.Context) error { return m.removeUpload(ctx, at.Upload) })
 		}
-		m.forget(ctx, o.Name)
 	}
 	return nil, err
 }

@@ -64,7 +64,8 @@ func importTitle(fileName string) string {
 	return "Import of “" + printable(fileName, 255) + "”"
 }
 
-// doImport works an import. What it is not to go on with leaves no upload behind.
+// doImport works an import. One that ends in vain leaves no upload behind, unless
+// trying again may mend it.
 func (m *Module) doImport(ctx context.Context, o *work.Operation) (proto.Message, error) {
 	var what transferspb.ImportWork
 	if err := o.Input(&what); err != nil {
@@ -80,7 +81,7 @@ func (m *Module) doImport(ctx context.Context, o *work.Operation) (proto.Message
 	if !at.Finished {
 		err := m.importFrom(ctx, o, &what, at)
 		if err != nil && (work.Cancelled(ctx) || work.Refused(err)) {
-			m.discard(ctx, what.Upload)
+			o.Cleanup(func(ctx context.Context) error { return m.removeUpload(ctx, what.Upload) })
 		}
 		if err != nil {
 			return nil, err
@@ -95,13 +96,6 @@ func (m *Module) doImport(ctx context.Context, o *work.Operation) (proto.Message
 func (m *Module) removeUpload(ctx context.Context, upload string) error {
 	_, err := ask(context.WithoutCancel(ctx), m.needs.Media.DeleteUpload, &mediapb.DeleteUploadRequest{Name: upload})
 	return err
-}
-
-// discard removes an upload that was for nothing. One that stays expires.
-func (m *Module) discard(ctx context.Context, upload string) {
-	if err := m.removeUpload(ctx, upload); err != nil {
-		m.needs.Log.Warn("transfers: an upload that nobody needs is not removed", "upload", upload, "error", err)
-	}
 }
 
 // importFrom brings in what the checkpoint does not count yet. Reading and

@@ -122,6 +122,10 @@ func (m *media) AppendUpload(stream grpc.ClientStreamingServer[mediapb.AppendUpl
 			m.mu.Unlock()
 			return failure.New(failure.Conflict, "OFFSET_MISMATCH", "it ends elsewhere").Status().Err()
 		}
+		if f.is.Whole {
+			m.mu.Unlock()
+			return failure.New(failure.Conflict, "UPLOAD_WHOLE", "nothing more belongs to it").Status().Err()
+		}
 		f.bytes = append(f.bytes, r.Data...)
 		f.is.Offset = int64(len(f.bytes))
 		at = f.is.Offset
@@ -300,7 +304,11 @@ func (o *operations) ReportOperation(_ context.Context, r *operationspb.ReportOp
 func (o *operations) FinishOperation(_ context.Context, r *operationspb.FinishOperationRequest) (*operationspb.FinishOperationResponse, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.all[r.Name].finished = proto.CloneOf(r)
+	is := o.all[r.Name]
+	if is.attempt != r.Attempt {
+		return &operationspb.FinishOperationResponse{Superseded: true}, nil
+	}
+	is.finished = proto.CloneOf(r)
 	return &operationspb.FinishOperationResponse{}, nil
 }
 

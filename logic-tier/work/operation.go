@@ -36,8 +36,10 @@ type Operation struct {
 
 	input, checkpoint []byte
 	attempt           int64
+	tries             int32
 	client            operationspb.OperationWorkClient
 	stop              context.CancelCauseFunc
+	cleanups          []func(context.Context) error // used by the work and, after it, by its worker
 
 	mu          sync.Mutex
 	done, total int64
@@ -47,7 +49,7 @@ type Operation struct {
 
 func newOperation(name string, c *operationspb.ClaimOperationResponse, client operationspb.OperationWorkClient, stop context.CancelCauseFunc) *Operation {
 	return &Operation{
-		Name: name, AccountID: c.AccountId, input: c.Input, checkpoint: c.Checkpoint, attempt: c.Attempt,
+		Name: name, AccountID: c.AccountId, input: c.Input, checkpoint: c.Checkpoint, attempt: c.Attempt, tries: c.Tries,
 		done: c.DoneCount, total: c.TotalCount, client: client, stop: stop,
 	}
 }
@@ -98,6 +100,20 @@ func (o *Operation) Save(ctx context.Context, done int64, checkpoint proto.Messa
 	o.done = max(o.done, done)
 	o.mu.Unlock()
 	return o.report(ctx, &operationspb.ReportOperationRequest{Checkpoint: bytes})
+}
+
+// Cleanup has something removed once the operation has failed or was cancelled, by
+// this worker: never while another one has it, which may need it. The last is called
+// first. A process that dies in between leaves it: it must be something that expires.
+// Not safe for concurrent use.
+func (o *Operation) Cleanup(remove func(context.Context) error) {
+	o.cleanups = append(o.cleanups, remove)
+}
+
+// excuse says that the worker stops, for no fault of the work's. Unless it is told,
+// the work was tried once more: it is told also when ctx has ended.
+func (o *Operation) excuse(ctx context.Context, step string) {
+	_ = o.report(context.WithoutCancel(ctx), &operationspb.ReportOperationRequest{Step: step, Excused: true})
 }
 
 func (o *Operation) report(ctx context.Context, r *operationspb.ReportOperationRequest) error {

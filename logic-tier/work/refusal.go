@@ -3,7 +3,9 @@ package work
 import (
 	"context"
 	"errors"
+	"slices"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -17,14 +19,20 @@ var errTried = status.New(codes.Internal, "something went wrong on our side, sev
 // there is nothing left to do or to tell.
 func gone(err error) bool { return status.Code(err) == codes.NotFound }
 
+// statusOf returns what a neighbour answered or a rule refused with; false for an error
+// that is neither.
+func statusOf(err error) (*status.Status, bool) {
+	var refused *failure.Failure
+	if errors.As(err, &refused) {
+		return refused.Status(), true
+	}
+	return status.FromError(err)
+}
+
 // refusal returns how an operation ends that was refused; false when trying again
 // may mend it.
 func refusal(err error) (*status.Status, bool) {
-	var refused *failure.Failure
-	if errors.As(err, &refused) {
-		return refused.Status(), refused.Kind != failure.Unavailable && refused.Kind != failure.Exhausted
-	}
-	s, ok := status.FromError(err)
+	s, ok := statusOf(err)
 	if !ok {
 		return nil, false
 	}
@@ -33,6 +41,25 @@ func refusal(err error) (*status.Status, bool) {
 		return s, true
 	}
 	return s, false
+}
+
+// passing says whether an error tells nothing about the work: a neighbour was away, or
+// busy and said when to come back, or another worker of the operation was in the way.
+func passing(err error) bool {
+	s, ok := statusOf(err)
+	if !ok {
+		return false
+	}
+	switch s.Code() {
+	case codes.Unavailable, codes.Aborted:
+		return true
+	case codes.ResourceExhausted:
+		return slices.ContainsFunc(s.Details(), func(detail any) bool {
+			_, says := detail.(*errdetails.RetryInfo)
+			return says
+		})
+	}
+	return false
 }
 
 // Refused says whether an error of a work ends its operation: it is not tried

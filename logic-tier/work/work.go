@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,14 +25,18 @@ import (
 const (
 	// lease is how soon a worker that vanished is noticed.
 	lease = 10 * time.Second
-	// tries is how often work is begun again after it was interrupted or failed
-	// for a reason that may pass; then it has failed.
+	// tries is how often work is begun that fails for a reason that may pass, or
+	// that its worker dies of; then it has failed. Work that was interrupted and is
+	// not to blame has not been tried: its message is delivered again as long as
+	// its queue delivers one.
 	tries = 8
 	// callTimeout bounds a call that takes up work, or tells of it.
 	callTimeout = 5 * time.Second
 	// settleTimeout bounds the call that says how work ended: it must not be lost
 	// for a busy moment, and a drain waits for it.
 	settleTimeout = 10 * time.Second
+	// cleanupTimeout bounds all that a worker cleans up after work that ended in vain.
+	cleanupTimeout = 10 * time.Second
 )
 
 var errDeadly = errors.New("its workers died of it")
@@ -53,7 +58,8 @@ type Worker struct {
 	// Do works one. Its context ends when the operation is cancelled, when it is
 	// another worker's, or when the process drains; it then cleans up what only
 	// it knows of and returns. A refusal (a failure, or a neighbour's status that
-	// trying again does not mend) ends the operation with its words.
+	// trying again does not mend) ends the operation with its words. What other
+	// workers of the operation may know of is removed by Operation.Cleanup.
 	Do  func(ctx context.Context, o *Operation) (proto.Message, error)
 	Log *slog.Logger
 }
@@ -98,7 +104,7 @@ func (w Worker) handle(ctx context.Context, d queue.Delivery, started *operation
 	working, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	o := newOperation(started.Operation, claim, w.Operations, stop)
-	if d.Count > tries {
+	if o.tries > tries {
 		// Its workers died of it, one after the other, without a word.
 		return w.settle(ctx, o, d.Count, nil, nil, errDeadly)
 	}
@@ -124,24 +130,45 @@ func (w Worker) settle(ctx context.Context, o *Operation, count int, cause error
 	case errors.Is(cause, errCancelled):
 		finish.Outcome = &operationspb.FinishOperationRequest_Cancelled{Cancelled: true}
 	case ctx.Err() != nil:
+		o.excuse(ctx, "")
 		return ctx.Err() // draining: it goes on elsewhere
 	default:
 		final, refused := refusal(err)
 		if !refused {
-			if count < tries {
-				_ = o.Step(ctx, "Interrupted; it goes on in a moment.")
+			excused := passing(err)
+			if count < queue.DefaultDeliveryLimit && (excused || o.tries < tries) {
+				const text = "Interrupted; it goes on in a moment."
+				if excused {
+					o.excuse(ctx, text)
+				} else {
+					_ = o.Step(ctx, text)
+				}
 				return err
 			}
-			w.Log.Error("work failed", "operation", o.Name, "kind", w.Kind, "tries", count, "error", err)
+			w.Log.Error("work failed", "operation", o.Name, "kind", w.Kind, "tries", o.tries, "deliveries", count, "error", err)
 			final = errTried
 		}
 		finish.Outcome = &operationspb.FinishOperationRequest_Error{Error: final.Proto()}
 	}
 	settling, done := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer done()
-	_, err = w.Operations.FinishOperation(settling, finish)
-	if gone(err) {
+	answer, err := w.Operations.FinishOperation(settling, finish)
+	switch {
+	case gone(err), err == nil && !answer.Superseded && finish.GetResponse() == nil:
+		w.cleanup(ctx, o)
 		return nil
 	}
 	return err
+}
+
+// cleanup removes what the work asked to have removed, the last first. What cannot
+// be removed expires.
+func (w Worker) cleanup(ctx context.Context, o *Operation) {
+	ctx, done := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
+	defer done()
+	for _, remove := range slices.Backward(o.cleanups) {
+		if err := remove(ctx); err != nil {
+			w.Log.Warn("what work that ended in vain had made is not all removed", "operation", o.Name, "kind", w.Kind, "error", err)
+		}
+	}
 }

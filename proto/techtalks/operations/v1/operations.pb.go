@@ -621,7 +621,9 @@ type ClaimOperationResponse struct {
 	// As last reported.
 	DoneCount int64 `protobuf:"varint,5,opt,name=done_count,json=doneCount,proto3" json:"done_count,omitempty"`
 	// As last reported.
-	TotalCount    int64 `protobuf:"varint,6,opt,name=total_count,json=totalCount,proto3" json:"total_count,omitempty"`
+	TotalCount int64 `protobuf:"varint,6,opt,name=total_count,json=totalCount,proto3" json:"total_count,omitempty"`
+	// Which try this is, from 1; those that were excused do not count.
+	Tries         int32 `protobuf:"varint,7,opt,name=tries,proto3" json:"tries,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -698,6 +700,13 @@ func (x *ClaimOperationResponse) GetTotalCount() int64 {
 	return 0
 }
 
+func (x *ClaimOperationResponse) GetTries() int32 {
+	if x != nil {
+		return x.Tries
+	}
+	return 0
+}
+
 // ReportOperationRequest says how far the work is.
 type ReportOperationRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -714,7 +723,10 @@ type ReportOperationRequest struct {
 	// What happened; empty for nothing new.
 	Step string `protobuf:"bytes,6,opt,name=step,proto3" json:"step,omitempty"`
 	// From where another worker goes on; empty leaves it as it is.
-	Checkpoint    []byte `protobuf:"bytes,7,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	Checkpoint []byte `protobuf:"bytes,7,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	// The worker stops here, and the work is not to blame: its process drains, or a
+	// neighbour is away. It is no try.
+	Excused       bool `protobuf:"varint,8,opt,name=excused,proto3" json:"excused,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -796,6 +808,13 @@ func (x *ReportOperationRequest) GetCheckpoint() []byte {
 		return x.Checkpoint
 	}
 	return nil
+}
+
+func (x *ReportOperationRequest) GetExcused() bool {
+	if x != nil {
+		return x.Excused
+	}
+	return false
 }
 
 // ReportOperationResponse says whether to go on.
@@ -988,7 +1007,10 @@ func (*FinishOperationRequest_Cancelled) isFinishOperationRequest_Outcome() {}
 type FinishOperationResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The operation.
-	Operation     *longrunningpb.Operation `protobuf:"bytes,1,opt,name=operation,proto3" json:"operation,omitempty"`
+	Operation *longrunningpb.Operation `protobuf:"bytes,1,opt,name=operation,proto3" json:"operation,omitempty"`
+	// It is another worker's, or was ended by one: nothing was changed, and what
+	// the operation made is not to be touched.
+	Superseded    bool `protobuf:"varint,2,opt,name=superseded,proto3" json:"superseded,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1028,6 +1050,13 @@ func (x *FinishOperationResponse) GetOperation() *longrunningpb.Operation {
 		return x.Operation
 	}
 	return nil
+}
+
+func (x *FinishOperationResponse) GetSuperseded() bool {
+	if x != nil {
+		return x.Superseded
+	}
+	return false
 }
 
 // AwaitCancellationRequest names the operation.
@@ -1773,7 +1802,7 @@ const file_techtalks_operations_v1_operations_proto_rawDesc = "" +
 	"\x17CreateOperationResponse\x12;\n" +
 	"\toperation\x18\x01 \x01(\v2\x1d.google.longrunning.OperationR\toperation\"4\n" +
 	"\x15ClaimOperationRequest\x12\x1b\n" +
-	"\x04name\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18dR\x04name\"\xc7\x01\n" +
+	"\x04name\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18dR\x04name\"\xdd\x01\n" +
 	"\x16ClaimOperationResponse\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x03R\aattempt\x12\x1d\n" +
 	"\n" +
@@ -1785,7 +1814,8 @@ const file_techtalks_operations_v1_operations_proto_rawDesc = "" +
 	"\n" +
 	"done_count\x18\x05 \x01(\x03R\tdoneCount\x12\x1f\n" +
 	"\vtotal_count\x18\x06 \x01(\x03R\n" +
-	"totalCount\"\x87\x02\n" +
+	"totalCount\x12\x14\n" +
+	"\x05tries\x18\a \x01(\x05R\x05tries\"\xa1\x02\n" +
 	"\x16ReportOperationRequest\x12\x1b\n" +
 	"\x04name\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18dR\x04name\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\x03R\aattempt\x12&\n" +
@@ -1797,7 +1827,8 @@ const file_techtalks_operations_v1_operations_proto_rawDesc = "" +
 	"\x04step\x18\x06 \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\x04step\x12)\n" +
 	"\n" +
 	"checkpoint\x18\a \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80@R\n" +
-	"checkpoint\"d\n" +
+	"checkpoint\x12\x18\n" +
+	"\aexcused\x18\b \x01(\bR\aexcused\"d\n" +
 	"\x17ReportOperationResponse\x12\x1e\n" +
 	"\n" +
 	"superseded\x18\x01 \x01(\bR\n" +
@@ -1810,9 +1841,12 @@ const file_techtalks_operations_v1_operations_proto_rawDesc = "" +
 	"\x05error\x18\x04 \x01(\v2\x12.google.rpc.StatusH\x00R\x05error\x12\x1e\n" +
 	"\tcancelled\x18\x05 \x01(\bH\x00R\tcancelled\x12\x1c\n" +
 	"\x04step\x18\x06 \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\x04stepB\t\n" +
-	"\aoutcome\"V\n" +
+	"\aoutcome\"v\n" +
 	"\x17FinishOperationResponse\x12;\n" +
-	"\toperation\x18\x01 \x01(\v2\x1d.google.longrunning.OperationR\toperation\"Q\n" +
+	"\toperation\x18\x01 \x01(\v2\x1d.google.longrunning.OperationR\toperation\x12\x1e\n" +
+	"\n" +
+	"superseded\x18\x02 \x01(\bR\n" +
+	"superseded\"Q\n" +
 	"\x18AwaitCancellationRequest\x12\x1b\n" +
 	"\x04name\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18dR\x04name\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\x03R\aattempt\"f\n" +
