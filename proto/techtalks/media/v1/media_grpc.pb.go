@@ -61,9 +61,10 @@ type MediaClient interface {
 	// compared with its checksum.
 	//
 	// Errors: NOT_FOUND (UPLOAD_NOT_FOUND); ABORTED (OFFSET_MISMATCH) when the
-	// upload ends elsewhere, or somebody else appends to it; INVALID_ARGUMENT
-	// (UPLOAD_TOO_LONG) for bytes beyond its size, (CHECKSUM_MISMATCH), after which
-	// the upload is gone; RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
+	// upload ends elsewhere, or somebody else appends to it, (UPLOAD_WHOLE) when
+	// CompleteUpload has said that it ends; INVALID_ARGUMENT (UPLOAD_TOO_LONG) for
+	// bytes beyond its size, (CHECKSUM_MISMATCH), after which the upload is gone;
+	// RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
 	AppendUpload(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[AppendUploadRequest, AppendUploadResponse], error)
 	// CompleteUpload says that an upload of unknown size has all its bytes.
 	// Idempotent.
@@ -235,9 +236,10 @@ type MediaServer interface {
 	// compared with its checksum.
 	//
 	// Errors: NOT_FOUND (UPLOAD_NOT_FOUND); ABORTED (OFFSET_MISMATCH) when the
-	// upload ends elsewhere, or somebody else appends to it; INVALID_ARGUMENT
-	// (UPLOAD_TOO_LONG) for bytes beyond its size, (CHECKSUM_MISMATCH), after which
-	// the upload is gone; RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
+	// upload ends elsewhere, or somebody else appends to it, (UPLOAD_WHOLE) when
+	// CompleteUpload has said that it ends; INVALID_ARGUMENT (UPLOAD_TOO_LONG) for
+	// bytes beyond its size, (CHECKSUM_MISMATCH), after which the upload is gone;
+	// RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
 	AppendUpload(grpc.ClientStreamingServer[AppendUploadRequest, AppendUploadResponse]) error
 	// CompleteUpload says that an upload of unknown size has all its bytes.
 	// Idempotent.
