@@ -19,8 +19,10 @@ func (s *Site) clockSettings() ([]string, error) {
 	if err := s.setClock(0); err != nil {
 		return nil, err
 	}
+	// It is not cached: a host has one clock, and processes that look for it at different
+	// moments would have two for as long.
 	return []string{
-		"LD_PRELOAD=" + found[0], "FAKETIME_TIMESTAMP_FILE=" + s.clockFile(), "FAKETIME_CACHE_DURATION=1", "DONT_FAKE_MONOTONIC=1",
+		"LD_PRELOAD=" + found[0], "FAKETIME_TIMESTAMP_FILE=" + s.clockFile(), "FAKETIME_NO_CACHE=1", "DONT_FAKE_MONOTONIC=1",
 	}, nil
 }
 
