@@ -6,11 +6,14 @@ const (
 	// leastUnderWay and mostUnderWay bound the limit of pages that are made at the
 	// same time, which is found out in between. Fewer than leastUnderWay overload
 	// nothing; more than mostUnderWay would only wait for the logic tier to refuse them.
-	leastUnderWay = 16
+	leastUnderWay = 8
 	mostUnderWay  = 1024
 
+	// standing is for how long somebody always waits when more come than can be served:
+	// longer than a pause of the runtime, after which as many wait as came in it.
+	standing = 100 * time.Millisecond
 	// longestWait is how long somebody waits for a place, and mostWaiting how many of a
-	// class do at most who are not next.
+	// class do at most.
 	longestWait = 500 * time.Millisecond
 	mostWaiting = 1024
 

@@ -12,28 +12,24 @@ import (
 )
 
 // room bounds the pages that are made at the same time, to as many as can be without
-// each of them becoming slower. Who finds no place waits for one, a moment: a few who
-// come at once are all served, and under a load beyond what can be served those who are
-// sent away have taken that moment to come back.
+// each of them becoming slower. Who finds no place waits for one, a moment: those of a
+// crowd that comes at once are served in the order in which they came. When somebody has
+// waited for standing long, more come than can be served: who came last is served first
+// then, and the others are sent away when they have waited for their moment. Whoever is
+// served has not waited long; the other way round, everybody would be served after as
+// long as the others are sent away (Maurer, "Fail at Scale", ACM Queue 13, 8: "adaptive
+// LIFO").
 type room struct {
 	limiter adaptivelimiter.AdaptiveLimiter[any]
 
 	mu    sync.Mutex
-	lines [classes]line
+	lines [classes]list.List // of *waiter, the latest last
+	empty time.Time          // when nobody waited, the last time
 }
 
-// line is where those of a class wait. Those who are next are served in the order in
-// which they came. They are few: whoever is served has not waited long. When more come
-// than can be served, the rest wait for one of their places, and who came last gets it:
-// the other way round, everybody would be served after as long as the others are sent
-// away (Maurer, "Fail at Scale", ACM Queue 13, 8: "adaptive LIFO").
-type line struct{ next, rest list.List }
-
-// nextFactor is how many are next, for each place that there is.
-const nextFactor = 2
-
-// class is whose a request is. What anybody reads has a part of the room only; the rest
-// is for people who sent a session, and for forms.
+// class is whose a request is. Of those who wait, people who sent a session, and forms,
+// come before what anybody reads. No place is kept free for them: one is in a moment, and
+// a limiter that never sees the room full does not see an overload either.
 type class int
 
 const (
@@ -42,18 +38,11 @@ const (
 	classes
 )
 
-// shares is how much of the room a class may fill.
-var shares = [classes]float64{personal: 1, public: .8}
-
-// waiter is somebody who waits, and where. turn has room for what is said to them once:
-// the permit, or nil when somebody else took their place.
+// waiter is somebody who waits. turn has room for what is said to them once: the permit,
+// or nil when there are too many.
 type waiter struct {
-	turn  chan adaptivelimiter.Permit
-	in    *list.List
-	place *list.Element
+	turn chan adaptivelimiter.Permit
 }
-
-func (w *waiter) leave() { w.in.Remove(w.place) } // once; after that it does nothing
 
 func newRoom(registry prometheus.Registerer) *room {
 	r := &room{limiter: adaptivelimiter.NewBuilder[any]().WithLimits(leastUnderWay, mostUnderWay, leastUnderWay).
@@ -70,12 +59,17 @@ func newRoom(registry prometheus.Registerer) *room {
 // gone. leave gives it back.
 func (r *room) enter(ctx context.Context, c class) adaptivelimiter.Permit {
 	r.mu.Lock()
-	if permit := r.take(c); permit != nil {
+	if permit := r.take(); permit != nil {
+		r.empty = time.Now() // whoever leaves gives the place to who waits
 		r.mu.Unlock()
 		return permit
 	}
+	line := &r.lines[c]
 	own := &waiter{turn: make(chan adaptivelimiter.Permit, 1)}
-	r.lines[c].add(own, r.places())
+	place := line.PushBack(own)
+	if line.Len() > mostWaiting {
+		line.Remove(line.Front()).(*waiter).turn <- nil
+	}
 	r.mu.Unlock()
 	enough := time.NewTimer(longestWait/2 + rand.N(longestWait))
 	defer enough.Stop()
@@ -86,7 +80,7 @@ func (r *room) enter(ctx context.Context, c class) adaptivelimiter.Permit {
 	case <-ctx.Done():
 	}
 	r.mu.Lock()
-	own.leave()
+	line.Remove(place) // unless it has left
 	r.mu.Unlock()
 	select {
 	case permit := <-own.turn: // in the meantime
@@ -107,51 +101,23 @@ func (r *room) leave(permit adaptivelimiter.Permit, telling bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for c := range classes {
-		l := &r.lines[c]
-		for l.next.Len() > 0 {
-			permit := r.take(c)
+		for line := &r.lines[c]; line.Len() > 0; {
+			permit := r.take()
 			if permit == nil {
-				break
+				return
 			}
-			first := l.next.Front().Value.(*waiter)
-			first.leave()
-			first.turn <- permit
+			first := line.Front()
+			if time.Since(r.empty) >= standing {
+				first = line.Back()
+			}
+			line.Remove(first).(*waiter).turn <- permit
 		}
-		l.moveUp(r.places())
 	}
-}
-
-// places is how many may be next.
-func (r *room) places() int { return nextFactor * r.limiter.Limit() }
-
-// add adds somebody at the end of who is next, or first of the rest.
-func (l *line) add(w *waiter, places int) {
-	if l.next.Len() < places {
-		w.in, w.place = &l.next, l.next.PushBack(w)
-		return
-	}
-	w.in, w.place = &l.rest, l.rest.PushFront(w)
-	if l.rest.Len() > mostWaiting {
-		last := l.rest.Back().Value.(*waiter)
-		last.leave()
-		last.turn <- nil
-	}
-}
-
-// moveUp has the rest take the places of who is next that are free.
-func (l *line) moveUp(places int) {
-	for l.rest.Len() > 0 && l.next.Len() < places {
-		w := l.rest.Front().Value.(*waiter)
-		w.leave()
-		l.add(w, places)
-	}
+	r.empty = time.Now()
 }
 
 // take takes a place, or returns nil. r.mu is held.
-func (r *room) take(c class) adaptivelimiter.Permit {
-	if float64(r.limiter.Inflight()) >= shares[c]*float64(r.limiter.Limit()) {
-		return nil
-	}
+func (r *room) take() adaptivelimiter.Permit {
 	permit, ok := r.limiter.TryAcquirePermit()
 	if !ok {
 		return nil
@@ -163,7 +129,7 @@ func (r *room) waits() (n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for c := range classes {
-		n += r.lines[c].next.Len() + r.lines[c].rest.Len()
+		n += r.lines[c].Len()
 	}
 	return n
 }

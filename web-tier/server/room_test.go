@@ -114,17 +114,32 @@ func TestWhoSentASessionIsServedFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCrowd()
 		c.fill()
-		for c.waits() == 0 {
-			c.come(t.Context(), -1, personal) // the rest of the room is theirs
-		}
 		c.come(t.Context(), 1, public)
 		c.come(t.Context(), 2, personal)
-		c.forget()
 		for c.waits() > 0 {
 			c.goes()
 		}
-		if served, _ := c.became(); !slices.Equal(served, []int{-1, 2, 1}) {
+		if served, _ := c.became(); !slices.Equal(served, []int{2, 1}) {
 			t.Errorf("served are %v", served)
+		}
+	})
+}
+
+// Who come all at once, and are all served, are served in the order in which they came.
+func TestACrowdOfAMomentIsServedInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCrowd()
+		c.fill()
+		var came []int
+		for who := range 100 {
+			c.come(t.Context(), who, public)
+			came = append(came, who)
+		}
+		for c.waits() > 0 {
+			c.goes()
+		}
+		if served, refused := c.became(); !slices.Equal(served, came) || len(refused) > 0 {
+			t.Errorf("served are %v, sent away %v", served, refused)
 		}
 	})
 }
@@ -135,21 +150,29 @@ func TestWhoCameLastIsServedWhenTooManyCome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCrowd()
 		c.fill()
-		next := c.places()
-		most := next + mostWaiting
-		for who := range most + 2 {
-			c.come(t.Context(), who, public)
+		c.come(t.Context(), 0, public)
+		time.Sleep(standing)
+		for who := range mostWaiting + 1 {
+			c.come(t.Context(), who+1, public)
 		}
-		// The two of the rest who have waited longest made room for the last two.
-		if _, refused := c.became(); !slices.Equal(refused, []int{next, next + 1}) {
-			t.Errorf("of %d who wait these are sent away: %v", most+2, refused)
+		// The two that have waited longest made room for the last two.
+		if _, refused := c.became(); !slices.Equal(refused, []int{0, 1}) {
+			t.Errorf("of %d who came these are sent away: %v", mostWaiting+2, refused)
 		}
-		for range next + 2 {
+		c.goes()
+		c.goes()
+		if served, _ := c.became(); !slices.Equal(served, []int{mostWaiting + 1, mostWaiting}) {
+			t.Errorf("served are %v, and not the last who came", served)
+		}
+		for c.waits() > 0 {
 			c.goes()
 		}
-		served, _ := c.became()
-		if last := served[len(served)-2:]; !slices.Equal(last, []int{most + 1, most}) {
-			t.Errorf("after the %d who are next, %v are served, and not the last who came, %d and %d", next, last, most+1, most)
+		c.come(t.Context(), -1, public)
+		c.come(t.Context(), -2, public)
+		c.forget()
+		c.goes()
+		if served, _ := c.became(); !slices.Equal(served, []int{-1}) {
+			t.Errorf("when nobody has waited any more, %v is served and not who came first", served)
 		}
 		for c.waits() > 0 {
 			c.goes()

@@ -174,10 +174,11 @@ func TestNoMorePagesThanThereIsRoomFor(t *testing.T) {
 		if got := <-over; got.Code != http.StatusOK || got.Body.String() != "as it was" {
 			t.Errorf("with a page from before, it is refused with %d %s", got.Code, got.Body)
 		}
-		// What is left is for people who are somebody.
+		// The next place is free in time.
 		go ask("Cookie", "session=ada's")
-		<-inside
+		synctest.Wait()
 		close(leave)
+		<-inside
 		for range made {
 			<-over
 		}

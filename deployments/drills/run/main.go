@@ -24,7 +24,7 @@ import (
 func main() {
 	only := flag.String("only", "", "names of drills, separated by commas; empty: all")
 	times := flag.Int("times", 1, "how often each")
-	together := flag.Int("together", 1, "how many drills at the same time: each has hosts of its own, and they share the cores")
+	together := flag.Int("together", 1, "how many at the same time: each has hosts of its own, and they share the cores")
 	hosts := flag.String("hosts", "", `what hosts are: "containers" or "namespaces"; empty: containers where a Docker engine answers`)
 	results := flag.String("results", "", "Markdown file whose table of what was seen is brought up to date")
 	list := flag.Bool("list", false, "list the drills and do nothing")
@@ -62,34 +62,35 @@ func run(ctx context.Context, kind lab.Kind, only string, times, together int, r
 	if err := drills.Programs(ctx, programs); err != nil {
 		return err
 	}
-	var mu sync.Mutex // of what is said, and of the file
+	var mu sync.Mutex      // of what is seen and said, and of the file
+	var alone sync.RWMutex // taken by a drill that bears no other beside it
 	broken := false
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(together)
 	for _, d := range chosen {
-		group.Go(func() error {
-			s := series{drill: d}
-			for range times {
-				result, err := once(ctx, kind, d, programs)
+		s := series{drill: d}
+		for range times {
+			group.Go(func() error {
+				result, err := beside(&alone, ctx, kind, d, programs)
 				if err := errors.Join(err, ctx.Err()); err != nil { // broken off, it says nothing
 					return fmt.Errorf("%s: %w", d.Name, err)
 				}
-				s.results = append(s.results, result)
 				mu.Lock()
+				defer mu.Unlock()
 				result.Print(os.Stdout)
 				broken = broken || len(result.Broken) > 0
-				mu.Unlock()
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			if times > 1 {
-				fmt.Println(s)
-			}
-			if results == "" {
-				return nil
-			}
-			return update(results, s)
-		})
+				if s.results = append(s.results, result); len(s.results) < times {
+					return nil
+				}
+				if times > 1 {
+					fmt.Println(s)
+				}
+				if results == "" {
+					return nil
+				}
+				return update(results, s)
+			})
+		}
 	}
 	if err := group.Wait(); err != nil {
 		return err
@@ -98,6 +99,18 @@ func run(ctx context.Context, kind lab.Kind, only string, times, together int, r
 		return errors.New("what was promised was not kept")
 	}
 	return nil
+}
+
+// beside carries a drill out beside others, or alone.
+func beside(alone *sync.RWMutex, ctx context.Context, kind lab.Kind, d drills.Drill, programs string) (drills.Result, error) {
+	if d.Unnoticed {
+		alone.Lock()
+		defer alone.Unlock()
+	} else {
+		alone.RLock()
+		defer alone.RUnlock()
+	}
+	return once(ctx, kind, d, programs)
 }
 
 func choose(only string) ([]drills.Drill, error) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -98,16 +99,15 @@ func (v *Visit) standIn() bool {
 		return false
 	}
 	note := fmt.Sprintf(`<p class="stale" role="status">This page cannot be made anew just now. This is how it was at %s UTC.</p><main`, kept.made.UTC().Format("15:04:05"))
+	// At once: what is answered in the place of pages that cannot be made is many, and
+	// each write of it is a call of the system.
+	page := slices.Concat(before, []byte(note), after)
 	h := v.Writer.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Content-Length", strconv.Itoa(len(before)+len(note)+len(after)))
+	h.Set("Content-Length", strconv.Itoa(len(page)))
 	h.Set("Cache-Control", "no-store")
 	h.Set("Age", strconv.Itoa(int(now.Sub(kept.made).Seconds())))
 	v.Writer.WriteHeader(http.StatusOK)
-	for _, part := range [][]byte{before, []byte(note), after} {
-		if _, err := v.Writer.Write(part); err != nil {
-			break // the browser is gone
-		}
-	}
+	_, _ = v.Writer.Write(page) // the browser may be gone
 	return true
 }
