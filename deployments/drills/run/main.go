@@ -71,7 +71,7 @@ func run(ctx context.Context, kind lab.Kind, only string, times, together int, r
 		s := series{drill: d}
 		for range times {
 			group.Go(func() error {
-				result, err := beside(&alone, ctx, kind, d, programs)
+				result, err := beside(ctx, &alone, kind, d, programs)
 				if err := errors.Join(err, ctx.Err()); err != nil { // broken off, it says nothing
 					return fmt.Errorf("%s: %w", d.Name, err)
 				}
@@ -102,7 +102,7 @@ func run(ctx context.Context, kind lab.Kind, only string, times, together int, r
 }
 
 // beside carries a drill out beside others, or alone.
-func beside(alone *sync.RWMutex, ctx context.Context, kind lab.Kind, d drills.Drill, programs string) (drills.Result, error) {
+func beside(ctx context.Context, alone *sync.RWMutex, kind lab.Kind, d drills.Drill, programs string) (drills.Result, error) {
 	if d.Unnoticed {
 		alone.Lock()
 		defer alone.Unlock()
