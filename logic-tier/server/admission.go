@@ -58,11 +58,11 @@ func (s *Server) enter(ctx context.Context, method string) (out func(error), err
 		}
 	}
 	program, _ := transport.PeerProgram(ctx)
-	permit, err := s.room.enter(s.classOf(program, method, one(ctx, transport.SessionKey) != ""))
+	place, err := s.room.enter(s.classOf(program, method, one(ctx, transport.SessionKey) != ""))
 	if err != nil {
 		return nil, err
 	}
-	return func(err error) { leave(permit, err == nil && !hashing[method]) }, nil
+	return func(err error) { place.leave(err == nil && !hashing[method]) }, nil
 }
 
 // withinDeadline gives a call the deadline it works to: its caller's, less a

@@ -27,7 +27,7 @@ const (
 	changeMethod = "/change"
 )
 
-// bounded is a server with room for so many calls, no more and no fewer.
+// bounded is a server with room for so many calls of strangers, no more and no fewer.
 func bounded(calls uint) *Server {
 	return &Server{
 		room: newRoom(calls, calls, prometheus.NewRegistry()),
@@ -126,10 +126,10 @@ func TestNoMoreCallsThanThereIsRoomFor(t *testing.T) {
 // Who is refused first: work that nobody waits for, then what anybody reads, then what
 // somebody signed in reads, and what changes something, or the operator asks, last.
 func TestWhoIsRefusedFirst(t *testing.T) {
-	s := bounded(20)
+	s := bounded(15) // and 5 beyond
 	fill := func(until int) {
 		t.Helper()
-		for s.room.limiter.Inflight() < until {
+		for s.room.underWay() < until {
 			c, err := begin(t, s, transport.WebTier, changeMethod, "ada's")
 			if err != nil {
 				t.Fatal(err)
@@ -162,7 +162,7 @@ func TestWhoIsRefusedFirst(t *testing.T) {
 	} {
 		fill(step.under)
 		if got := s.Pressed(); got != step.pressed {
-			t.Errorf("with %d of 20 under way, work in the background pauses: %t", step.under, got)
+			t.Errorf("with %d under way, work in the background pauses: %t", step.under, got)
 		}
 		for _, ask := range []struct {
 			what, program, method, session string
@@ -174,7 +174,7 @@ func TestWhoIsRefusedFirst(t *testing.T) {
 			{"the operator reads", transport.Operator, readMethod, "", step.ask},
 		} {
 			if got := gets(ask.program, ask.method, ask.session); got != ask.want {
-				t.Errorf("with %d of 20 under way, %s: %t", step.under, ask.what, got)
+				t.Errorf("with %d under way, %s: %t", step.under, ask.what, got)
 			}
 		}
 	}

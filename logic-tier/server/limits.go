@@ -22,12 +22,12 @@ const (
 	deadlineMargin = 20 * time.Millisecond
 
 	// leastCalls and mostCalls bound the limit of unary calls under way, which is
-	// found out in between. Fewer than leastCalls do not overload anything, and a
-	// few people who come at once must not be turned away; of more than mostCalls
-	// all would wait for each other past their deadlines: the connections to the
-	// database are far fewer.
-	leastCalls = 64
-	mostCalls  = 512
+	// found out in between; some that matter more are let in beyond it. Fewer than
+	// leastCalls do not overload anything, and a few people who come at once must not
+	// be turned away; of more than mostCalls all would wait for each other past their
+	// deadlines: the connections to the database are far fewer.
+	leastCalls = 48
+	mostCalls  = 384
 
 	// limitWindow is for how long calls are watched at least before the limit is
 	// changed, and limitSamples how many.

@@ -2,6 +2,7 @@ package server
 
 import (
 	"math/rand/v2"
+	"sync/atomic"
 
 	"github.com/failsafe-go/failsafe-go/adaptivelimiter"
 	"github.com/prometheus/client_golang/prometheus"
@@ -23,22 +24,32 @@ const (
 	personal
 	// public is what anybody reads.
 	public
-	// background is work that nobody waits for: the queues' consumers pause.
-	background
 )
 
-var classes = [...]string{change: "change", personal: "personal", public: "public", background: "background"}
+var classes = [...]string{change: "change", personal: "personal", public: "public"}
 
-// shares is how much of the room a class may fill: what is left above it is kept
-// for those that matter more.
-var shares = [...]float64{change: 1, personal: .9, public: .75, background: .5}
+// beyond is how many more calls than the limit a class may have under way, as a share of
+// it: places that are kept for those that matter more. They are not a part of the room. A
+// limiter that never sees its room full takes every load for a light one, and what is
+// found out would rise for as long as strangers come.
+var beyond = [...]float64{change: 1. / 3, personal: .2, public: 0}
+
+// relaxed is how much of the room may be full for work in the background to go on.
+const relaxed = 2. / 3
 
 // room bounds the calls that are worked on at the same time. How many that may be is
 // found out from how long they take: once more at a time only makes each of them
 // slower, the limit falls.
 type room struct {
 	limiter adaptivelimiter.AdaptiveLimiter[any]
+	extra   atomic.Int64 // beyond the limit
 	refused *prometheus.CounterVec
+}
+
+// place is where a call is worked on.
+type place struct {
+	room   *room
+	permit adaptivelimiter.Permit // nil: beyond the limit
 }
 
 func newRoom(least, most uint, registry prometheus.Registerer) *room {
@@ -52,43 +63,50 @@ func newRoom(least, most uint, registry prometheus.Registerer) *room {
 		}, []string{"class"}),
 	}
 	registry.MustRegister(r.refused,
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "server_room", Help: "How many calls are worked on at a time at most, as it was found out."},
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "server_room", Help: "How many calls of strangers are worked on at a time at most, as it was found out."},
 			func() float64 { return float64(r.limiter.Limit()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "server_under_way", Help: "Calls that are worked on now."},
-			func() float64 { return float64(r.limiter.Inflight()) }))
+			func() float64 { return float64(r.underWay()) }))
 	return r
 }
 
-// has says whether a call of a class may begin now.
-func (r *room) has(c class) bool {
-	return float64(r.limiter.Inflight()) < shares[c]*float64(r.limiter.Limit())
+func (r *room) underWay() int { return r.limiter.Inflight() + int(r.extra.Load()) }
+
+// pressed says whether the calls under way need all there is.
+func (r *room) pressed() bool {
+	return float64(r.underWay()) >= relaxed*float64(r.limiter.Limit())
 }
 
 // enter takes a place, or says when to try again.
-func (r *room) enter(c class) (adaptivelimiter.Permit, error) {
-	if r.has(c) {
-		if permit, ok := r.limiter.TryAcquirePermit(); ok {
-			return permit, nil
-		}
+func (r *room) enter(c class) (place, error) {
+	if permit, ok := r.limiter.TryAcquirePermit(); ok {
+		return place{r, permit}, nil
 	}
+	if float64(r.extra.Add(1)) <= beyond[c]*float64(r.limiter.Limit()) {
+		return place{room: r}, nil
+	}
+	r.extra.Add(-1)
 	r.refused.WithLabelValues(classes[c]).Inc()
 	// Not all at the same moment.
-	return nil, errFull.RetryIn(retryWhenFull + rand.N(2*retryWhenFull))
+	return place{}, errFull.RetryIn(retryWhenFull + rand.N(2*retryWhenFull))
 }
 
 // leave gives the place back. What took its time for reasons of its own, such as a
 // password's hash, says nothing about how many may be inside.
-func leave(permit adaptivelimiter.Permit, telling bool) {
-	if telling {
-		permit.Record()
-	} else {
-		permit.Drop()
+func (p place) leave(telling bool) {
+	switch {
+	case p.permit == nil:
+		p.room.extra.Add(-1)
+	case telling:
+		p.permit.Record()
+	default:
+		p.permit.Drop()
 	}
 }
 
 // Pressed says whether the calls under way need all there is, so that work which
 // nobody waits for should pause.
-func (s *Server) Pressed() bool { return !s.room.has(background) }
+func (s *Server) Pressed() bool { return s.room.pressed() }
 
 // classOf is the class of a call, by what is known before any work is done for it.
 func (s *Server) classOf(program, method string, hasSession bool) class {

@@ -153,8 +153,7 @@ func (w Worker) settle(ctx context.Context, o *Operation, count int, cause error
 	settling, done := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer done()
 	answer, err := w.Operations.FinishOperation(settling, finish)
-	switch {
-	case gone(err), err == nil && !answer.Superseded && finish.GetResponse() == nil:
+	if gone(err) || err == nil && !answer.Superseded && finish.GetResponse() == nil {
 		w.cleanup(ctx, o)
 		return nil
 	}

@@ -60,7 +60,7 @@ func newRoom(registry prometheus.Registerer) *room {
 func (r *room) enter(ctx context.Context, c class) adaptivelimiter.Permit {
 	r.mu.Lock()
 	if permit := r.take(); permit != nil {
-		r.empty = time.Now() // whoever leaves gives the place to who waits
+		r.empty = time.Now() // otherwise who left would have given the place to who waits
 		r.mu.Unlock()
 		return permit
 	}
@@ -93,13 +93,13 @@ func (r *room) enter(ctx context.Context, c class) adaptivelimiter.Permit {
 // leave gives a place back, to who waits. What took its time for reasons of its own,
 // such as a password's hash, says nothing about how many may be inside.
 func (r *room) leave(permit adaptivelimiter.Permit, telling bool) {
+	r.mu.Lock() // before the place is free: nobody who comes just now takes it from who waits
+	defer r.mu.Unlock()
 	if telling {
 		permit.Record()
 	} else {
 		permit.Drop()
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	for c := range classes {
 		for line := &r.lines[c]; line.Len() > 0; {
 			permit := r.take()
