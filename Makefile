@@ -18,8 +18,8 @@ up: ## run the three tiers on this machine, until Ctrl-C (BROKER=rabbitmq: with 
 test: ## install what tests need, check what is generated, run every test
 	@deployments/local/install.sh postgres chromium ffmpeg rabbitmq hosts
 	@$(MAKE) --no-print-directory stale
-	@for module in $(MODULES); do echo "== $$module"; (cd $$module && go vet ./... && go test -race -count=1 -timeout 20m $$(go list ./... | grep -v /drills$$)) || exit 1; done
-	@echo "== drills"; cd deployments && go test -race -count=1 -timeout 20m ./drills # alone: a host that is starved looks like one that is away
+	@for module in $(MODULES); do echo "== $$module"; (cd $$module && go vet ./... && go test -race -count=1 -timeout 40m $$(go list ./... | grep -v /drills$$)) || exit 1; done
+	@echo "== drills"; cd deployments && go test -race -count=1 -timeout 40m ./drills # alone: a host that is starved looks like one that is away
 
 .PHONY: stale
 stale:
