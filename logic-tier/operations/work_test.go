@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"cloud.google.com/go/longrunning/autogen/longrunningpb"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
@@ -267,12 +268,14 @@ func (p *process) cancel(account int64, name string) {
 	}
 }
 
-// tried has every operation have been begun so often.
-func (s *site) tried(times int) {
+// tried returns how an operation ends that was begun so often before.
+func (s *site) tried(times int, do func(context.Context, *work.Operation) error) (*longrunningpb.Operation, *operationspb.OperationMetadata) {
 	s.t.Helper()
+	name := s.start(nil).begin(7, "one").Name
 	if _, err := s.database.Superuser().Exec(`update operations.operation set tries = $1`, times); err != nil {
 		s.t.Fatal(err)
 	}
+	return s.start(do).done(7, name)
 }
 
 // A neighbour that is away, or another worker that is in the way, is no fault of the
@@ -284,17 +287,14 @@ func TestAnInterruptionIsNoTry(t *testing.T) {
 		"beat": failure.New(failure.Conflict, "OFFSET_MISMATCH", "somebody else was quicker"),
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newSite(t)
-			operation := s.start(nil).begin(7, "one").Name
-			s.tried(7)
 			times := 0
-			p := s.start(func(context.Context, *work.Operation) error {
+			o, m := newSite(t).tried(7, func(context.Context, *work.Operation) error {
 				if times++; times <= 3 {
 					return interruption
 				}
 				return nil
 			})
-			if o, m := p.done(7, operation); m.State != operationspb.OperationMetadata_STATE_SUCCEEDED {
+			if m.State != operationspb.OperationMetadata_STATE_SUCCEEDED {
 				t.Errorf("after %d times it ends as %v", times, o)
 			}
 		})
@@ -309,15 +309,12 @@ func TestWorkIsNotTriedForEver(t *testing.T) {
 		"full":   failure.New(failure.Exhausted, "QUOTA_EXCEEDED", "there is no room"),
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newSite(t)
-			operation := s.start(nil).begin(7, "one").Name
-			s.tried(7)
 			times := 0
-			p := s.start(func(context.Context, *work.Operation) error {
+			o, m := newSite(t).tried(7, func(context.Context, *work.Operation) error {
 				times++
 				return reason
 			})
-			if o, m := p.done(7, operation); m.State != operationspb.OperationMetadata_STATE_FAILED || times != 1 {
+			if m.State != operationspb.OperationMetadata_STATE_FAILED || times != 1 {
 				t.Errorf("after %d times it ends as %v", times, o)
 			}
 		})
@@ -387,15 +384,11 @@ func TestOnlyWhoEndsItCleansUp(t *testing.T) {
 
 // Work that its workers died of, again and again, ends; nobody tries it for ever.
 func TestWorkThatKillsItsWorkersIsGivenUp(t *testing.T) {
-	s := newSite(t)
-	quiet := s.start(nil)
-	name := quiet.begin(7, "one").Name
-	s.tried(8)
-	p := s.start(func(context.Context, *work.Operation) error {
+	o, m := newSite(t).tried(8, func(context.Context, *work.Operation) error {
 		t.Error("it is tried once more")
 		return nil
 	})
-	if o, m := p.done(7, name); m.State != operationspb.OperationMetadata_STATE_FAILED || o.GetError().GetMessage() == "" {
+	if m.State != operationspb.OperationMetadata_STATE_FAILED || o.GetError().GetMessage() == "" {
 		t.Errorf("it ends as %v", o)
 	}
 }

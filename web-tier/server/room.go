@@ -23,7 +23,7 @@ type room struct {
 	limiter adaptivelimiter.AdaptiveLimiter[any]
 
 	mu    sync.Mutex
-	lines [classes]list.List // of *waiter, the latest last
+	lines [classes]list.List // of waiter, the latest last
 	empty time.Time          // when nobody waited, the last time
 }
 
@@ -38,11 +38,9 @@ const (
 	classes
 )
 
-// waiter is somebody who waits. turn has room for what is said to them once: the permit,
-// or nil when there are too many.
-type waiter struct {
-	turn chan adaptivelimiter.Permit
-}
+// waiter is somebody who waits. It has room for what is said to them once: the permit, or
+// nil when there are too many.
+type waiter chan adaptivelimiter.Permit
 
 func newRoom(registry prometheus.Registerer) *room {
 	r := &room{limiter: adaptivelimiter.NewBuilder[any]().WithLimits(leastUnderWay, mostUnderWay, leastUnderWay).
@@ -59,22 +57,22 @@ func newRoom(registry prometheus.Registerer) *room {
 // gone. leave gives it back.
 func (r *room) enter(ctx context.Context, c class) adaptivelimiter.Permit {
 	r.mu.Lock()
-	if permit := r.take(); permit != nil {
+	if permit, free := r.limiter.TryAcquirePermit(); free {
 		r.empty = time.Now() // otherwise who left would have given the place to who waits
 		r.mu.Unlock()
 		return permit
 	}
 	line := &r.lines[c]
-	own := &waiter{turn: make(chan adaptivelimiter.Permit, 1)}
+	own := make(waiter, 1)
 	place := line.PushBack(own)
 	if line.Len() > mostWaiting {
-		line.Remove(line.Front()).(*waiter).turn <- nil
+		line.Remove(line.Front()).(waiter) <- nil
 	}
 	r.mu.Unlock()
 	enough := time.NewTimer(longestWait/2 + rand.N(longestWait))
 	defer enough.Stop()
 	select {
-	case permit := <-own.turn:
+	case permit := <-own:
 		return permit
 	case <-enough.C:
 	case <-ctx.Done():
@@ -83,7 +81,7 @@ func (r *room) enter(ctx context.Context, c class) adaptivelimiter.Permit {
 	line.Remove(place) // unless it has left
 	r.mu.Unlock()
 	select {
-	case permit := <-own.turn: // in the meantime
+	case permit := <-own: // in the meantime
 		return permit
 	default:
 		return nil
@@ -102,27 +100,18 @@ func (r *room) leave(permit adaptivelimiter.Permit, telling bool) {
 	}
 	for c := range classes {
 		for line := &r.lines[c]; line.Len() > 0; {
-			permit := r.take()
-			if permit == nil {
+			permit, free := r.limiter.TryAcquirePermit()
+			if !free {
 				return
 			}
 			first := line.Front()
 			if time.Since(r.empty) >= standing {
 				first = line.Back()
 			}
-			line.Remove(first).(*waiter).turn <- permit
+			line.Remove(first).(waiter) <- permit
 		}
 	}
 	r.empty = time.Now()
-}
-
-// take takes a place, or returns nil. r.mu is held.
-func (r *room) take() adaptivelimiter.Permit {
-	permit, ok := r.limiter.TryAcquirePermit()
-	if !ok {
-		return nil
-	}
-	return permit
 }
 
 func (r *room) waits() (n int) {
