@@ -110,10 +110,10 @@ func (o *Operation) Cleanup(remove func(context.Context) error) {
 	o.cleanups = append(o.cleanups, remove)
 }
 
-// excuse says that the worker stops, for no fault of the work's. Unless it is told,
-// the work was tried once more: it is told also when ctx has ended.
-func (o *Operation) excuse(ctx context.Context, step string) {
-	_ = o.report(context.WithoutCancel(ctx), &operationspb.ReportOperationRequest{Step: step, Excused: true})
+// interrupted says that the worker stops before the end; excused, for no fault of the
+// work's, which was not tried then. It is told also when ctx has ended.
+func (o *Operation) interrupted(ctx context.Context, step string, excused bool) {
+	_ = o.report(context.WithoutCancel(ctx), &operationspb.ReportOperationRequest{Step: step, Excused: excused})
 }
 
 func (o *Operation) report(ctx context.Context, r *operationspb.ReportOperationRequest) error {

@@ -130,19 +130,14 @@ func (w Worker) settle(ctx context.Context, o *Operation, count int, cause error
 	case errors.Is(cause, errCancelled):
 		finish.Outcome = &operationspb.FinishOperationRequest_Cancelled{Cancelled: true}
 	case ctx.Err() != nil:
-		o.excuse(ctx, "")
+		o.interrupted(ctx, "", true)
 		return ctx.Err() // draining: it goes on elsewhere
 	default:
 		final, refused := refusal(err)
 		if !refused {
 			excused := passing(err)
 			if count < queue.DefaultDeliveryLimit && (excused || o.tries < tries) {
-				const text = "Interrupted; it goes on in a moment."
-				if excused {
-					o.excuse(ctx, text)
-				} else {
-					_ = o.Step(ctx, text)
-				}
+				o.interrupted(ctx, "Interrupted; it goes on in a moment.", excused)
 				return err
 			}
 			w.Log.Error("work failed", "operation", o.Name, "kind", w.Kind, "tries", o.tries, "deliveries", count, "error", err)
