@@ -7,24 +7,23 @@ import (
 	"sync"
 	"time"
 
-	"github.com/failsafe-go/failsafe-go/adaptivelimiter"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
 // room bounds the pages that are made at the same time, to as many as can be without
 // each of them becoming slower. Who finds no place waits for one, a moment: those of a
 // crowd that comes at once are served in the order in which they came. When somebody has
-// waited for standing long, more come than can be served: who came last is served first
-// then, and the others are sent away when they have waited for their moment. Whoever is
+// always waited for standing long, more come than can be served: who came last is served
+// first then, and nobody waits longer than it takes to see whether they will be. Whoever is
 // served has not waited long; the other way round, everybody would be served after as
-// long as the others are sent away (Maurer, "Fail at Scale", ACM Queue 13, 8: "adaptive
-// LIFO").
+// long as the others are sent away (Maurer, "Fail at Scale", ACM Queue 13, 8: "controlled
+// delay" and "adaptive LIFO").
 type room struct {
-	limiter adaptivelimiter.AdaptiveLimiter[any]
-
-	mu    sync.Mutex
-	lines [classes]list.List // of waiter, the latest last
-	empty time.Time          // when nobody waited, the last time
+	mu     sync.Mutex
+	limit  limit
+	lines  [classes]list.List // of waiter, the latest last
+	empty  time.Time          // when nobody waited, the last time
+	served int                // of those who waited, since then
 }
 
 // class is whose a request is. Of those who wait, people who sent a session, and forms,
@@ -38,42 +37,45 @@ const (
 	classes
 )
 
-// waiter is somebody who waits. It has room for what is said to them once: the permit, or
-// nil when there are too many.
-type waiter chan adaptivelimiter.Permit
+// waiter is somebody who waits. It has room for what is said to them once: whether there
+// is a place.
+type waiter chan bool
 
 func newRoom(registry prometheus.Registerer) *room {
-	r := &room{limiter: adaptivelimiter.NewBuilder[any]().WithLimits(leastUnderWay, mostUnderWay, leastUnderWay).
-		WithRecentWindow(limitWindow, 10*limitWindow, limitSamples).WithBaselineWindow(240).Build()}
+	r := &room{limit: newLimit()}
 	registry.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "web_room", Help: "How many pages are made at a time at most, as it was found out."},
-			func() float64 { return float64(r.limiter.Limit()) }),
+			func() float64 { return float64(r.size()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "web_waiting", Help: "Requests that wait for a place."},
 			func() float64 { return float64(r.waits()) }))
 	return r
 }
 
-// enter takes a place, or waits for one; nil when there is none in time, or who asked is
+// enter takes a place, or waits for one; false when there is none in time, or who asked is
 // gone. leave gives it back.
-func (r *room) enter(ctx context.Context, c class) adaptivelimiter.Permit {
+func (r *room) enter(ctx context.Context, c class) bool {
 	r.mu.Lock()
-	if permit, free := r.limiter.TryAcquirePermit(); free {
-		r.empty = time.Now() // otherwise who left would have given the place to who waits
+	if r.limit.take() {
+		r.rest() // otherwise who left would have given the place to who waits
 		r.mu.Unlock()
-		return permit
+		return true
+	}
+	wait := longestWait
+	if r.stands() {
+		wait = briefWait
 	}
 	line := &r.lines[c]
 	own := make(waiter, 1)
 	place := line.PushBack(own)
 	if line.Len() > mostWaiting {
-		line.Remove(line.Front()).(waiter) <- nil
+		line.Remove(line.Front()).(waiter) <- false
 	}
 	r.mu.Unlock()
-	enough := time.NewTimer(longestWait/2 + rand.N(longestWait))
+	enough := time.NewTimer(wait/2 + rand.N(wait))
 	defer enough.Stop()
 	select {
-	case permit := <-own:
-		return permit
+	case is := <-own:
+		return is
 	case <-enough.C:
 	case <-ctx.Done():
 	}
@@ -81,37 +83,49 @@ func (r *room) enter(ctx context.Context, c class) adaptivelimiter.Permit {
 	line.Remove(place) // unless it has left
 	r.mu.Unlock()
 	select {
-	case permit := <-own: // in the meantime
-		return permit
+	case is := <-own: // in the meantime
+		return is
 	default:
-		return nil
+		return false
 	}
 }
 
-// leave gives a place back, to who waits. What took its time for reasons of its own,
-// such as a password's hash, says nothing about how many may be inside.
-func (r *room) leave(permit adaptivelimiter.Permit, telling bool) {
+// leave gives a place back, to who waits, and says how long it was taken; 0 when that says
+// nothing about how many may be inside.
+func (r *room) leave(took time.Duration) {
 	r.mu.Lock() // before the place is free: nobody who comes just now takes it from who waits
 	defer r.mu.Unlock()
-	if telling {
-		permit.Record()
-	} else {
-		permit.Drop()
+	r.limit.free()
+	if took > 0 {
+		r.limit.learn(took)
 	}
 	for c := range classes {
 		for line := &r.lines[c]; line.Len() > 0; {
-			permit, free := r.limiter.TryAcquirePermit()
-			if !free {
+			if !r.limit.take() {
 				return
 			}
 			first := line.Front()
-			if time.Since(r.empty) >= standing {
+			if r.stands() {
 				first = line.Back()
 			}
-			line.Remove(first).(waiter) <- permit
+			line.Remove(first).(waiter) <- true
+			r.served++
 		}
 	}
-	r.empty = time.Now()
+	r.rest()
+}
+
+// rest notes that nobody waits.
+func (r *room) rest() { r.empty, r.served = time.Now(), 0 }
+
+// stands says whether somebody has always waited for so long, though others were served,
+// that more come than can be.
+func (r *room) stands() bool { return time.Since(r.empty) >= standing && r.served >= standingServed }
+
+func (r *room) size() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.limit.now()
 }
 
 func (r *room) waits() (n int) {

@@ -8,7 +8,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/failsafe-go/failsafe-go/adaptivelimiter"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -16,7 +15,6 @@ import (
 type crowd struct {
 	*room
 	mu      sync.Mutex // the race detector knows nothing of a clock that orders them
-	inside  []adaptivelimiter.Permit
 	served  []int
 	refused []int
 }
@@ -26,11 +24,11 @@ func newCrowd() *crowd { return &crowd{room: newRoom(prometheus.NewRegistry())} 
 // come has somebody come, and waits until they are inside or wait.
 func (c *crowd) come(ctx context.Context, who int, as class) {
 	go func() {
-		permit := c.enter(ctx, as)
+		inside := c.enter(ctx, as)
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		if permit != nil {
-			c.inside, c.served = append(c.inside, permit), append(c.served, who)
+		if inside {
+			c.served = append(c.served, who)
 		} else {
 			c.refused = append(c.refused, who)
 		}
@@ -40,11 +38,7 @@ func (c *crowd) come(ctx context.Context, who int, as class) {
 
 // goes has one of those inside go.
 func (c *crowd) goes() {
-	c.mu.Lock()
-	permit := c.inside[0]
-	c.inside = c.inside[1:]
-	c.mu.Unlock()
-	c.leave(permit, false)
+	c.leave(0)
 	synctest.Wait()
 }
 
@@ -150,19 +144,32 @@ func TestWhoCameLastIsServedWhenTooManyCome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCrowd()
 		c.fill()
-		c.come(t.Context(), 0, public)
+		const many = mostWaiting - 1
+		for who := range many {
+			c.come(t.Context(), who, public)
+		}
+		for range standingServed {
+			c.goes()
+		}
 		time.Sleep(standing)
-		for who := range mostWaiting + 1 {
-			c.come(t.Context(), who+1, public)
+		for who := range standingServed + 2 {
+			c.come(t.Context(), many+who, public)
 		}
-		// The two that have waited longest made room for the last two.
-		if _, refused := c.became(); !slices.Equal(refused, []int{0, 1}) {
-			t.Errorf("of %d who came these are sent away: %v", mostWaiting+2, refused)
+		// The one that has waited longest made room for the last.
+		if _, refused := c.became(); !slices.Equal(refused, []int{standingServed}) {
+			t.Errorf("of %d who wait already these are sent away: %v", mostWaiting, refused)
 		}
+		c.forget()
 		c.goes()
 		c.goes()
-		if served, _ := c.became(); !slices.Equal(served, []int{mostWaiting + 1, mostWaiting}) {
+		if served, _ := c.became(); !slices.Equal(served, []int{many + standingServed + 1, many + standingServed}) {
 			t.Errorf("served are %v, and not the last who came", served)
+		}
+		before := c.waits()
+		time.Sleep(briefWait * 3 / 2)
+		synctest.Wait()
+		if _, refused := c.became(); len(refused) != 1+standingServed || c.waits() != before-standingServed {
+			t.Errorf("%d who come when too many do are sent away soon, want %d", len(refused)-1, standingServed)
 		}
 		for c.waits() > 0 {
 			c.goes()
@@ -176,6 +183,30 @@ func TestWhoCameLastIsServedWhenTooManyCome(t *testing.T) {
 		}
 		for c.waits() > 0 {
 			c.goes()
+		}
+	})
+}
+
+// When nobody is served at all, because what all wait for is replaced, nobody is sent away
+// before their time: that is no overload.
+func TestWhoComesWhenNobodyIsServedWaitsAsLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCrowd()
+		c.fill()
+		c.come(t.Context(), 0, public)
+		time.Sleep(longestWait/2 - briefWait)
+		c.come(t.Context(), 1, public)
+		c.come(t.Context(), 2, public)
+		time.Sleep(longestWait/2 - time.Millisecond)
+		synctest.Wait()
+		if _, refused := c.became(); slices.Contains(refused, 1) || slices.Contains(refused, 2) {
+			t.Errorf("%v are sent away", refused)
+		}
+		c.goes()
+		c.goes()
+		c.goes()
+		if served, _ := c.became(); !slices.Equal(served[max(0, len(served)-2):], []int{1, 2}) {
+			t.Errorf("served are %v", served)
 		}
 	})
 }

@@ -6,6 +6,7 @@ package server
 import (
 	"log/slog"
 	"net/http"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -52,15 +53,27 @@ func (p *Passage) Handler(site http.Handler) http.Handler {
 // pages, not for streams.
 func (p *Passage) Admit(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		permit := p.room.enter(r.Context(), classOf(r))
-		if permit == nil {
+		if !p.room.enter(r.Context(), classOf(r)) {
 			p.full(w, r)
 			return
 		}
-		// A form may hash a password or wait for an upload: its time tells nothing.
-		defer func() { p.room.leave(permit, r.Method == http.MethodGet) }()
+		began := time.Now()
+		defer func() {
+			if tells(r) {
+				p.room.leave(time.Since(began))
+			} else {
+				p.room.leave(0)
+			}
+		}()
 		next.ServeHTTP(w, r)
 	})
+}
+
+// tells says whether the time that a request took says how many there is room for. A form
+// may hash a password or wait for an upload, and what failed may have done so at once.
+func tells(r *http.Request) bool {
+	seen, is := r.Context().Value(recordKey{}).(*record)
+	return r.Method == http.MethodGet && is && seen.status >= http.StatusOK && seen.status < http.StatusBadRequest && seen.cause == nil
 }
 
 // classOf is whose a request is, by what costs nothing to see: a session is the only
