@@ -188,9 +188,10 @@ func (t *tier) once(ctx context.Context) error {
 	command.Stdout, command.Stderr = log, log
 	command.Cancel = func() error { return command.Process.Signal(syscall.SIGTERM) }
 	command.WaitDelay = stopTime
-	// In a group of its own, so that Ctrl-C reaches it through us alone, in its
-	// turn.
-	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
+	// In a session of its own, so that Ctrl-C reaches it through us alone, in its turn,
+	// and its load takes no more of the processors than another's (sched(7), "The autogroup
+	// feature").
+	command.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGTERM}
 	if err := command.Start(); err != nil {
 		return err
 	}
