@@ -120,12 +120,15 @@ func askAtRate(ctx context.Context, address string, paths []string, perSecond fl
 	wanted := make(chan time.Time)
 	var mu sync.Mutex
 	var all rated
-	var group sync.WaitGroup
+	var group, there sync.WaitGroup
+	there.Add(overloadConnections)
 	for c := range overloadConnections {
 		group.Go(func() {
 			var own rated
 			a := &asker{address: address}
 			defer a.close()
+			_ = a.connect() // otherwise with what it asks first
+			there.Done()
 			for at := range wanted {
 				got, err := a.ask(paths[(c+own.asked)%len(paths)])
 				own.asked++
@@ -146,6 +149,7 @@ func askAtRate(ctx context.Context, address string, paths []string, perSecond fl
 			all.asked, all.stale, all.refused, all.failed = all.asked+own.asked, all.stale+own.stale, all.refused+own.refused, all.failed+own.failed
 		})
 	}
+	there.Wait() // what is measured is pages, not the making of connections
 	began := time.Now()
 	sent := 0
 	for tick := time.NewTicker(time.Millisecond); ; {
