@@ -13,8 +13,9 @@ import (
 // that is a handful; where pages wait for a network, as many as are on their way.
 //
 // How long a page takes when nothing slows it down is forgotten after a while, since what
-// is asked for changes, and the network. Under a load that does not end it is found out
-// with few under way for a moment (Cardwell and others, "BBR: Congestion-Based Congestion
+// is asked for changes, and the network; at once, when pages take longer than those under
+// way can be the reason for. Under a load that does not end it is found out anew with few
+// under way for a moment (Cardwell and others, "BBR: Congestion-Based Congestion
 // Control", ACM Queue 14, 5: "ProbeRTT").
 //
 // The logic tier, which refuses at once, has a library's: that moves by one at a time and
@@ -67,6 +68,7 @@ func (l *limit) learn(took time.Duration) {
 // adapt adapts the limit to what half of the pages took at most.
 func (l *limit) adapt(half time.Duration, now time.Time) {
 	old := now.Sub(l.found) > limitMemory
+	slower := float64(half) / float64(max(l.light, 1)) // times
 	switch {
 	case l.resume > 0 && !l.few:
 		l.few = true // what was seen were still those from before
@@ -74,11 +76,13 @@ func (l *limit) adapt(half time.Duration, now time.Time) {
 	case l.resume > 0:
 		l.most, l.resume, l.few = l.resume, 0, false
 		l.light, l.found = half, now
-	case old && l.full && l.light > 0:
+	case half < l.light || l.light == 0 || old && !l.full:
+		l.light, l.found = half, now
+	case l.full && (old && slower > tolerance || slower > foreign*l.most):
 		l.resume, l.most = l.most, fewUnderWay
 		return
-	case old || half < l.light:
-		l.light, l.found = half, now
+	case old:
+		l.found = now // it is still true
 	}
 	if !l.full { // more is no use now; what was found out in an overload does not outlive it
 		l.most = max(l.most, min(l.most+1, firstUnderWay))

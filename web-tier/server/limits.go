@@ -13,6 +13,9 @@ const (
 	// tolerance is how many times what a page takes by itself it may take before the
 	// others are what slows it down: the same page does not always take the same.
 	tolerance = 1.5
+	// foreign is how many times longer it may take than if those under way shared one core
+	// before it must be something else that slows it down, such as another network.
+	foreign = 4
 
 	// limitWindow is for how long pages are watched at least before the limit is
 	// changed, and limitSamples how many; mostSamples are enough before.
@@ -29,10 +32,11 @@ const (
 	standing       = 100 * time.Millisecond
 	standingServed = 20
 	// longestWait is how long somebody waits for a place, and briefWait how long when more
-	// come than can be served: who has not been served by then will not be, or too late.
-	// Half of it at least, and one and a half times at most: not all leave at once.
+	// come than can be served: who has not been served soon will hardly be. It is no
+	// briefer, since some ask again as soon as they are answered. Half of it at least, and
+	// one and a half times at most: not all leave at once.
 	longestWait = 500 * time.Millisecond
-	briefWait   = 20 * time.Millisecond
+	briefWait   = 200 * time.Millisecond
 	// mostWaiting is how many of a class wait at most.
 	mostWaiting = 1024
 
