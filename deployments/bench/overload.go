@@ -37,7 +37,7 @@ func measureOverload(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	long := time.Duration(b.size(30_000, 2000)) * time.Millisecond
+	long := time.Duration(b.size(60_000, 2000)) * time.Millisecond
 	short := time.Duration(b.size(8000, 500)) * time.Millisecond
 	if _, err := askAtRate(ctx, s.web, paths, 500, short/2); err != nil {
 		return err
