@@ -23,8 +23,8 @@ import (
 //
 // A limit is not safe for concurrent use.
 type limit struct {
-	most  float64 // under way
-	under int     // way, now
+	most  float64 // under way at most
+	under int     // under way, now
 
 	began time.Time       // when watching began
 	took  []time.Duration // what pages took since

@@ -40,6 +40,9 @@ const (
 	// mostWaiting is how many of a class wait at most.
 	mostWaiting = 1024
 
+	// mostForms is how many forms are under way at most: the logic tier would refuse more.
+	mostForms = 256
+
 	// busyRetry is when to come back at the earliest when there was no room.
 	busyRetry = time.Second
 )

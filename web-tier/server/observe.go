@@ -17,23 +17,32 @@ type record struct {
 	status int
 	bytes  int64
 	cause  error
+	begun  func() // called when the answer begins; nil: nothing is
 }
 
 func (r *record) WriteHeader(status int) {
 	// 1xx come before the answer, not instead of it.
-	if r.status == 0 && status >= 200 {
-		r.status = status
+	if status >= 200 {
+		r.begin(status)
 	}
 	r.ResponseWriter.WriteHeader(status)
 }
 
 func (r *record) Write(bytes []byte) (int, error) {
-	if r.status == 0 {
-		r.status = http.StatusOK
-	}
+	r.begin(http.StatusOK)
 	n, err := r.ResponseWriter.Write(bytes)
 	r.bytes += int64(n)
 	return n, err
+}
+
+func (r *record) begin(status int) {
+	if r.status > 0 {
+		return
+	}
+	r.status = status
+	if r.begun != nil {
+		r.begun()
+	}
 }
 
 // Unwrap lets http.ResponseController reach the connection: streams flush and
@@ -42,9 +51,15 @@ func (r *record) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
 type recordKey struct{}
 
+// recordOf is what is known of a request; nil when nothing is kept of it.
+func recordOf(ctx context.Context) *record {
+	r, _ := ctx.Value(recordKey{}).(*record)
+	return r
+}
+
 // Because notes why a request failed, for its line in the log.
 func Because(ctx context.Context, err error) {
-	if r, ok := ctx.Value(recordKey{}).(*record); ok {
+	if r := recordOf(ctx); r != nil {
 		r.cause = err
 	}
 }

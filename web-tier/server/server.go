@@ -6,6 +6,7 @@ package server
 import (
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -50,36 +51,48 @@ func (p *Passage) Handler(site http.Handler) http.Handler {
 }
 
 // Admit bounds how many requests are under way at the same time, see room. It is for
-// pages, not for streams.
+// pages and forms, not for streams.
 func (p *Passage) Admit(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			if !p.room.enterForm() {
+				p.full(w, r)
+				return
+			}
+			defer p.room.leaveForm()
+			next.ServeHTTP(w, r)
+			return
+		}
 		if !p.room.enter(r.Context(), classOf(r)) {
 			p.full(w, r)
 			return
 		}
-		began := time.Now()
-		defer func() {
-			if tells(r) {
+		began, seen := time.Now(), recordOf(r.Context())
+		leave := sync.OnceFunc(func() {
+			if seen != nil && seen.tells() {
 				p.room.leave(time.Since(began))
 			} else {
 				p.room.leave(0)
 			}
-		}()
+		})
+		defer leave()
+		if seen != nil {
+			seen.begun = leave // the page is made: how fast it is read is not our work
+		}
 		next.ServeHTTP(w, r)
 	})
 }
 
-// tells says whether the time that a request took says how many there is room for. A form
-// may hash a password or wait for an upload, and what failed may have done so at once.
-func tells(r *http.Request) bool {
-	seen, is := r.Context().Value(recordKey{}).(*record)
-	return r.Method == http.MethodGet && is && seen.status >= http.StatusOK && seen.status < http.StatusBadRequest && seen.cause == nil
+// tells says whether the time that a page took says how many there is room for: what
+// failed may have done so at once.
+func (r *record) tells() bool {
+	return r.status >= http.StatusOK && r.status < http.StatusBadRequest && r.cause == nil
 }
 
 // classOf is whose a request is, by what costs nothing to see: a session is the only
 // cookie that the site gives.
 func classOf(r *http.Request) class {
-	if r.Method != http.MethodGet || r.Header.Get("Cookie") != "" {
+	if r.Header.Get("Cookie") != "" {
 		return personal
 	}
 	return public

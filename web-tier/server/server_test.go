@@ -118,6 +118,96 @@ func TestStreamsReachTheirConnection(t *testing.T) {
 // nothingKept is a site that keeps no pages.
 func nothingKept(http.ResponseWriter, *http.Request) bool { return false }
 
+// A browser that reads slowly, or sends a form slowly, is in nobody's way.
+func TestSlowBrowsersHoldNoPlaceOfPages(t *testing.T) {
+	release := make(chan struct{})
+	passage := server.New(slog.New(slog.DiscardHandler), prometheus.NewRegistry(), false, nil, nothingKept)
+	served := httptest.NewServer(passage.Handler(passage.Admit(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/slow" {
+			return
+		}
+		if r.Method == http.MethodGet {
+			w.WriteHeader(http.StatusOK)
+			_ = http.NewResponseController(w).Flush()
+		} else {
+			_, _ = io.WriteString(w, "got it, so far")
+			_ = http.NewResponseController(w).Flush()
+		}
+		<-release // as a connection that takes no more
+	}))))
+	defer served.Close()
+	defer close(release)
+	for _, method := range []string{http.MethodGet, http.MethodPost} {
+		for range 100 {
+			request, err := http.NewRequest(method, served.URL+"/slow", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			response, err := http.DefaultClient.Do(request)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer response.Body.Close()
+			if response.StatusCode != http.StatusOK {
+				t.Fatalf("%s is answered %d", method, response.StatusCode)
+			}
+		}
+		response, err := http.Get(served.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		if response.StatusCode != http.StatusOK {
+			t.Errorf("beside slow %ss, a page is answered %d", method, response.StatusCode)
+		}
+	}
+}
+
+// There is a bound for forms too, at which the next is told when to come back.
+func TestNoMoreFormsThanThereIsRoomFor(t *testing.T) {
+	refuse := func(w http.ResponseWriter, _ *http.Request, p *logic.Problem) {
+		if p.RetryAfter <= 0 {
+			t.Errorf("refused with %+v", p)
+		}
+		w.WriteHeader(p.Status)
+	}
+	passage := server.New(slog.New(slog.DiscardHandler), prometheus.NewRegistry(), false, refuse, nothingKept)
+	inside, leave := make(chan struct{}), make(chan struct{})
+	forms := passage.Admit(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		inside <- struct{}{}
+		<-leave
+	}))
+	over := make(chan int)
+	send := func() {
+		answer := httptest.NewRecorder()
+		forms.ServeHTTP(answer, httptest.NewRequest(http.MethodPost, "/", nil))
+		over <- answer.Code
+	}
+	under := 0
+	for refused := 0; refused == 0; {
+		if under > 10_000 {
+			t.Fatal("there is no bound")
+		}
+		go send()
+		select {
+		case <-inside:
+			under++
+		case refused = <-over:
+			if refused != http.StatusServiceUnavailable {
+				t.Errorf("refused with %d", refused)
+			}
+		}
+	}
+	leave <- struct{}{}
+	<-over
+	go send()
+	<-inside
+	for range under {
+		leave <- struct{}{}
+		<-over
+	}
+}
+
 // At the bound somebody who found no place in time is sent away: with a page that comes
 // back by itself, to a program in its own words, and in neither case by making anything.
 // When there is room again, the next is made.
