@@ -126,16 +126,21 @@ func command[P, R any](b *Tab, what string, c cdp.Command[P, R], parameters P) R
 	return answer
 }
 
-// evaluate evaluates an expression in the page.
-func evaluate[T any](b *Tab, what, expression string) T {
+// read evaluates an expression that changes nothing in the page; in the next one, when
+// the page goes on to it meanwhile, as some do by themselves.
+func read[T any](b *Tab, what, expression string) T {
 	b.t.Helper()
 	ctx, done := context.WithTimeout(b.ctx, patience)
 	defer done()
-	value, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression))
-	if err != nil {
-		b.fail(what, err)
+	for {
+		value, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression))
+		if err == nil {
+			return value
+		}
+		if !strings.Contains(err.Error(), "Inspected target navigated") {
+			b.fail(what, err)
+		}
 	}
-	return value
 }
 
 // fail ends the test with what the page shows.
@@ -202,7 +207,7 @@ func (b *Tab) Tap(selector string) {
 // Texts returns the text of everything that a selector finds, on a line each.
 func (b *Tab) Texts(selector string) []string {
 	b.t.Helper()
-	return evaluate[[]string](b, "read "+selector, fmt.Sprintf(`Array.from(document.querySelectorAll(%q), (e) => e.textContent.trim().replace(/\\s+/g, ' '))`, selector))
+	return read[[]string](b, "read "+selector, fmt.Sprintf(`Array.from(document.querySelectorAll(%q), (e) => e.textContent.trim().replace(/\\s+/g, ' '))`, selector))
 }
 
 // Value returns what a form's field holds.
@@ -220,19 +225,19 @@ func (b *Tab) Value(name string) string {
 // Is evaluates a condition in the page.
 func (b *Tab) Is(condition string) bool {
 	b.t.Helper()
-	return evaluate[bool](b, "look whether "+condition, "Boolean("+condition+")")
+	return read[bool](b, "look whether "+condition, "Boolean("+condition+")")
 }
 
 // Do runs a statement in the page.
 func (b *Tab) Do(statement string) {
 	b.t.Helper()
-	evaluate[chromedp.Void](b, statement, statement)
+	b.do(statement, chromedp.Evaluate[chromedp.Void](statement))
 }
 
 // Location returns the path that the tab is at.
 func (b *Tab) Location() string {
 	b.t.Helper()
-	return strings.TrimPrefix(evaluate[string](b, "read the address", "location.href"), b.site)
+	return strings.TrimPrefix(read[string](b, "read the address", "location.href"), b.site)
 }
 
 // Until waits until a selector finds exactly these texts, in this order.

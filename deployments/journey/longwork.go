@@ -104,7 +104,7 @@ func exportAll(t *testing.T, b *Tab) (file string) {
 		reader.readAsDataURL(blob);
 	})`, ended+" a[download]"))
 	b.Holds("window.archive !== ''")
-	content, err := base64.StdEncoding.DecodeString(evaluate[string](b, "read the archive", "window.archive"))
+	content, err := base64.StdEncoding.DecodeString(read[string](b, "read the archive", "window.archive"))
 	if err != nil {
 		t.Fatal(err)
 	}
