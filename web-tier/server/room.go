@@ -31,8 +31,8 @@ type room struct {
 }
 
 // class is whose a page is. Of those who wait, people who sent a session come before what
-// anybody reads. No place is kept free for them: one is in a moment, and
-// a limiter that never sees the room full does not see an overload either.
+// anybody reads. No place is kept free for them: one is in a moment, and a limit that never
+// sees the room full does not see an overload either.
 type class int
 
 const (
