@@ -10,13 +10,14 @@ import (
 	"time"
 
 	"techtalks.example/deployments/journey"
+	"techtalks.example/deployments/local/localtest"
 )
 
 // The README's three commands take a module out into a process of its own, and what people
 // do is the same.
 func TestAModuleIsTakenOut(t *testing.T) {
 	chromium := journey.Chromium(t)
-	r := up(t, runFolder(t))
+	r := localtest.Up(t, localtest.Folder(t))
 	var commands string
 	for _, block := range blocks(t) {
 		if strings.Contains(block, "--modules notifications") {
@@ -26,13 +27,13 @@ func TestAModuleIsTakenOut(t *testing.T) {
 	if strings.Count(commands, " serve ") != 3 {
 		t.Fatalf("the README takes a module out with\n%s", commands)
 	}
-	web := free(t)
+	web := localtest.Free(t)
 	commands = strings.NewReplacer(
-		".run/", r.run+"/", "127.0.0.1:9290", free(t), "127.0.0.1:9291", free(t), "127.0.0.1:9390", free(t), "127.0.0.1:9391", free(t),
-		"127.0.0.1:8280", web, "127.0.0.1:8281", free(t),
+		".run/", r.Run+"/", "127.0.0.1:9290", localtest.Free(t), "127.0.0.1:9291", localtest.Free(t), "127.0.0.1:9390", localtest.Free(t), "127.0.0.1:9391", localtest.Free(t),
+		"127.0.0.1:8280", web, "127.0.0.1:8281", localtest.Free(t),
 	).Replace(commands)
 	shell := exec.Command("bash", "-c", commands)
-	shell.Env = append(os.Environ(), "DATA_ADDRESS="+r.data, "SCRATCH="+t.TempDir())
+	shell.Env = append(os.Environ(), "DATA_ADDRESS="+r.Data, "SCRATCH="+t.TempDir())
 	shell.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	var said strings.Builder
 	shell.Stdout, shell.Stderr = &said, &said
@@ -48,7 +49,7 @@ func TestAModuleIsTakenOut(t *testing.T) {
 			t.Log(strings.Join(lines[max(0, len(lines)-30):], "\n"))
 		}
 	})
-	r.until("the site with a module apart answers", func() bool {
+	r.Until("the site with a module apart answers", func() bool {
 		response, err := http.Get("http://" + web + "/talks")
 		if err != nil {
 			return false

@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -21,6 +20,7 @@ import (
 	"techtalks.example/deployments/broker"
 	"techtalks.example/deployments/certificates"
 	"techtalks.example/deployments/journey"
+	"techtalks.example/deployments/local/localtest"
 	"techtalks.example/deployments/source"
 )
 
@@ -38,8 +38,8 @@ func stand(t *testing.T) *standing {
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := free(t)
-	s := site{root: root, run: runFolder(t), engine: engine{own: true, address: address, url: "amqps://" + address + "/techtalks"}}
+	address := localtest.Free(t)
+	s := site{root: root, run: localtest.Folder(t), engine: engine{own: true, address: address, url: "amqps://" + address + "/techtalks"}}
 	if err := os.MkdirAll(filepath.Join(s.run, "bin"), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -71,48 +71,7 @@ func (b *standing) stop() {
 		one.stop()
 	}
 	b.running = nil
-	untilNoneIsLeft(b.t, b.run)
-}
-
-// untilNoneIsLeft waits until no process of a site's RabbitMQ runs. Helpers of
-// Erlang's end by themselves, just after it.
-func untilNoneIsLeft(t *testing.T, run string) {
-	t.Helper()
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
-		left := ofBroker(t, run)
-		if len(left) == 0 {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("left over: %v", left)
-		}
-	}
-}
-
-// ofBroker are the processes of a site's RabbitMQ and whatever it started, which all
-// have its home: their numbers and programs.
-func ofBroker(t *testing.T, run string) map[int]string {
-	t.Helper()
-	paths, err := filepath.Glob("/proc/[0-9]*/environ")
-	if err != nil {
-		t.Fatal(err)
-	}
-	found := map[int]string{}
-	home := "HOME=" + filepath.Join(run, "broker")
-	for _, path := range paths {
-		environment, err := os.ReadFile(path)
-		if err != nil || !slices.Contains(strings.Split(string(environment), "\x00"), home) {
-			continue
-		}
-		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		line, _ := os.ReadFile(filepath.Join(filepath.Dir(path), "cmdline"))
-		program, _, _ := strings.Cut(string(line), "\x00")
-		found[pid] = filepath.Base(program)
-	}
-	return found
+	localtest.AwaitBrokerEnd(b.t, b.run)
 }
 
 // connect logs in as program by its certificate; without one when it is empty.
@@ -270,17 +229,17 @@ func TestTheBrokersOfTwoSites(t *testing.T) {
 // With the queue in RabbitMQ a site does what it does with it in Postgres, also while
 // RabbitMQ is away; and should "make up" itself be killed, nothing of it is left.
 func TestJourneyWithTheQueueInRabbitMQ(t *testing.T) {
-	r := up(t, runFolder(t), "BROKER=rabbitmq", "BROKER_ADDRESS="+free(t))
+	r := localtest.Up(t, localtest.Folder(t), "BROKER=rabbitmq", "BROKER_ADDRESS="+localtest.Free(t))
 	chromium := journey.Chromium(t)
-	t.Run("a talk reaches a follower", func(t *testing.T) { journey.Walk(t, chromium, r.url) })
-	t.Run("long work", func(t *testing.T) { journey.LongWork(t, chromium, r.url) })
+	t.Run("a talk reaches a follower", func(t *testing.T) { journey.Walk(t, chromium, r.URL) })
+	t.Run("long work", func(t *testing.T) { journey.LongWork(t, chromium, r.URL) })
 	t.Run("RabbitMQ dies", func(t *testing.T) {
-		ada, grace := journey.Browser(t, chromium, r.url), journey.Browser(t, chromium, r.url)
+		ada, grace := journey.Browser(t, chromium, r.URL), journey.Browser(t, chromium, r.URL)
 		ada.SignUp("ada")
 		channel := ada.MakeChannel("Restarts")
 		grace.SignUp("grace")
 		grace.Follow(channel)
-		for pid := range ofBroker(t, r.run) {
+		for pid := range localtest.BrokerProcesses(t, r.Run) {
 			// Some end with others.
 			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
 				t.Fatal(err)
@@ -291,15 +250,10 @@ func TestJourneyWithTheQueueInRabbitMQ(t *testing.T) {
 		grace.Until("#inbox h3", "Published meanwhile")
 	})
 	t.Run("all is killed", func(t *testing.T) {
-		if !slices.Contains(slices.Collect(maps.Values(ofBroker(t, r.run))), "beam.smp") {
+		if !slices.Contains(slices.Collect(maps.Values(localtest.BrokerProcesses(t, r.Run))), "beam.smp") {
 			t.Fatal("there is no RabbitMQ")
 		}
-		if err := r.command.Process.Kill(); err != nil {
-			t.Fatal(err)
-		}
-		<-r.ended
-		r.until("no tier runs", func() bool { return len(r.pids("")) == 0 })
-		untilNoneIsLeft(t, r.run)
+		r.KillSupervisor()
 	})
 }
 

@@ -11,10 +11,11 @@ import (
 	"testing"
 
 	"techtalks.example/deployments/journey"
+	"techtalks.example/deployments/local/localtest"
 )
 
 func TestJourneyOverThreeProcesses(t *testing.T) {
-	r := up(t, runFolder(t))
+	r := localtest.Up(t, localtest.Folder(t))
 	chromium := journey.Chromium(t)
 	for name, walk := range map[string]func(*testing.T, context.Context, string){
 		"a talk reaches a follower":   journey.Walk,
@@ -24,10 +25,10 @@ func TestJourneyOverThreeProcesses(t *testing.T) {
 		"long work":                   journey.LongWork,
 		"the queue":                   journey.Queue,
 	} {
-		t.Run(name, func(t *testing.T) { walk(t, chromium, r.url) })
+		t.Run(name, func(t *testing.T) { walk(t, chromium, r.URL) })
 	}
 	t.Run("six tabs share one stream", func(t *testing.T) {
-		ada, grace := journey.Browser(t, chromium, r.url), journey.Browser(t, chromium, r.url)
+		ada, grace := journey.Browser(t, chromium, r.URL), journey.Browser(t, chromium, r.URL)
 		ada.SignUp("ada")
 		channel := ada.MakeChannel("Tabs")
 		grace.SignUp("grace")
@@ -40,7 +41,7 @@ func TestJourneyOverThreeProcesses(t *testing.T) {
 		for _, tab := range tabs {
 			tab.Open("/channels")
 		}
-		r.until("one stream", func() bool { return r.streams() == 1 })
+		r.Until("one stream", func() bool { return r.Streams() == 1 })
 		talk := 0
 		heard := func() {
 			t.Helper()
@@ -50,7 +51,7 @@ func TestJourneyOverThreeProcesses(t *testing.T) {
 			for _, tab := range tabs {
 				tab.Until("#bell-count:not([hidden])", fmt.Sprint(talk))
 			}
-			r.until("one stream still", func() bool { return r.streams() == 1 })
+			r.Until("one stream still", func() bool { return r.Streams() == 1 })
 		}
 		heard()
 		// Whichever had the stream, another goes on with it.
@@ -61,8 +62,8 @@ func TestJourneyOverThreeProcesses(t *testing.T) {
 		}
 	})
 	t.Run("a small catalogue is imported", func(t *testing.T) {
-		talksctl := exec.CommandContext(t.Context(), r.run+"/bin/talksctl", "import", "../demo/catalogue")
-		talksctl.Env = append(os.Environ(), "RUN_DIR="+r.run, "LOGIC_ADDRESS="+r.logic)
+		talksctl := exec.CommandContext(t.Context(), r.Run+"/bin/talksctl", "import", "../demo/catalogue")
+		talksctl.Env = append(os.Environ(), "RUN_DIR="+r.Run, "LOGIC_ADDRESS="+r.Logic)
 		output, err := talksctl.CombinedOutput()
 		if err != nil || !strings.Contains(string(output), " 0 channels and 0 talks added") {
 			t.Errorf("the catalogue that is there already: %v\n%s", err, output)
@@ -74,9 +75,9 @@ func TestJourneyOverThreeProcesses(t *testing.T) {
 // on it, once, without a reload, in the order of its arrival: a message that was
 // in the hands of a tier that died comes after one that was not.
 func TestNothingIsLostWhenATierDies(t *testing.T) {
-	r := up(t, runFolder(t))
+	r := localtest.Up(t, localtest.Folder(t))
 	chromium := journey.Chromium(t)
-	ada, grace := journey.Browser(t, chromium, r.url), journey.Browser(t, chromium, r.url)
+	ada, grace := journey.Browser(t, chromium, r.URL), journey.Browser(t, chromium, r.URL)
 	ada.SignUp("ada")
 	channel := ada.MakeChannel("Restarts")
 	grace.SignUp("grace")
@@ -92,10 +93,10 @@ func TestNothingIsLostWhenATierDies(t *testing.T) {
 	heard := func() []string { return grace.Texts("#inbox h3") }
 	for _, tier := range []string{"web-tier", "logic-tier", "data-tier"} {
 		publish("before " + tier + " died")
-		r.kill(tier)
-		r.until("the site answers without "+tier+"'s first process", r.answers)
+		r.Kill(tier)
+		r.Until("the site answers without "+tier+"'s first process", r.Answers)
 		publish("after " + tier + " died")
-		r.until("all is heard, once", func() bool {
+		r.Until("all is heard, once", func() bool {
 			return slices.Equal(slices.Sorted(slices.Values(heard())), slices.Sorted(slices.Values(want)))
 		})
 		grace.Until("#bell-count:not([hidden])", fmt.Sprint(len(want)))
@@ -103,7 +104,7 @@ func TestNothingIsLostWhenATierDies(t *testing.T) {
 	if !grace.Is("window.loaded") {
 		t.Error("the page was loaded anew")
 	}
-	if said := r.output(); strings.Count(said, "starting it again") < 3 {
+	if said := r.Output(); strings.Count(said, "starting it again") < 3 {
 		t.Errorf("it does not say what it started again:\n%s", said)
 	}
 	live := heard()
@@ -112,20 +113,20 @@ func TestNothingIsLostWhenATierDies(t *testing.T) {
 }
 
 func TestASecondStartGoesOnWithTheSameData(t *testing.T) {
-	run := runFolder(t)
+	run := localtest.Folder(t)
 	chromium := journey.Chromium(t)
-	first := up(t, run)
-	ada := journey.Browser(t, chromium, first.url)
+	first := localtest.Up(t, run)
+	ada := journey.Browser(t, chromium, first.URL)
 	handle, password := ada.SignUp("ada")
 	channel := ada.MakeChannel("Kept")
 	talk := ada.Publish(channel, "Kept too")
-	first.stop()
-	if said := first.output(); !strings.Contains(said, "everything is kept in "+run) {
+	first.Stop()
+	if said := first.Output(); !strings.Contains(said, "everything is kept in "+run) {
 		t.Errorf("it stops with\n%s", said)
 	}
 
-	second := up(t, run)
-	ada = journey.Browser(t, chromium, second.url)
+	second := localtest.Up(t, run)
+	ada = journey.Browser(t, chromium, second.URL)
 	ada.SignIn(handle, password)
 	ada.Open(talk)
 	ada.Until("main h1", "Kept too")
@@ -140,7 +141,7 @@ func TestASecondStartGoesOnWithTheSameData(t *testing.T) {
 	if found != 1 {
 		t.Errorf("the catalogue's talk is there %d times", found)
 	}
-	journey.Browser(t, chromium, second.url).SignIn("grace", "grace-grace-grace")
+	journey.Browser(t, chromium, second.URL).SignIn("grace", "grace-grace-grace")
 }
 
 func TestAnAddressThatIsTakenIsNamed(t *testing.T) {
@@ -150,9 +151,9 @@ func TestAnAddressThatIsTakenIsNamed(t *testing.T) {
 	}
 	defer listener.Close()
 	for _, setting := range []string{"WEB_ADDRESS", "BROKER_ADDRESS"} {
-		command := exec.CommandContext(t.Context(), program(t))
-		command.Env = append(os.Environ(), "RUN_DIR="+runFolder(t), "BROKER=rabbitmq", "WEB_ADDRESS="+free(t), "WEB_ADMIN_ADDRESS="+free(t),
-			"LOGIC_ADDRESS="+free(t), "LOGIC_ADMIN_ADDRESS="+free(t), "DATA_ADDRESS="+free(t), setting+"="+listener.Addr().String())
+		command := exec.CommandContext(t.Context(), localtest.Program(t))
+		command.Env = append(os.Environ(), "RUN_DIR="+localtest.Folder(t), "BROKER=rabbitmq", "WEB_ADDRESS="+localtest.Free(t), "WEB_ADMIN_ADDRESS="+localtest.Free(t),
+			"LOGIC_ADDRESS="+localtest.Free(t), "LOGIC_ADMIN_ADDRESS="+localtest.Free(t), "DATA_ADDRESS="+localtest.Free(t), setting+"="+listener.Addr().String())
 		output, err := command.CombinedOutput()
 		if err == nil || !strings.Contains(string(output), listener.Addr().String()+" is taken") || !strings.Contains(string(output), setting+"=host:port") {
 			t.Errorf("%v:\n%s", err, output)

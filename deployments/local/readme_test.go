@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"techtalks.example/deployments/local/localtest"
 )
 
 // blocks are the README's commands.
@@ -26,7 +28,7 @@ func blocks(t *testing.T) []string {
 
 // The README's commands for operators do, as printed, what it says.
 func TestTheReadmesCommandsWork(t *testing.T) {
-	r := up(t, runFolder(t))
+	r := localtest.Up(t, localtest.Folder(t))
 	var script strings.Builder
 	script.WriteString("set -e\n")
 	for _, block := range blocks(t) {
@@ -37,7 +39,7 @@ func TestTheReadmesCommandsWork(t *testing.T) {
 	// This site's places, and no need to wait for somebody who publishes. Two
 	// calls end with an error: that of the deadline, and a refusal.
 	text := strings.NewReplacer(
-		".run/", r.run+"/", "127.0.0.1:9090", r.logic, "http://127.0.0.1:8080", r.url, "-max-time 10", "-max-time 2",
+		".run/", r.Run+"/", "127.0.0.1:9090", r.Logic, "http://127.0.0.1:8080", r.URL, "-max-time 10", "-max-time 2",
 		"StreamNotifications\n", "StreamNotifications || true\n", "Accounts/SignUp\n", "Accounts/SignUp || true\n",
 	).Replace(script.String())
 	ctx, done := context.WithTimeout(t.Context(), 5*time.Minute)
@@ -45,7 +47,7 @@ func TestTheReadmesCommandsWork(t *testing.T) {
 	bin := t.TempDir()
 	shell := exec.CommandContext(ctx, "bash", "-c", text)
 	shell.Dir = "../.."
-	shell.Env = append(os.Environ(), "GOBIN="+bin, "PATH="+bin+":"+os.Getenv("PATH"), "LOGIC_ADDRESS="+r.logic, "RUN_DIR="+r.run)
+	shell.Env = append(os.Environ(), "GOBIN="+bin, "PATH="+bin+":"+os.Getenv("PATH"), "LOGIC_ADDRESS="+r.Logic, "RUN_DIR="+r.Run)
 	output, err := shell.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s\n%s", err, text, output)

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"techtalks.example/deployments/journey"
+	"techtalks.example/deployments/local/localtest"
 )
 
 // tiers are killed in this order, while something long is under way.
@@ -39,7 +40,8 @@ type exported struct {
 
 // long is somebody whose work takes long, on a site whose tiers die.
 type long struct {
-	*running
+	*localtest.Site
+	t         *testing.T
 	ada       *journey.Client
 	channel   string
 	recording []byte
@@ -48,8 +50,8 @@ type long struct {
 // Every tier dies once in the middle of each kind of long work, and each ends in
 // the right result.
 func TestLongWorkOutlivesEveryTier(t *testing.T) {
-	l := &long{running: up(t, runFolder(t))}
-	l.ada = journey.NewClient(t, l.url)
+	l := &long{t: t, Site: localtest.Up(t, localtest.Folder(t))}
+	l.ada = journey.NewClient(t, l.URL)
 	l.ada.SignUp("ada")
 	l.channel = l.ada.MakeChannel("Long work")
 	l.recording = journey.Bytes(t, journey.Recording(t, 75, "1280x720", "mp4"))
@@ -66,7 +68,7 @@ func (l *long) dying(operation string) {
 		if o.Done {
 			l.t.Errorf("%s was done before %s died: %+v", operation, tier, o.Metadata)
 		}
-		l.kill(tier)
+		l.Kill(tier)
 	}
 }
 
@@ -75,12 +77,12 @@ func (l *long) upload() string {
 	killed, size := 0, int64(len(l.recording))
 	upload := l.ada.Upload(l.recording, "looms.mp4", "video/mp4", 6, func(at int64) {
 		if killed < len(tiers) && at > int64(killed+1)*size/10 && at < size {
-			l.kill(tiers[killed])
+			l.Kill(tiers[killed])
 			killed++
 		}
 	})
 	for ; killed < len(tiers); killed++ { // it was quicker than that: then before it is used
-		l.kill(tiers[killed])
+		l.Kill(tiers[killed])
 	}
 	return upload
 }
@@ -186,8 +188,8 @@ func catalogue(t *testing.T, talks int) []byte {
 
 // Cancelled at any step, work stops and leaves nothing.
 func TestLongWorkIsCancelledAtAnyStep(t *testing.T) {
-	r := up(t, runFolder(t))
-	ada := journey.NewClient(t, r.url)
+	r := localtest.Up(t, localtest.Folder(t))
+	ada := journey.NewClient(t, r.URL)
 	ada.SignUp("ada")
 	channel := ada.MakeChannel("Cancelled")
 	recording := journey.Bytes(t, journey.Recording(t, 60, "1280x720", "mp4"))
@@ -200,5 +202,5 @@ func TestLongWorkIsCancelledAtAnyStep(t *testing.T) {
 			t.Errorf("after %d %% it ended as %s", percent, o.Metadata.State)
 		}
 	}
-	r.until("nothing of it is left", func() bool { return len(r.scratch()) == 0 })
+	r.Until("nothing of it is left", func() bool { return len(r.Scratch()) == 0 })
 }

@@ -43,6 +43,7 @@ var (
 	Talksctl  = Program{"talksctl", "logic-tier", "./cmd/talksctl"}
 	WebTier   = Program{"web-tier", "web-tier", "."}
 	Doctor    = Program{"doctor", "deployments", "./doctor"}
+	Local     = Program{"local", "deployments", "./local"}
 )
 
 // Build builds programs into a folder, under their names. tree is what Tree returns.
