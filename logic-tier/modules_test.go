@@ -119,7 +119,7 @@ func TestModulesThatCannotBeTakenOut(t *testing.T) {
 // A data tier that was not migrated yet is waited for, visibly; migrated, it is used
 // without a restart.
 func TestAnOldSchemaIsWaitedFor(t *testing.T) {
-	database := postgrestest.New(t)
+	database := postgrestest.NewInstalled(t)
 	inside := database.Superuser()
 	at := func(version int) {
 		t.Helper()

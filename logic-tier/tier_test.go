@@ -92,7 +92,7 @@ func newRunning(t *testing.T) *running {
 // newRunningWith runs a tier with other settings.
 func newRunningWith(t *testing.T, change func(*settings)) *running {
 	t.Helper()
-	r := &running{t: t, database: postgrestest.New(t), log: &record{}}
+	r := &running{t: t, database: postgrestest.NewInstalled(t), log: &record{}}
 	at := r.database.Options("")
 	r.settings = settings{listenAddress: "127.0.0.1:0", adminAddress: "127.0.0.1:0", dataAddress: at.Address, certificates: at.Certificates, scratch: t.TempDir(), work: true}
 	change(&r.settings)
@@ -547,7 +547,7 @@ func TestAPublishedTalkReachesAFollower(t *testing.T) {
 }
 
 func TestASettingThatIsWrongIsNamed(t *testing.T) {
-	certificates := postgrestest.New(t).Options("").Certificates
+	certificates := postgrestest.NewInstalled(t).Options("").Certificates
 	quiet := slog.New(slog.DiscardHandler)
 	for what, c := range map[string]struct {
 		arguments []string

@@ -5,6 +5,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
@@ -33,6 +34,8 @@ type Options struct {
 	Address string
 	// Certificates is the directory with ca.crt, logic-tier.crt, logic-tier.key.
 	Certificates string
+	// Database is the database's name; "techtalks" when empty.
+	Database string
 	// Role is the database role, which is also its schema's name.
 	Role string
 	// MaxConnections bounds the pool. A query that finds all of them busy waits
@@ -58,7 +61,7 @@ func (o Options) Source() (string, error) {
 		{"host", strings.Join(hosts, ",")}, {"port", strings.Join(ports, ",")},
 		// Not a standby, and not a primary that may only be read.
 		{"target_session_attrs", "read-write"},
-		{"dbname", "techtalks"}, {"user", o.Role},
+		{"dbname", cmp.Or(o.Database, "techtalks")}, {"user", o.Role},
 		{"application_name", "logic-tier/" + o.Role},
 		{"connect_timeout", fmt.Sprint(int(connectTimeout.Seconds()))},
 		{"sslmode", "verify-full"},

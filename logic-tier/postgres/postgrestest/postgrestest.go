@@ -1,6 +1,7 @@
-// Package postgrestest gives tests the real data tier: its program, built from
-// its own folder and run as people run it, with TLS, roles and migrations. A
-// package's tests share one; each of them gets the database as new.
+// Package postgrestest runs the real data tier for tests: its program, built from its own
+// folder, with TLS, roles and migrations. The tests of a package share one data tier, and
+// each test gets a database of its own, cloned from a migrated template. Tests with
+// their own databases can call t.Parallel.
 //
 //	func TestMain(m *testing.M) { postgrestest.Main(m) }
 package postgrestest
@@ -11,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,11 +21,11 @@ import (
 	"techtalks.example/logic-tier/postgres"
 )
 
-// connections is what a test's pool may have: enough that calls side by side
-// are side by side in the database too.
+// connections bounds a test's pool for each role: enough that concurrent calls are
+// concurrent in the database too.
 const connections = 12
 
-// setUpTimeout bounds what is done to the database before a test.
+// setUpTimeout bounds a statement that creates or drops a database.
 const setUpTimeout = 30 * time.Second
 
 var shared struct {
@@ -31,6 +33,9 @@ var shared struct {
 	tier *tier
 	err  error
 }
+
+// clones counts the databases that were cloned, for their names.
+var clones atomic.Int64
 
 // Main runs a package's tests and stops the data tier that they started.
 func Main(m *testing.M) {
@@ -44,45 +49,61 @@ func Main(m *testing.M) {
 	os.Exit(code)
 }
 
-// Database is the data tier's database, for one test.
+// Database is a database for one test.
 type Database struct {
 	t    testing.TB
 	tier *tier
+	name string
 }
 
-// New makes the database as its migrations leave it. The first call of a test
-// program starts the data tier. Tests that use it do not run side by side.
+// New returns a new database in the state after all migrations. The first call in a test
+// program starts the data tier.
 func New(t testing.TB) *Database {
+	t.Helper()
+	return clone(t, fmt.Sprintf("test_%d", clones.Add(1)))
+}
+
+// NewInstalled is New with the database's name in production, which whole programs
+// connect to. Tests that use it cannot run in parallel.
+func NewInstalled(t testing.TB) *Database {
+	t.Helper()
+	return clone(t, installed)
+}
+
+// clone copies the template under a name and drops the copy when the test ends.
+func clone(t testing.TB, name string) *Database {
 	t.Helper()
 	shared.once.Do(func() { shared.tier, shared.err = start() })
 	if shared.err != nil {
 		t.Fatalf("the data tier does not start: %v", shared.err)
 	}
-	d := &Database{t: t, tier: shared.tier}
-	d.renew()
+	d := &Database{t: t, tier: shared.tier, name: name}
+	if err := d.administer(`create database ` + name + ` template ` + template + ` owner owner`); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { // runs last: the test's pools are closed by then
+		if err := d.administer(`drop database ` + name + ` with (force)`); err != nil {
+			t.Error(err)
+		}
+	})
 	return d
 }
 
-// renew copies the template over the database.
-func (d *Database) renew() {
-	d.t.Helper()
+// administer executes a statement about whole databases.
+func (d *Database) administer(statement string) error {
 	admin := d.tier.superuser(d.t, "postgres")
 	defer admin.Close()
 	ctx, done := context.WithTimeout(context.Background(), setUpTimeout)
 	defer done()
-	for _, statement := range []string{
-		`drop database if exists techtalks with (force)`,
-		`create database techtalks template ` + template + ` owner owner`,
-	} {
-		if _, err := admin.ExecContext(ctx, statement); err != nil {
-			d.t.Fatalf("%s: %v", statement, err)
-		}
+	if _, err := admin.ExecContext(ctx, statement); err != nil {
+		return fmt.Errorf("%s: %w", statement, err)
 	}
+	return nil
 }
 
-// Options says how to log in as a role.
+// Options returns how to log in as a role.
 func (d *Database) Options(role string) postgres.Options {
-	return postgres.Options{Address: d.tier.address, Certificates: d.tier.certificates, Role: role, MaxConnections: connections}
+	return postgres.Options{Address: d.tier.address, Database: d.name, Certificates: d.tier.certificates, Role: role, MaxConnections: connections}
 }
 
 // Open returns a pool of a module's role, closed when the test ends.
@@ -96,11 +117,11 @@ func (d *Database) Open(role string) *postgres.DB {
 	return db
 }
 
-// Superuser returns a pool that may see and change everything: for what a test
-// must look at, or age, behind a module's back.
+// Superuser returns a pool with all rights, for rows that a test inspects or ages without
+// the module's knowledge.
 func (d *Database) Superuser() *sql.DB {
 	d.t.Helper()
-	db := d.tier.superuser(d.t, "techtalks")
+	db := d.tier.superuser(d.t, d.name)
 	d.t.Cleanup(func() { _ = db.Close() })
 	return db
 }

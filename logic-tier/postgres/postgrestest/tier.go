@@ -30,8 +30,12 @@ const (
 	stopTimeout = 30 * time.Second
 )
 
-// template is the database that every test's is a copy of.
-const template = "migrated"
+const (
+	// installed is the name that the data tier gives its database.
+	installed = "techtalks"
+	// template is the name of the migrated database that tests' databases are copies of.
+	template = "migrated"
+)
 
 // tier is a data tier's process.
 type tier struct {
@@ -80,7 +84,7 @@ func start() (_ *tier, err error) {
 	if err := t.run(program, data); err != nil {
 		return nil, err
 	}
-	return t, t.keepTemplate()
+	return t, t.keepTemplate(data)
 }
 
 // repository returns the folder that the tiers are in.
@@ -164,8 +168,21 @@ func socketOf(data string) (string, error) {
 	return strings.TrimSpace(lines[4]), nil
 }
 
-// keepTemplate sets the migrated database aside for copies.
-func (t *tier) keepTemplate() error {
+// keepTemplate renames the migrated database for cloning, and lets roles that can log in to
+// the installed database log in to its clones.
+func (t *tier) keepTemplate(data string) error {
+	access := filepath.Join(data, "pg_hba.conf")
+	text, err := os.ReadFile(access)
+	if err != nil {
+		return err
+	}
+	opened := regexp.MustCompile(`(?m)^hostssl( +)`+installed+` `).ReplaceAll(text, []byte("hostssl${1}all "))
+	if bytes.Equal(opened, text) {
+		return fmt.Errorf("%s has no line for the database %s", access, installed)
+	}
+	if err := os.WriteFile(access, opened, 0o600); err != nil {
+		return err
+	}
 	admin, err := sql.Open("postgres", t.source("postgres"))
 	if err != nil {
 		return err
@@ -173,8 +190,12 @@ func (t *tier) keepTemplate() error {
 	defer admin.Close()
 	ctx, done := context.WithTimeout(context.Background(), setUpTimeout)
 	defer done()
-	_, err = admin.ExecContext(ctx, `alter database techtalks rename to `+template)
-	return err
+	for _, statement := range []string{`alter database ` + installed + ` rename to ` + template, `select pg_reload_conf()`} {
+		if _, err := admin.ExecContext(ctx, statement); err != nil {
+			return fmt.Errorf("%s: %w", statement, err)
+		}
+	}
+	return nil
 }
 
 // source is the superuser's way in, over the socket.

@@ -171,14 +171,14 @@ func TestWhatFailsWhileTheDatabaseIsAwayIsTriedAgain(t *testing.T) {
 	}})
 	s.publish("x")
 	s.until("a handler under way", got.has(1))
-	s.exec(`alter database techtalks connection limit 0`)
+	s.exec("alter database " + s.database.Options("queue").Database + " connection limit 0")
 	s.exec(`select pg_terminate_backend(pid) from pg_stat_activity where usename <> 'postgres'`)
 	close(away)
 	s.until("a try to put it back", s.said.has("message not put back; trying again"))
 	if err := s.tryPublish(queue.Message{Exchange: "work"}, "y"); !errors.Is(err, postgres.ErrUnavailable) {
 		t.Errorf("publishing without a database: %v", err)
 	}
-	s.exec(`alter database techtalks connection limit -1`)
+	s.exec("alter database " + s.database.Options("queue").Database + " connection limit -1")
 	s.until("its second delivery", got.has(2))
 	if d := got.all()[1]; d.Count != 2 || text(d) != "x" {
 		t.Errorf("it is %q, delivery %d", text(d), d.Count)
