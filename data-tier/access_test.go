@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"net"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -128,20 +129,27 @@ func TestEveryModuleHasItsFolderAndItsRole(t *testing.T) {
 	}
 }
 
-func TestWhoStaysOut(t *testing.T) {
+// refusedInHandshake matches the error of a connection that the server ended because of the
+// client's certificate. The server sends a TLS alert and closes; which of the two the
+// client reads first is a race, and either proves the refusal.
+func refusedInHandshake(alert string) string {
+	return alert + "|connection reset by peer|broken pipe|EOF"
+}
+
+func TestAccessIsRefusedWithoutTheLogicTiersCertificate(t *testing.T) {
 	p := start(t, dataFolder(t), certificates)
 	if _, err := p.connect("talks"); err != nil {
-		t.Fatalf("the logic tier stays out: %v", err)
+		t.Fatalf("the logic tier cannot connect: %v", err)
 	}
 	of := func(directory, name string) string {
 		return "sslcert=" + directory + "/" + name + ".crt sslkey=" + directory + "/" + name + ".key"
 	}
 	for name, c := range map[string]struct{ role, options, want string }{
 		"without TLS":                              {"talks", "sslmode=disable", "rejects connection"},
-		"without a certificate":                    {"talks", "sslcert='' sslkey=''", "certificate"},
+		"without a certificate":                    {"talks", "sslcert='' sslkey=''", refusedInHandshake("certificate")},
 		"by the web tier's certificate":            {"talks", of(certificates, "web-tier"), "certificate authentication failed"},
 		"by the operator's certificate":            {"talks", of(certificates, "operator"), "certificate authentication failed"},
-		"by a certificate of another authority":    {"talks", of(foreign, "logic-tier"), "unknown certificate authority"},
+		"by a certificate of another authority":    {"talks", of(foreign, "logic-tier"), refusedInHandshake("unknown certificate authority")},
 		"as the superuser":                         {"postgres", "", "rejects connection"},
 		"as the owner":                             {"owner", "", "rejects connection"},
 		"to another database":                      {"talks", "dbname=postgres", "rejects connection"},
@@ -151,8 +159,8 @@ func TestWhoStaysOut(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := p.connect(c.role, c.options)
-			if err == nil || !strings.Contains(err.Error(), c.want) {
-				t.Errorf("got %v, want %q in it", err, c.want)
+			if err == nil || !regexp.MustCompile(c.want).MatchString(err.Error()) {
+				t.Errorf("got %v, want a match of %q", err, c.want)
 			}
 		})
 	}

@@ -317,7 +317,7 @@ func TestHealthIsTheDatabases(t *testing.T) {
 	inside := r.database.Superuser()
 	for _, statement := range []string{
 		`alter database techtalks connection limit 0`,
-		`select pg_terminate_backend(pid) from pg_stat_activity where usename <> 'postgres'`,
+		`select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and usename <> 'postgres'`,
 	} {
 		if _, err := inside.Exec(statement); err != nil {
 			t.Fatal(err)
@@ -555,9 +555,9 @@ func TestASettingThatIsWrongIsNamed(t *testing.T) {
 	}{
 		"nothing to do":        {nil, "usage: logic-tier serve"},
 		"an unknown command":   {[]string{"swim"}, `"swim" is nothing it can do`},
-		"no certificates":      {[]string{"serve", "--certificates", t.TempDir()}, "--certificates"},
-		"an address elsewhere": {[]string{"serve", "--certificates", certificates, "--listen-address", "192.0.2.1:9090"}, "--listen-address (LISTEN_ADDRESS) 192.0.2.1:9090"},
-		"an address of words":  {[]string{"serve", "--certificates", certificates, "--data-address", "nowhere"}, `"nowhere"`},
+		"no certificates":      {[]string{"serve", "--listen-address", "127.0.0.1:0", "--admin-address", "127.0.0.1:0", "--certificates", t.TempDir()}, "--certificates"},
+		"an address elsewhere": {[]string{"serve", "--certificates", certificates, "--admin-address", "127.0.0.1:0", "--listen-address", "192.0.2.1:9090"}, "--listen-address (LISTEN_ADDRESS) 192.0.2.1:9090"},
+		"an address of words":  {[]string{"serve", "--certificates", certificates, "--listen-address", "127.0.0.1:0", "--admin-address", "127.0.0.1:0", "--data-address", "nowhere"}, `"nowhere"`},
 		"a queue that is none": {[]string{"work", "--certificates", certificates, "--admin-address", "127.0.0.1:0", "--queues", "media.recording,media.recordings"},
 			`no queue "media.recordings"; there are:`},
 		"health of nobody": {[]string{"health", "--admin-address", "nowhere"}, "use host:port"},

@@ -1,7 +1,8 @@
 #!/bin/sh
-# Makes the Go beside every contract, after formatting and linting it; given
-# --check, changes nothing and fails when what is checked in is stale or when a
-# contract breaks callers of the last commit's.
+# Generates the Go code beside every contract, after formatting and linting it. With
+# --check it changes nothing, and fails when the checked-in code is stale or when a
+# contract breaks callers of the last release. That is the newest tag, or the revision
+# in the file "released" while there is no tag.
 set -eu
 cd "$(dirname "$0")"
 
@@ -16,18 +17,20 @@ if [ "${1:-}" = --check ]; then
 	buf format --path techtalks --diff --exit-code
 	made=$(mktemp -d)
 	trap 'rm -rf "$made"' EXIT
+	released=$(git describe --tags --abbrev=0 2>/dev/null || cat released)
+	if ! git cat-file -e "$released:proto/buf.yaml" 2>/dev/null; then
+		echo "proto: revision $released of the last release is not in this clone; run git fetch --unshallow --tags" >&2
+		exit 1
+	fi
+	mkdir -p "$made/before"
+	git archive "$released" . | tar -x -C "$made/before"
+	cp -r .imports "$made/before/"
+	(cd "$made/before" && buf build --path techtalks -o "$made/before.binpb")
+	buf breaking --path techtalks --against "$made/before.binpb"
 	buf generate --path techtalks --output "$made"
 	for file in $(cd "$made" && find techtalks -name '*.go'); do
 		cmp "$made/$file" "$file" || { echo "stale: proto/$file; run make generate" >&2; exit 1; }
 	done
-	if git rev-parse --quiet --verify HEAD:proto/buf.yaml >/dev/null; then
-		before="$made/before"
-		mkdir -p "$before"
-		git archive HEAD . | tar -x -C "$before"
-		cp -r .imports "$before/"
-		(cd "$before" && buf build --path techtalks -o "$made/before.binpb")
-		buf breaking --path techtalks --against "$made/before.binpb"
-	fi
 else
 	buf format --path techtalks -w
 	buf generate --path techtalks

@@ -43,6 +43,7 @@ if [ -z "${BUILD_IMAGE:-}${RUN_IMAGE:-}${MEDIA_IMAGE:-}${POSTGRES_IMAGE:-}${RABB
 		if ! timeout 300 docker pull -q "$image" >/dev/null 2>&1; then
 			echo "no registry gives $image: using stand-ins" >&2
 			settings=$("$here/standins.sh" $profile)
+			# shellcheck disable=SC2086,SC2163 # several NAME=value
 			export $settings
 			break
 		fi

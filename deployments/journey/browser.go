@@ -169,7 +169,18 @@ func (b *Tab) Open(path string) int {
 	if err != nil {
 		b.fail("open "+path, err)
 	}
-	return int(response.Status)
+	return b.status(response)
+}
+
+// status returns the HTTP status of the page that was navigated to. DevTools reports no
+// response for a page that comes from the back/forward cache, or that another navigation
+// replaced meanwhile; then the page itself tells.
+func (b *Tab) status(response *network.Response) int {
+	b.t.Helper()
+	if response != nil {
+		return int(response.Status)
+	}
+	return read[int](b, "read the page's status", `performance.getEntriesByType('navigation')[0]?.responseStatus ?? 0`)
 }
 
 // Away leaves the site, as a closed laptop does.
@@ -195,7 +206,7 @@ func (b *Tab) Press(selector string) int {
 	if err != nil {
 		b.fail("press "+selector, err)
 	}
-	return int(response.Status)
+	return b.status(response)
 }
 
 // Tap presses something that leads to no other page.

@@ -81,6 +81,7 @@ for part in "$@"; do
 			command -v epmd >/dev/null || services="$services epmd.service epmd.socket"
 			unstarted need RabbitMQ "$check" rabbitmq-server
 			if command -v systemctl >/dev/null; then
+				# shellcheck disable=SC2086 # several names
 				$as_root systemctl --quiet disable $services 2>/dev/null
 			fi
 			$as_root update-rc.d rabbitmq-server disable
@@ -90,6 +91,9 @@ for part in "$@"; do
 		need iproute2 'command -v ip' iproute2
 		need psql 'command -v psql' postgresql-client
 		need faketime 'ls /usr/lib/*/faketime/libfaketime.so.1' libfaketime
+		;;
+	shellcheck)
+		want shellcheck 'shell scripts are not analysed' 'command -v shellcheck' shellcheck
 		;;
 	debootstrap)
 		need debootstrap 'command -v debootstrap' debootstrap

@@ -177,7 +177,7 @@ func TestALostConnectionToTheDatabaseIsAGap(t *testing.T) {
 	s.publish(r.engine, 1, "1")
 	s.until("the first live item", func() bool { return s.count(`select count(*) from queue.message`) == 0 })
 	// Nobody listens while this arrives.
-	if _, err := s.inside.Exec(`select pg_terminate_backend(pid) from pg_stat_activity where query like 'LISTEN%notifications%'`); err != nil {
+	if _, err := s.inside.Exec(`select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and query like 'LISTEN%notifications%'`); err != nil {
 		t.Fatal(err)
 	}
 	s.publish(r.engine, 1, "2")
@@ -228,7 +228,7 @@ func TestAReplicaThatStopsEndsItsStreams(t *testing.T) {
 	followed := make(chan error, 1)
 	go func() { followed <- f.follow(ctx, r, 1) }()
 	s.until("the subscription", func() bool {
-		return s.count(`select count(*) from pg_stat_activity where query like 'LISTEN%notifications%'`) == 1
+		return s.count(`select count(*) from pg_stat_activity where datname = current_database() and query like 'LISTEN%notifications%'`) == 1
 	})
 	r.stop()
 	if err := <-followed; err == nil || !strings.Contains(err.Error(), "this server is stopping") {

@@ -300,7 +300,7 @@ func TestAfterTheListenersReconnectTheTableIsRead(t *testing.T) {
 	// who listens again before it is there would not be told.
 	if _, err := s.inside.Exec(`
 		select queue.publish('work', '', 'test', '', '');
-		select pg_terminate_backend(pid) from pg_stat_activity where query like 'LISTEN%'`); err != nil {
+		select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and query like 'LISTEN%'`); err != nil {
 		t.Fatal(err)
 	}
 	s.until("delivery after the reconnect", seen.has(2))

@@ -126,7 +126,7 @@ func databaseAway(t *testing.T, place *Place) {
 	if _, err := s.Superuser.Exec(`alter database techtalks connection limit 0`); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Superuser.Exec(`select pg_terminate_backend(pid) from pg_stat_activity where usename <> 'postgres'`); err != nil {
+	if _, err := s.Superuser.Exec(`select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and usename <> 'postgres'`); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.tryPublish(toWork, "while away"); !errors.Is(err, postgres.ErrUnavailable) {

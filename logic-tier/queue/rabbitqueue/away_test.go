@@ -172,7 +172,7 @@ func TestWhatFailsWhileTheDatabaseIsAwayIsTriedAgain(t *testing.T) {
 	s.publish("x")
 	s.until("a handler under way", got.has(1))
 	s.exec("alter database " + s.database.Options("queue").Database + " connection limit 0")
-	s.exec(`select pg_terminate_backend(pid) from pg_stat_activity where usename <> 'postgres'`)
+	s.exec(`select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and usename <> 'postgres'`)
 	close(away)
 	s.until("a try to put it back", s.said.has("message not put back; trying again"))
 	if err := s.tryPublish(queue.Message{Exchange: "work"}, "y"); !errors.Is(err, postgres.ErrUnavailable) {
