@@ -45,6 +45,9 @@ func (p *process) now() string {
 // What was acknowledged before the backup, while it was taken, and since then is there
 // again; and who followed something is told to begin anew.
 func TestABackupThatIsTakenWhileItServesIsRestored(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long; make verify runs it")
+	}
 	directory := dataFolder(t)
 	beside := filepath.Dir(directory)
 	backups, archive, again := filepath.Join(beside, "backups"), filepath.Join(beside, "archive"), filepath.Join(beside, "again")
@@ -97,6 +100,9 @@ func TestABackupThatIsTakenWhileItServesIsRestored(t *testing.T) {
 }
 
 func TestARestoreToAPointInTime(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long; make verify runs it")
+	}
 	directory := dataFolder(t)
 	beside := filepath.Dir(directory)
 	backups, archive := filepath.Join(beside, "backups"), filepath.Join(beside, "archive")
@@ -142,6 +148,9 @@ func TestARestoreToAPointInTime(t *testing.T) {
 }
 
 func TestOnlySoManyBackupsAreKept(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long; make verify runs it")
+	}
 	directory := dataFolder(t)
 	backups := filepath.Join(filepath.Dir(directory), "backups")
 	start(t, directory, certificates)
@@ -159,6 +168,9 @@ func TestOnlySoManyBackupsAreKept(t *testing.T) {
 
 // A backup whose files were changed is not restored.
 func TestADamagedBackupIsNotRestored(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long; make verify runs it")
+	}
 	directory := dataFolder(t)
 	beside := filepath.Dir(directory)
 	backups := filepath.Join(beside, "backups")

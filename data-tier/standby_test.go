@@ -18,6 +18,9 @@ func (p *process) crash() {
 }
 
 func TestAStandbyFollowsAndTakesOver(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long; make verify runs it")
+	}
 	first, second := dataFolder(t), dataFolder(t)
 	primary := start(t, first, certificates)
 	primary.add("one")
@@ -74,6 +77,9 @@ func TestAStandbyFollowsAndTakesOver(t *testing.T) {
 
 // A standby waits, and says for whom, until its primary is there.
 func TestAStandbyWithoutAPrimaryWaitsVisibly(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long; make verify runs it")
+	}
 	gone := start(t, dataFolder(t), certificates)
 	address := gone.address
 	gone.signal(syscall.SIGTERM)
@@ -86,6 +92,9 @@ func TestAStandbyWithoutAPrimaryWaitsVisibly(t *testing.T) {
 
 // Another authority's data tier is not followed, and does not follow.
 func TestAStrangerIsNotFollowed(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long; make verify runs it")
+	}
 	primary := start(t, dataFolder(t), certificates)
 	p := begin(t, dataFolder(t), foreign, "--standby-of", primary.address)
 	until(t, "it says that it does not know it", func() bool { return strings.Contains(p.output(), "certificate") })

@@ -16,6 +16,9 @@ import (
 // The README's three commands take a module out into a process of its own, and what people
 // do is the same.
 func TestAModuleIsTakenOut(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long; make verify runs it")
+	}
 	chromium := journey.Chromium(t)
 	r := localtest.Up(t, localtest.Folder(t))
 	var commands string

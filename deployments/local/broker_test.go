@@ -149,6 +149,9 @@ func (b *standing) kept() string {
 }
 
 func TestTheBrokersOfTwoSites(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long; make verify runs it")
+	}
 	one, other := stand(t), stand(t)
 	var both sync.WaitGroup
 	for _, b := range []*standing{one, other} {
@@ -229,6 +232,9 @@ func TestTheBrokersOfTwoSites(t *testing.T) {
 // With the queue in RabbitMQ a site does what it does with it in Postgres, also while
 // RabbitMQ is away; and should "make up" itself be killed, nothing of it is left.
 func TestJourneyWithTheQueueInRabbitMQ(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long; make verify runs it")
+	}
 	r := localtest.Up(t, localtest.Folder(t), "BROKER=rabbitmq", "BROKER_ADDRESS="+localtest.Free(t))
 	chromium := journey.Chromium(t)
 	t.Run("a talk reaches a follower", func(t *testing.T) { journey.Walk(t, chromium, r.URL) })

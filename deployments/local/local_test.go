@@ -25,7 +25,12 @@ func TestJourneyOverThreeProcesses(t *testing.T) {
 		"long work":                   journey.LongWork,
 		"the queue":                   journey.Queue,
 	} {
-		t.Run(name, func(t *testing.T) { walk(t, chromium, r.URL) })
+		t.Run(name, func(t *testing.T) {
+			if testing.Short() && (name == "long work" || name == "the queue") {
+				t.Skip("takes long; make verify runs it")
+			}
+			walk(t, chromium, r.URL)
+		})
 	}
 	t.Run("six tabs share one stream", func(t *testing.T) {
 		ada, grace := journey.Browser(t, chromium, r.URL), journey.Browser(t, chromium, r.URL)
@@ -75,6 +80,9 @@ func TestJourneyOverThreeProcesses(t *testing.T) {
 // on it, once, without a reload, in the order of its arrival: a message that was
 // in the hands of a tier that died comes after one that was not.
 func TestNothingIsLostWhenATierDies(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long; make verify runs it")
+	}
 	r := localtest.Up(t, localtest.Folder(t))
 	chromium := journey.Chromium(t)
 	ada, grace := journey.Browser(t, chromium, r.URL), journey.Browser(t, chromium, r.URL)
@@ -113,6 +121,9 @@ func TestNothingIsLostWhenATierDies(t *testing.T) {
 }
 
 func TestASecondStartGoesOnWithTheSameData(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long; make verify runs it")
+	}
 	run := localtest.Folder(t)
 	chromium := journey.Chromium(t)
 	first := localtest.Up(t, run)

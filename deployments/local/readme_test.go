@@ -81,7 +81,11 @@ func TestTheReadmesPathsExist(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, match := range regexp.MustCompile("`((?:web-tier|logic-tier|data-tier|proto|deployments)/[^` ]*)`|\\]\\(([^)h][^)]*)\\)").FindAllStringSubmatch(string(text), -1) {
+	paths := regexp.MustCompile("`((?:web-tier|logic-tier|data-tier|proto|deployments)/[^` ]*)`|\\]\\(([^)h][^)]*)\\)").FindAllStringSubmatch(string(text), -1)
+	if len(paths) < 10 {
+		t.Errorf("only %d paths were found: the pattern no longer fits the README", len(paths))
+	}
+	for _, match := range paths {
 		path := match[1] + match[2]
 		found, err := os.Stat("../../" + path)
 		if strings.Contains(path, "*") {

@@ -50,6 +50,9 @@ type long struct {
 // Every tier dies once in the middle of each kind of long work, and each ends in
 // the right result.
 func TestLongWorkOutlivesEveryTier(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long; make verify runs it")
+	}
 	l := &long{t: t, Site: localtest.Up(t, localtest.Folder(t))}
 	l.ada = journey.NewClient(t, l.URL)
 	l.ada.SignUp("ada")
@@ -188,6 +191,9 @@ func catalogue(t *testing.T, talks int) []byte {
 
 // Cancelled at any step, work stops and leaves nothing.
 func TestLongWorkIsCancelledAtAnyStep(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long; make verify runs it")
+	}
 	r := localtest.Up(t, localtest.Folder(t))
 	ada := journey.NewClient(t, r.URL)
 	ada.SignUp("ada")

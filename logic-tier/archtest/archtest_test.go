@@ -1,8 +1,9 @@
-// Package archtest fails when a wall of the logic tier is crossed. The walls are
-// what lets a module move to a process of its own.
+// Package archtest checks the boundaries of the logic tier's packages, which let a module
+// move to a process of its own.
 package archtest
 
 import (
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -77,25 +78,80 @@ func sources(t *testing.T) (all []file) {
 	return all
 }
 
-// modules are the folders that have a module.go.
-func modules(t *testing.T, all []file) (names []string) {
-	t.Helper()
+// modules returns the folders that have a module.go.
+func modules(all []file) (names []string) {
 	for _, f := range all {
 		if f.name == "module.go" {
 			names = append(names, f.folder)
 		}
 	}
-	for _, known := range []string{"accounts", "talks", "following", "notifications", "transfers"} {
-		if !slices.Contains(names, known) {
-			t.Fatalf("%s is not among the modules found: %v", known, names)
-		}
-	}
 	return names
 }
 
-func TestNoModuleKnowsAnother(t *testing.T) {
+// boundary is a rule about all packages. check returns a line for each violation; example
+// is a file that violates the rule.
+type boundary struct {
+	check   func([]file) []string
+	example file
+}
+
+var boundaries = map[string]boundary{
+	"modules import no other module": {
+		importsOfModules, example("talks/list.go", `package talks; import _ "techtalks.example/logic-tier/accounts"`)},
+	"modules share a few packages": {
+		importsOfModules, example("talks/list.go", `package talks; import _ "techtalks.example/logic-tier/server"`)},
+	"calls between modules form no cycle": {
+		cyclesOfCalls, example("following/module.go", `package following; type Deps struct { N notificationspb.NotificationsClient }`)},
+	"statements stand in stores": {
+		statementsOutsideStores, example("talks/list.go", "package talks; const all = `select * from talks.talk`")},
+	"stores know rows and no contracts": {
+		contractsInStores, example("talks/store.go", `package talks; import _ "techtalks.example/proto/techtalks/talks/v1"`)},
+	"a module's statements name its own schema": {
+		foreignSchemas, example("talks/store.go", "package talks; const all = `select name from accounts.account`")},
+	"rules know no protocol": {
+		protocolsInRules, example("talks/talk.go", `package talks; import _ "google.golang.org/grpc"`)},
+	"only package postgres and stores know the driver": {
+		driversOutsideStores, example("talks/talk.go", `package talks; import _ "database/sql"`)},
+	"a module's doc comment says what it offers, needs, publishes and consumes": {
+		undocumentedModules, example("talks/module.go", "// Package talks has talks.\npackage talks")},
+}
+
+// example parses a source file that exists only here.
+func example(name, source string) file {
+	set := token.NewFileSet()
+	syntax, err := parser.ParseFile(set, name, source, parser.ParseComments)
+	if err != nil {
+		panic(err)
+	}
+	return file{path.Dir(name), path.Base(name), syntax, set}
+}
+
+func TestBoundariesHold(t *testing.T) {
 	all := sources(t)
-	names := modules(t, all)
+	for _, known := range []string{"accounts", "talks", "following", "notifications", "transfers"} {
+		if found := modules(all); !slices.Contains(found, known) {
+			t.Fatalf("%s is not among the modules found: %v", known, found)
+		}
+	}
+	for name, b := range boundaries {
+		for _, violation := range b.check(all) {
+			t.Errorf("%s: %s", name, violation)
+		}
+	}
+}
+
+// A rule that no file can violate guards nothing.
+func TestBoundariesAreNoticedWhenCrossed(t *testing.T) {
+	all := sources(t)
+	for name, b := range boundaries {
+		if len(b.check(append(slices.Clone(all), b.example))) == 0 {
+			t.Errorf("%s: %s violates it unnoticed", name, b.example)
+		}
+	}
+}
+
+func importsOfModules(all []file) (violations []string) {
+	names := modules(all)
 	for _, f := range all {
 		for _, imported := range f.imports() {
 			inside, isOurs := strings.CutPrefix(imported, tier)
@@ -106,19 +162,19 @@ func TestNoModuleKnowsAnother(t *testing.T) {
 			from, _, _ := strings.Cut(f.folder, "/")
 			switch {
 			case from == "" || from == top:
-				// app.go is the one place that knows every module.
+				// The program itself assembles the modules.
 			case slices.Contains(names, top):
-				t.Errorf("%s imports the module %s: call it through its contract", f, top)
+				violations = append(violations, fmt.Sprintf("%s imports the module %s; call it through its contract", f, top))
 			case slices.Contains(names, from) && !slices.Contains(shared, top):
-				t.Errorf("%s imports %s, which is none of what modules share: %v", f, top, shared)
+				violations = append(violations, fmt.Sprintf("%s imports %s, which is not one of the packages that modules share: %v", f, top, shared))
 			}
 		}
 	}
+	return violations
 }
 
-// Calls between modules go one way: Needs says whose clients a module is given.
-func TestCallsBetweenModulesFormNoCircle(t *testing.T) {
-	all := sources(t)
+// cyclesOfCalls looks at the clients that each module.go names.
+func cyclesOfCalls(all []file) (violations []string) {
 	calls := map[string][]string{}
 	client := regexp.MustCompile(`^([a-z]+)pb$`)
 	for _, f := range all {
@@ -136,125 +192,124 @@ func TestCallsBetweenModulesFormNoCircle(t *testing.T) {
 			return true
 		})
 	}
-	if !slices.Contains(calls["notifications"], "following") {
-		t.Fatalf("notifications' call of following was not found in %v", calls)
-	}
-	var visit func(module string, way []string)
-	visit = func(module string, way []string) {
-		if slices.Contains(way, module) {
-			t.Fatalf("calls form a circle: %s", strings.Join(append(way, module), " → "))
+	var visit func(module string, path []string)
+	visit = func(module string, path []string) {
+		if slices.Contains(path, module) {
+			violations = append(violations, strings.Join(append(path, module), " → "))
+			return
 		}
 		for _, next := range calls[module] {
-			visit(next, append(slices.Clone(way), module))
+			visit(next, append(slices.Clone(path), module))
 		}
 	}
 	for module := range calls {
 		visit(module, nil)
 	}
+	return violations
 }
 
-// servesTests says whether a file is there for tests of several packages.
+// servesTests reports whether a file belongs to a package for tests.
 func servesTests(f file) bool { return strings.HasSuffix(f.folder, "test") }
 
 var statement = regexp.MustCompile(`(?is)^\s*(select\s|insert\s+into\s|update\s+\w|delete\s+from\s|with\s+(recursive\s+)?\w+(\s*\([^)]*\))?\s+as\s*\()`)
 
-// isStore says whether statements may stand in a file.
+// isStore reports whether a file can hold statements.
 func isStore(name string) bool {
 	return name == "store.go" || strings.HasPrefix(name, "store_")
 }
 
-func TestStatementsStandInStores(t *testing.T) {
-	found := 0
-	for _, f := range sources(t) {
-		if f.folder == "postgres" || servesTests(f) {
-			continue // asks for the server's name
+func statementsOutsideStores(all []file) (violations []string) {
+	for _, f := range all {
+		if f.folder == "postgres" || servesTests(f) || isStore(f.name) {
+			continue // package postgres asks for the server's name
 		}
-		for where, text := range f.texts() {
-			if !statement.MatchString(text) {
-				continue
-			}
-			found++
-			if !isStore(f.name) {
-				t.Errorf("%s: a statement outside a store.go: %.60q", where, text)
-			}
-		}
-		if isStore(f.name) {
-			for _, imported := range f.imports() {
-				if strings.HasPrefix(imported, "google.golang.org/grpc") || strings.HasPrefix(imported, "techtalks.example/proto/techtalks/") {
-					t.Errorf("%s imports %s: a store knows rows, not contracts", f, imported)
-				}
+		for position, text := range f.texts() {
+			if statement.MatchString(text) {
+				violations = append(violations, fmt.Sprintf("%s: a statement outside a store: %.60q", position, text))
 			}
 		}
 	}
-	if found < 40 {
-		t.Errorf("only %d statements were found: the test looks for something else", found)
-	}
+	return violations
 }
 
-// What Postgres denies at run time is seen here first.
-func TestAModulesStatementsNameItsOwnSchema(t *testing.T) {
-	all := sources(t)
-	schemas := append(modules(t, all), "queue")
+func contractsInStores(all []file) (violations []string) {
+	for _, f := range all {
+		if !isStore(f.name) {
+			continue
+		}
+		for _, imported := range f.imports() {
+			if strings.HasPrefix(imported, "google.golang.org/grpc") || strings.HasPrefix(imported, "techtalks.example/proto/techtalks/") {
+				violations = append(violations, fmt.Sprintf("%s imports %s", f, imported))
+			}
+		}
+	}
+	return violations
+}
+
+// foreignSchemas finds early what Postgres denies at run time.
+func foreignSchemas(all []file) (violations []string) {
+	schemas := append(modules(all), "queue")
 	table := regexp.MustCompile(`\b(` + strings.Join(schemas, "|") + `)\.[a-z_]+`)
 	for _, f := range all {
 		if !isStore(f.name) {
 			continue
 		}
 		own, _, _ := strings.Cut(f.folder, "/")
-		for where, text := range f.texts() {
-			if !strings.Contains(strings.ToLower(text), " ") {
+		for position, text := range f.texts() {
+			if !strings.Contains(text, " ") {
 				continue
 			}
 			for _, named := range table.FindAllStringSubmatch(text, -1) {
 				if named[1] != own {
-					t.Errorf("%s: %s is %s's, not %s's", where, named[0], named[1], own)
+					violations = append(violations, fmt.Sprintf("%s: %s belongs to %s, not to %s", position, named[0], named[1], own))
 				}
 			}
 		}
 	}
+	return violations
 }
 
-// gRPC is a module's skin: its rules can be read, and tested, without it. The
-// codes of a neighbour's answers are part of that neighbour's contract.
-func TestRulesKnowNoProtocol(t *testing.T) {
-	all := sources(t)
-	skin := []string{"module.go", "rpc.go", "stream.go"}
-	names := modules(t, all)
+// protocolsInRules finds gRPC beyond a module's surface: its rules can be read and tested
+// without it. The status codes of other modules are part of their contracts.
+func protocolsInRules(all []file) (violations []string) {
+	surface := []string{"module.go", "rpc.go", "stream.go"}
+	names := modules(all)
 	for _, f := range all {
-		if !slices.Contains(names, f.folder) || slices.Contains(skin, f.name) {
+		if !slices.Contains(names, f.folder) || slices.Contains(surface, f.name) {
+			continue
+		}
+		if slices.Contains(f.imports(), "google.golang.org/grpc") {
+			violations = append(violations, fmt.Sprintf("%s imports google.golang.org/grpc; only %v can", f, surface))
+		}
+	}
+	return violations
+}
+
+// driversOutsideStores allows the driver where connections are made, and in stores for arrays.
+func driversOutsideStores(all []file) (violations []string) {
+	for _, f := range all {
+		if f.folder == "postgres" || servesTests(f) || isStore(f.name) {
 			continue
 		}
 		for _, imported := range f.imports() {
-			if imported == "google.golang.org/grpc" {
-				t.Errorf("%s imports %s: only %v may", f, imported, skin)
+			if imported == "github.com/lib/pq" || imported == "database/sql" {
+				violations = append(violations, fmt.Sprintf("%s imports %s", f, imported))
 			}
 		}
 	}
+	return violations
 }
 
-// The driver is known where connections are made, and to stores for arrays.
-func TestOnlyPostgresAndStoresKnowTheDriver(t *testing.T) {
-	for _, f := range sources(t) {
-		if f.folder == "postgres" || servesTests(f) {
-			continue
-		}
-		for _, imported := range f.imports() {
-			if (imported == "github.com/lib/pq" || imported == "database/sql") && !isStore(f.name) {
-				t.Errorf("%s imports %s", f, imported)
-			}
-		}
-	}
-}
-
-func TestAModuleSaysOnOnePageWhatItIs(t *testing.T) {
-	for _, f := range sources(t) {
+func undocumentedModules(all []file) (violations []string) {
+	for _, f := range all {
 		if f.name != "module.go" {
 			continue
 		}
 		for _, word := range []string{"offers", "needs", "says", "hears"} {
 			if !strings.Contains(f.syntax.Doc.Text(), "\n\t"+word+" ") {
-				t.Errorf("%s: its comment does not say what it %s", f, word)
+				violations = append(violations, fmt.Sprintf("%s: its doc comment has no line %q", f, word))
 			}
 		}
 	}
+	return violations
 }

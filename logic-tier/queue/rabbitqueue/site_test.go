@@ -39,9 +39,13 @@ type site struct {
 	engine   *rabbitqueue.Queue
 }
 
-// newSite makes a site whose engine does not run yet.
+// newSite returns a site whose engine does not run yet. Tests of it stop the node, fill it
+// and wait for its retries; TestConformance alone runs under -short.
 func newSite(t *testing.T) *site {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("takes long; make verify runs it")
+	}
 	database := postgrestest.New(t)
 	s := &site{
 		t: t, database: database, broker: rabbittest.New(t, database.Options("queue").Certificates),
