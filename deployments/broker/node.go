@@ -10,8 +10,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
+
+	"techtalks.example/deployments/freeaddress"
 )
 
 // Node is a RabbitMQ on a host of one's own. It is two programs: Erlang's port mapper,
@@ -27,7 +28,7 @@ type Node struct {
 	configured     string // the folder of this package, with its configuration
 	server, mapper string // programs
 	// Two ports that nobody needs to know are found anew with each start.
-	mapperPort, distributionPort int
+	mapperPort, distributionPort string
 }
 
 // Program is how one of a node's programs is started.
@@ -73,16 +74,19 @@ func found(name string, folders ...string) (string, error) {
 	return path, nil
 }
 
-// unusedPorts returns two ports of this machine that nobody listens on.
-func unusedPorts() (one, other int, err error) {
-	var ports [2]int
-	for i := range ports {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return 0, 0, err
+// unusedPorts returns two ports of this machine that no program listens on.
+func unusedPorts() (one, other string, err error) {
+	var ports [2]string
+	for ports[0] == ports[1] {
+		for i := range ports {
+			address, err := freeaddress.Find()
+			if err != nil {
+				return "", "", err
+			}
+			if _, ports[i], err = net.SplitHostPort(address); err != nil {
+				return "", "", err
+			}
 		}
-		defer listener.Close()
-		ports[i] = listener.Addr().(*net.TCPAddr).Port
 	}
 	return ports[0], ports[1], nil
 }
@@ -149,8 +153,8 @@ func (n *Node) environment() []string {
 		"RABBITMQ_ENABLED_PLUGINS_FILE=" + n.configuration("enabled_plugins"),
 		"RABBITMQ_MNESIA_BASE=" + filepath.Join(n.Folder, "data"),
 		"RABBITMQ_LOG_BASE=" + filepath.Join(n.Folder, "logs"),
-		"RABBITMQ_DIST_PORT=" + strconv.Itoa(n.distributionPort),
-		"ERL_EPMD_PORT=" + strconv.Itoa(n.mapperPort),
+		"RABBITMQ_DIST_PORT=" + n.distributionPort,
+		"ERL_EPMD_PORT=" + n.mapperPort,
 		// The port mapper is ours to start: Erlang would leave a daemon behind.
 		"ERL_FLAGS=-start_epmd false",
 	}
@@ -170,8 +174,8 @@ func inherited() (clean []string) {
 func (n *Node) Programs() (mapper, server Program) {
 	environment := slices.Concat(inherited(), n.environment())
 	mapper = Program{
-		Name: "epmd", Path: n.mapper, Address: net.JoinHostPort("127.0.0.1", strconv.Itoa(n.mapperPort)),
-		Arguments: []string{"-address", "127.0.0.1", "-port", strconv.Itoa(n.mapperPort)}, Environment: environment,
+		Name: "epmd", Path: n.mapper, Address: net.JoinHostPort("127.0.0.1", n.mapperPort),
+		Arguments: []string{"-address", "127.0.0.1", "-port", n.mapperPort}, Environment: environment,
 	}
 	server = Program{
 		Name: "broker", Path: n.server, Address: n.Address,

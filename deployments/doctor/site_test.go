@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,6 +17,7 @@ import (
 
 	brokers "techtalks.example/deployments/broker"
 	"techtalks.example/deployments/certificates"
+	"techtalks.example/deployments/freeaddress"
 	"techtalks.example/deployments/source"
 )
 
@@ -70,7 +70,7 @@ func (s *site) start(folder string) error {
 	if _, err := certificates.Issue(s.certificates(), nil); err != nil {
 		return err
 	}
-	if s.none, err = unused(); err != nil {
+	if s.none, err = freeaddress.Find(); err != nil {
 		return err
 	}
 	var starting sync.WaitGroup
@@ -115,7 +115,7 @@ func (s *site) startDataWith(environment []string, name string, arguments ...str
 
 // startLogic starts a logic tier, and waits until it says something.
 func (s *site) startLogic(data, until string) (*process, string, error) {
-	at, err := unused()
+	at, err := freeaddress.Find()
 	if err != nil {
 		return nil, "", err
 	}
@@ -129,7 +129,7 @@ func (s *site) startLogic(data, until string) (*process, string, error) {
 }
 
 func (s *site) startBroker() error {
-	at, err := unused()
+	at, err := freeaddress.Find()
 	if err != nil {
 		return err
 	}
@@ -160,16 +160,6 @@ func (s *site) startBroker() error {
 		case <-again.C:
 		}
 	}
-}
-
-// unused returns an address that nobody listens on.
-func unused() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer listener.Close()
-	return listener.Addr().String(), nil
 }
 
 // process is a program of the site.

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"techtalks.example/deployments/freeaddress"
 	"techtalks.example/deployments/journey"
 )
 
@@ -60,12 +61,11 @@ func docker(t *testing.T, arguments ...string) string {
 
 func freePort(t *testing.T) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := freeaddress.Find()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
-	_, port, err := net.SplitHostPort(listener.Addr().String())
+	_, port, err := net.SplitHostPort(address)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	mathrand "math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -117,7 +118,7 @@ func (n *node) makeFolder() (err error) {
 func (n *node) choosePorts() error {
 	var ports [4]string
 	for i := range ports {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		listener, err := listenBelowEphemeral()
 		if err != nil {
 			return err
 		}
@@ -127,6 +128,17 @@ func (n *node) choosePorts() error {
 	n.address, n.plainAddress = net.JoinHostPort("127.0.0.1", ports[0]), net.JoinHostPort("127.0.0.1", ports[1])
 	n.mapperPort, n.distributionPort = ports[2], ports[3]
 	return nil
+}
+
+// listenBelowEphemeral listens on a random port below the range that Linux assigns to
+// outgoing connections, so that none of these takes the port while the node is down.
+func listenBelowEphemeral() (listener net.Listener, err error) {
+	for range 100 {
+		if listener, err = net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(12_000+mathrand.IntN(20_000)))); err == nil {
+			return listener, nil
+		}
+	}
+	return nil, err
 }
 
 // configure writes the product's configuration with this node's addresses, a port
