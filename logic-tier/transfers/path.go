@@ -3,6 +3,7 @@ package transfers
 import (
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -44,6 +45,10 @@ func locate(file string) (place, bool) {
 	parts := strings.Split(path.Clean(file), "/")
 	n := len(parts)
 	switch {
+	case slices.Contains(parts, "__MACOSX") || strings.HasPrefix(parts[n-1], "._"):
+		// macOS stores a file's extended attributes beside it: in "._" and its
+		// name, in a .zip also below __MACOSX.
+		return place{}, false
 	case n >= 2 && parts[n-1] == "category.json":
 		return place{channel: slug(parts[n-2], maxChannelSlug), category: true}, true
 	case n >= 3 && parts[n-2] == "videos" && strings.HasSuffix(parts[n-1], ".json"):

@@ -44,6 +44,7 @@ var (
 // stand-ins for media and operations.
 type site struct {
 	t          testing.TB
+	needs      transfers.Needs
 	module     *transfers.Module
 	transfers  transferspb.TransfersServer
 	talks      talkspb.TalksClient
@@ -89,10 +90,11 @@ func newSite(t testing.TB) *site {
 	mediapb.RegisterMediaServer(channel, s.media)
 	operationspb.RegisterOperationWorkServer(channel, s.operations)
 	s.talks, s.channels = talkspb.NewTalksClient(channel), talkspb.NewChannelsClient(channel)
-	s.module = transfers.New(transfers.Needs{
+	s.needs = transfers.Needs{
 		DB: database.Open("transfers"), Talks: s.talks, Channels: s.channels,
 		Media: mediapb.NewMediaClient(channel), Operations: operationspb.NewOperationWorkClient(channel), Log: log,
-	})
+	}
+	s.module = transfers.New(s.needs)
 	s.module.Register(s)
 	return s
 }
@@ -203,6 +205,14 @@ func (s *site) rejections(ctx context.Context, operation string) map[string]stri
 		if token = answer.NextPageToken; token == "" {
 			return all
 		}
+	}
+}
+
+// forgetTalks removes all channels and talks.
+func (s *site) forgetTalks() {
+	s.t.Helper()
+	if _, err := s.admin.Exec(`truncate talks.channel cascade`); err != nil {
+		s.t.Fatal(err)
 	}
 }
 
