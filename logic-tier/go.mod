@@ -40,6 +40,7 @@ require (
 require (
 	cloud.google.com/go/longrunning v1.0.0
 	github.com/failsafe-go/failsafe-go v0.9.8
+	github.com/mikelolasagasti/xz v1.0.1
 	github.com/ulikunitz/xz v0.5.17
 	golang.org/x/crypto v0.58.0
 	golang.org/x/sync v0.24.0

@@ -10,6 +10,8 @@ import (
 	"io"
 	"strings"
 
+	"github.com/mikelolasagasti/xz"
+
 	"techtalks.example/logic-tier/failure"
 )
 
@@ -22,7 +24,18 @@ const (
 	// a disk: JSON packs to a tenth. Small ones may: a page of blanks does.
 	maxRatio    = 200
 	ratioCounts = 64 << 20
+	// Compressors never expand their input by more than a few per cent. An archive
+	// that unpacks to less than a half of its size consists of empty blocks, which
+	// take time and never reach the bounds above. The first MiB is exempt: headers
+	// and read-ahead are in it.
+	minYield    = 2
+	yieldCounts = 1 << 20
+	// maxDictionary bounds the memory that a .xz can ask for: its header may say
+	// 4 GiB. "xz -9" asks for 64 MiB.
+	maxDictionary = 64 << 20
 )
+
+var xzMagic = []byte{0xfd, '7', 'z', 'X', 'Z', 0}
 
 var (
 	errNoArchive = failure.New(failure.Invalid, "ARCHIVE_UNREADABLE",
@@ -33,6 +46,8 @@ var (
 		"the .xz needs more than 64 MiB of memory to be unpacked: pack it with xz -9 or less")
 	errTooLarge = failure.New(failure.Invalid, "ARCHIVE_TOO_LARGE",
 		"the archive unpacks to more than 4 GiB, or to more than 200 times its size: leave out what is no part of the catalogue, or split it")
+	errNoYield = failure.New(failure.Invalid, "ARCHIVE_UNREADABLE",
+		"the archive unpacks to less than a half of its size, so most of it is empty blocks: pack it again")
 	errManyFiles = failure.New(failure.Invalid, "ARCHIVE_TOO_LARGE",
 		"the archive has more than 200,000 files: split it")
 )
@@ -65,8 +80,9 @@ func (m *Module) open(ctx context.Context, upload string, size int64) (archive, 
 	if err != nil {
 		return nil, err
 	}
-	buffered := bufio.NewReaderSize(from, 1<<16)
-	head, err := buffered.Peek(6)
+	content := &unpacked{from: from}
+	packed := bufio.NewReaderSize(packedSide{content}, 1<<16)
+	head, err := packed.Peek(len(xzMagic))
 	if err != nil && from.failed != nil {
 		from.close()
 		return nil, from.failed
@@ -76,37 +92,51 @@ func (m *Module) open(ctx context.Context, upload string, size int64) (archive, 
 		return m.openZip(ctx, upload, size)
 	}
 	t := &tarball{from: from, size: size}
-	unpacked := io.Reader(buffered)
 	switch {
 	case bytes.HasPrefix(head, xzMagic):
-		unpacked, err = newXZReader(buffered)
+		content.decompressor, err = xz.NewReader(packed, maxDictionary)
 	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
-		unpacked, err = gzip.NewReader(buffered)
+		content.decompressor, err = gzip.NewReader(packed)
 	default:
-		err = nil
+		content.decompressor, err = packed, nil
 	}
 	if err != nil {
 		defer from.close()
 		return nil, t.blame(err)
 	}
-	t.unpacked = bufio.NewReaderSize(&bounded{Reader: unpacked, packed: func() int64 { return from.read }}, 1<<16)
+	t.unpacked = bufio.NewReaderSize(content, 1<<16)
 	t.tar = tar.NewReader(t.unpacked)
 	return t, nil
 }
 
-// bounded ends with errTooLarge when more comes out than goes in.
-type bounded struct {
-	io.Reader
-	packed   func() int64
-	unpacked int64
+// unpacked is the content of an archive. Reading it fails when the import's
+// context ends, and when the content is out of proportion to the upload.
+type unpacked struct {
+	from         *reading
+	decompressor io.Reader // reads from packedSide
+	size         int64     // bytes read so far
 }
 
-func (b *bounded) Read(p []byte) (int, error) {
-	n, err := b.Reader.Read(p)
-	if b.unpacked += int64(n); isBomb(b.unpacked, b.packed()) {
+func (u *unpacked) Read(p []byte) (int, error) {
+	if err := u.from.interrupted(); err != nil {
+		return 0, err
+	}
+	n, err := u.decompressor.Read(p)
+	if u.size += int64(n); isBomb(u.size, u.from.read) {
 		return 0, errTooLarge
 	}
 	return n, err
+}
+
+// packedSide is what a decompressor reads. A decompressor consumes empty blocks
+// without returning to its caller, so this is where they are noticed.
+type packedSide struct{ *unpacked }
+
+func (s packedSide) Read(p []byte) (int, error) {
+	if s.from.read > yieldCounts && s.size < s.from.read/minYield {
+		return 0, errNoYield
+	}
+	return s.from.Read(p)
 }
 
 func isBomb(unpacked, packed int64) bool {
@@ -155,6 +185,8 @@ func (t *tarball) blame(err error) error {
 		return t.from.failed
 	case errors.As(err, &ours):
 		return ours
+	case errors.Is(err, xz.ErrMemlimit):
+		return errDictionary
 	case t.entries == 0:
 		return errNoArchive.Because(err)
 	}
@@ -164,8 +196,10 @@ func (t *tarball) blame(err error) error {
 func (t *tarball) progress() (done, total int64, unit string) { return t.from.read, t.size, "bytes" }
 func (t *tarball) close()                                     { t.from.close() }
 
-// printable returns text that can be stored and shown, of any bytes.
+// printable returns text that can be stored and shown, of any bytes. The text is
+// a copy: a name in an archive can have a megabyte, which a part of it would keep
+// in memory.
 func printable(s string, most int) string {
 	s = strings.ToValidUTF8(strings.ReplaceAll(s, "\x00", "\ufffd"), "\ufffd")
-	return strings.ToValidUTF8(s[:min(len(s), most)], "")
+	return strings.Clone(strings.ToValidUTF8(s[:min(len(s), most)], ""))
 }

@@ -115,6 +115,13 @@ func parseCategory(content []byte) (title, description string, err error) {
 	return title, text(description), nil
 }
 
+// The contract's limits for a talk. A file can list 200,000 names; the talks
+// module would check each before it refuses them.
+const (
+	maxSpeakers = 50
+	maxTags     = 30
+)
+
 // parseTalk reads a talk's file.
 func parseTalk(p place, content []byte) (*talkspb.Talk, error) {
 	var e entry
@@ -135,6 +142,12 @@ func parseTalk(p place, content []byte) (*talkspb.Talk, error) {
 	}
 	for i, tag := range talk.Tags {
 		talk.Tags[i] = strings.ToLower(tag)
+	}
+	switch {
+	case len(talk.Speakers) > maxSpeakers:
+		return nil, fmt.Errorf("speakers: name at most %d speakers", maxSpeakers)
+	case len(talk.Tags) > maxTags:
+		return nil, fmt.Errorf("tags: use at most %d tags", maxTags)
 	}
 	if talk.Description = text(e.Description); talk.Description == "" {
 		talk.Description = text(e.Summary)

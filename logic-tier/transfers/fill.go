@@ -34,6 +34,9 @@ type filler struct {
 func (f *filler) fill(ctx context.Context, use chan<- *batch) error {
 	var number int64
 	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		packed, err := f.archive.next()
 		switch {
 		case err != nil:

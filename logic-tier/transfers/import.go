@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 
 	"cloud.google.com/go/longrunning/autogen/longrunningpb"
 	"golang.org/x/sync/errgroup"
@@ -125,12 +126,14 @@ func (m *Module) importFrom(ctx context.Context, o *work.Operation, what *transf
 	batches := make(chan *batch, 1)
 	var unread error
 	g, side := errgroup.WithContext(ctx)
-	g.Go(func() error {
+	g.Go(func() (err error) {
 		defer close(batches)
+		defer recovered(&err)
 		unread = f.fill(side, batches)
 		return nil // what was read before it is kept all the same
 	})
-	g.Go(func() error {
+	g.Go(func() (err error) {
+		defer recovered(&err)
 		for b := range batches {
 			if err := m.importBatch(side, o, k, b, at); err != nil {
 				return err
@@ -148,12 +151,26 @@ func (m *Module) importFrom(ctx context.Context, o *work.Operation, what *transf
 	return o.Save(ctx, total, at)
 }
 
+// recovered turns a panic into an error, as the queue does in a handler's own
+// goroutine: an archive that makes a parser panic must not end the process.
+func recovered(err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("import panicked: %v\n%s", p, debug.Stack())
+	}
+}
+
+// maxListed bounds the rejections that are stored for one import, which is 15 MB at
+// most. An archive of a few hundred KB can have 200,000 files with long names, all
+// of them rejected; nobody reads that many.
+const maxListed = 10_000
+
 // importBatch keeps a batch, what it refused, and that this is done.
 func (m *Module) importBatch(ctx context.Context, o *work.Operation, k *keeper, b *batch, at *transferspb.ImportCheckpoint) error {
 	if err := k.keep(ctx, b); err != nil {
 		return err
 	}
-	if err := m.store.addRejections(ctx, o.Name, b.rejections); err != nil {
+	listed := min(len(b.rejections), max(0, maxListed-int(at.Counts.Rejected)))
+	if err := m.store.addRejections(ctx, o.Name, b.rejections[:listed]); err != nil {
 		return err
 	}
 	k.count(b)

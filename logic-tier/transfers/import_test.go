@@ -187,7 +187,7 @@ func TestBadArchives(t *testing.T) {
 		"a .zip cut":       {content: packZip(t, catalogue(20, 1))[:900], reason: "ARCHIVE_UNREADABLE", says: "damaged"},
 		"a .tar.gz cut":    {content: whole[:len(whole)-150_000], reason: "ARCHIVE_UNREADABLE", says: "were added", some: true},
 		"a checksum":       {content: summed, reason: "ARCHIVE_UNREADABLE", says: "damaged", some: true},
-		"a .tar.xz spoilt": {content: spoilt, reason: "ARCHIVE_UNREADABLE", says: ""},
+		"a .tar.xz spoilt": {content: spoilt, reason: "ARCHIVE_UNREADABLE", says: "damaged", some: true},
 		"a bomb, .tar.gz":  {content: packGzip(t, append(catalogue(20, 1), zeros, packed{"all/e/videos/last.json", "{}"})), reason: "ARCHIVE_TOO_LARGE", says: "more than 200 times its size", some: true},
 		"a bomb, .zip":     {content: packZip(t, bombs()), reason: "ARCHIVE_TOO_LARGE", says: "more than 200 times its size"},
 	} {

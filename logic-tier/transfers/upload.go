@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"io"
 
+	"techtalks.example/logic-tier/failure"
 	mediapb "techtalks.example/proto/techtalks/media/v1"
 )
 
 // reading is a file of the media module's as a stream. Not safe for concurrent
 // use.
 type reading struct {
+	ctx  context.Context
 	from interface {
 		Recv() (*mediapb.ReadFileResponse, error)
 	}
@@ -31,10 +33,22 @@ func (m *Module) read(ctx context.Context, file string, offset, limit int64) (*r
 		stop()
 		return nil, err
 	}
-	return &reading{from: stream, stop: stop}, nil
+	return &reading{ctx: ctx, from: stream, stop: stop}, nil
+}
+
+// interrupted returns why nothing more may be read: the context has ended, and
+// what was received before only costs time to process.
+func (r *reading) interrupted() error {
+	if err := r.ctx.Err(); err != nil {
+		r.failed = err
+	}
+	return r.failed
 }
 
 func (r *reading) Read(p []byte) (int, error) {
+	if err := r.interrupted(); err != nil {
+		return 0, err
+	}
 	for len(r.rest) == 0 {
 		answer, err := r.from.Recv()
 		if errors.Is(err, io.EOF) {
@@ -61,7 +75,15 @@ const (
 	// maxPieces bounds the pieces that are kept: what an archive's entries lie
 	// in, its directory, and some for those out of order.
 	maxPieces = 8
+	// An archive whose entries are in disorder, or overlap, has the same pieces
+	// fetched again and again. It may have this many bytes fetched, and its size
+	// so many times: one in order has it fetched once, and the directory twice.
+	refetched    = 64 << 20
+	refetchRatio = 2
 )
+
+var errScattered = failure.New(failure.Invalid, "ARCHIVE_UNREADABLE",
+	"the files of the .zip are stored in another order than its directory lists them, or overlap: pack it again")
 
 // ranges reads a file of the media module's here and there, a piece at a time,
 // and keeps the pieces that it read last. Not safe for concurrent use.
@@ -72,8 +94,9 @@ type ranges struct {
 	size   int64
 	pieces []piece // the last one used first
 	// budget is how many bytes may still be asked for; negative: any number.
-	budget int64
-	failed error // see reading
+	budget  int64
+	fetched int64 // bytes
+	failed  error // see reading
 }
 
 type piece struct {
@@ -81,8 +104,19 @@ type piece struct {
 	data   []byte
 }
 
+// errOffset is the error of strings.Reader and its like: archive/zip passes on
+// any 64 bits that an archive calls an offset.
+var errOffset = errors.New("negative offset")
+
 // ReadAt reads as io.ReaderAt says.
 func (r *ranges) ReadAt(p []byte, offset int64) (n int, err error) {
+	if offset < 0 {
+		return 0, errOffset
+	}
+	if err := r.ctx.Err(); err != nil {
+		r.failed = err
+		return 0, err
+	}
 	if r.budget >= 0 {
 		if r.budget -= int64(len(p)); r.budget < 0 {
 			r.failed = errManyFiles
@@ -111,7 +145,12 @@ func (r *ranges) piece(number int64) ([]byte, error) {
 			return kept.data, nil
 		}
 	}
-	data, err := r.fetch(number*pieceSize, min(pieceSize, r.size-number*pieceSize))
+	length := min(pieceSize, r.size-number*pieceSize)
+	if r.fetched += length; r.fetched > refetched+refetchRatio*r.size {
+		r.failed = errScattered
+		return nil, errScattered
+	}
+	data, err := r.fetch(number*pieceSize, length)
 	if err != nil {
 		r.failed = err
 		return nil, err

@@ -1,99 +1,104 @@
-package transfers
+package transfers_test
 
 import (
 	"bytes"
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
-	"io"
-	"math/rand/v2"
+	"runtime"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/ulikunitz/xz"
 )
 
-// packXZ packs with the library that people's own programs might use.
-func packXZ(t testing.TB, config xz.WriterConfig, content []byte) []byte {
-	t.Helper()
-	var packed bytes.Buffer
-	w, err := config.NewWriter(&packed)
-	if err != nil {
-		t.Fatal(err)
+// emptyBlocksXZ is a valid .xz of empty blocks, each of which claims the largest
+// dictionary that is allowed.
+func emptyBlocksXZ(blocks int) []byte {
+	summed := func(b []byte) []byte { return binary.LittleEndian.AppendUint32(b, crc32.ChecksumIEEE(b)) }
+	flags := []byte{0, 0} // no checksums
+	b := append([]byte("\xfd7zXZ\x00"), summed(slices.Clone(flags))...)
+	block := append(summed([]byte{2, 0, 0x21, 1, 28, 0, 0, 0}), 0, 0, 0, 0) // one LZMA2 filter, 64 MiB; end marker, padding
+	b = append(b, bytes.Repeat(block, blocks)...)
+	index := binary.AppendUvarint([]byte{0}, uint64(blocks))
+	index = append(index, bytes.Repeat([]byte{13, 0}, blocks)...) // unpadded size, uncompressed size
+	for len(index)%4 != 0 {
+		index = append(index, 0)
 	}
-	if _, err := w.Write(content); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return packed.Bytes()
+	index = summed(index)
+	b = append(b, index...)
+	footer := append(binary.LittleEndian.AppendUint32(nil, uint32(len(index)/4-1)), flags...)
+	b = binary.LittleEndian.AppendUint32(b, crc32.ChecksumIEEE(footer))
+	return append(append(b, footer...), "YZ"...)
 }
 
-func unpackXZ(packed []byte) ([]byte, error) {
-	r, err := newXZReader(bytes.NewReader(packed))
-	if err != nil {
-		return nil, err
+// A dictionary for each of the 100 blocks would be 6,400 MiB.
+func TestXZBlocksShareOneDictionary(t *testing.T) {
+	s := newSite(t)
+	operation := s.begun(s.operator(), append(emptyBlocksXZ(100), packXZ(t, catalogue(5, 1))...))
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	if err := s.work(t.Context(), operation); err != nil {
+		t.Fatal(err)
 	}
-	return io.ReadAll(r)
+	runtime.ReadMemStats(&after)
+	if got := s.counts(operation); got.TalksCreated != 5 {
+		t.Errorf("got %v", got)
+	}
+	if allocated := after.TotalAlloc - before.TotalAlloc; allocated > 512<<20 {
+		t.Errorf("%d MiB are allocated for 100 empty blocks", allocated>>20)
+	}
 }
 
-func letters(size int) []byte {
-	random := rand.New(rand.NewPCG(1, 2))
-	content := make([]byte, size)
-	for i := range content {
-		content[i] = byte('a' + random.IntN(6))
+func TestXZVariantsAreRead(t *testing.T) {
+	s := newSite(t)
+	content := packTar(t, catalogue(20, 1))
+	compress := func(config xz.WriterConfig) []byte {
+		var b bytes.Buffer
+		w, err := config.NewWriter(&b)
+		if err == nil {
+			err = errors.Join(write(w, string(content)), w.Close())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b.Bytes()
 	}
-	return content
-}
-
-func TestXZOfEverySortIsRead(t *testing.T) {
-	content := letters(100_000)
-	for name, config := range map[string]xz.WriterConfig{
-		"CRC-64":      {},
-		"CRC-32":      {CheckSum: xz.CRC32},
-		"SHA-256":     {CheckSum: xz.SHA256},
-		"no checksum": {NoCheckSum: true},
-		"many blocks": {BlockSize: 10_001},
+	empty := emptyBlocksXZ(0)
+	for name, packed := range map[string][]byte{
+		"CRC-64":          compress(xz.WriterConfig{}),
+		"CRC-32":          compress(xz.WriterConfig{CheckSum: xz.CRC32}),
+		"SHA-256":         compress(xz.WriterConfig{CheckSum: xz.SHA256}),
+		"no checksum":     compress(xz.WriterConfig{NoCheckSum: true}),
+		"many blocks":     compress(xz.WriterConfig{BlockSize: 1001}),
+		"several streams": slices.Concat(empty, []byte{0, 0, 0, 0}, compress(xz.WriterConfig{}), empty),
 	} {
-		packed := packXZ(t, config, content)
-		if got, err := unpackXZ(packed); err != nil || !bytes.Equal(got, content) {
-			t.Errorf("%s: %d bytes, %v", name, len(got), err)
+		s.forgetTalks()
+		if got := s.imported(s.operator(), packed); got.TalksCreated != 18 {
+			t.Errorf("%s: got %v", name, got)
 		}
-		// Streams behind each other, with padding between them.
-		twice := append(append(bytes.Clone(packed), 0, 0, 0, 0), packed...)
-		if got, err := unpackXZ(twice); err != nil || len(got) != 2*len(content) {
-			t.Errorf("%s, twice: %d bytes, %v", name, len(got), err)
+		operation := s.begun(s.operator(), packed[:len(packed)-1])
+		if err := s.work(t.Context(), operation); err != nil {
+			t.Fatal(err)
 		}
-		for _, cut := range []int{1, 5, 11, 13, 20, 1000, len(packed) / 2, len(packed) - 30, len(packed) - 1} {
-			if _, err := unpackXZ(packed[:cut]); err == nil {
-				t.Errorf("%s, cut after %d bytes: no error", name, cut)
-			}
-		}
-	}
-	if got, err := unpackXZ(packXZ(t, xz.WriterConfig{}, nil)); err != nil || len(got) != 0 {
-		t.Errorf("nothing: %q, %v", got, err)
-	}
-}
-
-func TestAByteThatChangedIsSeen(t *testing.T) {
-	packed := packXZ(t, xz.WriterConfig{}, letters(3000))
-	for i := 0; i < len(packed); i += 3 {
-		changed := bytes.Clone(packed)
-		changed[i] ^= 0x10
-		if got, err := unpackXZ(changed); err == nil && !bytes.Equal(got, letters(3000)) {
-			t.Errorf("byte %d: no error, and another content", i)
+		if reason, _ := s.failed(operation); reason != "ARCHIVE_UNREADABLE" {
+			t.Errorf("%s, without its last byte: %s", name, reason)
 		}
 	}
 }
 
-// What a header asks for is not held before it is looked at.
-func TestADictionaryOfFourGigabytesIsRefused(t *testing.T) {
-	packed := packXZ(t, xz.WriterConfig{}, letters(3000))
-	header := packed[12 : 12+(int(packed[12])+1)*4]
-	i := bytes.Index(header, []byte{0x21, 1})
-	header[i+2] = 40
-	binary.LittleEndian.PutUint32(header[len(header)-4:], crc32.ChecksumIEEE(header[:len(header)-4]))
-	if _, err := unpackXZ(packed); !errors.Is(err, errDictionary) {
-		t.Errorf("got %v", err)
+func TestXZDictionaryOfFourGigabytesIsRefused(t *testing.T) {
+	packed := emptyBlocksXZ(1)
+	header := packed[12:24]
+	header[4] = 40
+	binary.LittleEndian.PutUint32(header[8:], crc32.ChecksumIEEE(header[:8]))
+	s := newSite(t)
+	operation := s.begun(s.operator(), packed)
+	if err := s.work(t.Context(), operation); err != nil {
+		t.Fatal(err)
+	}
+	if _, message := s.failed(operation); !strings.Contains(message, "more than 64 MiB of memory") {
+		t.Errorf("it fails with %q", message)
 	}
 }

@@ -45,7 +45,8 @@ type TransfersClient interface {
 	// RESOURCE_EXHAUSTED (TOO_MANY_OPERATIONS) with RetryInfo.
 	ImportCatalogue(ctx context.Context, in *ImportCatalogueRequest, opts ...grpc.CallOption) (*longrunningpb.Operation, error)
 	// ListRejections returns the files that an import could not take, in the order
-	// of the catalogue, while it is under way and as long as its operation is kept.
+	// of the catalogue, while it is under way and as long as its operation is kept:
+	// the first 10,000 of them.
 	//
 	// Errors: NOT_FOUND (OPERATION_NOT_FOUND); INVALID_ARGUMENT
 	// (PAGE_TOKEN_INVALID).
@@ -116,7 +117,8 @@ type TransfersServer interface {
 	// RESOURCE_EXHAUSTED (TOO_MANY_OPERATIONS) with RetryInfo.
 	ImportCatalogue(context.Context, *ImportCatalogueRequest) (*longrunningpb.Operation, error)
 	// ListRejections returns the files that an import could not take, in the order
-	// of the catalogue, while it is under way and as long as its operation is kept.
+	// of the catalogue, while it is under way and as long as its operation is kept:
+	// the first 10,000 of them.
 	//
 	// Errors: NOT_FOUND (OPERATION_NOT_FOUND); INVALID_ARGUMENT
 	// (PAGE_TOKEN_INVALID).
