@@ -39,7 +39,8 @@ type Needs struct {
 	// Operations keeps the handle on the making of a recording.
 	Operations operationspb.OperationWorkClient
 	// Scratch is the folder in which recordings are made, on a disk that has room
-	// for the largest upload twice. Processes may share it. Empty means one in the
+	// for the two files of each recording that is made at a time, of the size of the
+	// largest upload. Processes may share it. Empty means one in the
 	// system's own for temporary files.
 	Scratch string
 	// LookPath finds ffmpeg and ffprobe; nil means on PATH.
@@ -83,11 +84,15 @@ const (
 	withdrawnQueue = "media.talk-withdrawn"
 )
 
-// recordingWorker makes recordings, one at a time in a process: ffmpeg takes the
-// cores that there are.
+// recordingsAtOnce is how many recordings a process works on at a time. An account
+// has one of them at most (the operations module sees to that), so the twelve-hour
+// recording of one account does not delay that of another. ffmpeg runs with two
+// threads for each, at a low priority.
+const recordingsAtOnce = 2
+
 func (m *Module) recordingWorker() work.Worker {
 	return work.Worker{
-		Kind: kind, Queue: "media.recording", Concurrency: 1,
+		Kind: kind, Queue: "media.recording", Concurrency: recordingsAtOnce,
 		Operations: m.needs.Operations, Do: m.makeRecording, Log: m.needs.Log,
 	}
 }

@@ -39,14 +39,14 @@ func (m *Module) create(ctx context.Context, r request) (made operation, err err
 			made = before
 			return nil
 		}
-		run, wait, err := m.store.underWay(ctx, tx, r.account)
+		taken, waiting, err := m.store.turn(ctx, tx, r.account, r.kind)
 		if err != nil {
 			return err
 		}
-		if run >= maxRunning && wait >= maxWaiting {
+		if taken && waiting >= maxWaiting {
 			return errMany
 		}
-		if made, err = m.store.add(ctx, tx, r, run < maxRunning); err != nil || !made.dispatched {
+		if made, err = m.store.add(ctx, tx, r, !taken); err != nil || !made.dispatched {
 			return err
 		}
 		return m.say(ctx, tx, made)
@@ -162,13 +162,9 @@ func (m *Module) finish(ctx context.Context, id string, attempt int64, as outcom
 	return o, superseded, err
 }
 
-// dispatchNext lets the account's longest waiting operations have their turn.
+// dispatchNext publishes the operations whose turn it is.
 func (m *Module) dispatchNext(ctx context.Context, tx *postgres.Tx, account int64) error {
-	run, _, err := m.store.underWay(ctx, tx, account)
-	if err != nil {
-		return err
-	}
-	next, err := m.store.dispatch(ctx, tx, account, maxRunning-run)
+	next, err := m.store.dispatch(ctx, tx, account)
 	if err != nil {
 		return err
 	}

@@ -13,10 +13,10 @@ import (
 const (
 	// keep is how long an operation stays after its end.
 	keep = 7 * 24 * time.Hour
-	// maxRunning and maxWaiting bound the operations of one account: as many have
-	// their turn at once, so that nobody takes all workers, and as many more wait
-	// for it. One more is refused.
-	maxRunning = 3
+	// maxWaiting bounds the operations of one account that wait for their turn; one
+	// more is refused. One operation of each kind has its turn at a time: an account
+	// holds one worker of a queue at most, and its next operation joins the queue
+	// behind those of other accounts.
 	maxWaiting = 20
 	// retryWhenMany is what who is refused is told to wait: most work is over in
 	// minutes, and a place is free as soon as one is.
@@ -90,7 +90,7 @@ func (o operation) percent() int32 {
 
 var (
 	errNoOperation = failure.New(failure.NotFound, "OPERATION_NOT_FOUND", "there is no such operation of yours; operations are kept for 7 days after their end")
-	errMany        = failure.New(failure.Exhausted, "TOO_MANY_OPERATIONS", "3 of your operations run and 20 wait; wait until one has ended, or cancel one").RetryIn(retryWhenMany)
+	errMany        = failure.New(failure.Exhausted, "TOO_MANY_OPERATIONS", "20 of your operations wait for their turn; wait until one has ended, or cancel one").RetryIn(retryWhenMany)
 	errRequestID   = failure.New(failure.Exists, "REQUEST_ID_TAKEN", "the same request id was used for other work; use a new one")
 	errUnderWay    = failure.New(failure.Invalid, "OPERATION_NOT_DONE", "the operation has not ended; cancel it, or wait for its end")
 )

@@ -46,14 +46,16 @@ func (accounts) VerifySession(_ context.Context, r *accountspb.VerifySessionRequ
 type site struct {
 	t        *testing.T
 	database *postgrestest.Database
+	// concurrency is that of the workers that are started next.
+	concurrency int
 }
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	s := &site{t: t, database: postgrestest.New(t)}
-	worker := work.Worker{Kind: "sums", Queue: "sums"}
+	s := &site{t: t, database: postgrestest.New(t), concurrency: 8}
+	worker, other := work.Worker{Kind: "sums", Queue: "sums"}, work.Worker{Kind: "products", Queue: "products"}
 	ended := queue.Topology{Queues: []queue.Queue{{Name: "ended", Bindings: []queue.Binding{{Exchange: work.Exchange, Pattern: work.Ended}}}}}
-	if err := s.engine().Declare(t.Context(), operations.Topology(), worker.Topology(), ended); err != nil {
+	if err := s.engine().Declare(t.Context(), operations.Topology(), worker.Topology(), other.Topology(), ended); err != nil {
 		t.Fatal(err)
 	}
 	return s
@@ -107,7 +109,9 @@ func (s *site) start(do func(context.Context, *work.Operation) error) *process {
 	run(engine.Run)
 	run(p.module.Run)
 	if do != nil {
-		consumer := sums(p.work, do).Consumer()
+		worker := sums(p.work, do)
+		worker.Concurrency = s.concurrency
+		consumer := worker.Consumer()
 		run(func(ctx context.Context) error { return engine.Consume(ctx, consumer) })
 	}
 	p.stop = sync.OnceFunc(func() {

@@ -31,20 +31,20 @@ func (s store) requested(ctx context.Context, tx *postgres.Tx, account int64, re
 	return o, input, found, err
 }
 
-const underWayStatement = `
-select count(*) filter (where dispatched),
+const turnStatement = `
+select count(*) filter (where dispatched and kind = $2) > 0,
        count(*) filter (where not dispatched)
 from   operations.operation
 where  account_id = $1
   and  ended_at is null`
 
-// underWay returns how many of an account's operations have their turn, and how
-// many wait for it.
-func (s store) underWay(ctx context.Context, tx *postgres.Tx, account int64) (run, wait int, err error) {
+// turn reports whether an operation of a kind has the account's turn, and returns
+// how many of any kind wait for one.
+func (s store) turn(ctx context.Context, tx *postgres.Tx, account int64, kind string) (taken bool, waiting int, err error) {
 	_, _, err = postgres.One(ctx, tx, func(columns func(...any) error) (struct{}, error) {
-		return struct{}{}, columns(&run, &wait)
-	}, underWayStatement, account)
-	return run, wait, err
+		return struct{}{}, columns(&taken, &waiting)
+	}, turnStatement, account, kind)
+	return taken, waiting, err
 }
 
 const addStatement = `
@@ -145,21 +145,29 @@ func (s store) end(ctx context.Context, tx *postgres.Tx, id string, attempt int6
 	return o, false, err
 }
 
+// A kind whose turn is free may have several operations waiting: those that an
+// earlier version of the program let wait for a turn of any kind.
 const dispatchStatement = `
 update operations.operation o
 set    dispatched = true
-where  o.id in (select id
-                from   operations.operation
-                where  account_id = $1
-                  and  ended_at is null
-                  and  not dispatched
-                order by number
-                limit  $2)
+where  o.id in (select distinct on (w.kind) w.id
+                from   operations.operation w
+                where  w.account_id = $1
+                  and  w.ended_at is null
+                  and  not w.dispatched
+                  and  not exists (select
+                                   from   operations.operation r
+                                   where  r.account_id = $1
+                                     and  r.kind = w.kind
+                                     and  r.ended_at is null
+                                     and  r.dispatched)
+                order by w.kind, w.number)
 returning ` + operationColumns
 
-// dispatch gives the longest waiting operations of an account a place.
-func (s store) dispatch(ctx context.Context, tx *postgres.Tx, account int64, most int) ([]operation, error) {
-	return postgres.Collect(ctx, tx, scanOperation, dispatchStatement, account, max(0, most))
+// dispatch gives each free turn of an account to the operation that waits for it
+// longest.
+func (s store) dispatch(ctx context.Context, tx *postgres.Tx, account int64) ([]operation, error) {
+	return postgres.Collect(ctx, tx, scanOperation, dispatchStatement, account)
 }
 
 const requestCancelStatement = `

@@ -229,38 +229,6 @@ func TestWhatMayPassIsTriedAgain(t *testing.T) {
 	}
 }
 
-// Three have their turn, twenty wait, one more is refused; who waits longest is
-// next.
-func TestAnAccountsOperationsHaveABound(t *testing.T) {
-	s := newSite(t)
-	p := s.start(nil)
-	var names []string
-	for n := range 23 {
-		names = append(names, p.begin(7, string(rune('a'+n))).Name)
-	}
-	_, err := p.work.CreateOperation(t.Context(), &operationspb.CreateOperationRequest{AccountId: 7, Kind: "sums", Title: "x", RequestId: "one more"})
-	refused(t, err, "TOO_MANY_OPERATIONS")
-	var f *failure.Failure
-	if errors.As(err, &f) && f.RetryAfter <= 0 {
-		t.Error("it does not say when to try again")
-	}
-	p.begin(8, "another account has room")
-	queued := func() (n int) {
-		if err := s.database.Superuser().QueryRow(`select count(*) from queue.message where type = 'operation.started'`).Scan(&n); err != nil {
-			t.Fatal(err)
-		}
-		return n
-	}
-	if got := queued(); got != 4 {
-		t.Errorf("%d have their turn, want 3 and the other account's", got)
-	}
-	p.cancel(7, names[0])
-	if got := queued(); got != 5 {
-		t.Errorf("after one ended, %d were said to begin", got)
-	}
-	p.begin(7, "there is room again")
-}
-
 func (p *process) cancel(account int64, name string) {
 	p.t.Helper()
 	if err := p.tryCancel(account, name); err != nil {

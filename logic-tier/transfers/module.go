@@ -51,10 +51,12 @@ const (
 )
 
 const (
-	// importsAtOnce is few: an import keeps the database busy by itself.
+	// importsAtOnce is low, since one import keeps the database busy by itself, and
+	// at least two: an account runs one import at a time, so the others are not
+	// stuck behind the largest.
 	importsAtOnce = 2
-	// exportsAtOnce is fewer: nobody waits for one at the screen.
-	exportsAtOnce = 1
+	// exportsAtOnce is as low, for the same reasons.
+	exportsAtOnce = 2
 )
 
 func (m *Module) workers() []work.Worker {

@@ -164,9 +164,11 @@ type OperationWorkClient interface {
 	// CreateOperation begins long work for an account, and returns its handle.
 	// Idempotent by account and request_id.
 	//
+	// One operation of each kind runs at a time for an account; the others wait.
+	//
 	// Errors: RESOURCE_EXHAUSTED (TOO_MANY_OPERATIONS) with RetryInfo, when the
-	// account has 3 running and 20 waiting; ALREADY_EXISTS (REQUEST_ID_TAKEN) when
-	// the request_id stands for other work.
+	// operation would have to wait and 20 of the account's do; ALREADY_EXISTS
+	// (REQUEST_ID_TAKEN) when the request_id stands for other work.
 	CreateOperation(ctx context.Context, in *CreateOperationRequest, opts ...grpc.CallOption) (*CreateOperationResponse, error)
 	// ClaimOperation makes the caller the operation's worker. Whoever had it
 	// before has it no longer: what that one reports is passed over.
@@ -263,9 +265,11 @@ type OperationWorkServer interface {
 	// CreateOperation begins long work for an account, and returns its handle.
 	// Idempotent by account and request_id.
 	//
+	// One operation of each kind runs at a time for an account; the others wait.
+	//
 	// Errors: RESOURCE_EXHAUSTED (TOO_MANY_OPERATIONS) with RetryInfo, when the
-	// account has 3 running and 20 waiting; ALREADY_EXISTS (REQUEST_ID_TAKEN) when
-	// the request_id stands for other work.
+	// operation would have to wait and 20 of the account's do; ALREADY_EXISTS
+	// (REQUEST_ID_TAKEN) when the request_id stands for other work.
 	CreateOperation(context.Context, *CreateOperationRequest) (*CreateOperationResponse, error)
 	// ClaimOperation makes the caller the operation's worker. Whoever had it
 	// before has it no longer: what that one reports is passed over.
