@@ -32,7 +32,8 @@ type Needs struct {
 type Module struct {
 	needs Needs
 	store store
-	// hashing bounds the passwords being hashed: each takes 19 MiB and a core.
+	// hashing bounds the memory of the passwords being hashed, 19 MiB each. The
+	// server queues the calls that hash one, and lets no more run at a time.
 	hashing chan struct{}
 }
 

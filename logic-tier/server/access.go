@@ -49,6 +49,7 @@ type rule struct {
 	operator bool
 	standard bool // tells about the server: not even a session is looked at
 	reads    bool // changes nothing
+	password bool // hashes a password
 }
 
 // rules reads who may call which of the registered methods from the contract.
@@ -78,6 +79,9 @@ func rules(services map[string]grpc.ServiceInfo) (map[string]rule, error) {
 				operator: said.Person == accesspb.Person_PERSON_OPERATOR,
 				programs: []string{caller.Module},
 				reads:    transport.Reads(found) || name == handlesService && handleReads[m.Name],
+			}
+			if method, ok := found.(protoreflect.MethodDescriptor); ok {
+				r.password = transport.TakesPassword(method)
 			}
 			for _, p := range said.Programs {
 				program, known := programs[p]

@@ -2,12 +2,12 @@ package server
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"google.golang.org/grpc"
 
 	"techtalks.example/logic-tier/failure"
-	accountspb "techtalks.example/proto/techtalks/accounts/v1"
 	"techtalks.example/proto/transport"
 )
 
@@ -15,10 +15,6 @@ var errLate = failure.New(failure.Unavailable, "DEADLINE_TOO_SHORT", "less time 
 
 // waiting are the calls that do nothing but wait for something to happen.
 var waiting = map[string]bool{"/" + handlesService + "/WaitOperation": true}
-
-// hashing are the calls that hash a password: a tenth of a second of a core each,
-// whatever else is under way.
-var hashing = map[string]bool{accountspb.Accounts_SignUp_FullMethodName: true, accountspb.Accounts_SignIn_FullMethodName: true}
 
 // admitUnary lets a call in when there is room and time for it, and finds out
 // who makes it.
@@ -58,11 +54,21 @@ func (s *Server) enter(ctx context.Context, method string) (out func(error), err
 		}
 	}
 	program, _ := transport.PeerProgram(ctx)
+	if s.rules[method].password {
+		address := address(ctx, program)
+		if err := s.passwords.acquire(ctx, address); err != nil {
+			if errors.Is(err, errFull) {
+				s.room.refused.WithLabelValues("password").Inc()
+			}
+			return nil, err
+		}
+		return func(error) { s.passwords.release(address) }, nil
+	}
 	place, err := s.room.enter(s.classOf(program, method, one(ctx, transport.SessionKey) != ""))
 	if err != nil {
 		return nil, err
 	}
-	return func(err error) { place.leave(err == nil && !hashing[method]) }, nil
+	return func(err error) { place.leave(err == nil) }, nil
 }
 
 // withinDeadline gives a call the deadline it works to: its caller's, less a

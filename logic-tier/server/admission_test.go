@@ -52,12 +52,17 @@ type call struct {
 	over chan error
 }
 
+// as returns the context of a call that a program makes.
+func as(ctx context.Context, program string) context.Context {
+	return peer.NewContext(ctx, &peer.Peer{AuthInfo: credentials.TLSInfo{State: tls.ConnectionState{
+		VerifiedChains: [][]*x509.Certificate{{{URIs: []*url.URL{transport.ID(program)}}}},
+	}}, Addr: nowhere{}})
+}
+
 // begin makes a call and returns it once it is inside, or the error it is answered.
 func begin(t *testing.T, s *Server, program, method, session string) (call, error) {
 	t.Helper()
-	ctx := peer.NewContext(t.Context(), &peer.Peer{AuthInfo: credentials.TLSInfo{State: tls.ConnectionState{
-		VerifiedChains: [][]*x509.Certificate{{{URIs: []*url.URL{transport.ID(program)}}}},
-	}}, Addr: nowhere{}})
+	ctx := as(t.Context(), program)
 	if session != "" {
 		ctx = metadata.NewIncomingContext(ctx, metadata.Pairs(transport.SessionKey, session))
 	}

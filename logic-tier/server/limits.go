@@ -1,6 +1,9 @@
 package server
 
-import "time"
+import (
+	"runtime"
+	"time"
+)
 
 // What every call must keep to. The numbers are policy: here, with their why.
 const (
@@ -34,6 +37,11 @@ const (
 	limitWindow  = 500 * time.Millisecond
 	limitSamples = 50
 
+	// maxPasswordCalls bounds the calls that hash a password or wait to. At 40 ms
+	// each on one core, the last is done within half of the time that a browser's
+	// form has.
+	maxPasswordCalls = 64
+
 	// maxWaits bounds the calls under way that only wait: each keeps a goroutine
 	// and nothing else, and must not take the place of one that works.
 	maxWaits = 10_000
@@ -51,3 +59,7 @@ const (
 	// most calls take, so that there is room by then.
 	retryWhenFull = time.Second
 )
+
+// passwordCalls is how many calls hash a password at the same time: on half of the
+// processors, since a hash leaves its processor to nothing else.
+func passwordCalls() int { return max(1, runtime.GOMAXPROCS(0)/2) }

@@ -91,8 +91,8 @@ func (r *room) enter(c class) (place, error) {
 	return place{}, errFull.RetryIn(retryWhenFull + rand.N(2*retryWhenFull))
 }
 
-// leave gives the place back. What took its time for reasons of its own, such as a
-// password's hash, says nothing about how many may be inside.
+// leave releases the slot. How long a failed call took says nothing about how many
+// calls can run at a time.
 func (p place) leave(telling bool) {
 	switch {
 	case p.permit == nil:

@@ -47,10 +47,11 @@ type Server struct {
 	host      string
 	dataHost  func() string
 
-	rules   map[string]rule
-	room    *room
-	waits   chan struct{}
-	streams chan struct{}
+	rules     map[string]rule
+	room      *room
+	passwords *passwordQueue
+	waits     chan struct{}
+	streams   chan struct{}
 }
 
 // New returns a server without services.
@@ -62,7 +63,8 @@ func New(o Options) (*Server, error) {
 	s := &Server{
 		health: health.NewServer(), validator: validator, metrics: newMetrics(o.Metrics), log: o.Log,
 		host: o.Host, dataHost: o.DataHost,
-		room: newRoom(leastCalls, mostCalls, o.Metrics), waits: make(chan struct{}, maxWaits), streams: make(chan struct{}, maxStreams),
+		room: newRoom(leastCalls, mostCalls, o.Metrics), passwords: newPasswordQueue(passwordCalls(), maxPasswordCalls),
+		waits: make(chan struct{}, maxWaits), streams: make(chan struct{}, maxStreams),
 	}
 	s.channel = s.newChannel()
 	s.grpc = grpc.NewServer(

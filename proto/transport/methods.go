@@ -2,6 +2,7 @@ package transport
 
 import (
 	"iter"
+	"strings"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/descriptorpb"
@@ -30,4 +31,16 @@ func Reads(method protoreflect.Descriptor) bool {
 func idempotency(method protoreflect.Descriptor) descriptorpb.MethodOptions_IdempotencyLevel {
 	options, _ := method.Options().(*descriptorpb.MethodOptions)
 	return options.GetIdempotencyLevel()
+}
+
+// TakesPassword reports whether a method's request carries a password. Such a
+// call hashes it, which takes more of a processor than any other call does.
+func TakesPassword(method protoreflect.MethodDescriptor) bool {
+	fields := method.Input().Fields()
+	for i := range fields.Len() {
+		if strings.Contains(string(fields.Get(i).Name()), "password") {
+			return true
+		}
+	}
+	return false
 }

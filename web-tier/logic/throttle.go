@@ -105,17 +105,20 @@ func errThrottled() *Problem {
 }
 
 // reading are the methods that change nothing, as their contracts say it.
-var reading = func() map[string]bool {
+var reading = methods(func(m protoreflect.MethodDescriptor) bool { return transport.Reads(m) })
+
+// methods returns the full names of the contracts' methods that are of a kind.
+func methods(kind func(protoreflect.MethodDescriptor) bool) map[string]bool {
 	all := map[string]bool{}
 	for _, file := range contracts {
 		for method := range transport.Methods(file) {
-			if transport.Reads(method) {
+			if kind(method) {
 				all[full(method)] = true
 			}
 		}
 	}
 	return all
-}()
+}
 
 func full(method protoreflect.MethodDescriptor) string {
 	return "/" + string(method.Parent().FullName()) + "/" + string(method.Name())

@@ -57,9 +57,9 @@ func Dial(address string, creds credentials.TransportCredentials, more ...grpc.D
 	if peers.Others() == "" {
 		return nil, errors.New("use host:port of the logic tier, and module=host:port for modules that are elsewhere")
 	}
-	spared := newThrottles()
+	spared, passwords := newThrottles(), newPasswords()
 	dial := func(options ...grpc.DialOption) (*transport.Split, error) {
-		options = append(append(options, grpc.WithChainUnaryInterceptor(spared.unary)), more...)
+		options = append(append(options, grpc.WithChainUnaryInterceptor(passwords.unary, spared.unary)), more...)
 		return transport.NewSplit(peers, func(address string) (*grpc.ClientConn, error) { return dial(address, creds, options...) })
 	}
 	connection, err := dial()
