@@ -37,7 +37,7 @@ func (s *settings) register(flags *flag.FlagSet) error {
 	text(&s.queues, "queues", "QUEUES", "", "names of the queues to work, separated by commas; empty: all")
 	text(&s.modules, "modules", "MODULES", "", "names of the modules that are in this process, separated by commas; empty: all")
 	text(&s.peers, "peer", "PEERS", "", "where the other modules are: host:port, or module=host:port, separated by commas")
-	text(&s.operators, "operators", "OPERATORS", "", "handles of the accounts that may see and mend the queues, separated by commas")
+	text(&s.operators, "operators", "OPERATORS", "", "handles of the accounts that can see and repair the queues, separated by commas; the operator certificate alone can sign them up")
 	work, err := strconv.ParseBool(cmp.Or(os.Getenv("WORK"), "true"))
 	if err != nil {
 		return fmt.Errorf("WORK: use true or false: %w", err)

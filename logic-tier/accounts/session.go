@@ -5,10 +5,13 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"slices"
 	"strings"
 	"time"
 
+	"techtalks.example/logic-tier/caller"
 	"techtalks.example/logic-tier/failure"
+	"techtalks.example/proto/transport"
 )
 
 const (
@@ -46,7 +49,11 @@ type session struct {
 
 // signUp makes an account and signs it in.
 func (m *Module) signUp(ctx context.Context, handle, display, password, address string) (session, error) {
-	if err := m.attempt(ctx, signUpsOfAddress, address); err != nil {
+	if slices.Contains(m.needs.Operators, handle) && caller.From(ctx).Program != transport.Operator {
+		// It would make a stranger an operator.
+		return session{}, errTaken
+	}
+	if err := m.attemptSignUp(ctx, address); err != nil {
 		return session{}, err
 	}
 	if display = strings.TrimSpace(display); display == "" {
@@ -64,10 +71,7 @@ func (m *Module) signUp(ctx context.Context, handle, display, password, address 
 // signIn opens a session for who knows the password.
 func (m *Module) signIn(ctx context.Context, handle, password, address string) (session, error) {
 	handle = strings.ToLower(strings.TrimSpace(handle))
-	if err := m.attempt(ctx, failuresOfAddress, address); err != nil {
-		return session{}, err
-	}
-	if err := m.attempt(ctx, failuresOfHandle, handle); err != nil {
+	if err := m.attemptSignIn(ctx, handle, address); err != nil {
 		return session{}, err
 	}
 	a, hashed, found, err := m.store.accountOf(ctx, handle)
@@ -84,10 +88,7 @@ func (m *Module) signIn(ctx context.Context, handle, password, address string) (
 	if !found || !right {
 		return session{}, errCredentials
 	}
-	if err := m.forgive(ctx, failuresOfHandle, handle); err != nil {
-		return session{}, err
-	}
-	if err := m.forgive(ctx, failuresOfAddress, address); err != nil {
+	if err := m.signInSucceeded(ctx, handle, address); err != nil {
 		return session{}, err
 	}
 	s := newSession()

@@ -2,7 +2,11 @@ package accounts
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
+
+	"github.com/lib/pq"
 
 	"techtalks.example/logic-tier/postgres"
 )
@@ -91,33 +95,61 @@ func (s store) removeSession(ctx context.Context, hash []byte) error {
 	return err
 }
 
-const countAttemptStatement = `
+const countAttemptsStatement = `
 insert into accounts.attempt as a (key, count)
-values ($1, 1)
+select key, added
+from   unnest($1::text[], $2::integer[]) as t (key, added)
+order by key collate "C"
 on conflict (key) do update
-set    count    = case when a.began_at + make_interval(secs => $2) > now() then a.count + 1 else 1 end,
-       began_at = case when a.began_at + make_interval(secs => $2) > now() then a.began_at else now() end
-returning count, extract(epoch from began_at + make_interval(secs => $2) - now())::double precision`
+set    count    = case when a.began_at + make_interval(secs => $3) > now() then a.count else 0 end + excluded.count,
+       began_at = case when a.began_at + make_interval(secs => $3) > now() then a.began_at else now() end
+returning key, count, extract(epoch from began_at + make_interval(secs => $3) - now())::double precision`
 
-// countAttempt counts an attempt and returns how many there were in its window,
-// and how long that still lasts.
-func (s store) countAttempt(ctx context.Context, key string, window time.Duration) (count int, left time.Duration, err error) {
-	var seconds float64
-	_, _, err = postgres.One(ctx, s.db, func(columns func(...any) error) (struct{}, error) {
-		return struct{}{}, columns(&count, &seconds)
-	}, countAttemptStatement, key, window.Seconds())
-	return count, time.Duration(seconds * float64(time.Second)), err
+// countAttempts adds to the counts of some keys, and returns them. Keys are locked
+// in their order, here and in adjustAttempts, so that no two calls wait for each
+// other.
+func (s store) countAttempts(ctx context.Context, window time.Duration, added map[string]int) (map[string]counts, error) {
+	keys, changes := arrays(added)
+	counted := map[string]counts{}
+	_, err := postgres.Collect(ctx, s.db, func(columns func(...any) error) (struct{}, error) {
+		var key string
+		var c counts
+		var seconds float64
+		err := columns(&key, &c.count, &seconds)
+		c.left = time.Duration(seconds * float64(time.Second))
+		counted[key] = c
+		return struct{}{}, err
+	}, countAttemptsStatement, keys, changes, window.Seconds())
+	return counted, err
 }
 
-const takeBackAttemptStatement = `
-update accounts.attempt
-set    count = count - 1
-where  key = $1
-  and  count > 0`
+const adjustAttemptsStatement = `
+with locked as (select key
+                from   accounts.attempt
+                where  key = any($1::text[])
+                order by key collate "C"
+                for    update)
+update accounts.attempt a
+set    count = greatest(a.count + t.added, 0)
+from   locked
+join   unnest($1::text[], $2::integer[]) as t (key, added) using (key)
+where  a.key = locked.key`
 
-func (s store) takeBackAttempt(ctx context.Context, key string) error {
-	_, err := postgres.Exec(ctx, s.db, takeBackAttemptStatement, key)
+// adjustAttempts adds to the counts of those keys that are counted.
+func (s store) adjustAttempts(ctx context.Context, added map[string]int) error {
+	keys, changes := arrays(added)
+	_, err := postgres.Exec(ctx, s.db, adjustAttemptsStatement, keys, changes)
 	return err
+}
+
+// arrays returns the keys and what is added to each as two arrays.
+func arrays(added map[string]int) (keys, changes any) {
+	names := slices.Collect(maps.Keys(added))
+	counts := make([]int64, len(names))
+	for i, name := range names {
+		counts[i] = int64(added[name])
+	}
+	return pq.Array(names), pq.Array(counts)
 }
 
 const removeSessionsStatement = `
