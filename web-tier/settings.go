@@ -16,6 +16,7 @@ type settings struct {
 	logicAddress  string
 	certificates  string
 	secureCookies bool
+	demo          bool
 	drainDelay    time.Duration
 }
 
@@ -32,6 +33,11 @@ func (s *settings) register(flags *flag.FlagSet) error {
 		return fmt.Errorf("SECURE_COOKIES: use true or false: %w", err)
 	}
 	flags.BoolVar(&s.secureCookies, "secure-cookies", secure, "browsers come over TLS: send cookies over it alone (SECURE_COOKIES)")
+	demo, err := strconv.ParseBool(cmp.Or(os.Getenv("DEMO"), "false"))
+	if err != nil {
+		return fmt.Errorf("DEMO: use true or false: %w", err)
+	}
+	flags.BoolVar(&s.demo, "demo", demo, "offer the demo accounts, whose passwords everybody knows, on the sign-in page (DEMO)")
 	delay, err := time.ParseDuration(cmp.Or(os.Getenv("DRAIN_DELAY"), "0s"))
 	if err != nil {
 		return fmt.Errorf("DRAIN_DELAY: use a duration such as 5s: %w", err)

@@ -22,6 +22,43 @@ import (
 
 const timeout = time.Minute
 
+// The demo accounts. The README and the sign-in page give their passwords.
+const adaHandle, graceHandle = "ada", "grace"
+
+var passwords = map[string]string{adaHandle: "ada-ada-ada", graceHandle: "grace-grace-grace"}
+
+func dial(logicAddress, certificates string) (*grpc.ClientConn, error) {
+	credentials, err := transport.ClientCredentials(certificates, transport.Operator, transport.LogicTier)
+	if err != nil {
+		return nil, err
+	}
+	return grpc.NewClient(logicAddress, grpc.WithTransportCredentials(credentials))
+}
+
+// Absent returns an error when a demo account can sign in with the password that
+// everybody knows: a site that is no demo must not open to browsers then.
+func Absent(ctx context.Context, logicAddress, certificates string) error {
+	ctx, done := context.WithTimeout(ctx, timeout)
+	defer done()
+	connection, err := dial(logicAddress, certificates)
+	if err != nil {
+		return err
+	}
+	defer connection.Close()
+	accounts := accountspb.NewAccountsClient(connection)
+	for handle, password := range passwords {
+		in, err := accounts.SignIn(ctx, &accountspb.SignInRequest{Handle: handle, Password: password})
+		switch {
+		case err == nil:
+			_, _ = accounts.SignOut(metadata.AppendToOutgoingContext(ctx, transport.SessionKey, in.Session.Token), &accountspb.SignOutRequest{})
+			return fmt.Errorf("the demo account %q still has the password that everybody knows: remove the site's data, or set DEMO=true to run a demo", handle)
+		case reason(err) != "WRONG_CREDENTIALS":
+			return fmt.Errorf("see whether the demo account %q exists: %w", handle, err)
+		}
+	}
+	return nil
+}
+
 // Load brings in the catalogue in a folder and the demo accounts, as any
 // operator would: over gRPC, with the program talksctl and the operator's
 // certificate. What is there already stays.
@@ -32,20 +69,16 @@ func Load(ctx context.Context, talksctl, logicAddress, certificates, catalogue s
 	if output, err := importing.CombinedOutput(); err != nil {
 		return fmt.Errorf("import the catalogue: %w\n%s", err, output)
 	}
-	credentials, err := transport.ClientCredentials(certificates, transport.Operator, transport.LogicTier)
-	if err != nil {
-		return err
-	}
-	connection, err := grpc.NewClient(logicAddress, grpc.WithTransportCredentials(credentials))
+	connection, err := dial(logicAddress, certificates)
 	if err != nil {
 		return err
 	}
 	defer connection.Close()
-	ada, err := account(ctx, connection, "ada", "Ada Lovelace", "ada-ada-ada")
+	ada, err := account(ctx, connection, adaHandle, "Ada Lovelace")
 	if err != nil {
 		return fmt.Errorf("demo account ada: %w", err)
 	}
-	grace, err := account(ctx, connection, "grace", "Grace Hopper", "grace-grace-grace")
+	grace, err := account(ctx, connection, graceHandle, "Grace Hopper")
 	if err != nil {
 		return fmt.Errorf("demo account grace: %w", err)
 	}
@@ -96,13 +129,13 @@ func reason(err error) string {
 
 // account signs a demo account up, or in when it is there, and returns a
 // context for its calls.
-func account(ctx context.Context, connection grpc.ClientConnInterface, handle, name, password string) (context.Context, error) {
+func account(ctx context.Context, connection grpc.ClientConnInterface, handle, name string) (context.Context, error) {
 	accounts := accountspb.NewAccountsClient(connection)
-	in, err := accounts.SignIn(ctx, &accountspb.SignInRequest{Handle: handle, Password: password})
+	in, err := accounts.SignIn(ctx, &accountspb.SignInRequest{Handle: handle, Password: passwords[handle]})
 	session := in.GetSession()
 	if status.Code(err) == codes.Unauthenticated {
 		var up *accountspb.SignUpResponse
-		up, err = accounts.SignUp(ctx, &accountspb.SignUpRequest{Handle: handle, DisplayName: name, Password: password})
+		up, err = accounts.SignUp(ctx, &accountspb.SignUpRequest{Handle: handle, DisplayName: name, Password: passwords[handle]})
 		session = up.GetSession()
 	}
 	if err != nil {

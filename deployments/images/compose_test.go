@@ -78,7 +78,7 @@ func up(t *testing.T, options ...string) *project {
 	engine(t)
 	port := freePort(t)
 	p := &project{t: t, options: options, web: "http://127.0.0.1:" + port, environment: append(os.Environ(),
-		"COMPOSE_PROJECT_NAME=techtalks-test", "WEB_PORT="+port, "LOGIC_PORT="+freePort(t))}
+		"COMPOSE_PROJECT_NAME=techtalks-test", "DEMO=true", "WEB_PORT="+port, "LOGIC_PORT="+freePort(t))}
 	p.compose("build")
 	t.Cleanup(func() {
 		if t.Failed() {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"techtalks.example/deployments/certificates"
@@ -21,6 +22,7 @@ type site struct {
 
 	web, webAdmin, logic, logicAdmin, data string
 	engine                                 engine
+	demo                                   bool
 }
 
 func newSite() (site, error) {
@@ -36,15 +38,37 @@ func newSite() (site, error) {
 	if err != nil {
 		return site{}, err
 	}
+	web := cmp.Or(os.Getenv("WEB_ADDRESS"), "127.0.0.1:8080")
+	demo, err := isDemo(os.Getenv("DEMO"), web)
+	if err != nil {
+		return site{}, err
+	}
 	return site{
-		root: root, run: run,
-		web:        cmp.Or(os.Getenv("WEB_ADDRESS"), "127.0.0.1:8080"),
+		root: root, run: run, demo: demo,
+		web:        web,
 		webAdmin:   cmp.Or(os.Getenv("WEB_ADMIN_ADDRESS"), "127.0.0.1:8081"),
 		logic:      cmp.Or(os.Getenv("LOGIC_ADDRESS"), "127.0.0.1:9090"),
 		logicAdmin: cmp.Or(os.Getenv("LOGIC_ADMIN_ADDRESS"), "127.0.0.1:9091"),
 		data:       cmp.Or(os.Getenv("DATA_ADDRESS"), "127.0.0.1:54320"),
 		engine:     engine,
 	}, nil
+}
+
+// isDemo reports whether a site has the demo accounts, whose passwords everybody
+// knows: as DEMO says, or else when browsers of this machine alone reach it.
+func isDemo(setting, web string) (bool, error) {
+	if setting != "" {
+		asked, err := strconv.ParseBool(setting)
+		if err != nil {
+			return false, fmt.Errorf("DEMO: use true or false: %w", err)
+		}
+		return asked, nil
+	}
+	host, _, err := net.SplitHostPort(web)
+	if err != nil {
+		return false, fmt.Errorf("WEB_ADDRESS: use host:port: %w", err)
+	}
+	return host == "localhost" || net.ParseIP(host).IsLoopback(), nil
 }
 
 func (s site) certificates() string { return filepath.Join(s.run, "certificates") }
@@ -108,29 +132,45 @@ func run(ctx context.Context) error {
 		}
 		fmt.Println("stopped; everything is kept in", s.run)
 	}()
-	for _, t := range tiers {
-		if err := step(t.name+" on "+t.address, func() error { return t.start(ctx) }); err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			return err
-		}
-	}
-	if err := step("catalogue and demo accounts", func() error {
-		return demo.Load(ctx, s.binary("talksctl"), s.logic, s.certificates(), filepath.Join(s.root, "deployments", "demo", "catalogue"))
-	}); err != nil {
+	if err := s.start(ctx, tiers); err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
 		return err
 	}
+	if s.demo {
+		fmt.Print("\nSign in as ada (password ada-ada-ada) or grace (password grace-grace-grace).")
+	}
 	fmt.Printf(`
-Sign in as ada (password ada-ada-ada) or grace (password grace-grace-grace).
 Logs and data are in %s.
 TechTalks is up: http://%s (after %.1f s; Ctrl-C stops everything)
 `, s.run, s.web, time.Since(began).Seconds())
 	<-ctx.Done()
 	return nil
+}
+
+// start starts the tiers in order. The demo accounts are created, or found absent,
+// before the last of them, the web tier: browsers never reach accounts with known
+// passwords on a site that is no demo.
+func (s site) start(ctx context.Context, tiers []*tier) error {
+	for i, t := range tiers {
+		if i == len(tiers)-1 {
+			if err := step("demo", func() error { return s.prepareDemo(ctx) }); err != nil {
+				return err
+			}
+		}
+		if err := step(t.name+" on "+t.address, func() error { return t.start(ctx) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s site) prepareDemo(ctx context.Context) error {
+	if !s.demo {
+		return demo.Absent(ctx, s.logic, s.certificates())
+	}
+	return demo.Load(ctx, s.binary("talksctl"), s.logic, s.certificates(), filepath.Join(s.root, "deployments", "demo", "catalogue"))
 }
 
 // step does something and says so in a line.

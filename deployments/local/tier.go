@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -67,8 +67,9 @@ func (s site) logicTier() *tier {
 	arguments := []string{
 		"--listen-address", s.logic, "--admin-address", s.logicAdmin, "--data-address", s.data, "--certificates", s.certificates(),
 		"--scratch", filepath.Join(s.run, "scratch"),
-		// Of the demo accounts, unless said otherwise.
-		"--operators", cmp.Or(os.Getenv("OPERATORS"), "ada"),
+	}
+	if operators := os.Getenv("OPERATORS"); operators == "" && s.demo {
+		arguments = append(arguments, "--operators", "ada")
 	}
 	if s.engine.url != "" {
 		arguments = append(arguments, "--broker", s.engine.url)
@@ -78,7 +79,8 @@ func (s site) logicTier() *tier {
 
 func (s site) webTier() *tier {
 	return s.tier("web-tier", s.web, readyAt(s.webAdmin),
-		"--listen-address", s.web, "--admin-address", s.webAdmin, "--logic-address", s.logic, "--certificates", s.certificates())
+		"--listen-address", s.web, "--admin-address", s.webAdmin, "--logic-address", s.logic, "--certificates", s.certificates(),
+		"--demo="+strconv.FormatBool(s.demo))
 }
 
 // servingInLog waits for the line by which a tier without an admin address says

@@ -1,4 +1,5 @@
-// Command load brings the demo catalogue and accounts into a TechTalks.
+// Command load brings the demo catalogue and accounts into a TechTalks that is a
+// demo, and checks that any other has no demo accounts.
 package main
 
 import (
@@ -20,10 +21,22 @@ func main() {
 	address := flag.String("logic-address", cmp.Or(os.Getenv("LOGIC_ADDRESS"), "127.0.0.1:9090"), "host:port of the logic tier (LOGIC_ADDRESS)")
 	certificates := flag.String("certificates", cmp.Or(os.Getenv("CERTIFICATES"), "certificates"), "directory with ca.crt, operator.crt and operator.key (CERTIFICATES)")
 	catalogue := flag.String("catalogue", "catalogue", "folder of the catalogue")
+	asked := flag.String("demo", os.Getenv("DEMO"), "true: load the demo; empty: check that there is none (DEMO)")
 	flag.Parse()
-	if err := demo.Load(ctx, *talksctl, *address, *certificates, *catalogue); err != nil {
+	var err error
+	said := "the catalogue and the demo accounts are there"
+	switch *asked {
+	case "true":
+		err = demo.Load(ctx, *talksctl, *address, *certificates, *catalogue)
+	case "":
+		err = demo.Absent(ctx, *address, *certificates)
+		said = "this site is no demo, and has no demo accounts; DEMO=true makes it one"
+	default:
+		err = fmt.Errorf("--demo (DEMO) %q: use true, or leave it unset", *asked)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "load:", err)
 		os.Exit(1)
 	}
-	fmt.Println("the catalogue and the demo accounts are there")
+	fmt.Println(said)
 }

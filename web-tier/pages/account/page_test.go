@@ -2,8 +2,10 @@ package account_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"testing"
 	"time"
 
@@ -105,4 +107,36 @@ func TestEverythingIsExported(t *testing.T) {
 	})
 	b.Post("/account/export", url.Values{"request_id": {"7"}}).Leads("/operations/of-7")
 	b.With("").Post("/account/export", nil).Leads("/sign-in?next=%2F")
+}
+
+// Only a demo site tells how to get in.
+func TestSignInPageOffersDemoAccountsOnDemoSiteAlone(t *testing.T) {
+	b := open(t, false)
+	b.Get("/sign-in").Is(200).Lacks("Continue as", "ada-ada-ada", "grace-grace-grace", "demo")
+	b.Post("/sign-in", url.Values{"handle": {"ada"}, "password": {"wrong"}}).Is(401).Lacks("Continue as", "ada-ada-ada", "demo")
+
+	demo := pagetest.Open(t, false, map[string]ui.Handler{
+		"GET /sign-in": func(v *ui.Visit) error {
+			v.Site.Demo = true
+			return account.SignInForm(v)
+		},
+		"POST /sign-in": account.SignIn,
+	})
+	var handles []string
+	logictest.Answer(demo.Logic, accountspb.Accounts_SignIn_FullMethodName, func(_ context.Context, q *accountspb.SignInRequest) (*accountspb.SignInResponse, error) {
+		handles = append(handles, q.Handle+" "+q.Password)
+		return &accountspb.SignInResponse{Session: &accountspb.Session{
+			Token: logictest.Session, ExpireTime: timestamppb.New(time.Now().Add(time.Hour)), Account: logictest.Ada,
+		}}, nil
+	})
+	demo.Get("/sign-in").Is(200, "Continue as Ada (operator)", "Continue as Grace (follower)")
+	tab := demo.Tab()
+	for i := range 2 {
+		tab.Open("/sign-in?next=%2Fsign-in%3Fcame%3Dback")
+		tab.Press(fmt.Sprintf(".demo form:nth-of-type(%d) button", i+1))
+		tab.Until("location.search == '?came=back'")
+	}
+	if want := []string{"ada ada-ada-ada", "grace grace-grace-grace"}; !slices.Equal(handles, want) {
+		t.Errorf("the buttons sign in %q, want %q", handles, want)
+	}
 }

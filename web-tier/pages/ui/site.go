@@ -20,6 +20,7 @@ type Site struct {
 	Log     *slog.Logger
 	Host    string // this tier's name on pages
 	Secure  bool   // cookies are sent over TLS only
+	Demo    bool   // the sign-in page offers the demo accounts
 
 	stale stale
 }

@@ -1,0 +1,68 @@
+package abuse
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"sync"
+	"testing"
+
+	"techtalks.example/deployments/local/localtest"
+)
+
+const (
+	attackAccounts    = 24 // of the 30 that an address can sign up in an hour
+	attackConnections = 100
+)
+
+func TestCorrectSignInsLeaveOthersServed(t *testing.T) {
+	t.Parallel()
+	site := localtest.Up(t, localtest.Folder(t))
+	others := newBystander(t, site)
+	var forms []url.Values
+	for i := range attackAccounts {
+		handle := newClient(t, site.URL, attacker).signUp(fmt.Sprint("eve-", i))
+		forms = append(forms, url.Values{"handle": {handle}, "password": {passwordOf(handle)}})
+	}
+	others.duringAttack("correct sign-ins", func(ctx context.Context) {
+		repeat(ctx, t, site, func(c *client, i int) string { return c.do(ctx, "/sign-in", forms[i%len(forms)]) })
+	})
+}
+
+// One account follows and unfollows one channel: its requests wait for the same row.
+func TestContendedFollowsLeaveOthersServed(t *testing.T) {
+	t.Parallel()
+	site := localtest.Up(t, localtest.Folder(t))
+	others := newBystander(t, site)
+	eve := newClient(t, site.URL, attacker)
+	eve.signUp("eve")
+	others.duringAttack("follows of one channel", func(ctx context.Context) {
+		repeat(ctx, t, site, func(_ *client, i int) string {
+			return eve.do(ctx, "/channels/adas-notebook/"+[]string{"follow", "unfollow"}[i%2], url.Values{})
+		})
+	})
+}
+
+// repeat sends requests over attackConnections connections until ctx ends, and logs
+// how they were answered.
+func repeat(ctx context.Context, t *testing.T, site *localtest.Site, send func(c *client, i int) string) {
+	var mu sync.Mutex
+	got := map[string]int{}
+	var sending sync.WaitGroup
+	for connection := range attackConnections {
+		sending.Go(func() {
+			c := newClient(t, site.URL, attacker)
+			for i := connection; ctx.Err() == nil; i++ {
+				status := send(c, i)
+				if ctx.Err() != nil {
+					return
+				}
+				mu.Lock()
+				got[status]++
+				mu.Unlock()
+			}
+		})
+	}
+	sending.Wait()
+	t.Logf("the attacker gets %v", got)
+}

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+
+	"techtalks.example/deployments/local/localtest"
+)
+
+func TestIsDemo(t *testing.T) {
+	for _, c := range []struct {
+		setting, web string
+		want         bool
+	}{
+		{"", "127.0.0.1:8080", true},
+		{"", "[::1]:8080", true},
+		{"", "localhost:8080", true},
+		{"", "0.0.0.0:8080", false},
+		{"", ":8080", false},
+		{"", "192.0.2.1:8080", false},
+		{"", "techtalks.example:80", false},
+		{"true", "0.0.0.0:8080", true},
+		{"false", "127.0.0.1:8080", false},
+	} {
+		if got, err := isDemo(c.setting, c.web); err != nil || got != c.want {
+			t.Errorf("DEMO=%q at %s: %t, %v; want %t", c.setting, c.web, got, err, c.want)
+		}
+	}
+	for _, c := range [][2]string{{"perhaps", "127.0.0.1:8080"}, {"", "8080"}} {
+		if _, err := isDemo(c[0], c[1]); err == nil {
+			t.Errorf("DEMO=%q at %s: no error", c[0], c[1])
+		}
+	}
+}
+
+// button is one of the forms that the sign-in page of a demo offers.
+var button = regexp.MustCompile(`name="handle" value="([a-z-]+)">\s*<input type="hidden" name="password" value="([a-z-]+)"`)
+
+func signInStatus(t *testing.T, site, handle, password string) int {
+	t.Helper()
+	client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	response, err := client.PostForm(site+"/sign-in", url.Values{"handle": {handle}, "password": {password}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	return response.StatusCode
+}
+
+func demoButtons(t *testing.T, site string) [][]string {
+	t.Helper()
+	response, err := http.Get(site + "/sign-in")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %v", response.Status, err)
+	}
+	return button.FindAllStringSubmatch(string(text), -1)
+}
+
+// A site has the accounts whose passwords everybody knows when it is a demo, and never
+// opens with them otherwise.
+func TestDemoAccountsExistOnDemoAlone(t *testing.T) {
+	run := localtest.Folder(t)
+	plain := localtest.Up(t, run, "DEMO=false")
+	if found := demoButtons(t, plain.URL); len(found) > 0 {
+		t.Errorf("a site that is no demo offers %q", found)
+	}
+	for handle, password := range map[string]string{"ada": "ada-ada-ada", "grace": "grace-grace-grace"} {
+		if got := signInStatus(t, plain.URL, handle, password); got != http.StatusUnauthorized {
+			t.Errorf("a site that is no demo answers %s's sign-in with %d", handle, got)
+		}
+	}
+	plain.Stop()
+
+	demo := localtest.Up(t, run, "DEMO=true")
+	found := demoButtons(t, demo.URL)
+	if len(found) != 2 {
+		t.Errorf("a demo offers %q", found)
+	}
+	for _, one := range found {
+		if got := signInStatus(t, demo.URL, one[1], one[2]); got != http.StatusSeeOther {
+			t.Errorf("the demo's button for %s answers %d", one[1], got)
+		}
+	}
+	demo.Stop()
+
+	again := exec.CommandContext(t.Context(), localtest.Program(t))
+	again.Env = append(os.Environ(), "RUN_DIR="+run, "DEMO=false", "WEB_ADDRESS="+localtest.Free(t), "WEB_ADMIN_ADDRESS="+localtest.Free(t),
+		"LOGIC_ADDRESS="+localtest.Free(t), "LOGIC_ADMIN_ADDRESS="+localtest.Free(t), "DATA_ADDRESS="+localtest.Free(t))
+	said, err := again.CombinedOutput()
+	if err == nil || !strings.Contains(string(said), "still has the password that everybody knows") || strings.Contains(string(said), "web-tier on") {
+		t.Errorf("a site that is a demo no longer starts with the demo's accounts (%v):\n%s", err, said)
+	}
+}
