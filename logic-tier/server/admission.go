@@ -54,8 +54,8 @@ func (s *Server) enter(ctx context.Context, method string) (out func(error), err
 		}
 	}
 	program, _ := transport.PeerProgram(ctx)
+	address := address(ctx, program)
 	if s.rules[method].password {
-		address := address(ctx, program)
 		if err := s.passwords.acquire(ctx, address); err != nil {
 			if errors.Is(err, errFull) {
 				s.room.refused.WithLabelValues("password").Inc()
@@ -64,11 +64,24 @@ func (s *Server) enter(ctx context.Context, method string) (out func(error), err
 		}
 		return func(error) { s.passwords.release(address) }, nil
 	}
+	shared := program == transport.WebTier && !s.rules[method].reads
+	if shared && !s.changes.Acquire(address) {
+		s.room.refused.WithLabelValues(classes[change]).Inc()
+		return nil, errFull.RetryIn(retryWhenFull)
+	}
 	place, err := s.room.enter(s.classOf(program, method, one(ctx, transport.SessionKey) != ""))
 	if err != nil {
+		if shared {
+			s.changes.Release(address)
+		}
 		return nil, err
 	}
-	return func(err error) { place.leave(err == nil) }, nil
+	return func(err error) {
+		place.leave(err == nil)
+		if shared {
+			s.changes.Release(address)
+		}
+	}, nil
 }
 
 // withinDeadline gives a call the deadline it works to: its caller's, less a

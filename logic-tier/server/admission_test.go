@@ -35,7 +35,7 @@ func bounded(calls uint) *Server {
 			readMethod:   {programs: []string{transport.WebTier, transport.Operator}, reads: true},
 			changeMethod: {programs: []string{transport.WebTier, transport.Operator}},
 		},
-		sessions: everybody{},
+		sessions: everybody{}, changes: transport.NewShares(1000),
 	}
 }
 
@@ -182,5 +182,44 @@ func TestWhoIsRefusedFirst(t *testing.T) {
 				t.Errorf("with %d under way, %s: %t", step.under, ask.what, got)
 			}
 		}
+	}
+}
+
+// Changes that wait for each other, as those of one row do, hold a part of the slots, and
+// those of one address half of that part.
+func TestChangesLeaveSlotsForOthers(t *testing.T) {
+	s := bounded(12)
+	s.changes = transport.NewShares(8)
+	running, end := make(chan string, 12), make(chan string)
+	var all []<-chan error
+	change := func(address string, calls int) {
+		for range calls {
+			all = append(all, callFrom(t.Context(), s, changeMethod, address, running, end))
+			<-running
+		}
+		if err := <-callFrom(t.Context(), s, changeMethod, address, running, end); !errors.Is(err, errFull) {
+			t.Errorf("after %d changes, one more from %s gets %v", calls, address, err)
+		}
+	}
+	change("192.0.2.66", 4)
+	change("192.0.2.67", 2)
+	change("192.0.2.68", 1)
+	for range 5 {
+		c, err := begin(t, s, transport.WebTier, readMethod, "")
+		if err != nil {
+			t.Fatalf("reading gets %v", err)
+		}
+		defer close(c.end)
+	}
+	for range all {
+		<-end
+	}
+	for _, over := range all {
+		if err := <-over; err != nil {
+			t.Error(err)
+		}
+	}
+	if !s.changes.Acquire("192.0.2.66") || s.room.underWay() != 5 {
+		t.Errorf("%d calls are under way, want the 5 that read", s.room.underWay())
 	}
 }

@@ -37,6 +37,12 @@ const (
 	limitWindow  = 500 * time.Millisecond
 	limitSamples = 50
 
+	// maxChanges bounds the calls by which people change something. They wait for each
+	// other where they change the same row, and for a connection beyond a module's 8 to
+	// 24: more would only wait, in the slots of leastCalls that reading needs. A client
+	// address gets half of them.
+	maxChanges = leastCalls * 2 / 3
+
 	// maxPasswordCalls bounds the calls that hash a password or wait to. At 40 ms
 	// each on one core, the last is done within half of the time that a browser's
 	// form has.

@@ -16,14 +16,14 @@ import (
 
 const passwordMethod = "/password"
 
-// signIn makes a call that hashes a password, for a browser at an address. Its
-// error arrives once it is over; while it runs, running receives its address, and
-// it ends when it can send its address to end.
-func signIn(ctx context.Context, s *Server, address string, running, end chan string) <-chan error {
+// callFrom makes a call for a browser at an address. Its error arrives once it is
+// over; when it runs, running receives its address, and it ends when it can send
+// its address to end.
+func callFrom(ctx context.Context, s *Server, method, address string, running, end chan string) <-chan error {
 	over := make(chan error, 1)
 	ctx = metadata.NewIncomingContext(as(ctx, transport.WebTier), metadata.Pairs(transport.ClientAddressKey, address))
 	go func() {
-		_, err := s.admitUnary(ctx, nil, &grpc.UnaryServerInfo{FullMethod: passwordMethod}, func(context.Context, any) (any, error) {
+		_, err := s.admitUnary(ctx, nil, &grpc.UnaryServerInfo{FullMethod: method}, func(context.Context, any) (any, error) {
 			running <- address
 			end <- address
 			return nil, nil
@@ -62,10 +62,10 @@ func TestPasswordCallsHoldNoSlotOfOtherCalls(t *testing.T) {
 	running, end := make(chan string, 16), make(chan string)
 	var all []<-chan error
 	for range 8 {
-		all = append(all, signIn(t.Context(), s, "192.0.2.66", running, end))
+		all = append(all, callFrom(t.Context(), s, passwordMethod, "192.0.2.66", running, end))
 	}
 	queued(t, s, "192.0.2.66", 7)
-	if err := <-signIn(t.Context(), s, "192.0.2.66", running, end); !errors.Is(err, errFull) {
+	if err := <-callFrom(t.Context(), s, passwordMethod, "192.0.2.66", running, end); !errors.Is(err, errFull) {
 		t.Errorf("the address has half of the queue, and gets %v", err)
 	}
 	for range 2 {
@@ -89,10 +89,10 @@ func TestPasswordQueueTakesAddressesInTurn(t *testing.T) {
 	s := withPasswords(1, 64)
 	running, end := make(chan string, 64), make(chan string)
 	for range 5 {
-		signIn(t.Context(), s, "192.0.2.66", running, end)
+		callFrom(t.Context(), s, passwordMethod, "192.0.2.66", running, end)
 	}
 	queued(t, s, "192.0.2.66", 4)
-	signIn(t.Context(), s, "192.0.2.77", running, end)
+	callFrom(t.Context(), s, passwordMethod, "192.0.2.77", running, end)
 	queued(t, s, "192.0.2.77", 1)
 	var order []string
 	for range 6 {
@@ -107,12 +107,12 @@ func TestPasswordQueueTakesAddressesInTurn(t *testing.T) {
 func TestPasswordCallThatGivesUpLeavesTheQueue(t *testing.T) {
 	s := withPasswords(1, 16)
 	running, end := make(chan string, 16), make(chan string)
-	first := signIn(t.Context(), s, "192.0.2.66", running, end)
+	first := callFrom(t.Context(), s, passwordMethod, "192.0.2.66", running, end)
 	<-running
 	ctx, leave := context.WithCancel(t.Context())
-	second := signIn(ctx, s, "192.0.2.66", running, end)
+	second := callFrom(ctx, s, passwordMethod, "192.0.2.66", running, end)
 	queued(t, s, "192.0.2.66", 1)
-	third := signIn(t.Context(), s, "192.0.2.77", running, end)
+	third := callFrom(t.Context(), s, passwordMethod, "192.0.2.77", running, end)
 	queued(t, s, "192.0.2.77", 1)
 	leave()
 	if err := <-second; !errors.Is(err, context.Canceled) {

@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc/reflection"
 
 	accountspb "techtalks.example/proto/techtalks/accounts/v1"
+	"techtalks.example/proto/transport"
 )
 
 // Options says what a server serves and with what.
@@ -50,6 +51,7 @@ type Server struct {
 	rules     map[string]rule
 	room      *room
 	passwords *passwordQueue
+	changes   *transport.Shares // of the calls by which people change something
 	waits     chan struct{}
 	streams   chan struct{}
 }
@@ -64,7 +66,8 @@ func New(o Options) (*Server, error) {
 		health: health.NewServer(), validator: validator, metrics: newMetrics(o.Metrics), log: o.Log,
 		host: o.Host, dataHost: o.DataHost,
 		room: newRoom(leastCalls, mostCalls, o.Metrics), passwords: newPasswordQueue(passwordCalls(), maxPasswordCalls),
-		waits: make(chan struct{}, maxWaits), streams: make(chan struct{}, maxStreams),
+		changes: transport.NewShares(maxChanges),
+		waits:   make(chan struct{}, maxWaits), streams: make(chan struct{}, maxStreams),
 	}
 	s.channel = s.newChannel()
 	s.grpc = grpc.NewServer(
