@@ -3,11 +3,13 @@ package server
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
 
 	"techtalks.example/logic-tier/failure"
+	mediapb "techtalks.example/proto/techtalks/media/v1"
 	"techtalks.example/proto/transport"
 )
 
@@ -101,11 +103,17 @@ func withinDeadline(ctx context.Context) (context.Context, context.CancelFunc, e
 	return ctx, cancel, nil
 }
 
-// admitStream does the same for a stream; it has no deadline but its caller's.
+// admitStream does the same for a stream; it has no deadline but its caller's. The
+// streams of files, which slow browsers hold, have slots of their own: a web tier must
+// be able to open the few that follow inboxes, operations and queues.
 func (s *Server) admitStream(server any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
+	slots := s.streams
+	if strings.HasPrefix(info.FullMethod, "/"+mediapb.Media_ServiceDesc.ServiceName+"/") {
+		slots = s.files
+	}
 	select {
-	case s.streams <- struct{}{}:
-		defer func() { <-s.streams }()
+	case slots <- struct{}{}:
+		defer func() { <-slots }()
 	default:
 		return errFull.RetryIn(retryWhenFull)
 	}

@@ -56,6 +56,10 @@ const (
 	// while nothing happens, nothing else. A web tier needs one.
 	maxStreams = 1000
 
+	// maxFiles bounds the streams that carry files in and out: those of one web tier,
+	// 768, and some of a second.
+	maxFiles = 1000
+
 	// workers are goroutines that are kept for calls: a new one for each call
 	// grows its stack anew, a tenth of the work of answering. Calls beyond them
 	// get one of their own.
