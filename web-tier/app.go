@@ -41,6 +41,10 @@ const (
 // serve answers browsers until ctx ends, and for the drain delay after it.
 func serve(ctx context.Context, s settings, log *slog.Logger) error {
 	debug.SetGCPercent(garbage)
+	proxies, err := server.ParseProxies(s.trustedProxies, s.proxyHeader)
+	if err != nil {
+		return err
+	}
 	creds, err := transport.ClientCredentials(s.certificates, transport.WebTier, transport.LogicTier)
 	if err != nil {
 		return fmt.Errorf("%w: make them with deployments/certificates, or say with --certificates (CERTIFICATES) where they are", err)
@@ -68,7 +72,7 @@ func serve(ctx context.Context, s settings, log *slog.Logger) error {
 	site := &ui.Site{Tier: tier, Uploads: uploads.New(tier.Media), Log: log, Host: host, Secure: s.secureCookies, Demo: s.demo}
 	passage := server.New(log, registry, s.secureCookies, site.Refuse, site.StandIn)
 	draining := &drain{delay: s.drainDelay}
-	handler := draining.handler(passage.Handler(routes(site, followed, passage.Admit)))
+	handler := draining.handler(proxies.Handler(passage.Handler(routes(site, followed, passage.Admit))))
 
 	listener, err := listen("listen-address", "LISTEN_ADDRESS", s.listenAddress)
 	if err != nil {
@@ -101,7 +105,7 @@ func serve(ctx context.Context, s settings, log *slog.Logger) error {
 	g.Go(func() error { return followed.operations.Run(ctx) })
 	g.Go(func() error { return followed.queues.Run(ctx) })
 	g.Go(func() error {
-		if err := answering.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := answering.Serve(proxies.Listener(listener, headerTimeout)); !errors.Is(err, http.ErrServerClosed) {
 			return err
 		}
 		return nil

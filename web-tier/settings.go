@@ -7,6 +7,8 @@ import (
 	"os"
 	"strconv"
 	"time"
+
+	"techtalks.example/web-tier/server"
 )
 
 // settings are the flags of the program.
@@ -18,6 +20,8 @@ type settings struct {
 	secureCookies bool
 	demo          bool
 	drainDelay    time.Duration
+	// trustedProxies and proxyHeader are server.ParseProxies's.
+	trustedProxies, proxyHeader string
 }
 
 func (s *settings) register(flags *flag.FlagSet) error {
@@ -28,6 +32,8 @@ func (s *settings) register(flags *flag.FlagSet) error {
 	text(&s.adminAddress, "admin-address", "ADMIN_ADDRESS", "127.0.0.1:8081", "host:port for health and metrics")
 	text(&s.logicAddress, "logic-address", "LOGIC_ADDRESS", "127.0.0.1:9090", "where the logic tier is: host:port, dns:///host:port, or several separated by commas, which calls are spread over; module=host:port after it for a module that is elsewhere")
 	text(&s.certificates, "certificates", "CERTIFICATES", "certificates", "directory with ca.crt, web-tier.crt and web-tier.key")
+	text(&s.trustedProxies, "trusted-proxies", "TRUSTED_PROXIES", "", "networks of the reverse proxies that report where browsers are, separated by commas, as in 10.1.0.0/16,192.0.2.7; nobody else is believed")
+	text(&s.proxyHeader, "proxy-header", "PROXY_HEADER", server.XForwardedFor, "how those proxies report it: X-Forwarded-For, Forwarded (RFC 7239), or PROXY for the PROXY protocol")
 	secure, err := strconv.ParseBool(cmp.Or(os.Getenv("SECURE_COOKIES"), "false"))
 	if err != nil {
 		return fmt.Errorf("SECURE_COOKIES: use true or false: %w", err)

@@ -5,11 +5,11 @@ package ui
 import (
 	"context"
 	"log/slog"
-	"net"
 	"net/http"
 	"time"
 
 	"techtalks.example/web-tier/logic"
+	"techtalks.example/web-tier/server"
 	"techtalks.example/web-tier/uploads"
 )
 
@@ -47,7 +47,7 @@ func (s *Site) visit(w http.ResponseWriter, r *http.Request, budget time.Duratio
 
 // Caller is on whose behalf a request asks.
 func (s *Site) Caller(r *http.Request) logic.Caller {
-	return logic.Caller{Session: s.Session(r), Address: clientAddress(r)}
+	return logic.Caller{Session: s.Session(r), Address: server.ClientAddress(r)}
 }
 
 // Refuse answers a request with the page of a problem, without asking the logic
@@ -57,13 +57,4 @@ func (s *Site) Refuse(w http.ResponseWriter, r *http.Request, p *logic.Problem) 
 	defer done()
 	v.session = ""
 	v.Fail(p)
-}
-
-// clientAddress is the browser's, as this process sees it.
-func clientAddress(r *http.Request) string {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return ""
-	}
-	return host
 }
