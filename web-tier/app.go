@@ -72,7 +72,7 @@ func serve(ctx context.Context, s settings, log *slog.Logger) error {
 	site := &ui.Site{Tier: tier, Uploads: uploads.New(tier.Media), Log: log, Host: host, Secure: s.secureCookies, Demo: s.demo}
 	passage := server.New(log, registry, s.secureCookies, site.Refuse, site.StandIn)
 	draining := &drain{delay: s.drainDelay}
-	handler := draining.handler(proxies.Handler(passage.Handler(routes(site, followed, passage.Admit))))
+	handler := draining.handler(proxies.Handler(log, passage.Handler(routes(site, followed, passage.Admit))))
 
 	listener, err := listen("listen-address", "LISTEN_ADDRESS", s.listenAddress)
 	if err != nil {

@@ -3,6 +3,7 @@ package kubernetes
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"os"
 	"regexp"
 	"slices"
@@ -243,6 +244,24 @@ func TestEveryModuleHasOneHost(t *testing.T) {
 				// The service of a Deployment is named as it is.
 				if want := "dns:///" + hosts[module][0] + ":9090"; !slices.Contains(own, module) && address != want {
 					t.Errorf("%s: is told that %s is at %q; it is at %s", id(p.owner), module, address, want)
+				}
+			}
+		}
+	})
+}
+
+// Behind a gateway that the web tier does not believe, all clients share one limit; one
+// that believes everybody lets each client choose its address.
+func TestWebTierTrustsTheGatewayForClientAddresses(t *testing.T) {
+	eachSite(t, func(t *testing.T, made manifests) {
+		for _, p := range made.pods(t) {
+			if p.template == nil || p.program() != "web-tier" {
+				continue
+			}
+			for _, c := range p.template.Spec.Containers {
+				network, err := netip.ParsePrefix(environmentOf(t, made, c)["TRUSTED_PROXIES"])
+				if err != nil || network.Bits() == 0 {
+					t.Errorf("%s: TRUSTED_PROXIES is %q, want the network of the gateway's pods", id(p.owner), environmentOf(t, made, c)["TRUSTED_PROXIES"])
 				}
 			}
 		}

@@ -3,12 +3,14 @@ package server
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"mime"
 	"net"
 	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/pires/go-proxyproto"
@@ -105,14 +107,24 @@ func (p Proxies) trusts(a netip.Addr) bool {
 	return slices.ContainsFunc(p.networks, func(network netip.Prefix) bool { return network.Contains(a) })
 }
 
-// Handler lets ClientAddress return what trusted proxies report.
-func (p Proxies) Handler(next http.Handler) http.Handler {
-	if len(p.networks) == 0 || p.header == PROXY {
+// Handler lets ClientAddress return what trusted proxies report. It warns once when a
+// header comes from a private network that is not trusted: behind a proxy that is not in
+// the list, all clients count as one.
+func (p Proxies) Handler(log *slog.Logger, next http.Handler) http.Handler {
+	if p.header == PROXY {
 		return next
 	}
+	var warned sync.Once
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if peer := peerOf(r); p.trusts(peer) {
-			r = r.WithContext(context.WithValue(r.Context(), clientKey{}, addressKey(p.client(peer, r.Header[p.header]))))
+		if lines := r.Header[p.header]; len(lines) > 0 {
+			if peer := peerOf(r); p.trusts(peer) {
+				r = r.WithContext(context.WithValue(r.Context(), clientKey{}, addressKey(p.client(peer, lines))))
+			} else if peer.IsPrivate() {
+				warned.Do(func() {
+					log.Warn("ignoring the client address from an untrusted peer; if it is your proxy, add its network to --trusted-proxies (TRUSTED_PROXIES)",
+						"header", p.header, "peer", peer.String())
+				})
+			}
 		}
 		next.ServeHTTP(w, r)
 	})

@@ -2,9 +2,11 @@ package server_test
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -90,7 +92,7 @@ func TestClientAddress(t *testing.T) {
 				r.Header[name] = lines
 			}
 			w := httptest.NewRecorder()
-			proxies(t, c.networks, c.header).Handler(tellAddress).ServeHTTP(w, r)
+			proxies(t, c.networks, c.header).Handler(slog.New(slog.DiscardHandler), tellAddress).ServeHTTP(w, r)
 			if got := w.Body.String(); got != c.want {
 				t.Errorf("counted as %q, want %q", got, c.want)
 			}
@@ -112,6 +114,20 @@ func TestParseProxiesRefusesWhatItCannotTrust(t *testing.T) {
 		if _, err := server.ParseProxies(c.networks, c.header); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%q, %q: got %v, want an error with %q", c.networks, c.header, err, c.want)
 		}
+	}
+}
+
+func TestUntrustedProxyIsLoggedOnce(t *testing.T) {
+	var log bytes.Buffer
+	handler := proxies(t, "192.0.2.7", server.XForwardedFor).Handler(slog.New(slog.NewTextHandler(&log, nil)), tellAddress)
+	for _, peer := range []string{"192.0.2.7:4000", "203.0.113.5:4000", "10.0.0.1:4000", "10.0.0.1:4000"} {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.RemoteAddr = peer
+		r.Header.Set("X-Forwarded-For", "203.0.113.5")
+		handler.ServeHTTP(httptest.NewRecorder(), r)
+	}
+	if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "peer=10.0.0.1") || !strings.Contains(got, "TRUSTED_PROXIES") {
+		t.Errorf("logged %q, want one line about 10.0.0.1", got)
 	}
 }
 
@@ -147,7 +163,7 @@ func ask(t *testing.T, client *http.Client, url string, headers ...string) strin
 // Behind a reverse proxy each client counts as itself, whatever it says of itself, and
 // whoever goes past the proxy counts as itself, too.
 func TestClientsBehindAReverseProxyAreToldApart(t *testing.T) {
-	site := httptest.NewServer(proxies(t, "127.0.0.9", server.XForwardedFor).Handler(tellAddress))
+	site := httptest.NewServer(proxies(t, "127.0.0.9", server.XForwardedFor).Handler(slog.New(slog.DiscardHandler), tellAddress))
 	defer site.Close()
 	backend, err := url.Parse(site.URL)
 	if err != nil {
@@ -185,7 +201,7 @@ func proxyV2(source, destination netip.AddrPort) string {
 func TestPROXYProtocolIsReadFromTrustedProxiesAlone(t *testing.T) {
 	site := httptest.NewUnstartedServer(nil)
 	p := proxies(t, "127.0.0.9", server.PROXY)
-	site.Config.Handler = p.Handler(tellAddress)
+	site.Config.Handler = p.Handler(slog.New(slog.DiscardHandler), tellAddress)
 	site.Listener = p.Listener(site.Listener, 5*time.Second)
 	site.Start()
 	defer site.Close()
