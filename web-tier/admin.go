@@ -8,15 +8,27 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"net/netip"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// serveAdmin answers /healthz (the process lives), /readyz (the logic tier
-// answers) /metrics and /debug/pprof/ until ctx ends.
+// serveAdmin serves adminHandler until ctx ends.
 func serveAdmin(ctx context.Context, listener net.Listener, ready func(context.Context) error, registry *prometheus.Registry) error {
+	server := &http.Server{Handler: adminHandler(ready, registry), ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 10 * time.Second}
+	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
+	defer stop()
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// adminHandler answers /healthz (the process lives), /readyz (the logic tier answers) and /metrics,
+// and on loopback connections /debug/pprof/.
+func adminHandler(ready func(context.Context) error, registry *prometheus.Registry) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "alive") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
@@ -30,15 +42,22 @@ func serveAdmin(ctx context.Context, listener net.Listener, ready func(context.C
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	// Where the time and the memory go; for go tool pprof, 5 seconds at most.
-	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
-	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 10 * time.Second}
-	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
-	defer stop()
-	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-		return err
+	mux.HandleFunc("GET /debug/pprof/", loopbackOnly(pprof.Index))
+	mux.HandleFunc("GET /debug/pprof/profile", loopbackOnly(pprof.Profile))
+	return mux
+}
+
+// loopbackOnly refuses callers from other hosts, wherever the admin port listens: a
+// profile costs seconds of work, and its command line and goroutines tell too much.
+// "kubectl port-forward" and "ssh -L" arrive from loopback.
+func loopbackOnly(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if peer, err := netip.ParseAddrPort(r.RemoteAddr); err != nil || !peer.Addr().Unmap().IsLoopback() {
+			http.Error(w, "profiles are for this host alone: forward the port, as with ssh -L or kubectl port-forward", http.StatusForbidden)
+			return
+		}
+		next(w, r)
 	}
-	return nil
 }
 
 // health asks the tier on this host whether it is ready: what a container's

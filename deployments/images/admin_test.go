@@ -1,0 +1,23 @@
+package images
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"testing"
+)
+
+// The admin port asks nobody who they are: in an image it listens on loopback, where the
+// image's own health check finds it, until a deployment says otherwise.
+func TestImagesKeepTheAdminPortOnLoopback(t *testing.T) {
+	address := regexp.MustCompile(`\bADMIN_ADDRESS=(\S+):\d+`)
+	for _, tier := range []string{"web-tier", "logic-tier"} {
+		text, err := os.ReadFile(filepath.Join("..", "..", tier, "Dockerfile"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if found := address.FindSubmatch(text); found == nil || string(found[1]) != "127.0.0.1" {
+			t.Errorf("%s: ADMIN_ADDRESS is %q", tier, found)
+		}
+	}
+}
