@@ -92,7 +92,7 @@ func (v *visitors) at(ctx context.Context, site, session, method, path string, h
 		request.Header[name] = values
 	}
 	if session != "" {
-		request.Header.Set("Cookie", "session="+session)
+		request.Header.Set("Cookie", session)
 	}
 	response, err := v.http.Do(request)
 	if err != nil {
@@ -178,7 +178,7 @@ func (v *visitors) form(ctx context.Context, session, path string, form url.Valu
 	}, []byte(form.Encode()), statuses...)
 }
 
-// signUp makes an account and returns its session.
+// signUp makes an account and returns its session's cookie, as the Cookie header has it.
 func (v *visitors) signUp(ctx context.Context, handle string) (session string, err error) {
 	r, err := v.form(ctx, "", "/sign-up", url.Values{"handle": {handle}, "name": {handle}, "password": {"password of " + handle}}, http.StatusSeeOther)
 	if err != nil {
@@ -186,8 +186,8 @@ func (v *visitors) signUp(ctx context.Context, handle string) (session string, e
 	}
 	for _, line := range r.header.Values("Set-Cookie") {
 		cookie, err := http.ParseSetCookie(line)
-		if err == nil && strings.HasSuffix(cookie.Name, "session") {
-			return cookie.Value, nil
+		if err == nil && strings.Contains(cookie.Name, "session") {
+			return cookie.Name + "=" + cookie.Value, nil
 		}
 	}
 	return "", fmt.Errorf("signing up as %s gives no session: %v", handle, r.header)

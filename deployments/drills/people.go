@@ -119,7 +119,7 @@ func (f *follower) stream(ctx context.Context) error {
 	id := f.last
 	f.mu.Unlock()
 	request.Header.Set("Last-Event-ID", id)
-	request.Header.Set("Cookie", "session="+f.session)
+	request.Header.Set("Cookie", f.session)
 	response, err := f.http.Do(request)
 	if err != nil {
 		return nil // that web tier is away; another may not be

@@ -32,7 +32,7 @@ func (c *crowd) impatient(ctx context.Context, long time.Duration) int64 {
 		for name, values := range header {
 			request.Header[name] = values
 		}
-		request.Header.Set("Cookie", "session="+session)
+		request.Header.Set("Cookie", session)
 		response, err := c.http.Do(request)
 		if err == nil {
 			_, _ = io.Copy(io.Discard, response.Body)
@@ -90,7 +90,8 @@ func (c *crowd) hammer(ctx context.Context, many int, long time.Duration) (answe
 // of it is read, and it returns how many bytes that was.
 func (c *crowd) dawdle(ctx context.Context, f *follower, long time.Duration) (int64, error) {
 	dialer := net.Dialer{Timeout: 5 * time.Second}
-	connection, err := dialer.DialContext(ctx, "tcp", strings.TrimPrefix(c.site[0], "http://"))
+	host := strings.TrimPrefix(c.site[0], "http://")
+	connection, err := dialer.DialContext(ctx, "tcp", host)
 	if err != nil {
 		return 0, err
 	}
@@ -98,7 +99,7 @@ func (c *crowd) dawdle(ctx context.Context, f *follower, long time.Duration) (in
 	if err := connection.(*net.TCPConn).SetReadBuffer(2048); err != nil {
 		return 0, err
 	}
-	if _, err := fmt.Fprintf(connection, "GET /inbox/stream HTTP/1.1\r\nHost: drill\r\nCookie: session=%s\r\n\r\n", f.session); err != nil {
+	if _, err := fmt.Fprintf(connection, "GET /inbox/stream HTTP/1.1\r\nHost: %s\r\nCookie: %s\r\n\r\n", host, f.session); err != nil {
 		return 0, err
 	}
 	pause(ctx, long)

@@ -141,7 +141,7 @@ func TestAClientThatVanishesGoesOn(t *testing.T) {
 			t.Fatal(err)
 		}
 		request.ContentLength = int64(len(file) - at)
-		request.AddCookie(&http.Cookie{Name: "session", Value: logictest.Session})
+		request.AddCookie(b.SessionCookie(logictest.Session))
 		for name, value := range map[string]string{"Tus-Resumable": "1.0.0", "Content-Type": octets, "Upload-Offset": strconv.Itoa(at)} {
 			request.Header.Set(name, value)
 		}
@@ -289,7 +289,7 @@ func TestNoMoreUploadsThanThereIsRoomFor(t *testing.T) {
 		body, writer := io.Pipe()
 		request, _ := http.NewRequestWithContext(ctx, http.MethodPatch, b.Address()+url, body)
 		request.ContentLength = 1 << 20
-		request.AddCookie(&http.Cookie{Name: "session", Value: logictest.Session})
+		request.AddCookie(b.SessionCookie(logictest.Session))
 		for name, value := range map[string]string{"Tus-Resumable": "1.0.0", "Content-Type": octets, "Upload-Offset": "0"} {
 			request.Header.Set(name, value)
 		}

@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/http/cookiejar"
 	"net/url"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -43,14 +45,67 @@ func TestSigningInGivesACookieAndLeadsOn(t *testing.T) {
 	for _, c := range []struct {
 		secure bool
 		cookie string
-	}{{false, "session"}, {true, "__Host-session"}} {
-		p := open(t, c.secure).Post("/sign-in", url.Values{"handle": {"ada"}, "password": {"right"}, "next": {"/inbox"}})
+	}{{false, "session-"}, {true, "__Host-session-"}} {
+		b := open(t, c.secure)
+		c.cookie += b.Address()[strings.LastIndex(b.Address(), ":")+1:]
+		p := b.Post("/sign-in", url.Values{"handle": {"ada"}, "password": {"right"}, "next": {"/inbox"}})
 		p.Leads("/inbox")
 		cookie := p.Cookie(c.cookie)
 		if cookie == nil || cookie.Value != logictest.Session || !cookie.HttpOnly || cookie.Secure != c.secure || cookie.Path != "/" || cookie.SameSite != http.SameSiteLaxMode {
 			t.Errorf("secure %v: got %+v", c.secure, cookie)
 		}
 	}
+}
+
+// Two sites on one host name share a browser's cookies, as ports do not tell cookies apart.
+func TestSitesOnOneHostDoNotSignEachOthersVisitorsOut(t *testing.T) {
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	person := &http.Client{Jar: jar, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	open := func() string {
+		b := open(t, false)
+		logictest.Answer(b.Logic, accountspb.Accounts_SignOut_FullMethodName, func(context.Context, *accountspb.SignOutRequest) (*accountspb.SignOutResponse, error) {
+			return &accountspb.SignOutResponse{}, nil
+		})
+		logictest.Answer(b.Logic, followingpb.Following_ListFollows_FullMethodName, func(context.Context, *followingpb.ListFollowsRequest) (*followingpb.ListFollowsResponse, error) {
+			return &followingpb.ListFollowsResponse{}, nil
+		})
+		return b.Address()
+	}
+	first, second := open(), open()
+	post := func(url string, form url.Values) {
+		t.Helper()
+		response, err := person.PostForm(url, form)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		if response.StatusCode != http.StatusSeeOther {
+			t.Fatalf("%s: %s", url, response.Status)
+		}
+	}
+	account := func(site string, want int) {
+		t.Helper()
+		response, err := person.Get(site + "/account")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		if response.StatusCode != want {
+			t.Errorf("%s: %s, want %d", site, response.Status, want)
+		}
+	}
+	for _, site := range []string{first, second} {
+		post(site+"/sign-in", url.Values{"handle": {"ada"}, "password": {"right"}})
+	}
+	if cookies := jar.Cookies(&url.URL{Scheme: "http", Host: strings.TrimPrefix(first, "http://")}); len(cookies) != 2 {
+		t.Errorf("two sessions are in %d cookies", len(cookies))
+	}
+	post(second+"/sign-out", nil)
+	account(second, http.StatusSeeOther)
+	account(first, http.StatusOK)
 }
 
 func TestSigningInLeadsNowhereElse(t *testing.T) {

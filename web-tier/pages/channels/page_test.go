@@ -71,9 +71,10 @@ func TestAChannelForSomebodySaysThatTheyFollow(t *testing.T) {
 // Reading must not fail because a session is over: the page is anybody's, and
 // the cookie is taken back.
 func TestAStaleSessionReadsAsAnybody(t *testing.T) {
-	p := open(t).With("over").Get("/channels/go")
+	b := open(t).With("over")
+	p := b.Get("/channels/go")
 	p.Is(200, "Go &lt;nights&gt;", "Sign in").Lacks("Sign out", "data-inbox-cursor")
-	if c := p.Cookie("session"); c == nil || c.MaxAge >= 0 {
+	if c := p.Cookie(b.SessionCookie("").Name); c == nil || c.MaxAge >= 0 {
 		t.Errorf("the cookie stays: %+v", c)
 	}
 }

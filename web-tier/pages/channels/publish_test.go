@@ -166,7 +166,7 @@ func TestAFormThatBreaksLeavesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	request.Header.Set("Content-Type", kind)
-	request.AddCookie(&http.Cookie{Name: "session", Value: logictest.Session})
+	request.AddCookie(b.SessionCookie(logictest.Session))
 	over := make(chan struct{})
 	go func() {
 		defer close(over)

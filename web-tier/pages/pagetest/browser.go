@@ -31,6 +31,7 @@ type Browser struct {
 
 	t       *testing.T
 	address string
+	secure  bool
 	client  *http.Client
 	session string
 }
@@ -61,7 +62,7 @@ func OpenThrough(t *testing.T, secure bool, handlers map[string]ui.Handler, betw
 	mux.HandleFunc("GET /files/{upload}", bytes.Upload)
 	served := httptest.NewServer(between(server.New(log, prometheus.NewRegistry(), secure, site.Refuse, site.StandIn).Handler(mux)))
 	t.Cleanup(served.Close)
-	return &Browser{Logic: tier, t: t, address: served.URL, Cut: served.CloseClientConnections, client: &http.Client{
+	return &Browser{Logic: tier, t: t, address: served.URL, secure: secure, Cut: served.CloseClientConnections, client: &http.Client{
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
@@ -71,6 +72,11 @@ func (b *Browser) With(session string) *Browser {
 	other := *b
 	other.session = session
 	return &other
+}
+
+// SessionCookie returns the cookie of a session.
+func (b *Browser) SessionCookie(session string) *http.Cookie {
+	return &http.Cookie{Name: ui.SessionCookieName(strings.TrimPrefix(b.address, "http://"), b.secure), Value: session}
 }
 
 // Address is the site's.
@@ -115,7 +121,7 @@ func (b *Browser) Send(method, path string, body io.Reader, headers ...string) *
 		request.Header.Set(headers[i], headers[i+1])
 	}
 	if b.session != "" {
-		request.AddCookie(&http.Cookie{Name: "session", Value: b.session})
+		request.AddCookie(b.SessionCookie(b.session))
 	}
 	response, err := b.client.Do(request)
 	if err != nil {

@@ -56,7 +56,7 @@ func (b *Browser) Tab() *Tab {
 	}
 	command(tab, cdplog.Enable, cdp.Empty{})
 	if b.session != "" {
-		command(tab, network.SetCookie, network.SetCookieParams{Name: "session", Value: b.session, URL: b.address})
+		command(tab, network.SetCookie, network.SetCookieParams{Name: b.SessionCookie("").Name, Value: b.session, URL: b.address})
 	}
 	return tab
 }

@@ -1,21 +1,33 @@
 package ui
 
 import (
+	"fmt"
+	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
 	accountspb "techtalks.example/proto/techtalks/accounts/v1"
 )
 
-// cookieName returns the session cookie's name. The prefix makes browsers
-// refuse one that was not set by this host over TLS (RFC 6265bis, 4.1.3.2).
-func (s *Site) cookieName() string {
-	if s.Secure {
-		return "__Host-session"
+// SessionCookieName returns the session cookie's name on the site at host, as in the Host
+// header. Browsers send a cookie to every port of a host (RFC 6265, 8.5), so the name has
+// the port: sites that share a host name do not sign each other's visitors out. The
+// prefix makes browsers refuse a cookie that was not set by this host over TLS
+// (RFC 6265bis, 4.1.3.2).
+func SessionCookieName(host string, secure bool) string {
+	name := "session"
+	if secure {
+		name = "__Host-session"
 	}
-	return "session"
+	_, port, _ := net.SplitHostPort(host)
+	// Browsers leave the default ports out. What is no number might be no cookie name either.
+	if n, err := strconv.ParseUint(port, 10, 16); err == nil && n != 80 && n != 443 {
+		name = fmt.Sprintf("%s-%d", name, n)
+	}
+	return name
 }
 
 // maxSession is the longest token the contract takes (VerifySessionRequest): a
@@ -24,27 +36,27 @@ const maxSession = 200
 
 // Session returns the session token that the browser sent; empty when none.
 func (s *Site) Session(r *http.Request) string {
-	cookie, err := r.Cookie(s.cookieName())
+	cookie, err := r.Cookie(SessionCookieName(r.Host, s.Secure))
 	if err != nil || len(cookie.Value) > maxSession {
 		return ""
 	}
 	return cookie.Value
 }
 
-func (s *Site) setCookie(w http.ResponseWriter, value string, expires time.Time, age int) {
-	http.SetCookie(w, &http.Cookie{
-		Name: s.cookieName(), Value: value, Path: "/", Expires: expires, MaxAge: age,
-		HttpOnly: true, Secure: s.Secure, SameSite: http.SameSiteLaxMode,
+func (v *Visit) setCookie(value string, expires time.Time, age int) {
+	http.SetCookie(v.Writer, &http.Cookie{
+		Name: SessionCookieName(v.Request.Host, v.Site.Secure), Value: value, Path: "/", Expires: expires, MaxAge: age,
+		HttpOnly: true, Secure: v.Site.Secure, SameSite: http.SameSiteLaxMode,
 	})
 }
 
 // SignIn gives the browser a session.
 func (v *Visit) SignIn(session *accountspb.Session) {
-	v.Site.setCookie(v.Writer, session.Token, session.ExpireTime.AsTime(), 0)
+	v.setCookie(session.Token, session.ExpireTime.AsTime(), 0)
 }
 
 // SignOut takes the session from the browser.
-func (v *Visit) SignOut() { v.Site.setCookie(v.Writer, "", time.Unix(1, 0), -1) }
+func (v *Visit) SignOut() { v.setCookie("", time.Unix(1, 0), -1) }
 
 // LocalPath returns where to go next when that is a place on this site, and
 // fallback otherwise: a link to sign in must not lead elsewhere.

@@ -25,3 +25,28 @@ func FuzzLocalPath(f *testing.F) {
 		}
 	})
 }
+
+func TestSessionCookieNameHasThePort(t *testing.T) {
+	for _, c := range []struct {
+		host   string
+		secure bool
+		want   string
+	}{
+		{"talks.example", false, "session"},
+		{"talks.example:80", false, "session"},
+		{"talks.example:8080", false, "session-8080"},
+		{"127.0.0.1:8280", false, "session-8280"},
+		{"[2001:db8::1]:8080", false, "session-8080"},
+		{"[2001:db8::1]", false, "session"},
+		{"talks.example", true, "__Host-session"},
+		{"talks.example:443", true, "__Host-session"},
+		{"talks.example:8443", true, "__Host-session-8443"},
+		{"talks.example:a=b", false, "session"},
+		{"talks.example:99999", false, "session"},
+		{"", false, "session"},
+	} {
+		if got := ui.SessionCookieName(c.host, c.secure); got != c.want {
+			t.Errorf("%q, secure %v: %q, want %q", c.host, c.secure, got, c.want)
+		}
+	}
+}
