@@ -30,7 +30,7 @@ func (p *Passage) full(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	after := busyRetry + rand.N(2*busyRetry)
-	if r.Method != http.MethodGet || strings.Contains(r.Header.Get("Accept"), "json") {
+	if r.Method != http.MethodGet || PrefersJSON(r) {
 		p.refuse(w, r, &logic.Problem{Status: http.StatusServiceUnavailable, Title: "Very busy just now", RetryAfter: after,
 			Message: "More people are here than we can serve at once. Try again in a moment."})
 		return

@@ -215,6 +215,7 @@ func TestNoMorePagesThanThereIsRoomFor(t *testing.T) {
 					t.Errorf("refused with %+v", p)
 				}
 				w.WriteHeader(p.Status)
+				_, _ = io.WriteString(w, "refused")
 			},
 			func(w http.ResponseWriter, _ *http.Request) bool {
 				if kept {
@@ -250,9 +251,13 @@ func TestNoMorePagesThanThereIsRoomFor(t *testing.T) {
 		if refused.Code != http.StatusServiceUnavailable || after == "" || !strings.Contains(refused.Body.String(), `http-equiv="refresh" content="`+after+`"`) {
 			t.Errorf("refused with %d, Retry-After %q and\n%s", refused.Code, after, refused.Body)
 		}
-		go ask("Accept", "application/json")
-		if refused = <-over; refused.Code != http.StatusServiceUnavailable {
-			t.Errorf("a program is refused with %d", refused.Code)
+		go ask("Accept", "APPLICATION/JSON;q=1")
+		if refused = <-over; refused.Code != http.StatusServiceUnavailable || refused.Body.String() != "refused" {
+			t.Errorf("a program is refused with %d %s", refused.Code, refused.Body)
+		}
+		go ask("Accept", "text/html, application/json;q=0.1")
+		if refused = <-over; refused.Code != http.StatusServiceUnavailable || !strings.Contains(refused.Body.String(), "http-equiv") {
+			t.Errorf("a browser that also takes JSON is refused with %d %s", refused.Code, refused.Body)
 		}
 		kept = true
 		go ask("Accept", "text/html")

@@ -10,8 +10,13 @@ import (
 )
 
 // create begins an upload; with a body of the right type, its first piece is
-// taken too (creation-with-upload).
+// taken too (creation-with-upload). It refuses a body of another type: the client
+// would take it for stored.
 func (x *exchange) create() error {
+	piece := x.hasPiece()
+	if !piece && x.r.ContentLength != 0 {
+		return otherType
+	}
 	size, err := x.size()
 	if err != nil {
 		return err
@@ -20,8 +25,7 @@ func (x *exchange) create() error {
 	if err != nil {
 		return err
 	}
-	bytes := x.r.Header.Get("Content-Type") == octets
-	if bytes {
+	if piece {
 		leave, err := x.uploads.enter()
 		if err != nil {
 			return err
@@ -34,7 +38,7 @@ func (x *exchange) create() error {
 	}
 	// Said in any case: should a piece break, it is how to go on.
 	x.w.Header().Set("Location", "/"+upload.Name)
-	if bytes {
+	if piece {
 		if upload, err = x.uploads.append(x.ctx, upload.Name, 0, x.r.Body, x.alive); err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package uploads
 
 import (
+	"mime"
 	"net/http"
 	"strconv"
 
@@ -11,7 +12,7 @@ import (
 // patch adds a piece at the end of an upload. When the client says only now how
 // many bytes the file has, it says so with the last of them.
 func (x *exchange) patch(name string) error {
-	if x.r.Header.Get("Content-Type") != octets {
+	if !x.hasPiece() {
 		return otherType
 	}
 	offset, err := strconv.ParseInt(x.r.Header.Get("Upload-Offset"), 10, 64)
@@ -45,6 +46,13 @@ func (x *exchange) patch(name string) error {
 	x.describe(upload)
 	x.w.WriteHeader(http.StatusNoContent)
 	return nil
+}
+
+// hasPiece reports whether the body is a piece of a file, by its media type: the type is
+// case-insensitive and can have parameters (RFC 9110, 8.3.1).
+func (x *exchange) hasPiece() bool {
+	kind, _, _ := mime.ParseMediaType(x.r.Header.Get("Content-Type"))
+	return kind == octets
 }
 
 // lengthened makes an upload whole whose size was just said.

@@ -173,6 +173,19 @@ func TestTheFirstPieceMayComeAtOnce(t *testing.T) {
 	}
 }
 
+// The media type of a piece is case-insensitive and can have parameters.
+func TestPiecesAreTakenInEverySpellingOfTheirType(t *testing.T) {
+	b, kept := open(t)
+	for _, kind := range []string{octets + "; charset=utf-8", octets + ";", "Application/Offset+Octet-Stream", " " + octets + " ; a=b ; c=\"d\""} {
+		p := send(b, http.MethodPost, "/uploads", strings.NewReader("hel"), "Upload-Length", "5", "Content-Type", kind).Is(http.StatusCreated)
+		url := p.Header.Get("Location")
+		send(b, http.MethodPatch, url, strings.NewReader("lo"), "Content-Type", kind, "Upload-Offset", "3").Is(http.StatusNoContent)
+		if upload, got := kept.Upload(url[1:]); string(got) != "hello" || !upload.Whole {
+			t.Errorf("%q: kept %q, %v", kind, got, upload)
+		}
+	}
+}
+
 func TestALengthMayBeSaidWithTheLastBytes(t *testing.T) {
 	b, kept := open(t)
 	url := create(t, b, "Upload-Defer-Length", "1")
@@ -223,6 +236,9 @@ func TestWhatIsWrongIsSaid(t *testing.T) {
 		{"far too large", "POST", "/uploads", "", []string{"Upload-Length", "99999999999999999999"}, 413, "8 GiB"},
 		{"metadata that is none", "POST", "/uploads", "", []string{"Upload-Length", "1", "Upload-Metadata", "filename !!"}, 400, "base64"},
 		{"another type", "PATCH", url, "x", []string{"Upload-Offset", "0", "Content-Type", "text/plain"}, 415, octets},
+		{"a first piece of another type", "POST", "/uploads", "hello", []string{"Upload-Length", "5", "Content-Type", "application/octet-stream"}, 415, octets},
+		{"a first piece without a type", "POST", "/uploads", "hello", []string{"Upload-Length", "5"}, 415, octets},
+		{"a type with this one's name in a parameter", "PATCH", url, "x", []string{"Upload-Offset", "0", "Content-Type", "text/plain; x=" + `"` + octets + `"`}, 415, octets},
 		{"no offset", "PATCH", url, "x", []string{"Content-Type", octets}, 400, "Upload-Offset"},
 		{"a negative offset", "PATCH", url, "x", []string{"Content-Type", octets, "Upload-Offset", "-1"}, 400, "Upload-Offset"},
 		{"a wrong offset", "PATCH", url, "x", []string{"Content-Type", octets, "Upload-Offset", "3"}, 409, "HEAD"},

@@ -9,8 +9,8 @@ import (
 	"cloud.google.com/go/longrunning/autogen/longrunningpb"
 	"google.golang.org/protobuf/encoding/protojson"
 
-	"techtalks.example/web-tier/live"
 	"techtalks.example/web-tier/logic"
+	"techtalks.example/web-tier/server"
 )
 
 // firstLook is when to look at work that has just begun.
@@ -22,7 +22,7 @@ const tooManyOperations = "TOO_MANY_OPERATIONS"
 
 // PrefersJSON says whether the request was made by a program: it is rather
 // answered with JSON than with a page.
-func (v *Visit) PrefersJSON() bool { return live.PrefersJSON(v.Request) }
+func (v *Visit) PrefersJSON() bool { return server.PrefersJSON(v.Request) }
 
 // Started answers that long work has begun: a browser is led to its handle, a
 // program is given it.
