@@ -17,7 +17,7 @@ test: ## run what finds ordinary mistakes, within minutes
 	@deployments/checks/run.sh test
 
 verify: ## run all other checks: races, drills, containers, attacks, Kubernetes, the bench
-	@deployments/local/install.sh postgres chromium ffmpeg rabbitmq hosts
+	@deployments/local/install.sh postgres chromium ffmpeg rabbitmq hosts proxies
 	@deployments/checks/run.sh verify
 
 generate: ## regenerate code after a change of a .proto or .templ file

@@ -95,6 +95,10 @@ for part in "$@"; do
 	shellcheck)
 		want shellcheck 'shell scripts are not analysed' 'command -v shellcheck' shellcheck
 		;;
+	proxies) # the attacks from behind one; the packages would start a service each
+		unstarted want nginx 'attacks through nginx are skipped' 'ls /usr/sbin/nginx || command -v nginx' nginx-light
+		unstarted want HAProxy 'attacks through HAProxy are skipped' 'ls /usr/sbin/haproxy || command -v haproxy' haproxy
+		;;
 	debootstrap)
 		need debootstrap 'command -v debootstrap' debootstrap
 		;;
