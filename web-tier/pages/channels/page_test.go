@@ -144,6 +144,15 @@ func TestPublishing(t *testing.T) {
 	b.Post("/channels/go/talks", form).Is(422, "Use a web address.", `value="A talk"`, "Ada, Grace", form.Get("request_id"))
 }
 
+func TestExcessiveDescriptionIsRefusedWhenPublished(t *testing.T) {
+	b := open(t).With(logictest.Session)
+	form := url.Values{"title": {"Kept title"}, "description": {strings.Repeat(">", 1000) + " deep"}}
+	b.Post("/channels/go/talks", form).Is(422, "too complex", "&gt;&gt;&gt; deep", `value="Kept title"`)
+	if n := len(b.Logic.Calls(talkspb.Talks_CreateTalk_FullMethodName)); n != 0 {
+		t.Errorf("it was published %d times", n)
+	}
+}
+
 // What is too large is refused in words, and what could be read of it is kept.
 func TestAFormThatIsTooLarge(t *testing.T) {
 	b := open(t).With(logictest.Session)

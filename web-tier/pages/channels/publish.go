@@ -21,6 +21,9 @@ func Publish(v *ui.Visit) error {
 	if err == nil {
 		upload, err = v.Upload()
 	}
+	if err == nil {
+		err = ui.CheckDescription(ui.TypedTalk(v).Description)
+	}
 	if err == nil && upload != "" {
 		err = publishRecording(v, upload)
 	} else if err == nil {

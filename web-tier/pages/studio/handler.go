@@ -39,6 +39,9 @@ func CreateChannel(v *ui.Visit) error {
 		return v.Redirect("/sign-in?next=/studio")
 	}
 	err := v.Form()
+	if err == nil {
+		err = ui.CheckDescription(v.Request.PostForm.Get("description"))
+	}
 	var answer *talkspb.CreateChannelResponse
 	if err == nil {
 		answer, err = v.Site.Tier.Channels.CreateChannel(v.Context(), &talkspb.CreateChannelRequest{

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -33,6 +34,15 @@ func TestTheStudioShowsOnesChannels(t *testing.T) {
 	open(t).Get("/studio").Is(http.StatusOK, "Looms", `action="/studio/import"`, `enctype="multipart/form-data"`, `name="file"`)
 	open(t).With("").Get("/studio").Leads("/sign-in?next=%2Fstudio")
 	open(t).With("").Post("/studio/import", nil).Leads("/sign-in?next=/studio")
+}
+
+func TestExcessiveDescriptionOfChannelIsRefused(t *testing.T) {
+	b := open(t)
+	form := url.Values{"slug": {"looms-two"}, "title": {"Kept title"}, "description": {strings.Repeat(">", 1000) + " deep"}}
+	b.Post("/channels", form).Is(http.StatusUnprocessableEntity, "too complex", `value="Kept title"`)
+	if n := len(b.Logic.Calls(talkspb.Channels_CreateChannel_FullMethodName)); n != 0 {
+		t.Errorf("it was created %d times", n)
+	}
 }
 
 func TestACatalogueIsImported(t *testing.T) {

@@ -45,6 +45,21 @@ func TestDescriptionsAreSafe(t *testing.T) {
 	open(t, talk).Get(path).Is(200, "<strong>strong</strong>", `href="https://example.org"`, "nofollow").Lacks("alert(1)</script>", "javascript:")
 }
 
+// excessive is a description beyond the limits of what is shown as Markdown.
+var excessive = strings.Repeat(">", 1000) + " deep"
+
+func TestExcessiveDescriptionIsShownAsTyped(t *testing.T) {
+	open(t, a(&talkspb.Talk{Description: excessive})).Get(path).Is(200, "&gt;&gt;&gt; deep").Lacks("<blockquote")
+}
+
+func TestExcessiveDescriptionIsRefusedWhenSaved(t *testing.T) {
+	b := open(t, a(&talkspb.Talk{CanEdit: true})).With(logictest.Session)
+	b.Post(path+"/edit", url.Values{"title": {"Other"}, "description": {excessive}}).Is(422, "too complex", "&gt;&gt;&gt; deep", `value="Other"`)
+	if n := len(b.Logic.Calls(talkspb.Talks_UpdateTalk_FullMethodName)); n != 0 {
+		t.Errorf("it was saved %d times", n)
+	}
+}
+
 // Only a page that plays a recording may load one from elsewhere.
 func TestRecordings(t *testing.T) {
 	for _, c := range []struct {

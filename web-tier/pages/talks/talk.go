@@ -122,6 +122,9 @@ func Save(v *ui.Visit) error {
 	err := v.Form()
 	var answer *talkspb.UpdateTalkResponse
 	if err == nil {
+		err = ui.CheckDescription(ui.TypedTalk(v).Description)
+	}
+	if err == nil {
 		t := ui.TypedTalk(v)
 		t.Name = name(v)
 		answer, err = v.Site.Tier.Talks.UpdateTalk(v.Context(), &talkspb.UpdateTalkRequest{

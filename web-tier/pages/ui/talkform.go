@@ -1,9 +1,12 @@
 package ui
 
 import (
+	"net/http"
 	"strings"
 
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
+	"techtalks.example/web-tier/logic"
+	"techtalks.example/web-tier/pages/markdown"
 )
 
 // TalkFieldNames are the fields of a talk's form.
@@ -21,6 +24,20 @@ func TypedTalk(v *Visit) *talkspb.Talk {
 		Tags:        list(v.Request.PostForm.Get("tags")),
 		Description: strings.ReplaceAll(v.Request.PostForm.Get("description"), "\r\n", "\n"),
 		MediaUrl:    strings.TrimSpace(v.Request.PostForm.Get("media_url")),
+	}
+}
+
+// CheckDescription returns a problem with the field "description" if text exceeds
+// the limits within which pages show Markdown. Forms refuse it then: the pages
+// would show it as it was typed.
+func CheckDescription(text string) error {
+	if markdown.Accepts(text) {
+		return nil
+	}
+	const message = "This is too complex to show as Markdown. Use smaller tables, fewer levels of lists and quotations, and fewer links."
+	return &logic.Problem{
+		Status: http.StatusBadRequest, Reason: "FIELDS_INVALID", Title: "That does not work", Message: message,
+		Fields: map[string]string{"description": message},
 	}
 }
 
