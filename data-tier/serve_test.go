@@ -93,6 +93,28 @@ func TestASecondTierIsRefusedTheData(t *testing.T) {
 	}
 }
 
+func TestMigrationTakesTalksOutOfTheFuture(t *testing.T) {
+	p := start(t, dataFolder(t), certificates)
+	if _, err := p.superuser().ExecContext(t.Context(), `
+		insert into talks.channel (slug, title) values ('event', 'Event');
+		insert into talks.talk (channel_id, slug, title, speakers, language, tags, media_url, recorded_on, published_at, description)
+		select c.id, talk.slug, talk.slug, '{}', '', '{}', '', published_at::date, published_at, ''
+		from   talks.channel c, (values ('future', timestamptz '2199-12-31'), ('past', '2019-05-03')) talk (slug, published_at);
+		delete from migrations.talks where version_id = 5`); err != nil {
+		t.Fatal(err)
+	}
+	if err := command(t, "migrate", "--data-directory", p.directory); err != nil {
+		t.Fatal(err)
+	}
+	got := column(t, p.superuser(), `
+		select format('%s: published %s, recorded %s', slug, case when published_at > now() then 'in the future' else 'in the past' end, recorded_on)
+		from talks.talk order by published_at`)
+	want := []string{"past: published in the past, recorded 2019-05-03", "future: published in the past, recorded "}
+	if !slices.Equal(got, want) {
+		t.Errorf("talks are %q, want %q", got, want)
+	}
+}
+
 // Migrating what is migrated changes nothing, also while it serves.
 func TestMigratingAgainChangesNothing(t *testing.T) {
 	p := start(t, dataFolder(t), certificates)

@@ -52,6 +52,28 @@ func TestImportTwiceAddsNothingTwice(t *testing.T) {
 	s.countsAreRight(t)
 }
 
+// A time in the future must not hold the top of the lists.
+func TestImportedTalkIsListedNoLaterThanItsImport(t *testing.T) {
+	s := newSite(t)
+	r := batch("event", "Event", 3)
+	r.Talks[0].PublishTime = timestamppb.New(time.Now().AddDate(170, 0, 0))
+	r.Talks[1].PublishTime = nil
+	if _, err := s.talks.BatchImportTalks(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	s.publish(t, ada, s.channel(t, ada, "lakeside"), &talkspb.Talk{Title: "News"})
+	for _, parent := range []string{"", "channels/event"} {
+		for _, talk := range s.list(t, &talkspb.ListTalksRequest{Parent: parent}).Talks {
+			if talk.PublishTime.AsTime().After(time.Now().Add(time.Minute)) {
+				t.Errorf("in %q: %s was published at %v", parent, talk.Title, talk.PublishTime.AsTime())
+			}
+		}
+	}
+	if got, want := titles(s.list(t, &talkspb.ListTalksRequest{})), []string{"News", "Talk 1", "Talk 0", "Talk 2"}; !slices.Equal(got, want) {
+		t.Errorf("listed are %q, want %q", got, want)
+	}
+}
+
 // A batch that is handed over again, since nobody heard what came of it, is counted
 // as it was.
 func TestABatchAgainIsAnsweredAsItWas(t *testing.T) {

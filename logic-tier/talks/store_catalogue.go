@@ -27,11 +27,15 @@ where  c.slug = new.slug
   and  new.title <> ''
   and  new.title <> c.title`
 
+// A catalogue's talks are listed where they belong in time, not as news: 16,000 old
+// talks must not bury what people publish today. The time comes from the
+// importer, so it is at most the time of the import; a talk without one is listed
+// as published by the import.
 const importTalksStatement = `
 with added as (
     insert into talks.talk (channel_id, slug, title, speakers, language, tags, media_url, duration_seconds, recorded_on, published_at, description)
     select c.id, new.slug, new.title, new.speakers, new.language, new.tags, new.media_url, new.seconds, new.recorded,
-           coalesce(new.published, now()), new.description
+           least(new.published, now()), new.description
     from   jsonb_to_recordset($1::jsonb) as new (channel text, slug text, title text, speakers text[], language text, tags text[],
                                                  media_url text, seconds integer, recorded date, published timestamptz, description text)
     join   talks.channel c on c.slug = new.channel and c.owner_id is not distinct from nullif($2::bigint, 0)

@@ -38,6 +38,10 @@ func (t talk) name() string { return "channels/" + t.channel.slug + "/talks/" + 
 // the column many times over.
 const longest = 7 * 24 * time.Hour
 
+// dayAhead is how far ahead of UTC a recorded day can begin: where it is tomorrow
+// already, people record talks tomorrow.
+const dayAhead = 24 * time.Hour
+
 // normal returns t as it is kept: without white space at the edges, tags in
 // lower case and once each. A talk needs a title.
 func (t talk) normal() (talk, error) {
@@ -49,8 +53,12 @@ func (t talk) normal() (talk, error) {
 		return t, failure.InvalidField("FIELDS_INVALID", "talk.title", "say what the talk is called")
 	}
 	if t.recorded != "" {
-		if _, err := time.Parse(time.DateOnly, t.recorded); err != nil {
+		day, err := time.Parse(time.DateOnly, t.recorded)
+		if err != nil {
 			return t, failure.InvalidField("FIELDS_INVALID", "talk.recorded_date", "there is no such day; use one such as 2019-05-03")
+		}
+		if time.Until(day) > dayAhead {
+			return t, failure.InvalidField("FIELDS_INVALID", "talk.recorded_date", "this day is in the future; use the day the talk was given")
 		}
 	}
 	if t.duration < 0 || t.duration > longest {

@@ -168,6 +168,22 @@ func TestTalkThatCannotBeTaken(t *testing.T) {
 	}
 }
 
+func TestRecordedDateInFutureIsRefused(t *testing.T) {
+	s := newSite(t)
+	channel := s.channel(t, ada, "lakeside")
+	day := func(days int) *talkspb.CreateTalkRequest {
+		recorded := time.Now().UTC().AddDate(0, 0, days).Format(time.DateOnly)
+		return &talkspb.CreateTalkRequest{Parent: channel, Talk: &talkspb.Talk{Title: "Day", RecordedDate: recorded}}
+	}
+	for _, days := range []int{3, 365, 63_000} {
+		_, err := s.talks.CreateTalk(as(t, ada), day(days))
+		wantsField(t, err, "talk.recorded_date")
+	}
+	if _, err := s.talks.CreateTalk(as(t, ada), day(0)); err != nil {
+		t.Errorf("today: %v", err)
+	}
+}
+
 func TestUpdateChangesWhatTheMaskNames(t *testing.T) {
 	s := newSite(t)
 	talk := s.publish(t, ada, s.channel(t, ada, "lakeside"), &talkspb.Talk{Title: "Old", Description: "stays", Tags: []string{"go"}, Language: "eng"})
