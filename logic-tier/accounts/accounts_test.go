@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"google.golang.org/grpc"
@@ -100,6 +101,77 @@ func TestSessionFromSignUpToSignOut(t *testing.T) {
 	wants(t, err, "SESSION_INVALID")
 	_, err = s.GetCurrentAccount(with(t.Context(), token), &accountspb.GetCurrentAccountRequest{})
 	wants(t, err, "SESSION_INVALID")
+}
+
+func TestHandleThatLooksLikeAnotherIsTaken(t *testing.T) {
+	s := newSite(t)
+	for _, handle := range []string{"moore-01", "will", "wren"} {
+		s.signUp(t, handle)
+	}
+	for _, handle := range []string{"moore-01", "m0ore-01", "moore-o1", "moore-0l", "rnoore-01", "wi1l", "wi11", "vvill", "vvren"} {
+		_, err := s.SignUp(from(t, "192.0.2.1"), &accountspb.SignUpRequest{Handle: handle, Password: password})
+		if f := wants(t, err, "HANDLE_TAKEN"); len(f.Violations) != 1 || f.Violations[0].Field != "handle" {
+			t.Errorf("%s: %v", handle, f)
+		}
+	}
+	for _, handle := range []string{"moore-10", "moore01", "wiil", "wern"} {
+		s.signUp(t, handle)
+	}
+}
+
+// Of sign-ups at the same time, for handles that look alike, one succeeds.
+func TestHandlesThatLookAlikeAtTheSameTime(t *testing.T) {
+	s := newSite(t)
+	var signUps sync.WaitGroup
+	var succeeded atomic.Int32
+	for _, handle := range []string{"lol", "l01", "l0l", "lo1"} {
+		signUps.Go(func() {
+			_, err := s.SignUp(from(t, "192.0.2.1"), &accountspb.SignUpRequest{Handle: handle, Password: password})
+			var f *failure.Failure
+			switch {
+			case err == nil:
+				succeeded.Add(1)
+			case !errors.As(err, &f) || f.Reason != "HANDLE_TAKEN":
+				t.Errorf("%s: %v", handle, err)
+			}
+		})
+	}
+	signUps.Wait()
+	if n := succeeded.Load(); n != 1 {
+		t.Errorf("%d sign-ups succeeded", n)
+	}
+}
+
+// Accounts from before the rule keep their handles.
+func TestExistingHandlesThatLookAlikeKeepWorking(t *testing.T) {
+	s := newSite(t)
+	s.signUp(t, "paul")
+	if _, err := s.database.Superuser().Exec(`
+		insert into accounts.account (handle, display_name, password)
+		select 'pau1', 'Paul', password
+		from   accounts.account`); err != nil {
+		t.Fatal(err)
+	}
+	for _, handle := range []string{"paul", "pau1"} {
+		answer, err := s.SignIn(from(t, "192.0.2.1"), &accountspb.SignInRequest{Handle: handle, Password: password})
+		if err != nil || answer.Session.Account.Handle != handle {
+			t.Errorf("%s: %v, %v", handle, answer, err)
+		}
+	}
+}
+
+func TestDisplayNameFollowsTheRuleForNames(t *testing.T) {
+	s := newSite(t)
+	for _, name := range []string{"\u200b", "\u202eada", "A\u00adda", "\u3164", "\u2800", "A\u0085da"} {
+		_, err := s.SignUp(from(t, "192.0.2.1"), &accountspb.SignUpRequest{Handle: "ada", DisplayName: name, Password: password})
+		if f := wants(t, err, "FIELDS_INVALID"); len(f.Violations) != 1 || f.Violations[0].Field != "display_name" {
+			t.Errorf("%+q: %v", name, f)
+		}
+	}
+	answer, err := s.SignUp(from(t, "192.0.2.1"), &accountspb.SignUpRequest{Handle: "zoe", DisplayName: "Zoe\u0308", Password: password})
+	if err != nil || answer.Session.Account.DisplayName != "Zo\u00eb" {
+		t.Errorf("got %v, %v", answer, err)
+	}
 }
 
 func TestSignOutWithoutSessionChangesNothing(t *testing.T) {

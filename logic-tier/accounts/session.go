@@ -11,6 +11,7 @@ import (
 
 	"techtalks.example/logic-tier/caller"
 	"techtalks.example/logic-tier/failure"
+	"techtalks.example/logic-tier/names"
 	"techtalks.example/proto/transport"
 )
 
@@ -26,12 +27,15 @@ const (
 var (
 	errSession     = failure.New(failure.Unauthenticated, "SESSION_INVALID", "the session is not valid any more; sign in again")
 	errCredentials = failure.New(failure.Unauthenticated, "WRONG_CREDENTIALS", "no account has this handle and password")
-	errTaken       = func() *failure.Failure {
-		f := failure.New(failure.Exists, "HANDLE_TAKEN", "somebody has this handle already; choose another")
-		f.Violations = []failure.Violation{{Field: "handle", Description: f.Message}}
-		return f
-	}()
+	errTaken       = handleTaken("somebody has this handle already; choose another")
+	errLookAlike   = handleTaken("this handle looks like another account's; choose another")
 )
+
+func handleTaken(message string) *failure.Failure {
+	f := failure.New(failure.Exists, "HANDLE_TAKEN", message)
+	f.Violations = []failure.Violation{{Field: "handle", Description: message}}
+	return f
+}
 
 // account is a person's account.
 type account struct {
@@ -56,8 +60,12 @@ func (m *Module) signUp(ctx context.Context, handle, display, password, address 
 	if err := m.attemptSignUp(ctx, address); err != nil {
 		return session{}, err
 	}
-	if display = strings.TrimSpace(display); display == "" {
+	if strings.TrimSpace(display) == "" {
 		display = handle
+	}
+	display, err := names.Clean(display)
+	if err != nil {
+		return session{}, failure.InvalidField("FIELDS_INVALID", "display_name", err.Error())
 	}
 	hashed, err := m.hash(ctx, password)
 	if err != nil {

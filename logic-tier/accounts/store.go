@@ -18,6 +18,26 @@ func scanAccount(columns func(...any) error) (a account, err error) {
 	return a, err
 }
 
+// skeleton is an expression that is equal for handles that look alike (UTS 39): 0
+// and o, 1 and l, rn and m, vv and w. Handles have no other characters that people
+// mistake: i has a dot, and capitals are not allowed. The index
+// account_by_skeleton is on this expression.
+const skeleton = `replace(replace(translate(handle, '01', 'ol'), 'rn', 'm'), 'vv', 'w')`
+
+// Sign-ups for handles that look alike run one after the other, so that of two at
+// once one sees the other. Accounts from before this rule may look alike, so the
+// index is not unique.
+const lockSkeletonStatement = `
+select pg_advisory_xact_lock(hashtextextended('accounts.skeleton ' || ` + skeleton + `, 0))
+from   (values ($1::text)) new (handle)`
+
+const lookAlikeStatement = `
+select account.handle
+from   accounts.account
+where  ` + skeleton + ` = (select ` + skeleton + ` from (values ($1::text)) new (handle))
+order by account.handle <> $1
+limit  1`
+
 const addAccountStatement = `
 insert into accounts.account (handle, display_name, password)
 values ($1, $2, $3)
@@ -26,6 +46,18 @@ returning id, handle, display_name, created_at`
 // addAccount makes an account with its first session, or neither.
 func (s store) addAccount(ctx context.Context, handle, display, password string, hash []byte, expires time.Time) (a account, err error) {
 	err = s.db.InTransaction(ctx, func(tx *postgres.Tx) error {
+		if _, err := postgres.Exec(ctx, tx, lockSkeletonStatement, handle); err != nil {
+			return err
+		}
+		other, found, err := postgres.One(ctx, tx, postgres.Value[string], lookAlikeStatement, handle)
+		switch {
+		case err != nil:
+			return err
+		case found && other == handle:
+			return errTaken
+		case found:
+			return errLookAlike
+		}
 		a, _, err = postgres.One(ctx, tx, scanAccount, addAccountStatement, handle, display, password)
 		if postgres.Violates(err, "account_handle_key") {
 			return errTaken

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
 	"techtalks.example/logic-tier/caller"
@@ -140,11 +139,14 @@ const (
 // importChannel reads a channel of a catalogue.
 func importChannel(c *talkspb.Channel) (importedChannel, error) {
 	slug, err := parseChannel(".name", c.GetName())
-	row := importedChannel{slug, strings.TrimSpace(c.GetTitle()), strings.TrimSpace(c.GetDescription())}
+	row := importedChannel{slug, "", strings.TrimSpace(c.GetDescription())}
+	if err == nil && strings.TrimSpace(c.GetTitle()) != "" { // without one, the name stands for it
+		row.Title, err = cleanName(".title", c.GetTitle())
+	}
 	switch {
 	case err != nil:
 		return row, err
-	case utf8.RuneCountInString(row.Title) > longestTitle || strings.ContainsFunc(row.Title, unicode.IsControl):
+	case utf8.RuneCountInString(row.Title) > longestTitle:
 		return row, failure.InvalidField("FIELDS_INVALID", ".title", "use at most 200 characters, on one line")
 	case utf8.RuneCountInString(row.Description) > longestDescription || strings.Contains(row.Description, "\x00"):
 		return row, failure.InvalidField("FIELDS_INVALID", ".description", "use at most 2,000 characters")

@@ -36,8 +36,9 @@ func (c channel) ownedBy(p caller.Person) bool { return c.ownerID != 0 && c.owne
 
 // createChannel makes a channel that belongs to a person.
 func (m *Module) createChannel(ctx context.Context, owner caller.Person, slug, title, description string) (channel, error) {
-	if title = strings.TrimSpace(title); title == "" {
-		return channel{}, failure.InvalidField("FIELDS_INVALID", "title", "say what the channel is called")
+	title, err := cleanName("title", title)
+	if err != nil {
+		return channel{}, err
 	}
 	return m.store.addChannel(ctx, channel{
 		slug: slug, title: title, description: strings.TrimSpace(description),

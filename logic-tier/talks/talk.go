@@ -3,6 +3,7 @@ package talks
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -11,6 +12,7 @@ import (
 
 	"techtalks.example/logic-tier/caller"
 	"techtalks.example/logic-tier/failure"
+	"techtalks.example/logic-tier/names"
 	"techtalks.example/logic-tier/postgres"
 	"techtalks.example/logic-tier/queue"
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
@@ -42,15 +44,22 @@ const longest = 7 * 24 * time.Hour
 // already, people record talks tomorrow.
 const dayAhead = 24 * time.Hour
 
-// normal returns t as it is kept: without white space at the edges, tags in
-// lower case and once each. A talk needs a title.
-func (t talk) normal() (talk, error) {
-	t.title = strings.TrimSpace(t.title)
+// normal returns t as it is kept: names in their clean form, tags in lower case,
+// speakers and tags once each. A talk needs a title.
+func (t talk) normal() (_ talk, err error) {
 	t.description = strings.TrimSpace(t.description)
-	t.speakers = trimmed(t.speakers, strings.TrimSpace)
-	t.tags = trimmed(t.tags, func(s string) string { return strings.ToLower(strings.TrimSpace(s)) })
-	if t.title == "" {
-		return t, failure.InvalidField("FIELDS_INVALID", "talk.title", "say what the talk is called")
+	if t.title, err = cleanName("talk.title", t.title); err != nil {
+		return t, err
+	}
+	if t.speakers, err = cleanNames("talk.speakers", t.speakers); err != nil {
+		return t, err
+	}
+	lower := make([]string, len(t.tags))
+	for i, tag := range t.tags {
+		lower[i] = strings.ToLower(tag)
+	}
+	if t.tags, err = cleanNames("talk.tags", lower); err != nil {
+		return t, err
 	}
 	if t.recorded != "" {
 		day, err := time.Parse(time.DateOnly, t.recorded)
@@ -67,14 +76,31 @@ func (t talk) normal() (talk, error) {
 	return t, nil
 }
 
-func trimmed(all []string, clean func(string) string) []string {
+// cleanName returns a name in its clean form, or a failure about its field.
+func cleanName(field, name string) (string, error) {
+	clean, err := names.Clean(name)
+	if err != nil {
+		return "", failure.InvalidField("FIELDS_INVALID", field, err.Error())
+	}
+	return clean, nil
+}
+
+// cleanNames returns names in their clean form, once each and without empty ones.
+func cleanNames(field string, all []string) ([]string, error) {
 	kept := []string{}
-	for _, s := range all {
-		if s = clean(s); s != "" && !slices.Contains(kept, s) {
-			kept = append(kept, s)
+	for i, name := range all {
+		if strings.TrimSpace(name) == "" {
+			continue
+		}
+		clean, err := cleanName(fmt.Sprintf("%s[%d]", field, i), name)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(kept, clean) {
+			kept = append(kept, clean)
 		}
 	}
-	return kept
+	return kept, nil
 }
 
 // tries bounds the attempts to find a name that nobody has.

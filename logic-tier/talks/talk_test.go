@@ -168,6 +168,57 @@ func TestTalkThatCannotBeTaken(t *testing.T) {
 	}
 }
 
+// hiding are names that are invisible, or not what they look like.
+var hiding = []string{"\u200b", "\u3164", "\u2800", "\u202egnp.exe", "a\u0085b", "a\u200bb", "\ufffd\u2066"}
+
+func TestNamesThatHideSomethingAreRefused(t *testing.T) {
+	s := newSite(t)
+	channel := s.channel(t, ada, "lakeside")
+	talk := s.publish(t, ada, channel, &talkspb.Talk{Title: "Fine"})
+	for _, name := range hiding {
+		_, err := s.channels.CreateChannel(as(t, ada), &talkspb.CreateChannelRequest{ChannelId: "other", Title: name})
+		wantsField(t, err, "title")
+		for field, talk := range map[string]*talkspb.Talk{
+			"talk.title":       {Title: name},
+			"talk.speakers[1]": {Title: "Fine", Speakers: []string{"Ada", name}},
+			"talk.tags[0]":     {Title: "Fine", Tags: []string{name}},
+		} {
+			_, err := s.talks.CreateTalk(as(t, ada), &talkspb.CreateTalkRequest{Parent: channel, Talk: talk})
+			wantsField(t, err, field)
+		}
+		_, err = s.talks.UpdateTalk(as(t, ada), &talkspb.UpdateTalkRequest{
+			Talk: &talkspb.Talk{Name: talk.Name, Title: name}, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"title"}},
+		})
+		wantsField(t, err, "talk.title")
+	}
+}
+
+func TestImportedNamesThatHideSomethingAreRefused(t *testing.T) {
+	s := newSite(t)
+	for _, name := range hiding {
+		r := batch("event", name, 3)
+		r.Talks[0].Title, r.Talks[1].Speakers, r.Talks[2].Tags = name, []string{name}, []string{name}
+		_, err := s.talks.BatchImportTalks(t.Context(), r)
+		var fields []string
+		for _, v := range wants(t, err, "FIELDS_INVALID").Violations {
+			fields = append(fields, v.Field)
+		}
+		if want := []string{"channels[0].title", "talks[0].title", "talks[1].speakers[0]", "talks[2].tags[0]"}; !slices.Equal(fields, want) {
+			t.Errorf("%+q: named are %v, want %v", name, fields, want)
+		}
+	}
+}
+
+func TestNamesAreNormalized(t *testing.T) {
+	s := newSite(t)
+	talk := s.publish(t, ada, s.channel(t, ada, "lakeside"), &talkspb.Talk{
+		Title: " E\u0301coute ", Speakers: []string{"Zoe\u0308", "Zo\u00eb", " "}, Tags: []string{"E\u0301t\u00e9", "\u00e9te\u0301"},
+	})
+	if talk.Title != "\u00c9coute" || !slices.Equal(talk.Speakers, []string{"Zo\u00eb"}) || !slices.Equal(talk.Tags, []string{"\u00e9t\u00e9"}) {
+		t.Errorf("got %+q, %+q, %+q", talk.Title, talk.Speakers, talk.Tags)
+	}
+}
+
 func TestRecordedDateInFutureIsRefused(t *testing.T) {
 	s := newSite(t)
 	channel := s.channel(t, ada, "lakeside")

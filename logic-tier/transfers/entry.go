@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -211,9 +212,13 @@ func length(value json.RawMessage) *durationpb.Duration {
 	return &durationpb.Duration{Seconds: int64(math.Round(seconds))}
 }
 
-// line returns text on one line, its white space and control characters folded.
+// line returns text on one line: white space, control characters and the
+// zero-width spaces that copying leaves behind become single spaces.
 func line(s string) string {
-	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f || r == 0xa0 || r == 0x2028 }), " ")
+	const zeroWidthSpace, byteOrderMark = '\u200b', '\ufeff'
+	return strings.Join(strings.FieldsFunc(s, func(r rune) bool {
+		return unicode.In(r, unicode.White_Space, unicode.Cc) || r == zeroWidthSpace || r == byteOrderMark
+	}), " ")
 }
 
 func lines(all []string) (kept []string) {

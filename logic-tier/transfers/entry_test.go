@@ -87,6 +87,14 @@ func TestRealWorldEntries(t *testing.T) {
 	}
 }
 
+// Copying leaves zero-width spaces behind; they are no reason to refuse an entry.
+func TestZeroWidthSpacesInEntriesAreSpaces(t *testing.T) {
+	talk, err := parseTalk(place{channel: "c", talk: "t"}, []byte("{\"title\": \"\u200bBuild the \u200b\u200bmodel\ufeff\", \"speakers\": [\"\u200b\"]}"))
+	if err != nil || talk.Title != "Build the model" || len(talk.Speakers) != 0 {
+		t.Errorf("got %v, %v", talk, err)
+	}
+}
+
 func TestBadEntriesSayWhatIsWrong(t *testing.T) {
 	for content, want := range map[string]string{
 		``:                                      "not JSON",

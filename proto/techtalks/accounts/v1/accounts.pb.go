@@ -185,9 +185,11 @@ func (x *Session) GetAccount() *Account {
 // SignUpRequest asks for a new account.
 type SignUpRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The account's handle, unique without regard to case.
+	// The account's handle, unique without regard to case. One that looks like
+	// another account's is taken too: 0 for o, 1 for l, rn for m, vv for w.
 	Handle string `protobuf:"bytes,1,opt,name=handle,proto3" json:"handle,omitempty"`
-	// What people read beside the account's talks; the handle when empty.
+	// What people read beside the account's talks; the handle when empty. Stored in
+	// Unicode NFC, without invisible characters.
 	DisplayName string `protobuf:"bytes,2,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
 	// 10 to 200 characters.
 	Password      string `protobuf:"bytes,3,opt,name=password,proto3" json:"password,omitempty"`

@@ -33,7 +33,8 @@ type Talk struct {
 	// Resource name, "channels/{channel}/talks/{talk}". Output only, made from
 	// the title.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// What the talk is called; asked for when a talk is published.
+	// What the talk is called; asked for when a talk is published. Titles, speakers
+	// and tags are stored in Unicode NFC, without invisible characters.
 	Title string `protobuf:"bytes,2,opt,name=title,proto3" json:"title,omitempty"`
 	// Who gives it, in the order of the programme.
 	Speakers []string `protobuf:"bytes,3,rep,name=speakers,proto3" json:"speakers,omitempty"`
@@ -47,10 +48,10 @@ type Talk struct {
 	MediaUrl string `protobuf:"bytes,7,opt,name=media_url,json=mediaUrl,proto3" json:"media_url,omitempty"`
 	// How long it is; absent when unknown.
 	Duration *durationpb.Duration `protobuf:"bytes,8,opt,name=duration,proto3" json:"duration,omitempty"`
-	// The day it was given, "2019-05-03"; empty when unknown.
+	// The day it was given, "2019-05-03"; not in the future; empty when unknown.
 	RecordedDate string `protobuf:"bytes,9,opt,name=recorded_date,json=recordedDate,proto3" json:"recorded_date,omitempty"`
 	// Output only. When it was published here; for an imported talk, when it was
-	// given.
+	// given, and never later than its import.
 	PublishTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=publish_time,json=publishTime,proto3" json:"publish_time,omitempty"`
 	// Output only. When it was last edited.
 	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
@@ -1113,7 +1114,8 @@ type BatchImportTalksRequest struct {
 	// one that is there and has no owner is changed; an empty title changes
 	// nothing, and stands for the name.
 	Channels []*Channel `protobuf:"bytes,1,rep,name=channels,proto3" json:"channels,omitempty"`
-	// Talks with names; publish_time says when they were given.
+	// Talks with names; publish_time says when they were given. A time in the
+	// future counts as the time of the import.
 	Talks []*Talk `protobuf:"bytes,2,rep,name=talks,proto3" json:"talks,omitempty"`
 	// Whose the channels become that are made; channels that are there must be
 	// that account's already. 0 is the operator, whose channels nobody owns.
