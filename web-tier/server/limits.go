@@ -1,6 +1,10 @@
 package server
 
-import "time"
+import (
+	"time"
+
+	"techtalks.example/web-tier/logic"
+)
 
 const (
 	// firstUnderWay is how many pages are made at the same time at most before anything
@@ -40,9 +44,32 @@ const (
 	// mostWaiting is how many of a class wait at most.
 	mostWaiting = 1024
 
-	// mostForms is how many forms are under way at most: the logic tier would refuse more.
-	mostForms = 256
-
 	// busyRetry is when to come back at the earliest when there was no room.
 	busyRetry = time.Second
+)
+
+const (
+	// MaxForm bounds a form's body, a file that comes with it not counted: several times
+	// the longest description.
+	MaxForm = 256 << 10
+	// FormTimeout is how long a client may take to send a form without a file.
+	FormTimeout = 15 * time.Second
+	// MaxDrained is how much of a form that is too large is read and thrown away.
+	MaxDrained = 16 << 20
+	// refusedBody is how long the rest of a form may take that was refused.
+	refusedBody = 2 * time.Second
+)
+
+// A share is generous to a school or a company behind one address, and still leaves most
+// slots to everyone else. A person needs a few at once, for each open tab.
+var (
+	// readerSlots bounds the forms that are being read: 128 MB if all are as large as
+	// they may be. Most arrive together with their headers, and take no time.
+	readerSlots = logic.SlotBounds{Total: 512, PerSession: 16, PerAddress: 64}
+	// formSlots bounds the forms that are processed: the logic tier would refuse more. It
+	// takes 48 calls at least, which one address must not fill.
+	formSlots = logic.SlotBounds{Total: 256, PerSession: 8, PerAddress: 32}
+	// streamedSlots bounds the forms with a file. Each holds a piece of the file, see
+	// package uploads, and one call when the file has arrived.
+	streamedSlots = logic.SlotBounds{Total: 128, PerSession: 4, PerAddress: 16}
 )

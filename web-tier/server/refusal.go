@@ -1,12 +1,14 @@
 package server
 
 import (
+	"errors"
 	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
 
+	"techtalks.example/proto/transport/fairshare"
 	"techtalks.example/web-tier/assets"
 	"techtalks.example/web-tier/logic"
 )
@@ -24,12 +26,24 @@ var lightPage = `<!doctype html><html lang="en"><head><meta charset="utf-8"><met
 // it was, when that is there, and else with when to come back. Not all come back at the
 // same moment. Forms get the whole page of the problem: what was typed stays in the
 // browser behind it.
-func (p *Passage) full(w http.ResponseWriter, r *http.Request) {
+// err is why: fairshare.ErrShare if only the caller has no room, a problem to be
+// shown as it is, or else that nobody has.
+func (p *Passage) full(w http.ResponseWriter, r *http.Request, err error) {
 	p.metrics.refused.Inc()
-	if p.standIn(w, r) {
+	var problem *logic.Problem
+	if errors.As(err, &problem) {
+		p.refuse(w, r, problem)
 		return
 	}
 	after := busyRetry + rand.N(2*busyRetry)
+	if errors.Is(err, fairshare.ErrShare) {
+		p.refuse(w, r, &logic.Problem{Status: http.StatusTooManyRequests, Title: "Too many forms at once", RetryAfter: after,
+			Message: "Your browser or your network sends more forms at the same time than its share. Wait a moment, then send the form again."})
+		return
+	}
+	if p.standIn(w, r) {
+		return
+	}
 	if r.Method != http.MethodGet || PrefersJSON(r) {
 		p.refuse(w, r, &logic.Problem{Status: http.StatusServiceUnavailable, Title: "Very busy just now", RetryAfter: after,
 			Message: "More people are here than we can serve at once. Try again in a moment."})

@@ -19,15 +19,13 @@ import (
 // long as the others are sent away (Maurer, "Fail at Scale", ACM Queue 13, 8: "controlled
 // delay" and "adaptive LIFO").
 //
-// Forms have places of their own, and do not wait for them: one may come as slowly as a
-// browser sends it, or hash a password, and no page is to wait for that.
+// Forms have slots of their own, see admitForm: no page waits for a form.
 type room struct {
 	mu     sync.Mutex
 	limit  limit
 	lines  [classes]list.List // of waiter, the latest last
 	empty  time.Time          // when nobody waited, the last time
 	served int                // of those who waited, since then
-	forms  int                // under way
 }
 
 // class is whose a page is. Of those who wait, people who sent a session come before what
@@ -92,23 +90,6 @@ func (r *room) enter(ctx context.Context, c class) bool {
 	default:
 		return false
 	}
-}
-
-// enterForm takes a place for a form; false when there is none. leaveForm gives it back.
-func (r *room) enterForm() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.forms >= mostForms {
-		return false
-	}
-	r.forms++
-	return true
-}
-
-func (r *room) leaveForm() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.forms--
 }
 
 // leave gives a place back, to who waits, and says how long it was taken; 0 when that says

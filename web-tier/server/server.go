@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"techtalks.example/proto/transport/fairshare"
 	"techtalks.example/web-tier/logic"
 )
 
@@ -20,9 +21,13 @@ type Passage struct {
 	secure  bool
 	refuse  Refuse
 	standIn StandIn
+	caller  func(*http.Request) logic.Caller
 	metrics *metrics
 	room    *room
-	origins *http.CrossOriginProtection
+	// readers are the forms that are being read, forms those that are processed, and
+	// streamed those with a file, from the first byte to the answer.
+	readers, forms, streamed *logic.Slots
+	origins                  *http.CrossOriginProtection
 }
 
 // Refuse answers a request with the page of a problem.
@@ -32,12 +37,14 @@ type Refuse func(w http.ResponseWriter, r *http.Request, p *logic.Problem)
 type StandIn func(w http.ResponseWriter, r *http.Request) bool
 
 // New returns a Passage that counts in registry, refuses with refuse, and has pages for
-// which there is no room stood in for with standIn. secure says that browsers reach the
+// which there is no room stood in for with standIn. caller returns on whose behalf a
+// request is made: nobody takes more than a share. secure says that browsers reach the
 // site over TLS.
-func New(log *slog.Logger, registry prometheus.Registerer, secure bool, refuse Refuse, standIn StandIn) *Passage {
+func New(log *slog.Logger, registry prometheus.Registerer, secure bool, caller func(*http.Request) logic.Caller, refuse Refuse, standIn StandIn) *Passage {
 	p := &Passage{
-		log: log, secure: secure, refuse: refuse, standIn: standIn, metrics: newMetrics(registry),
+		log: log, secure: secure, refuse: refuse, standIn: standIn, caller: caller, metrics: newMetrics(registry),
 		origins: http.NewCrossOriginProtection(), room: newRoom(registry),
+		readers: logic.NewSlots(readerSlots), forms: logic.NewSlots(formSlots), streamed: logic.NewSlots(streamedSlots),
 	}
 	p.origins.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		refuse(w, r, crossOrigin)
@@ -55,16 +62,11 @@ func (p *Passage) Handler(site http.Handler) http.Handler {
 func (p *Passage) Admit(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			if !p.room.enterForm() {
-				p.full(w, r)
-				return
-			}
-			defer p.room.leaveForm()
-			next.ServeHTTP(w, r)
+			p.admitForm(w, r, next)
 			return
 		}
 		if !p.room.enter(r.Context(), classOf(r)) {
-			p.full(w, r)
+			p.full(w, r, fairshare.ErrFull)
 			return
 		}
 		began, seen := time.Now(), recordOf(r.Context())

@@ -21,7 +21,7 @@ func serve(t *testing.T, log io.Writer, handle http.HandlerFunc) *httptest.Serve
 	t.Helper()
 	mux := http.NewServeMux()
 	mux.Handle("/", handle)
-	passage := server.New(slog.New(slog.NewTextHandler(log, nil)), prometheus.NewRegistry(), false,
+	passage := server.New(slog.New(slog.NewTextHandler(log, nil)), prometheus.NewRegistry(), false, nobody,
 		func(w http.ResponseWriter, _ *http.Request, p *logic.Problem) {
 			w.WriteHeader(p.Status)
 			_, _ = io.WriteString(w, p.Title)
@@ -115,13 +115,16 @@ func TestStreamsReachTheirConnection(t *testing.T) {
 	}
 }
 
+// nobody is the caller where it does not matter who asks.
+func nobody(*http.Request) logic.Caller { return logic.Caller{} }
+
 // nothingKept is a site that keeps no pages.
 func nothingKept(http.ResponseWriter, *http.Request) bool { return false }
 
 // A browser that reads slowly, or sends a form slowly, is in nobody's way.
 func TestSlowBrowsersHoldNoPlaceOfPages(t *testing.T) {
 	release := make(chan struct{})
-	passage := server.New(slog.New(slog.DiscardHandler), prometheus.NewRegistry(), false, nil, nothingKept)
+	passage := server.New(slog.New(slog.DiscardHandler), prometheus.NewRegistry(), false, nobody, nil, nothingKept)
 	served := httptest.NewServer(passage.Handler(passage.Admit(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/slow" {
 			return
@@ -158,58 +161,13 @@ func TestSlowBrowsersHoldNoPlaceOfPages(t *testing.T) {
 	}
 }
 
-// There is a bound for forms too, at which the next is told when to come back.
-func TestNoMoreFormsThanThereIsRoomFor(t *testing.T) {
-	refuse := func(w http.ResponseWriter, _ *http.Request, p *logic.Problem) {
-		if p.RetryAfter <= 0 {
-			t.Errorf("refused with %+v", p)
-		}
-		w.WriteHeader(p.Status)
-	}
-	passage := server.New(slog.New(slog.DiscardHandler), prometheus.NewRegistry(), false, refuse, nothingKept)
-	inside, leave := make(chan struct{}), make(chan struct{})
-	forms := passage.Admit(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
-		inside <- struct{}{}
-		<-leave
-	}))
-	over := make(chan int)
-	send := func() {
-		answer := httptest.NewRecorder()
-		forms.ServeHTTP(answer, httptest.NewRequest(http.MethodPost, "/", nil))
-		over <- answer.Code
-	}
-	under := 0
-	for refused := 0; refused == 0; {
-		if under > 10_000 {
-			t.Fatal("there is no bound")
-		}
-		go send()
-		select {
-		case <-inside:
-			under++
-		case refused = <-over:
-			if refused != http.StatusServiceUnavailable {
-				t.Errorf("refused with %d", refused)
-			}
-		}
-	}
-	leave <- struct{}{}
-	<-over
-	go send()
-	<-inside
-	for range under {
-		leave <- struct{}{}
-		<-over
-	}
-}
-
 // At the bound somebody who found no place in time is sent away: with a page that comes
 // back by itself, to a program in its own words, and in neither case by making anything.
 // When there is room again, the next is made.
 func TestNoMorePagesThanThereIsRoomFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		kept := false
-		passage := server.New(slog.New(slog.DiscardHandler), prometheus.NewRegistry(), false,
+		passage := server.New(slog.New(slog.DiscardHandler), prometheus.NewRegistry(), false, nobody,
 			func(w http.ResponseWriter, _ *http.Request, p *logic.Problem) {
 				if p.Status != http.StatusServiceUnavailable || p.RetryAfter <= 0 {
 					t.Errorf("refused with %+v", p)

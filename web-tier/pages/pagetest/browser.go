@@ -50,9 +50,10 @@ func OpenThrough(t *testing.T, secure bool, handlers map[string]ui.Handler, betw
 	tier := logictest.New(t)
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	site := &ui.Site{Tier: tier.Logic, Uploads: uploads.New(tier.Logic.Media), Log: log, Host: "web-host", Secure: secure}
+	passage := server.New(log, prometheus.NewRegistry(), secure, site.Caller, site.Refuse, site.StandIn)
 	mux := http.NewServeMux()
 	for pattern, handle := range handlers {
-		mux.Handle(pattern, site.Page(logic.FormBudget, handle))
+		mux.Handle(pattern, passage.Admit(site.Page(logic.FormBudget, handle)))
 	}
 	mux.HandleFunc("GET /assets/{name}", assets.Serve)
 	mux.Handle("/uploads", site.Uploads.Handler(site.Caller))
@@ -60,7 +61,7 @@ func OpenThrough(t *testing.T, secure bool, handlers map[string]ui.Handler, betw
 	bytes := files.New(tier.Logic.Media, site.Caller, site.Refuse)
 	mux.HandleFunc("GET /recordings/{recording}/{file}", bytes.Recording)
 	mux.HandleFunc("GET /files/{upload}", bytes.Upload)
-	served := httptest.NewServer(between(server.New(log, prometheus.NewRegistry(), secure, site.Refuse, site.StandIn).Handler(mux)))
+	served := httptest.NewServer(between(passage.Handler(mux)))
 	t.Cleanup(served.Close)
 	return &Browser{Logic: tier, t: t, address: served.URL, secure: secure, Cut: served.CloseClientConnections, client: &http.Client{
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

@@ -7,31 +7,15 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"techtalks.example/web-tier/logic"
+	"techtalks.example/web-tier/server"
 )
 
-// maxForm bounds a form's body: several times the longest description.
-const maxForm = 256 << 10
-
-// formTimeout is how long a browser may take to send a form. The server's own
-// deadline for reading would end streams, which read until the browser goes.
-const formTimeout = 15 * time.Second
-
-// maxDrained is how much of a form that is too large is read and thrown away: a
-// connection closed while the browser still sends shows an error of its own and
-// not our page.
-const maxDrained = 16 << 20
-
-// Form reads what was typed. What is too large, or no text, is an error that
+// Form parses what was typed; server.Admit has read it, unless it comes with a file. What is too large, or no text, is an error that
 // says so; what could be read of it is kept.
 func (v *Visit) Form() error {
-	control := http.NewResponseController(v.Writer)
-	_ = control.SetReadDeadline(time.Now().Add(formTimeout)) // tests' writers have none
-	defer func() { _ = control.SetReadDeadline(time.Time{}) }()
-
 	v.Request.PostForm = url.Values{}
 	kind, parameters, _ := mime.ParseMediaType(v.Request.Header.Get("Content-Type"))
 	if kind == "multipart/form-data" && parameters["boundary"] != "" {
@@ -40,15 +24,14 @@ func (v *Visit) Form() error {
 	if kind != "application/x-www-form-urlencoded" && v.Request.ContentLength != 0 {
 		return noForm
 	}
-	body, err := io.ReadAll(io.LimitReader(v.Request.Body, maxForm+1))
+	body, err := io.ReadAll(io.LimitReader(v.Request.Body, server.MaxForm+1))
 	if err != nil {
 		return cutOff
 	}
-	large := len(body) > maxForm
+	large := len(body) > server.MaxForm
 	if large {
-		_, _ = io.CopyN(io.Discard, v.Request.Body, maxDrained)
 		// The last field is cut off; what a cut leaves of a character is no text.
-		body = body[:maxForm]
+		body = body[:server.MaxForm]
 		body = body[:max(0, len(body)-len(incompleteEnd(body)))]
 	}
 	values, err := url.ParseQuery(string(body))

@@ -11,10 +11,11 @@ import (
 	"unicode/utf8"
 
 	"techtalks.example/web-tier/logic"
+	"techtalks.example/web-tier/server"
 	"techtalks.example/web-tier/uploads"
 )
 
-// maxParts bounds a form's fields, as maxForm bounds what is in them.
+// maxParts bounds a form's fields, as server.MaxForm bounds what is in them.
 const maxParts = 100
 
 // attachment is a file that comes with a form. Its bytes are still on their way.
@@ -26,7 +27,10 @@ type attachment struct {
 // parts reads a form with a file, up to the file: forms here have it last. What
 // comes after it is passed over.
 func (v *Visit) parts(reader *multipart.Reader) error {
-	room := int64(maxForm)
+	control := http.NewResponseController(v.Writer)
+	_ = control.SetReadDeadline(time.Now().Add(server.FormTimeout)) // tests' writers have none
+	defer func() { _ = control.SetReadDeadline(time.Time{}) }()
+	room := int64(server.MaxForm)
 	for range maxParts {
 		part, err := reader.NextPart()
 		switch {
@@ -48,7 +52,7 @@ func (v *Visit) parts(reader *multipart.Reader) error {
 			return cutOff
 		}
 		if room < 0 {
-			_, _ = io.CopyN(io.Discard, v.Request.Body, maxDrained)
+			_, _ = io.CopyN(io.Discard, v.Request.Body, server.MaxDrained)
 			return tooLarge
 		}
 		if !utf8.Valid(value) || !utf8.ValidString(part.FormName()) {
@@ -97,7 +101,7 @@ func (v *Visit) drain(control *http.ResponseController, err error) {
 	if uploads.IsCutOff(err) || errors.Is(err, context.Canceled) {
 		return
 	}
-	_ = control.SetReadDeadline(time.Now().Add(formTimeout))
-	_, _ = io.CopyN(io.Discard, v.Request.Body, maxDrained)
+	_ = control.SetReadDeadline(time.Now().Add(server.FormTimeout))
+	_, _ = io.CopyN(io.Discard, v.Request.Body, server.MaxDrained)
 	_ = control.SetReadDeadline(time.Time{})
 }
