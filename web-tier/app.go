@@ -31,6 +31,14 @@ const (
 	idleTimeout   = 2 * time.Minute
 	// maxHeader bounds a request's headers: a cookie and a traceparent, not more.
 	maxHeader = 16 << 10
+	// maxStreams is how many requests one HTTP/2 connection may have under way: no fewer
+	// than RFC 9113, section 6.5.2, recommends.
+	maxStreams = 100
+	// maxConnections bounds the open connections, at some 10 KB each: more than may
+	// follow one feed (package live). maxConnectionsPerAddress leaves a large network
+	// behind one address all the streams that it may have, and pages beside them.
+	maxConnections           = 32_768
+	maxConnectionsPerAddress = maxConnections / 4
 	// drainTime bounds how long requests may still take when the tier stops.
 	drainTime = 5 * time.Second
 	// garbage is GOGC: a page leaves little behind, and collecting a few
@@ -82,13 +90,8 @@ func serve(ctx context.Context, s settings, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	answering := &http.Server{
-		Handler: handler, ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
-		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-	}
-	answering.Protocols = new(http.Protocols)
-	answering.Protocols.SetHTTP1(true)
-	answering.Protocols.SetUnencryptedHTTP2(true)
+	answering := newHTTPServer(handler, log)
+	counted := proxies.LimitConnections(listener, maxConnections, maxConnectionsPerAddress)
 	log.Info("serving", "address", listener.Addr().String(), "admin", adminListener.Addr().String(), "logic", s.logicAddress)
 
 	ctx, stop := draining.after(ctx)
@@ -105,7 +108,7 @@ func serve(ctx context.Context, s settings, log *slog.Logger) error {
 	g.Go(func() error { return followed.operations.Run(ctx) })
 	g.Go(func() error { return followed.queues.Run(ctx) })
 	g.Go(func() error {
-		if err := answering.Serve(proxies.Listener(listener, headerTimeout)); !errors.Is(err, http.ErrServerClosed) {
+		if err := answering.Serve(proxies.Listener(counted, headerTimeout)); !errors.Is(err, http.ErrServerClosed) {
 			return err
 		}
 		return nil
@@ -127,10 +130,22 @@ func serve(ctx context.Context, s settings, log *slog.Logger) error {
 	return err
 }
 
-func listen(flag, twin, address string) (net.Listener, error) {
+func newHTTPServer(handler http.Handler, log *slog.Logger) *http.Server {
+	server := &http.Server{
+		Handler: handler, ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
+		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
+	}
+	server.Protocols = new(http.Protocols)
+	server.Protocols.SetHTTP1(true)
+	server.Protocols.SetUnencryptedHTTP2(true)
+	return server
+}
+
+func listen(flag, twin, address string) (*net.TCPListener, error) {
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("--%s (%s) %s: %w: use host:port, an address of this host and a port that nothing else there listens on", flag, twin, address, err)
 	}
-	return listener, nil
+	return listener.(*net.TCPListener), nil
 }

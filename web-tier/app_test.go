@@ -1,0 +1,45 @@
+package main
+
+import (
+	"log/slog"
+	"net"
+	"net/http"
+	"testing"
+
+	"golang.org/x/net/http2"
+)
+
+// One HTTP/2 connection must not carry as many requests as there are slots for all.
+func TestHTTP2ConnectionsAnnounceHowManyRequestsTheyTake(t *testing.T) {
+	listener, err := listen("listen-address", "LISTEN_ADDRESS", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := newHTTPServer(http.NotFoundHandler(), slog.New(slog.DiscardHandler))
+	go func() { _ = server.Serve(listener) }()
+	t.Cleanup(func() { _ = server.Close() })
+	connection, err := net.Dial("tcp", listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer connection.Close()
+	if _, err := connection.Write([]byte(http2.ClientPreface)); err != nil {
+		t.Fatal(err)
+	}
+	framer := http2.NewFramer(connection, connection)
+	if err := framer.WriteSettings(); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		frame, err := framer.ReadFrame()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if settings, ok := frame.(*http2.SettingsFrame); ok && !settings.IsAck() {
+			if n, said := settings.Value(http2.SettingMaxConcurrentStreams); !said || n != maxStreams {
+				t.Errorf("the server takes %d requests at a time, said: %v; want %d", n, said, maxStreams)
+			}
+			return
+		}
+	}
+}
