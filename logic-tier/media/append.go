@@ -46,7 +46,8 @@ func (g *growing) end() error {
 
 // appending appends to an upload for one caller: it gathers what arrives until a
 // chunk is full, and commits chunk by chunk. It holds at most one chunk. Not safe
-// for concurrent use; two of them on one upload are told apart by their offsets.
+// for concurrent use. One process has one of them on an upload, see appenders; those of
+// two processes are told apart by their offsets.
 type appending struct {
 	module *Module
 	upload upload

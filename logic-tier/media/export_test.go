@@ -17,6 +17,16 @@ func ParseFile(name string) (string, error) {
 	return n.String(), err
 }
 
+// Appender returns the request that appends to an upload; nil for none.
+func (m *Module) Appender(upload string) any {
+	m.appenders.mu.Lock()
+	defer m.appenders.mu.Unlock()
+	if a := m.appenders.current[upload]; a != nil {
+		return a
+	}
+	return nil
+}
+
 // ChunkSize is how many bytes a chunk has.
 const ChunkSize = chunkSize
 

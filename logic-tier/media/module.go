@@ -57,6 +57,8 @@ type Module struct {
 	storage storage
 	scratch scratch
 	segment float64 // seconds of a segment, about
+
+	appenders appenders
 }
 
 // New returns the module.

@@ -25,13 +25,32 @@ func (s service) AppendUpload(call grpc.ClientStreamingServer[mediapb.AppendUplo
 	if err != nil {
 		return err
 	}
+	own, waited, err := s.module.appenders.take(ctx, u.id)
+	if err != nil {
+		return err
+	}
+	defer s.module.appenders.leave(u.id, own)
+	if waited { // the upload ends where the other request left it
+		if u, err = s.module.uploadFor(ctx, request.Name); err != nil {
+			return err
+		}
+	}
 	a, err := s.module.appendTo(u, request.Offset)
 	if err != nil {
 		return err
 	}
+	stop := make(chan struct{})
+	defer close(stop)
+	messages := receive(call, stop)
 	for err == nil {
-		if err = a.add(ctx, request.Data); err == nil {
-			request, err = call.Recv()
+		if err = a.add(ctx, request.Data); err != nil {
+			break
+		}
+		select {
+		case next := <-messages:
+			request, err = next.request, next.err
+		case <-own.superseded:
+			err = errSuperseded
 		}
 	}
 	switch kept := a.commit(ctx); {

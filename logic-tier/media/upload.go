@@ -12,12 +12,13 @@ import (
 )
 
 var (
-	errQuota    = failure.New(failure.Exhausted, "QUOTA_EXCEEDED", "your account would keep more than it may; delete uploads or withdraw talks with recordings first")
-	errTooMany  = failure.New(failure.Exhausted, "TOO_MANY_UPLOADS", "your account has too many uploads that are not whole or not used; finish or delete some first")
-	errOffset   = failure.New(failure.Conflict, "OFFSET_MISMATCH", "the upload ends elsewhere, or somebody else appends to it; ask how far it is and go on from there")
-	errWhole    = failure.New(failure.Conflict, "UPLOAD_WHOLE", "the upload was said to be whole: nothing more belongs to it; begin another")
-	errTooLong  = failure.New(failure.Invalid, "UPLOAD_TOO_LONG", "there are more bytes than the upload may have; begin another of the right size")
-	errChecksum = failure.New(failure.Invalid, "CHECKSUM_MISMATCH", "the bytes that arrived are not the file's: their SHA-256 is another. They were removed; upload the file anew")
+	errQuota      = failure.New(failure.Exhausted, "QUOTA_EXCEEDED", "your account would keep more than it may; delete uploads or withdraw talks with recordings first")
+	errTooMany    = failure.New(failure.Exhausted, "TOO_MANY_UPLOADS", "your account has too many uploads that are not whole or not used; finish or delete some first")
+	errOffset     = failure.New(failure.Conflict, "OFFSET_MISMATCH", "the upload ends elsewhere, or somebody else appends to it; ask how far it is and go on from there")
+	errSuperseded = failure.New(failure.Conflict, "UPLOAD_SUPERSEDED", "a newer request appends to the upload; ask how far it is and continue from there")
+	errWhole      = failure.New(failure.Conflict, "UPLOAD_WHOLE", "the upload was said to be whole: nothing more belongs to it; begin another")
+	errTooLong    = failure.New(failure.Invalid, "UPLOAD_TOO_LONG", "there are more bytes than the upload may have; begin another of the right size")
+	errChecksum   = failure.New(failure.Invalid, "CHECKSUM_MISMATCH", "the bytes that arrived are not the file's: their SHA-256 is another. They were removed; upload the file anew")
 )
 
 // file is bytes that are kept. An account reads only what its name leads to.

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
 	"techtalks.example/logic-tier/caller"
@@ -129,17 +130,81 @@ func TestAppendingElsewhereIsRefused(t *testing.T) {
 	wants(t, err, "UPLOAD_NOT_SAID")
 }
 
-// Two clients append to one upload at once: what is kept is one's bytes up to
+// A client whose connection broke unnoticed continues over another one. Whoever opens
+// many requests on one upload has one of them.
+func TestNewestRequestAppendsAlone(t *testing.T) {
+	r := newSite(t).start()
+	data := noise(11, 1000)
+	name := r.begin(ada, &mediapb.CreateUploadRequest{Size: proto.Int64(1000)})
+	const requests = 20
+	var older grpc.ClientStreamingClient[mediapb.AppendUploadRequest, mediapb.AppendUploadResponse]
+	var appends any
+	for i := range requests {
+		call, err := r.AppendUpload(r.as(ada))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := call.Send(&mediapb.AppendUploadRequest{Name: name, Offset: int64(i), Data: data[i : i+1]}); err != nil {
+			t.Fatal(err)
+		}
+		r.site.until("the request appends", func() bool {
+			now := r.module.Appender(strings.TrimPrefix(name, "uploads/"))
+			is := now != nil && now != appends
+			if is {
+				appends = now
+			}
+			return is
+		})
+		if older != nil {
+			// It is answered though it is still sending, and what it sent is kept.
+			err := older.RecvMsg(&mediapb.AppendUploadResponse{})
+			wants(t, err, "UPLOAD_SUPERSEDED")
+		}
+		older = call
+	}
+	if err := older.Send(&mediapb.AppendUploadRequest{Data: data[requests:]}); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := older.CloseAndRecv()
+	if err != nil || !answer.Upload.Whole {
+		t.Errorf("the newest request: %v, %v", answer, err)
+	}
+	got, err := r.read(ada, name, 0, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, "what is read", got, data)
+
+	// Somebody else cannot take it over.
+	other := r.begin(ada, &mediapb.CreateUploadRequest{})
+	call, err := r.AppendUpload(r.as(ada))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := call.Send(&mediapb.AppendUploadRequest{Name: other, Data: data[:10]}); err != nil {
+		t.Fatal(err)
+	}
+	r.site.until("the owner's request appends", func() bool { return r.module.Appender(strings.TrimPrefix(other, "uploads/")) != nil })
+	_, err = r.append(grace, other, 0, data, 1000)
+	wants(t, err, "UPLOAD_NOT_FOUND")
+	if answer, err := call.CloseAndRecv(); err != nil || answer.Upload.Offset != 10 {
+		t.Errorf("the owner's request: %v, %v", answer, err)
+	}
+}
+
+// Two clients append to one upload at once, in two processes: what is kept is one's bytes up to
 // somewhere, and nothing of the other's in between.
 func TestTwoClientsOnOneUploadMixNothing(t *testing.T) {
-	r := newSite(t).start()
+	s := newSite(t)
+	r := s.start()
+	replicas := []*replica{r, s.start()}
 	const size = 6*media.ChunkSize + 7
 	name := r.begin(ada, &mediapb.CreateUploadRequest{Size: proto.Int64(size)})
 	sent := [][]byte{noise(3, size), noise(4, size)}
 	outcomes := make([]error, 2)
 	var both sync.WaitGroup
 	for i, data := range sent {
-		both.Go(func() { _, outcomes[i] = r.append(ada, name, 0, data, 50_000) })
+		both.Go(func() { _, outcomes[i] = replicas[i].append(ada, name, 0, data, 50_000) })
 	}
 	both.Wait()
 	won := -1

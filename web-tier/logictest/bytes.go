@@ -42,6 +42,7 @@ type Bytes struct {
 
 type upload struct {
 	*mediapb.Upload
+	appends grpc.ServerStream // the newest
 	owner string
 	want  string
 	bytes []byte
@@ -196,7 +197,11 @@ func (b *Bytes) append(stream grpc.ServerStream) error {
 		}
 		b.mu.Lock()
 		if first {
-			u, err = b.begin(stream.Context(), r)
+			if u, err = b.begin(stream.Context(), r); err == nil {
+				u.appends = stream
+			}
+		} else if u.appends != stream {
+			err = Refusal(codes.Aborted, "UPLOAD_SUPERSEDED", "a newer request appends to the upload")
 		}
 		if err == nil {
 			err = b.add(u, r.Data)

@@ -138,11 +138,14 @@ func (t *Tier) Stream(method string, serve func(grpc.ServerStream) error) {
 	t.streams[method] = serve
 }
 
-// AlsoValid makes another session valid: somebody else's.
-func AlsoValid(t *Tier, session string) {
+// AlsoValid makes other sessions valid: somebody else's.
+func AlsoValid(t *Tier, sessions ...string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.others = map[string]bool{session: true}
+	t.others = map[string]bool{}
+	for _, session := range sessions {
+		t.others[session] = true
+	}
 }
 
 // Calls returns the calls of a method that were made so far; of all methods

@@ -18,7 +18,7 @@ var pieces = sync.Pool{New: func() any { return new([pieceSize]byte) }}
 //
 // The call outlives the request: a browser that vanishes must not take with it
 // what has arrived already.
-func (u *Uploads) append(ctx context.Context, name string, offset int64, body io.Reader, alive func()) (*mediapb.Upload, error) {
+func (u *Uploads) append(ctx context.Context, name string, offset int64, body io.Reader, extend func(time.Duration)) (*mediapb.Upload, error) {
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	stalled := time.AfterFunc(patience+stallTimeout, stop)
@@ -27,46 +27,87 @@ func (u *Uploads) append(ctx context.Context, name string, offset int64, body io
 	if err != nil {
 		return nil, err
 	}
-	broken, err := pass(stream, &mediapb.AppendUploadRequest{Name: name, Offset: offset}, body, func() {
+	// The logic tier may answer while the client still sends, when the upload is refused
+	// or a newer request appends to it. Then the client is not waited for any longer.
+	var reading deadline
+	answered := make(chan error, 1)
+	answer := &mediapb.AppendUploadResponse{}
+	go func() {
+		err := stream.RecvMsg(answer)
+		reading.cut(extend)
+		answered <- err
+	}()
+	broken := pass(stream, &mediapb.AppendUploadRequest{Name: name, Offset: offset}, body, func() {
 		stalled.Reset(patience + stallTimeout)
-		alive()
+		reading.extend(extend)
 	})
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
-	}
-	// After io.EOF the answer says what is wrong.
+	reading.end()
 	stalled.Reset(finishTimeout)
-	answer, err := stream.CloseAndRecv()
-	if err == nil && broken {
+	_ = stream.CloseSend() // what went wrong is in the answer
+	if err = <-answered; err == nil && broken {
 		err = cutOff
 	}
 	return answer.GetUpload(), err
 }
 
-// pass sends body in pieces; the first message says where they go. broken says
-// that body did not come to its end.
-func pass(stream mediapb.Media_AppendUploadClient, message *mediapb.AppendUploadRequest, body io.Reader, alive func()) (broken bool, err error) {
+// deadline is until when a body is read.
+type deadline struct {
+	mu    sync.Mutex
+	ended bool // it is not moved any more
+}
+
+func (d *deadline) extend(by func(time.Duration)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.ended {
+		by(patience)
+	}
+}
+
+// cut leaves the client a moment, in which a small body arrives.
+func (d *deadline) cut(by func(time.Duration)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.ended {
+		by(answeredPatience)
+	}
+	d.ended = true
+}
+
+func (d *deadline) end() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.ended = true
+}
+
+// pass sends body in pieces, until it ends or the stream does. The first message says
+// where they go, at once: the logic tier ends an older request that appends to the same
+// upload. broken reports that body did not come to its end.
+func pass(stream mediapb.Media_AppendUploadClient, first *mediapb.AppendUploadRequest, body io.Reader, progress func()) (broken bool) {
+	if stream.Send(first) != nil {
+		return false
+	}
 	piece := pieces.Get().(*[pieceSize]byte)
 	defer pieces.Put(piece)
-	for first := true; ; first = false {
-		n, ended := fill(body, piece[:], alive)
-		if n > 0 || first {
-			message.Data = piece[:n]
-			if err := stream.Send(message); err != nil {
-				return false, err
-			}
-			message = &mediapb.AppendUploadRequest{}
+	for {
+		n, ended := fill(body, piece[:], progress)
+		if n > 0 && stream.Send(&mediapb.AppendUploadRequest{Data: piece[:n]}) != nil {
+			return false
 		}
 		if ended != nil {
-			return !errors.Is(ended, io.EOF), nil
+			return !errors.Is(ended, io.EOF)
 		}
 	}
 }
 
-// fill reads until piece is full or body ends, calling alive before each wait.
-func fill(body io.Reader, piece []byte, alive func()) (n int, err error) {
-	for n < len(piece) && err == nil {
-		alive()
+// fill reads until piece is full or body ends. It calls progress when it begins to wait
+// for bytes, and again for every minProgress that came.
+func fill(body io.Reader, piece []byte, progress func()) (n int, err error) {
+	for due := 0; n < len(piece) && err == nil; {
+		if n >= due {
+			progress()
+			due = n + minProgress
+		}
 		var more int
 		more, err = body.Read(piece[n:])
 		n += more

@@ -26,7 +26,7 @@ func (x *exchange) create() error {
 		return err
 	}
 	if piece {
-		leave, err := x.uploads.enter()
+		leave, err := x.uploads.enter(x.caller)
 		if err != nil {
 			return err
 		}
@@ -39,7 +39,7 @@ func (x *exchange) create() error {
 	// Said in any case: should a piece break, it is how to go on.
 	x.w.Header().Set("Location", "/"+upload.Name)
 	if piece {
-		if upload, err = x.uploads.append(x.ctx, upload.Name, 0, x.r.Body, x.alive); err != nil {
+		if upload, err = x.uploads.append(x.ctx, upload.Name, 0, x.r.Body, x.extend); err != nil {
 			return err
 		}
 	}

@@ -28,12 +28,12 @@ func (x *exchange) patch(name string) error {
 			return notLast
 		}
 	}
-	leave, err := x.uploads.enter()
+	leave, err := x.uploads.enter(x.caller)
 	if err != nil {
 		return err
 	}
 	defer leave()
-	upload, err := x.uploads.append(x.ctx, name, offset, x.r.Body, x.alive)
+	upload, err := x.uploads.append(x.ctx, name, offset, x.r.Body, x.extend)
 	if upload != nil {
 		x.describe(upload)
 	}

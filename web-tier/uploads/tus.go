@@ -40,8 +40,8 @@ func (u *Uploads) Handler(caller func(*http.Request) logic.Caller) http.Handler 
 			return
 		}
 		c := caller(r)
-		x := &exchange{uploads: u, w: w, r: r, control: http.NewResponseController(w), ctx: logic.WithCaller(r.Context(), c)}
-		if err := x.answer(method, c); err != nil {
+		x := &exchange{uploads: u, w: w, r: r, control: http.NewResponseController(w), caller: c, ctx: logic.WithCaller(r.Context(), c)}
+		if err := x.answer(method); err != nil {
 			x.fail(err)
 		}
 	})
@@ -53,10 +53,11 @@ type exchange struct {
 	w       http.ResponseWriter
 	r       *http.Request
 	control *http.ResponseController
+	caller  logic.Caller
 	ctx     context.Context
 }
 
-func (x *exchange) answer(method string, caller logic.Caller) error {
+func (x *exchange) answer(method string) error {
 	name := ""
 	if id := x.r.PathValue("upload"); id != "" {
 		name = "uploads/" + id
@@ -65,7 +66,7 @@ func (x *exchange) answer(method string, caller logic.Caller) error {
 	case x.r.Header.Get("Tus-Resumable") != version:
 		x.w.Header().Set("Tus-Version", version)
 		return otherVersion
-	case caller.Session == "":
+	case x.caller.Session == "":
 		return signIn
 	case name == "" && method == http.MethodPost:
 		return x.create()
@@ -125,12 +126,12 @@ func (x *exchange) describe(upload *mediapb.Upload) {
 	}
 }
 
-// alive moves the deadlines of the connection, as long as bytes come; those of
-// the server are for pages.
-func (x *exchange) alive() {
+// extend lets the client send for so much longer; the deadlines of the server are for
+// pages.
+func (x *exchange) extend(by time.Duration) {
 	now := time.Now()
-	_ = x.control.SetReadDeadline(now.Add(patience)) // tests' writers have none
-	_ = x.control.SetWriteDeadline(now.Add(patience + stallTimeout + finishTimeout + answerTimeout))
+	_ = x.control.SetReadDeadline(now.Add(by)) // tests' writers have none
+	_ = x.control.SetWriteDeadline(now.Add(by + stallTimeout + finishTimeout + answerTimeout))
 }
 
 // fail answers with what is wrong, in words.
@@ -139,6 +140,9 @@ func (x *exchange) fail(err error) {
 	switch p.Reason {
 	case "OFFSET_MISMATCH":
 		p.Message = "The upload does not end at this Upload-Offset, or somebody else appends to it. Ask with HEAD where it ends, and go on from there."
+	case "UPLOAD_SUPERSEDED":
+		p.Status = http.StatusLocked // what tus clients know as: ask again, then continue
+		p.Message = "A newer request appends to this upload. Ask with HEAD where it ends, and continue from there."
 	case "UPLOAD_TOO_LONG":
 		p.Status = http.StatusRequestEntityTooLarge
 	}

@@ -147,7 +147,9 @@ func TestAClientThatVanishesGoesOn(t *testing.T) {
 		}
 		if response, err := http.DefaultClient.Do(request); err == nil {
 			_ = response.Body.Close()
-			t.Fatalf("it did not vanish: %s", response.Status)
+			if response.StatusCode != http.StatusConflict { // what was on its way arrived first
+				t.Fatalf("it did not vanish: %s", response.Status)
+			}
 		}
 		// All that left the client arrives, sooner or later.
 		was := at
@@ -291,46 +293,91 @@ func TestALimitOfTheAccountIsSaid(t *testing.T) {
 	}
 }
 
-// At the bound an upload is refused at once, with when to come back.
-func TestNoMoreUploadsThanThereIsRoomFor(t *testing.T) {
+// begin sends the first byte of a new upload of the session, and then nothing. The answer
+// comes when the upload is refused.
+func begin(ctx context.Context, t *testing.T, b *pagetest.Browser, session string, refused chan<- string) {
+	t.Helper()
+	url := create(t, b.With(session), "Upload-Length", strconv.Itoa(1<<20))
+	body, writer := io.Pipe()
+	request, _ := http.NewRequestWithContext(ctx, http.MethodPatch, b.Address()+url, body)
+	request.ContentLength = 1 << 20
+	request.AddCookie(b.SessionCookie(session))
+	for name, value := range map[string]string{"Tus-Resumable": "1.0.0", "Content-Type": octets, "Upload-Offset": "0"} {
+		request.Header.Set(name, value)
+	}
+	taken := make(chan struct{})
+	go func() {
+		_, _ = writer.Write([]byte("h"))
+		close(taken)
+	}()
+	go func() {
+		if response, err := http.DefaultClient.Do(request); err == nil {
+			_ = response.Body.Close()
+			select {
+			case refused <- fmt.Sprint(response.StatusCode, " after ", response.Header.Get("Retry-After")):
+			default:
+			}
+		}
+	}()
+	<-taken
+}
+
+// One session, and one address with many sessions, leave the others room.
+func TestUploadsAreBoundedForEachSessionAndAddress(t *testing.T) {
 	b, _ := open(t)
+	sessions := make([]string, 100)
+	for i := range sessions {
+		sessions[i] = fmt.Sprint("session-", i)
+	}
+	logictest.AlsoValid(b.Logic, sessions...)
 	ctx, leave := context.WithCancel(t.Context())
 	defer leave()
-	refused := make(chan string, 1)
-	for begun := 0; ; begun++ {
-		if begun > 1000 {
-			t.Fatal("there is no bound")
-		}
-		url := create(t, b, "Upload-Length", strconv.Itoa(1<<20))
-		body, writer := io.Pipe()
-		request, _ := http.NewRequestWithContext(ctx, http.MethodPatch, b.Address()+url, body)
-		request.ContentLength = 1 << 20
-		request.AddCookie(b.SessionCookie(logictest.Session))
-		for name, value := range map[string]string{"Tus-Resumable": "1.0.0", "Content-Type": octets, "Upload-Offset": "0"} {
-			request.Header.Set(name, value)
-		}
-		taken := make(chan struct{})
-		go func() {
-			_, _ = writer.Write([]byte("h"))
-			close(taken)
-		}()
-		go func() {
-			if response, err := http.DefaultClient.Do(request); err == nil {
-				_ = response.Body.Close()
-				select {
-				case refused <- fmt.Sprint(response.StatusCode, " after ", response.Header.Get("Retry-After")):
-				default:
+	until := func(who string, session func(begun int) string) {
+		t.Helper()
+		refused := make(chan string, 1)
+		for begun := range 1000 {
+			begin(ctx, t, b, session(begun), refused)
+			select {
+			case got := <-refused:
+				if got != "429 after 10" {
+					t.Errorf("%s is refused with %s", who, got)
 				}
+				return
+			default:
 			}
-		}()
-		<-taken
-		select {
-		case got := <-refused:
-			if got != "503 after 10" {
-				t.Errorf("refused with %s", got)
-			}
-			return
-		default:
 		}
+		t.Fatalf("%s has no bound", who)
+	}
+	until("a session", func(int) string { return logictest.Session })
+	small := func(session string) *pagetest.Page {
+		return send(b.With(session), http.MethodPost, "/uploads", strings.NewReader("hello"), "Upload-Length", "5", "Content-Type", octets)
+	}
+	small(logictest.Session).Is(http.StatusTooManyRequests, "more files at the same time than its share")
+	small(sessions[0]).Is(http.StatusCreated)
+	until("an address", func(begun int) string { return sessions[begun%len(sessions)] })
+	small(sessions[len(sessions)-1]).Is(http.StatusTooManyRequests)
+}
+
+// A request is answered as soon as another one appends to the upload, though its client
+// still sends.
+func TestOneRequestAppendsToAnUpload(t *testing.T) {
+	b, kept := open(t)
+	url := create(t, b, "Upload-Length", "10")
+	kept.Refuse(logictest.Refusal(codes.Aborted, "UPLOAD_SUPERSEDED", "a newer request appends to the upload"))
+	body, writer := io.Pipe()
+	defer writer.Close()
+	request, _ := http.NewRequestWithContext(t.Context(), http.MethodPatch, b.Address()+url, body)
+	request.ContentLength = 10
+	request.AddCookie(b.SessionCookie(logictest.Session))
+	for name, value := range map[string]string{"Tus-Resumable": "1.0.0", "Content-Type": octets, "Upload-Offset": "0"} {
+		request.Header.Set(name, value)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if text, _ := io.ReadAll(response.Body); response.StatusCode != http.StatusLocked || !strings.Contains(string(text), "HEAD") {
+		t.Errorf("answered %s, %s", response.Status, text)
 	}
 }

@@ -17,20 +17,22 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"time"
 
 	mediapb "techtalks.example/proto/techtalks/media/v1"
+	"techtalks.example/proto/transport/fairshare"
 	"techtalks.example/web-tier/logic"
 )
 
 // Uploads passes files on to the logic tier. It keeps nothing of them.
 type Uploads struct {
 	media mediapb.MediaClient
-	slots chan struct{}
+	slots *logic.Slots
 }
 
 // New returns Uploads that keep files with media.
 func New(media mediapb.MediaClient) *Uploads {
-	return &Uploads{media: media, slots: make(chan struct{}, maxUnderWay)}
+	return &Uploads{media: media, slots: logic.NewSlots(slots)}
 }
 
 // File is what a file says it is; not believed.
@@ -38,10 +40,11 @@ type File struct{ Name, ContentType, SHA256 string }
 
 // Receive makes an upload of a file whose size shows when body ends, and returns
 // it whole. When body breaks nothing is left of it: nobody knows its name to go
-// on with. alive is called whenever bytes are waited for; it moves the deadlines
-// of the connection that they come over.
-func (u *Uploads) Receive(ctx context.Context, file File, body io.Reader, alive func()) (*mediapb.Upload, error) {
-	leave, err := u.enter()
+// on with. extend lets the client send for so much longer, as long as bytes come; it
+// moves the deadlines of the connection that they come over.
+func (u *Uploads) Receive(ctx context.Context, caller logic.Caller, file File, body io.Reader, extend func(time.Duration)) (*mediapb.Upload, error) {
+	ctx = logic.WithCaller(ctx, caller)
+	leave, err := u.enter(caller)
 	if err != nil {
 		return nil, err
 	}
@@ -50,15 +53,19 @@ func (u *Uploads) Receive(ctx context.Context, file File, body io.Reader, alive 
 	if err != nil {
 		return nil, err
 	}
-	upload, err := u.receive(ctx, made.Name, body, alive)
+	upload, err := u.receive(ctx, made.Name, body, extend)
 	if err != nil {
 		u.discard(ctx, made.Name)
 	}
 	return upload, err
 }
 
-func (u *Uploads) receive(ctx context.Context, name string, body io.Reader, alive func()) (*mediapb.Upload, error) {
-	upload, err := u.append(ctx, name, 0, body, alive)
+func (u *Uploads) receive(ctx context.Context, name string, body io.Reader, extend func(time.Duration)) (*mediapb.Upload, error) {
+	upload, err := u.append(ctx, name, 0, body, func(by time.Duration) {
+		if by == patience { // a form that is cut off could not be answered with a page
+			extend(by)
+		}
+	})
 	switch {
 	case err != nil:
 		return nil, err
@@ -99,24 +106,28 @@ func (u *Uploads) discard(ctx context.Context, name string) {
 	_, _ = u.media.DeleteUpload(ctx, &mediapb.DeleteUploadRequest{Name: name})
 }
 
-// enter takes one of the places for uploads under way.
-func (u *Uploads) enter() (leave func(), err error) {
-	select {
-	case u.slots <- struct{}{}:
-		return func() { <-u.slots }, nil
-	default:
+// enter takes a slot for an upload under way.
+func (u *Uploads) enter(caller logic.Caller) (leave func(), err error) {
+	leave, err = u.slots.Acquire(caller)
+	switch {
+	case errors.Is(err, fairshare.ErrShare):
+		return nil, tooMany
+	case err != nil:
 		return nil, full
 	}
+	return leave, nil
 }
 
 var (
 	full = &logic.Problem{Status: http.StatusServiceUnavailable, Title: "Very busy just now", RetryAfter: busyRetry,
 		Message: "More files are on their way than we can take at once. Try again in a moment."}
+	tooMany = &logic.Problem{Status: http.StatusTooManyRequests, Title: "Too many uploads at once", RetryAfter: busyRetry,
+		Message: "Your browser or your network sends more files at the same time than its share. Wait until one has arrived, then try again."}
 	empty = &logic.Problem{Status: http.StatusBadRequest, Title: "That file is empty",
 		Message: "The file has no bytes. Choose another one."}
 	// cutOff is what is said of a body that broke, should somebody still listen.
 	cutOff = &logic.Problem{Status: http.StatusRequestTimeout, Title: "The file did not arrive",
-		Message: "The connection broke, or nothing came over it for 30 seconds. What has arrived of a resumable upload stays: go on where it ends."}
+		Message: "The connection broke, or next to nothing came over it for 30 seconds. What has arrived of a resumable upload stays: go on where it ends."}
 )
 
 // IsCutOff says whether an upload failed because its bytes stopped coming.

@@ -63,13 +63,9 @@ func (v *Visit) parts(reader *multipart.Reader) error {
 	return tooLarge
 }
 
-const (
-	// filePatience is how long a browser may send nothing of a file.
-	filePatience = 30 * time.Second
-	// fileAnswer is how long the logic tier may take to keep the end of a file,
-	// and the page after that.
-	fileAnswer = 2 * time.Minute
-)
+// fileAnswer is how long the logic tier may take to keep the end of a file, and the page
+// after that.
+const fileAnswer = 2 * time.Minute
 
 // Upload returns the upload that a form names, once the file that came with it
 // has become one; empty when there is neither. Call it after Form. The calls
@@ -79,10 +75,9 @@ func (v *Visit) Upload() (string, error) {
 		return v.Request.PostForm.Get("upload"), nil
 	}
 	control := http.NewResponseController(v.Writer)
-	caller := logic.WithCaller(v.Request.Context(), v.caller)
-	upload, err := v.Site.Uploads.Receive(caller, v.attached.File, v.attached.body, func() {
-		_ = control.SetReadDeadline(time.Now().Add(filePatience))
-		_ = control.SetWriteDeadline(time.Now().Add(filePatience + fileAnswer))
+	upload, err := v.Site.Uploads.Receive(v.Request.Context(), v.caller, v.attached.File, v.attached.body, func(by time.Duration) {
+		_ = control.SetReadDeadline(time.Now().Add(by))
+		_ = control.SetWriteDeadline(time.Now().Add(by + fileAnswer))
 	})
 	v.budget(logic.FormBudget)
 	if err != nil {
