@@ -14,6 +14,7 @@ import (
 	"time"
 
 	mediapb "techtalks.example/proto/techtalks/media/v1"
+	"techtalks.example/proto/transport/fairshare"
 	"techtalks.example/web-tier/logic"
 	"techtalks.example/web-tier/server"
 )
@@ -23,13 +24,13 @@ type Files struct {
 	media  mediapb.MediaClient
 	caller func(*http.Request) logic.Caller
 	refuse server.Refuse
-	slots  chan struct{}
+	slots  *logic.Slots
 }
 
 // New returns Files that reads with media on behalf of a request's caller, and
 // answers with the page of a problem by refuse.
 func New(media mediapb.MediaClient, caller func(*http.Request) logic.Caller, refuse server.Refuse) *Files {
-	return &Files{media: media, caller: caller, refuse: refuse, slots: make(chan struct{}, maxWatchers)}
+	return &Files{media: media, caller: caller, refuse: refuse, slots: logic.NewSlots(slots)}
 }
 
 // Recording answers GET /recordings/{recording}/{file}, for anybody. A
@@ -52,14 +53,18 @@ func (f *Files) Upload(w http.ResponseWriter, r *http.Request) {
 }
 
 func (f *Files) serve(w http.ResponseWriter, r *http.Request, name string, describe func(http.Header, *mediapb.File)) {
-	select {
-	case f.slots <- struct{}{}:
-		defer func() { <-f.slots }()
-	default:
+	caller := f.caller(r)
+	release, err := f.slots.Acquire(caller)
+	switch {
+	case errors.Is(err, fairshare.ErrShare):
+		f.refuse(w, r, tooMany)
+		return
+	case err != nil:
 		f.refuse(w, r, full)
 		return
 	}
-	ctx, leave := context.WithCancel(logic.WithCaller(r.Context(), f.caller(r)))
+	defer release()
+	ctx, leave := context.WithCancel(logic.WithCaller(r.Context(), caller))
 	defer leave() // and with it what still streams
 	file, err := f.get(ctx, name)
 	if err != nil {
@@ -82,7 +87,7 @@ func (f *Files) serve(w http.ResponseWriter, r *http.Request, name string, descr
 		r.Header.Del("Range")
 	}
 	bytes := newReader(ctx, f.media, file)
-	out := &patient{ResponseWriter: w, control: http.NewResponseController(w)}
+	out := &patient{ResponseWriter: w, control: http.NewResponseController(w), park: bytes.park}
 	http.ServeContent(out, r, "", file.UpdateTime.AsTime(), bytes)
 	if err := bytes.failed; err != nil && r.Context().Err() == nil {
 		server.Because(r.Context(), err)
@@ -130,19 +135,27 @@ type patient struct {
 	http.ResponseWriter
 	control  *http.ResponseController
 	deadline time.Time
+	park     func() // drops what was read ahead
 }
 
-// Write writes, giving the browser writeTimeout to take it.
+// Write writes, giving the browser writeTimeout to take it. While it waits for a slow
+// browser nothing is read ahead.
 func (p *patient) Write(bytes []byte) (int, error) {
 	if now := time.Now(); p.deadline.Sub(now) < writeTimeout/2 {
 		p.deadline = now.Add(writeTimeout)
 		_ = p.control.SetWriteDeadline(p.deadline) // tests' writers have none
 	}
+	slow := time.AfterFunc(parkAfter, p.park)
+	defer slow.Stop()
 	return p.ResponseWriter.Write(bytes)
 }
 
 // Unwrap lets http.ResponseController reach the connection.
 func (p *patient) Unwrap() http.ResponseWriter { return p.ResponseWriter }
 
-var full = &logic.Problem{Status: http.StatusServiceUnavailable, Title: "Very busy just now", RetryAfter: busyRetry,
-	Message: "More people are watching than we can serve at once. Try again in a moment."}
+var (
+	tooMany = &logic.Problem{Status: http.StatusTooManyRequests, Title: "Too many downloads at once", RetryAfter: busyRetry,
+		Message: "Your browser or your network plays and downloads more at the same time than its share. Close some, then try again."}
+	full = &logic.Problem{Status: http.StatusServiceUnavailable, Title: "Very busy just now", RetryAfter: busyRetry,
+		Message: "More people are watching than we can serve at once. Try again in a moment."}
+)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -20,19 +21,25 @@ type reader struct {
 	media mediapb.MediaClient
 	file  *mediapb.File
 
+	// mu guards what follows: park is called while nobody reads.
+	mu     sync.Mutex
 	at     int64
 	piece  []byte // what was received and not read yet
+	ahead  int64  // how many bytes the next stream is asked for
+	end    int64  // where stream ends
 	stream mediapb.Media_ReadFileClient
 	close  context.CancelFunc // of stream
 	failed error
 }
 
 func newReader(ctx context.Context, media mediapb.MediaClient, file *mediapb.File) *reader {
-	return &reader{ctx: ctx, media: media, file: file}
+	return &reader{ctx: ctx, media: media, file: file, ahead: firstAhead}
 }
 
 // Seek says from where to read on.
 func (r *reader) Seek(offset int64, whence int) (int64, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	switch whence {
 	case io.SeekCurrent:
 		offset += r.at
@@ -52,6 +59,8 @@ func (r *reader) Seek(offset int64, whence int) (int64, error) {
 // Read reads on. What breaks for a moment is taken up again: the bytes of a file
 // are always the same.
 func (r *reader) Read(into []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if r.at >= r.file.Size {
 		return 0, io.EOF
 	}
@@ -88,14 +97,19 @@ func (r *reader) fetch() error {
 func (r *reader) receive() error {
 	if r.stream == nil {
 		ctx, closeStream := context.WithCancel(r.ctx)
-		stream, err := r.media.ReadFile(ctx, &mediapb.ReadFileRequest{Name: r.file.Name, Offset: r.at})
+		stream, err := r.media.ReadFile(ctx, &mediapb.ReadFileRequest{Name: r.file.Name, Offset: r.at, Limit: r.ahead})
 		if err != nil {
 			closeStream()
 			return err
 		}
-		r.stream, r.close = stream, closeStream
+		r.stream, r.close, r.end = stream, closeStream, r.at+r.ahead
 	}
 	answer, err := r.stream.Recv()
+	if errors.Is(err, io.EOF) && r.at == r.end {
+		r.drop()
+		r.ahead = min(4*r.ahead, maxAhead)
+		return nil
+	}
 	if errors.Is(err, io.EOF) {
 		return fmt.Errorf("%s ends at byte %d of %d", r.file.Name, r.at, r.file.Size)
 	}
@@ -103,10 +117,18 @@ func (r *reader) receive() error {
 	return err
 }
 
-// drop ends the stream: what comes next is somewhere else.
+// park drops what was read ahead. The next Read opens another stream where this one was.
+func (r *reader) park() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.drop()
+	r.ahead = parkedAhead
+}
+
+// drop ends the stream: what comes next is somewhere else, or comes later.
 func (r *reader) drop() {
 	if r.stream != nil {
 		r.close()
-		r.stream, r.piece = nil, nil
+		r.stream, r.piece, r.close = nil, nil, nil
 	}
 }

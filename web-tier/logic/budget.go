@@ -15,9 +15,9 @@ const (
 // What the logic tier may send ahead of who reads a file. gRPC would let a
 // stream's window grow to 16 MB, and a slow browser would keep as much.
 const (
-	// streamWindow is one file's: two pieces, so that the next is on its way
-	// while one is written.
-	streamWindow = 512 << 10
+	// streamWindow is one file's, while nothing of it is read: gRPC lets a piece through
+	// when it is waited for. No smaller window exists.
+	streamWindow = 64 << 10
 	// bytesWindow is that of all files together: enough for a fast network.
 	bytesWindow = 16 << 20
 )

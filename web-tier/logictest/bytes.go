@@ -43,9 +43,9 @@ type Bytes struct {
 type upload struct {
 	*mediapb.Upload
 	appends grpc.ServerStream // the newest
-	owner string
-	want  string
-	bytes []byte
+	owner   string
+	want    string
+	bytes   []byte
 }
 
 // KeepBytes has the stand-in keep uploads and files from now on.
@@ -254,7 +254,11 @@ func (b *Bytes) read(stream grpc.ServerStream) error {
 	if !known {
 		return Refusal(codes.NotFound, "FILE_NOT_FOUND", "there is no such file")
 	}
-	for rest := content[r.Offset:]; len(rest) > 0; {
+	rest := content[r.Offset:]
+	if r.Limit > 0 && r.Limit < int64(len(rest)) {
+		rest = rest[:r.Limit]
+	}
+	for len(rest) > 0 {
 		n := min(pieceSize, len(rest))
 		if breaks {
 			n = min(1000, n)
