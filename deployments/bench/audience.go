@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"sync/atomic"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
@@ -72,8 +73,25 @@ func followers(ctx context.Context, db *sql.DB, n int) error {
 			return err
 		}
 	}
+	if _, err := db.ExecContext(ctx, `
+		insert into accounts.session (token_hash, account_id, expires_at)
+		select sha256(convert_to('session-of-follower-1-device-' || n, 'UTF8')), a.id, now() + '1 day'
+		from accounts.account a, generate_series(0, $1::int - 1) n where a.handle = 'follower-1' on conflict do nothing`, devices); err != nil {
+		return err
+	}
 	_, err := db.ExecContext(ctx, `analyze accounts.account, accounts.session, following.follow`)
 	return err
+}
+
+// devices is how many further sessions follower-1 has. The web tier gives one session only
+// a share of its slots.
+const devices = 100
+
+var device atomic.Int64
+
+// deviceSession returns the next session of follower-1.
+func deviceSession() string {
+	return fmt.Sprint("session-of-follower-1-device-", device.Add(1)%devices)
 }
 
 func sessionOf(follower int) string { return fmt.Sprint("session-of-follower-", follower) }

@@ -23,6 +23,9 @@ type browsers struct {
 	reading     sync.WaitGroup
 }
 
+// browsersPerAddress is how many browsers connect from one address: those of a school.
+const browsersPerAddress = 1000
+
 // openers is how many connect at the same time.
 const openers = 64
 
@@ -60,7 +63,9 @@ func open(ctx context.Context, address string, n int, request func(n int) string
 var begun = []byte("id: ")
 
 func (b *browsers) open(address string, i int, request string) error {
-	connection, err := net.DialTimeout("tcp", address, callTimeout)
+	// The web tier gives one client address only a share of its streams.
+	dialer := net.Dialer{Timeout: callTimeout, LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(1+i/browsersPerAddress))}}
+	connection, err := dialer.Dial("tcp", address)
 	if err != nil {
 		return err
 	}

@@ -113,7 +113,7 @@ func (s *site) ask(ctx context.Context, method, path string, body io.Reader, hea
 		return nil, err
 	}
 	request.Host = "bench" // without a port, which the cookie's name would have
-	request.Header.Set("Cookie", "session="+sessionOf(1))
+	request.Header.Set("Cookie", "session="+deviceSession())
 	for i := 0; i+1 < len(header); i += 2 {
 		request.Header.Set(header[i], header[i+1])
 	}

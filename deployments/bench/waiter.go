@@ -62,7 +62,7 @@ func (w *waiter) request(ctx context.Context, path string, header ...string) (*h
 		return nil, err
 	}
 	request.Host = "bench" // without a port, which the cookie's name would have
-	request.Header.Set("Cookie", "session="+sessionOf(1))
+	request.Header.Set("Cookie", "session="+deviceSession())
 	request.Header.Set("Accept", "application/json")
 	for i := 0; i+1 < len(header); i += 2 {
 		request.Header.Set(header[i], header[i+1])

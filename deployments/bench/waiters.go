@@ -39,7 +39,9 @@ func (b *bench) measureWaiters(ctx context.Context, s *site, db *sql.DB) error {
 			}
 		}
 		web, logic := resident(s.pids("web-tier")), resident(s.pids("logic-tier"))
-		all, err := hold(s.web, n, "GET /operations/"+operation.id+one.path+" HTTP/1.1\r\nHost: bench\r\nAccept: application/json\r\nCookie: session="+sessionOf(1)+"\r\n\r\n")
+		all, err := hold(s.web, n, func() string {
+			return "GET /operations/" + operation.id + one.path + " HTTP/1.1\r\nHost: bench\r\nAccept: application/json\r\nCookie: session=" + deviceSession() + "\r\n\r\n"
+		})
 		if err != nil {
 			return err
 		}
@@ -64,14 +66,14 @@ func (b *bench) measureWaiters(ctx context.Context, s *site, db *sql.DB) error {
 }
 
 // hold makes a request on each of n connections, and reads no answer.
-func hold(address string, n int, request string) (all []net.Conn, err error) {
+func hold(address string, n int, request func() string) (all []net.Conn, err error) {
 	for range n {
 		connection, err := net.DialTimeout("tcp", address, callTimeout)
 		if err != nil {
 			return all, err
 		}
 		all = append(all, connection)
-		if _, err := io.WriteString(connection, request); err != nil {
+		if _, err := io.WriteString(connection, request()); err != nil {
 			return all, err
 		}
 	}

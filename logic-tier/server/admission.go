@@ -3,13 +3,12 @@ package server
 import (
 	"context"
 	"errors"
-	"strings"
 	"time"
 
 	"google.golang.org/grpc"
 
+	"techtalks.example/logic-tier/caller"
 	"techtalks.example/logic-tier/failure"
-	mediapb "techtalks.example/proto/techtalks/media/v1"
 	"techtalks.example/proto/transport"
 )
 
@@ -103,23 +102,22 @@ func withinDeadline(ctx context.Context) (context.Context, context.CancelFunc, e
 	return ctx, cancel, nil
 }
 
-// admitStream does the same for a stream; it has no deadline but its caller's. The
-// streams of files, which slow browsers hold, have slots of their own: a web tier must
-// be able to open the few that follow inboxes, operations and queues.
+// admitStream does the same for a stream; it has no deadline but its caller's.
 func (s *Server) admitStream(server any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
-	slots := s.streams
-	if strings.HasPrefix(info.FullMethod, "/"+mediapb.Media_ServiceDesc.ServiceName+"/") {
-		slots = s.files
-	}
-	select {
-	case slots <- struct{}{}:
-		defer func() { <-slots }()
-	default:
-		return errFull.RetryIn(retryWhenFull)
-	}
-	ctx, err := s.identify(stream.Context(), info.FullMethod)
+	ctx := stream.Context()
+	program, _ := transport.PeerProgram(ctx)
+	release, err := s.streams.enter(one(ctx, transport.SessionKey) != "", address(ctx, program))
 	if err != nil {
 		return err
 	}
+	defer release()
+	if ctx, err = s.identify(ctx, info.FullMethod); err != nil {
+		return err
+	}
+	release, err = s.streams.enterAs(caller.From(ctx).Person)
+	if err != nil {
+		return err
+	}
+	defer release()
 	return handle(server, &wrapped{stream.(*wrapped).ServerStream, ctx, s})
 }

@@ -19,7 +19,6 @@ import (
 	"google.golang.org/grpc/status"
 
 	accountspb "techtalks.example/proto/techtalks/accounts/v1"
-	mediapb "techtalks.example/proto/techtalks/media/v1"
 	"techtalks.example/proto/transport"
 )
 
@@ -222,43 +221,5 @@ func TestChangesLeaveSlotsForOthers(t *testing.T) {
 	}
 	if !s.changes.Acquire("192.0.2.66") || s.room.underWay() != 5 {
 		t.Errorf("%d calls are under way, want the 5 that read", s.room.underWay())
-	}
-}
-
-// openStream is a stream that is only opened.
-type openStream struct {
-	grpc.ServerStream
-	ctx context.Context
-}
-
-func (s openStream) Context() context.Context { return s.ctx }
-
-func TestStreamsOfFilesHoldNoSlotOfOthers(t *testing.T) {
-	s := bounded(1)
-	s.streams, s.files = make(chan struct{}, 1), make(chan struct{}, 1)
-	const inbox = "/inbox"
-	for _, method := range []string{mediapb.Media_ReadFile_FullMethodName, inbox} {
-		s.rules[method] = rule{programs: []string{transport.WebTier}}
-	}
-	open := func(method string, then func()) error {
-		stream := &wrapped{openStream{ctx: as(t.Context(), transport.WebTier)}, as(t.Context(), transport.WebTier), s}
-		return s.admitStream(nil, stream, &grpc.StreamServerInfo{FullMethod: method}, func(any, grpc.ServerStream) error {
-			then()
-			return nil
-		})
-	}
-	opened := false
-	if err := open(mediapb.Media_ReadFile_FullMethodName, func() {
-		if err := open(mediapb.Media_ReadFile_FullMethodName, func() {}); !errors.Is(err, errFull) {
-			t.Errorf("a second file gets %v", err)
-		}
-		if err := open(inbox, func() { opened = true }); err != nil {
-			t.Errorf("an inbox gets %v while files are read", err)
-		}
-	}); err != nil {
-		t.Fatal(err)
-	}
-	if !opened {
-		t.Error("the inbox was never followed")
 	}
 }

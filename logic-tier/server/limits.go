@@ -52,13 +52,15 @@ const (
 	// and nothing else, and must not take the place of one that works.
 	maxWaits = 10_000
 
-	// maxStreams bounds the streams under way: a stream costs some memory and,
-	// while nothing happens, nothing else. A web tier needs one.
-	maxStreams = 1000
+	// maxStreams bounds the streams that carry a person's bytes. One account, and one client
+	// address, has a share of them: more than one web tier lets through.
+	maxStreams        = 1000
+	streamsPerAccount = maxStreams / 4
+	streamsPerAddress = maxStreams / 2
 
-	// maxFiles bounds the streams that carry files in and out: those of one web tier,
-	// 768, and some of a second.
-	maxFiles = 1000
+	// maxFollowing bounds the streams of programs, on behalf of nobody in particular: a web
+	// tier needs three, whatever the bytes under way.
+	maxFollowing = 200
 
 	// workers are goroutines that are kept for calls: a new one for each call
 	// grows its stack anew, a tenth of the work of answering. Calls beyond them

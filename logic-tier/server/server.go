@@ -53,8 +53,7 @@ type Server struct {
 	passwords *passwordQueue
 	changes   *transport.Shares // of the calls by which people change something
 	waits     chan struct{}
-	streams   chan struct{}
-	files     chan struct{}
+	streams   *streams
 }
 
 // New returns a server without services.
@@ -68,7 +67,7 @@ func New(o Options) (*Server, error) {
 		host: o.Host, dataHost: o.DataHost,
 		room: newRoom(leastCalls, mostCalls, o.Metrics), passwords: newPasswordQueue(passwordCalls(), maxPasswordCalls),
 		changes: transport.NewShares(maxChanges),
-		waits:   make(chan struct{}, maxWaits), streams: make(chan struct{}, maxStreams), files: make(chan struct{}, maxFiles),
+		waits:   make(chan struct{}, maxWaits), streams: newStreams(),
 	}
 	s.channel = s.newChannel()
 	s.grpc = grpc.NewServer(

@@ -29,6 +29,9 @@ import (
 	"runtime"
 	"sync"
 	"time"
+
+	"techtalks.example/proto/transport/fairshare"
+	"techtalks.example/web-tier/logic"
 )
 
 // Feed tells browsers of what they follow as it changes.
@@ -37,7 +40,8 @@ type Feed struct {
 	log      *slog.Logger
 	delivery *delivery
 	replays  chan replay
-	polls    chan struct{} // as many as may be under way
+	slots    *logic.Slots // of readers
+	polls    *logic.Slots // of short polls under way
 	draining chan struct{}
 	drain    sync.Once
 	open     sync.WaitGroup // as many as readers
@@ -51,9 +55,12 @@ type Feed struct {
 
 // newFeed returns a Feed of source. It delivers while Run runs.
 func newFeed(source source, log *slog.Logger) *Feed {
+	most := cmp.Or(source.traits().most, maxReaders)
 	return &Feed{
 		source: source, log: log,
-		delivery: newDelivery(), replays: make(chan replay), polls: make(chan struct{}, maxPolls),
+		delivery: newDelivery(), replays: make(chan replay),
+		slots:    logic.NewSlots(logic.SlotBounds{Total: most, PerSession: readersPerSession, PerAddress: most / addressShare}),
+		polls:    logic.NewSlots(logic.SlotBounds{Total: maxPolls, PerSession: pollsPerSession, PerAddress: maxPolls / addressShare}),
 		draining: make(chan struct{}), readers: map[uint64]*reader{},
 	}
 }
@@ -104,10 +111,20 @@ var (
 	errDraining = errors.New("draining")
 	// errFull: as many follow as there is room for.
 	errFull = errors.New("no room")
+	// errShare: as many follow from this session or address as may.
+	errShare = errors.New("no room within the share")
 )
 
+// roomFor turns an error of Slots into the feed's own.
+func roomFor(err error) error {
+	if errors.Is(err, fairshare.ErrShare) {
+		return errShare
+	}
+	return errFull
+}
+
 // add registers who follows key and asks upstream for it. Its errors are
-// errDraining and errFull.
+// errDraining, errFull and errShare.
 func (f *Feed) add(r *reader) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -116,9 +133,11 @@ func (f *Feed) add(r *reader) error {
 		return errDraining
 	default:
 	}
-	if len(f.readers) >= cmp.Or(f.source.traits().most, maxReaders) {
-		return errFull
+	release, err := f.slots.Acquire(logic.Caller{Session: r.token, Address: r.address})
+	if err != nil {
+		return roomFor(err)
 	}
+	r.release = release
 	f.last++
 	r.number = f.last
 	f.readers[r.number] = r
@@ -136,6 +155,7 @@ func (f *Feed) remove(r *reader) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.readers, r.number)
+	r.release()
 	if r.waits {
 		f.waiters--
 	}

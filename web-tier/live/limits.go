@@ -11,6 +11,13 @@ const (
 	// later.
 	maxReaders = 20_000
 
+	// readersPerSession bounds who follows one feed with one session: every tab of a
+	// browser. addressShare is the part of a feed's streams, and of its short polls, that
+	// one client address may have: 5,000 streams leave room for a university behind one,
+	// and for everyone else.
+	readersPerSession = 32
+	addressShare      = 4
+
 	// maxWatchers bounds who follows the queue: more than there are operators, with
 	// every tab they have. Each is sent some 10 KB a second.
 	maxWatchers = 500
@@ -64,6 +71,8 @@ const (
 	// read of a few milliseconds; so many at once means that the logic tier has
 	// stopped answering.
 	maxPolls = 256
+	// pollsPerSession is more than a browser has under way to one host.
+	pollsPerSession = 8
 	// maxCursor is the contract's bound of a cursor.
 	maxCursor = 200
 

@@ -279,8 +279,8 @@ func sentAway(t *testing.T, b *browser) (retry string) {
 
 func TestMoreBrowsersThanThereIsRoomForAreSentAway(t *testing.T) {
 	w := newWeb(t, newInbox(t))
-	for range maxReaders {
-		if w.add(w.newReader("somebody", "", false)) != nil {
+	for n := range maxReaders {
+		if w.add(w.newReader(fmt.Sprint("somebody ", n), "", "", false)) != nil {
 			t.Fatal("no room below the bound")
 		}
 	}

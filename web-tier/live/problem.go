@@ -22,6 +22,11 @@ var (
 		Status: http.StatusServiceUnavailable, Title: "Very busy just now", RetryAfter: busyRetry,
 		Message: "More browsers follow than there is room for. Ask again in a moment, with the same cursor.",
 	}
+	// errTooMany is errShare as an answer.
+	errTooMany = &logic.Problem{
+		Status: http.StatusTooManyRequests, Title: "Too many at once", RetryAfter: busyRetry,
+		Message: "More tabs or programs follow with your session, or from your network, than its share. Close some, or ask again later with the same cursor.",
+	}
 	errSessionInvalid = &logic.Problem{
 		Status: http.StatusUnauthorized, Reason: "SESSION_INVALID", Title: "Sign in first",
 		Message: "The session is not valid any more; sign in again.",
@@ -90,10 +95,18 @@ func comeBack(why error) time.Duration {
 	switch {
 	case errors.Is(why, errDraining):
 		return between(0, drainSpread)
-	case errors.Is(why, errFull):
+	case errors.Is(why, errFull) || errors.Is(why, errShare):
 		return busyRetry
 	}
 	return between(busyRetry/2, busyRetry)
+}
+
+// noRoom returns what errFull or errShare means as an answer.
+func noRoom(err error) *logic.Problem {
+	if errors.Is(err, errShare) {
+		return errTooMany
+	}
+	return errBusy
 }
 
 // statusGone is what the log says of a client that left (nginx's number).

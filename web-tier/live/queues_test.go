@@ -2,6 +2,7 @@ package live
 
 import (
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -119,12 +120,12 @@ func TestAsManyWatchTheQueueAsThereIsRoomFor(t *testing.T) {
 	tier := logictest.New(t)
 	logictest.KeepQueues(tier)
 	feed := NewQueues(tier.Logic.Queues, slog.New(slog.DiscardHandler))
-	for range maxWatchers {
-		if err := feed.add(feed.newReader(logictest.OperatorSession, "", false)); err != nil {
+	for n := range maxWatchers {
+		if err := feed.add(feed.newReader(fmt.Sprint("operator ", n), "", "", false)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := feed.add(feed.newReader(logictest.OperatorSession, "", false)); err != errFull {
+	if err := feed.add(feed.newReader(logictest.OperatorSession, "", "", false)); err != errFull {
 		t.Errorf("one more: %v", err)
 	}
 }

@@ -8,6 +8,8 @@ import (
 type reader struct {
 	number     uint64
 	token, key string
+	address    string        // of the client
+	release    func()        // gives the reader's slot back
 	whole      bool          // see traits
 	waits      bool          // it is a long poll: its own goroutine looks at all there is
 	wake       chan struct{} // capacity 1: it says "look"
@@ -29,9 +31,9 @@ type news struct {
 	ended   string
 }
 
-// newReader returns a reader of what a session follows.
-func (f *Feed) newReader(token, key string, waits bool) *reader {
-	return &reader{token: token, key: key, whole: f.source.traits().whole, waits: waits, wake: make(chan struct{}, 1)}
+// newReader returns a reader of what a session follows, from a client's address.
+func (f *Feed) newReader(token, key, address string, waits bool) *reader {
+	return &reader{token: token, key: key, address: address, whole: f.source.traits().whole, waits: waits, wake: make(chan struct{}, 1)}
 }
 
 // push adds an event. It returns the stream when that has to be put in the line

@@ -3,6 +3,9 @@ package live
 import (
 	"net/http"
 	"time"
+
+	"techtalks.example/web-tier/logic"
+	"techtalks.example/web-tier/server"
 )
 
 // Since answers a short poll: what came after the cursor in the parameter "after",
@@ -18,13 +21,12 @@ func (f *Feed) Since(w http.ResponseWriter, r *http.Request, session, key string
 		AnswerProblem(w, r, err)
 		return
 	}
-	select {
-	case f.polls <- struct{}{}:
-		defer func() { <-f.polls }()
-	default:
-		AnswerProblem(w, r, errBusy)
+	release, err := f.polls.Acquire(logic.Caller{Session: session, Address: server.ClientAddress(r)})
+	if err != nil {
+		AnswerProblem(w, r, noRoom(roomFor(err)))
 		return
 	}
+	defer release()
 	after := askedAfter(r)
 	if f.source.traits().whole {
 		after = "" // it is answered whole; the entity tag says whether that is news

@@ -1,6 +1,7 @@
 package live
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -11,6 +12,8 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	notificationspb "techtalks.example/proto/techtalks/notifications/v1"
+
+	"techtalks.example/web-tier/logic"
 )
 
 // A short poll begins with now, and goes on with the cursor, in the parameter or
@@ -145,14 +148,18 @@ func TestAskAgain(t *testing.T) {
 // More short polls than there is room for are sent away at once.
 func TestMoreShortPollsThanThereIsRoomFor(t *testing.T) {
 	w := newWeb(t, newInbox(t))
-	for range maxPolls {
-		w.polls <- struct{}{}
+	var release func()
+	for n := range maxPolls {
+		var err error
+		if release, err = w.polls.Acquire(logic.Caller{Address: fmt.Sprint("address ", n)}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	got := w.get(t, "/since")
 	if problem(t, got, http.StatusServiceUnavailable, ""); got.header.Get("Retry-After") != "5" {
 		t.Errorf("again in %q", got.header.Get("Retry-After"))
 	}
-	<-w.polls
+	release()
 	if got := w.get(t, "/since"); got.status != http.StatusOK {
 		t.Errorf("with room again: %d %s", got.status, got.body)
 	}

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"techtalks.example/web-tier/server"
 )
 
 // Stream answers with what a session follows, as server-sent events, from the
@@ -30,7 +32,7 @@ func (f *Feed) Stream(w http.ResponseWriter, request *http.Request, session, key
 		after = request.URL.Query().Get("after")
 	}
 	answer := &response{w, http.NewResponseController(w)}
-	s := &stream{out: answer, feed: f, after: sendable(after), reader: f.newReader(session, key, false)}
+	s := &stream{out: answer, feed: f, after: sendable(after), reader: f.newReader(session, key, server.ClientAddress(request), false)}
 	if err := f.add(s.reader); err != nil {
 		answer.head(false)
 		s.sendAway(comeBack(err))

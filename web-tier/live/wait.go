@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net/http"
 	"time"
+
+	"techtalks.example/web-tier/server"
 )
 
 // waitOverhead bounds what a long poll takes besides its wait: being subscribed,
@@ -43,7 +45,7 @@ func (f *Feed) Wait(w http.ResponseWriter, r *http.Request, session, key string)
 	q := &wait{feed: f, after: askedAfter(r)}
 	var p page
 	for {
-		q.reader = f.newReader(session, key, true)
+		q.reader = f.newReader(session, key, server.ClientAddress(r), true)
 		p, err = q.wait(r.Context(), began.Add(timeout.wait))
 		// The logic tier may have been refused by its database, which is restarted: who
 		// waits anyway need not be told.
@@ -192,8 +194,8 @@ func (q *wait) answer(w http.ResponseWriter, r *http.Request, p page, err error)
 		retryAfter(w.Header(), comeBack(err))
 		q.nothing(w)
 		return
-	case errors.Is(err, errFull):
-		err = errBusy
+	case errors.Is(err, errFull), errors.Is(err, errShare):
+		err = noRoom(err)
 	}
 	var body []byte
 	if err == nil {

@@ -2,6 +2,7 @@ package live
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -198,8 +199,8 @@ func TestDrainingReleasesWhoWaits(t *testing.T) {
 
 func TestMoreWaitersThanThereIsRoomForAreSentAway(t *testing.T) {
 	w := newWeb(t, newInbox(t))
-	for range maxReaders {
-		if w.add(w.newReader("somebody", "", true)) != nil {
+	for n := range maxReaders {
+		if w.add(w.newReader(fmt.Sprint("somebody ", n), "", "", true)) != nil {
 			t.Fatal("no room below the bound")
 		}
 	}

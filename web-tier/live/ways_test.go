@@ -136,7 +136,7 @@ func TestTheThreeWaysAgreeOnAnOperation(t *testing.T) {
 // One change releases everybody, however many wait, and none of them asks the
 // logic tier for it.
 func TestOneChangeReleasesEverybody(t *testing.T) {
-	const many = 200
+	const many = readersPerSession
 	t.Run("long poll", func(t *testing.T) {
 		k := newWork(t)
 		w := serveWork(t, k)
