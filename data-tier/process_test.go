@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -103,22 +104,34 @@ func begin(t *testing.T, directory, certificates string, flags ...string) *proce
 func start(t *testing.T, directory, certificates string, flags ...string) *process {
 	t.Helper()
 	p, serves := launch(t, directory, certificates, flags...)
+	p.awaitServing(serves)
+	return p
+}
+
+func (p *process) awaitServing(serves <-chan string) {
+	p.t.Helper()
 	select {
 	case address, ok := <-serves:
 		if !ok {
-			t.Fatalf("it ended at once:\n%s", p.output())
+			p.t.Fatalf("it ended at once:\n%s", p.output())
 		}
 		p.address = address
 	case <-time.After(patience):
-		t.Fatalf("it does not serve:\n%s", p.output())
+		p.t.Fatalf("it does not serve:\n%s", p.output())
 	}
-	return p
 }
 
 func launch(t *testing.T, directory, certificates string, flags ...string) (*process, <-chan string) {
 	t.Helper()
+	return launchCommand(t, []string{program}, directory, certificates, flags...)
+}
+
+// launchCommand is launch for a program that a longer command line runs.
+func launchCommand(t *testing.T, command []string, directory, certificates string, flags ...string) (*process, <-chan string) {
+	t.Helper()
 	p := &process{t: t, directory: directory, certificates: certificates, ended: make(chan error, 1)}
-	p.command = exec.Command(program, append([]string{"serve", "--data-directory", directory, "--certificates", certificates, "--listen-address", "127.0.0.1:0"}, flags...)...)
+	arguments := slices.Concat(command[1:], []string{"serve", "--data-directory", directory, "--certificates", certificates, "--listen-address", "127.0.0.1:0"}, flags)
+	p.command = exec.Command(command[0], arguments...)
 	log, err := p.command.StderrPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -14,7 +14,6 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
-	"syscall"
 	"time"
 )
 
@@ -47,9 +46,10 @@ type Cluster struct {
 	account    account
 	host, port string
 	socket     string
-	lock       *os.File
-	standby    bool // it starts as a standby, and was not promoted since
-	following  bool // a standby receives WAL, when last seen
+	lock       *os.File // see hold
+	serverLock *os.File // see hold
+	standby    bool     // it starts as a standby, and was not promoted since
+	following  bool     // a standby receives WAL, when last seen
 	archived   archiveState
 	refused    error // why others refuse the certificate, when it was last read
 }
@@ -145,36 +145,6 @@ func (c *Cluster) take(ctx context.Context, written int) error {
 		return err
 	}
 	return c.hold(ctx)
-}
-
-// hold makes sure that one process at a time runs this directory.
-func (c *Cluster) hold(ctx context.Context) error {
-	name := c.options.Directory + ".lock"
-	lock, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return err
-	}
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		_ = lock.Close()
-		return fmt.Errorf("another data-tier runs on %s: stop it, or use another --data-directory (DATA_DIRECTORY)", c.options.Directory)
-	}
-	c.lock = lock
-	// The Postgres of one that was killed is told to stop by the kernel, and
-	// takes a moment.
-	for until := time.Now().Add(stopTime); ; {
-		pid := runningServer(c.options.Directory)
-		if pid == 0 {
-			return nil
-		}
-		if time.Now().After(until) {
-			return fmt.Errorf("a Postgres (process %d) still runs on %s: stop it", pid, c.options.Directory)
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
 }
 
 // initialise makes the data directory, whole or not at all.

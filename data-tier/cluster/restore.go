@@ -69,8 +69,8 @@ func Restore(ctx context.Context, o RestoreOptions, log *slog.Logger) (Restored,
 			return is, fmt.Errorf("--archive (ARCHIVE): %w", err)
 		}
 	}
-	if pid := runningServer(o.Directory); pid != 0 {
-		return is, fmt.Errorf("a Postgres (process %d) runs on %s: restore into another --data-directory (DATA_DIRECTORY)", pid, o.Directory)
+	if processes := serverProcesses(o.Directory); len(processes) > 0 {
+		return is, fmt.Errorf("a Postgres (processes %v) runs on %s: restore into another --data-directory (DATA_DIRECTORY)", processes, o.Directory)
 	}
 	if left, err := os.ReadDir(o.Directory); err == nil && len(left) > 0 {
 		return is, fmt.Errorf("%s is not empty: restore into another --data-directory (DATA_DIRECTORY), or move it away", o.Directory)
@@ -83,7 +83,7 @@ func Restore(ctx context.Context, o RestoreOptions, log *slog.Logger) (Restored,
 	if err := c.take(ctx, written); err != nil {
 		return is, err
 	}
-	defer c.lock.Close()
+	defer c.release()
 
 	final := o.Directory
 	c.options.Directory = final + restoring

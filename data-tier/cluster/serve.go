@@ -64,6 +64,7 @@ func (c *Cluster) start(log io.Writer, arguments []string) (server, error) {
 	command := exec.Command(c.binaries.path("postgres"), arguments...)
 	command.Dir = "/"
 	command.Stdout, command.Stderr = log, log
+	command.ExtraFiles = []*os.File{c.serverLock} // held by all its processes: see hold
 	// SIGINT is Postgres's fast shutdown.
 	c.account.become(command, syscall.SIGINT)
 	started, ended := make(chan error, 1), make(chan error, 1)

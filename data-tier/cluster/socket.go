@@ -9,9 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	_ "github.com/lib/pq" // the driver "postgres"
@@ -49,23 +47,6 @@ func postmaster(directory string) ([]string, error) {
 		return nil, errors.New("postmaster.pid is not complete")
 	}
 	return lines, nil
-}
-
-// runningServer returns the process that runs on a data directory, or 0.
-func runningServer(directory string) int {
-	lines, err := postmaster(directory)
-	if err != nil {
-		return 0
-	}
-	pid, err := strconv.Atoi(strings.TrimSpace(lines[0]))
-	if err != nil || pid <= 1 || syscall.Kill(pid, 0) == syscall.ESRCH {
-		return 0
-	}
-	// The number may be another process's by now.
-	if name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)); err == nil && strings.TrimSpace(string(name)) != "postgres" {
-		return 0
-	}
-	return pid
 }
 
 // Socket returns the data source of the superuser, over the local socket of the
