@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/http"
+	"strings"
 	"time"
 
 	"techtalks.example/web-tier/assets"
@@ -85,7 +86,7 @@ func routes(site *ui.Site, followed feeds, admit func(http.Handler) http.Handler
 		{"POST /queue/tests", form, queue.Send},
 		{"GET /queue/tests/{test}", page, queue.ShowTest},
 		// nowhere
-		{"GET /", page, notFound},
+		{"/", page, func(v *ui.Visit) error { return nowhere(mux, v) }},
 	} {
 		mux.Handle(r.pattern, admit(site.Page(r.class, r.handle)))
 	}
@@ -121,13 +122,38 @@ func routes(site *ui.Site, followed feeds, admit func(http.Handler) http.Handler
 	bytes := files.New(site.Tier.Media, site.Caller, site.Refuse)
 	mux.HandleFunc("GET /recordings/{recording}/{file}", bytes.Recording)
 	mux.HandleFunc("GET /files/{upload}", bytes.Upload)
-	mux.HandleFunc("GET /assets/{name}", assets.Serve)
+	mux.HandleFunc("GET /assets/{name}", func(w http.ResponseWriter, r *http.Request) {
+		if !assets.Serve(w, r) {
+			site.Refuse(w, r, missing)
+		}
+	})
 	return mux
 }
 
-func notFound(v *ui.Visit) error {
+// nowhere answers requests that no other pattern matches: 404, or 405 where the
+// address takes other methods.
+func nowhere(mux *http.ServeMux, v *ui.Visit) error {
+	if allowed := methods(mux, v.Request); len(allowed) > 0 {
+		v.Writer.Header().Set("Allow", strings.Join(allowed, ", "))
+		return &logic.Problem{Status: http.StatusMethodNotAllowed, Title: "That address doesn't take this request",
+			Message: "Use the buttons and forms of the page instead of opening this address directly."}
+	}
 	if err := v.Gather(); err != nil {
 		return err
 	}
-	return &logic.Problem{Status: http.StatusNotFound, Title: "Not found", Message: "There is nothing at this address."}
+	return missing
+}
+
+var missing = &logic.Problem{Status: http.StatusNotFound, Title: "Not found", Message: "There is nothing at this address."}
+
+// methods returns the methods that the address of a request takes.
+func methods(mux *http.ServeMux, r *http.Request) (allowed []string) {
+	for _, method := range []string{"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST"} {
+		other := r.Clone(r.Context())
+		other.Method = method
+		if _, pattern := mux.Handler(other); pattern != "/" {
+			allowed = append(allowed, method)
+		}
+	}
+	return allowed
 }

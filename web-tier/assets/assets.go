@@ -75,12 +75,11 @@ func load() (byName, byPath map[string]*asset) {
 // names are written in the program.
 func Path(name string) string { return byName[name].path }
 
-// Serve answers with an asset.
-func Serve(w http.ResponseWriter, r *http.Request) {
+// Serve answers with an asset. It reports whether there is one.
+func Serve(w http.ResponseWriter, r *http.Request) bool {
 	a := byPath[r.URL.Path]
 	if a == nil {
-		http.NotFound(w, r)
-		return
+		return false
 	}
 	h := w.Header()
 	h.Set("Content-Type", a.kind)
@@ -95,4 +94,5 @@ func Serve(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodHead {
 		_, _ = w.Write(content)
 	}
+	return true
 }

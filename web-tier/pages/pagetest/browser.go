@@ -55,7 +55,7 @@ func OpenThrough(t *testing.T, secure bool, handlers map[string]ui.Handler, betw
 	for pattern, handle := range handlers {
 		mux.Handle(pattern, passage.Admit(site.Page(logic.FormBudget, handle)))
 	}
-	mux.HandleFunc("GET /assets/{name}", assets.Serve)
+	mux.HandleFunc("GET /assets/{name}", func(w http.ResponseWriter, r *http.Request) { assets.Serve(w, r) })
 	mux.Handle("/uploads", site.Uploads.Handler(site.Caller))
 	mux.Handle("/uploads/{upload}", site.Uploads.Handler(site.Caller))
 	bytes := files.New(tier.Logic.Media, site.Caller, site.Refuse)

@@ -106,6 +106,7 @@ func (v *Visit) Refused(f Fields, err error, called map[string]string) (Fields, 
 	}
 	f, status, again := f.Refused(err, called)
 	if again {
+		v.budget(afterwards)
 		v.retryAfter(logic.Explain(err))
 	}
 	return f, status, again

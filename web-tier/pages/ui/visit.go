@@ -151,7 +151,8 @@ func (v *Visit) Render(status int, page templ.Component) error {
 			buffers.Put(buffer)
 		}
 	}()
-	if err := page.Render(v.ctx, buffer); err != nil {
+	// Not v.ctx: its budget is for calls, and may be spent.
+	if err := page.Render(v.Request.Context(), buffer); err != nil {
 		return fmt.Errorf("render: %w", err)
 	}
 	if status == http.StatusOK && v.public() {
@@ -174,6 +175,11 @@ func (v *Visit) Render(status int, page templ.Component) error {
 
 // statusGone is what the log says of a browser that left (nginx's number).
 const statusGone = 499
+
+// afterwards is what the calls have together that a page makes after one has
+// failed: those that fill the page of the error or the form that is shown again.
+// The budget of the page may be spent by then.
+const afterwards = time.Second
 
 // Fail answers with the page of an error.
 func (v *Visit) Fail(err error) {
@@ -209,6 +215,7 @@ func (v *Visit) Fail(err error) {
 	// again, unless it is the logic tier itself that cannot answer.
 	v.Account = nil
 	if p.Status < 500 && p.Status != http.StatusTooManyRequests && v.SignedIn() {
+		v.budget(afterwards)
 		if v.Gather() != nil {
 			v.Account = nil
 		}

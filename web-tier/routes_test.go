@@ -1,0 +1,64 @@
+package main
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"techtalks.example/web-tier/logictest"
+	"techtalks.example/web-tier/pages/ui"
+	"techtalks.example/web-tier/uploads"
+)
+
+// site serves every route, with a stand-in logic tier behind it.
+func site(t *testing.T) http.Handler {
+	t.Helper()
+	tier := logictest.New(t).Logic
+	return routes(&ui.Site{Tier: tier, Uploads: uploads.New(tier.Media), Host: "web-host"}, feeds{}, func(next http.Handler) http.Handler { return next })
+}
+
+func answer(handler http.Handler, method, path string, header ...string) *httptest.ResponseRecorder {
+	request := httptest.NewRequest(method, path, nil)
+	for i := 0; i+1 < len(header); i += 2 {
+		request.Header.Set(header[i], header[i+1])
+	}
+	w := httptest.NewRecorder()
+	handler.ServeHTTP(w, request)
+	return w
+}
+
+func TestUnroutedRequestsGetThePageOfTheProblem(t *testing.T) {
+	handler := site(t)
+	for _, c := range []struct {
+		method, path string
+		status       int
+		allow        string
+	}{
+		{"GET", "/nowhere", http.StatusNotFound, ""},
+		{"POST", "/nowhere", http.StatusNotFound, ""},
+		{"GET", "/talks/", http.StatusNotFound, ""},
+		{"POST", "/talks", http.StatusMethodNotAllowed, "GET, HEAD"},
+		{"PUT", "/channels", http.StatusMethodNotAllowed, "GET, HEAD, POST"},
+		{"DELETE", "/", http.StatusMethodNotAllowed, "GET, HEAD"},
+		{"GET", "/sign-out", http.StatusMethodNotAllowed, "POST"},
+		{"GET", "/channels/c/follow", http.StatusMethodNotAllowed, "POST"},
+		{"PUT", "/uploads/u", http.StatusMethodNotAllowed, "DELETE, HEAD, OPTIONS, PATCH, POST"},
+		{"GET", "/assets/none.css", http.StatusNotFound, ""},
+	} {
+		page := answer(handler, c.method, c.path, "Accept", "text/html")
+		if page.Code != c.status || page.Header().Get("Allow") != c.allow {
+			t.Errorf("%s %s: got %d, Allow %q, want %d, %q", c.method, c.path, page.Code, page.Header().Get("Allow"), c.status, c.allow)
+		}
+		if !strings.HasPrefix(page.Header().Get("Content-Type"), "text/html") || !strings.Contains(page.Body.String(), `<section class="problem">`) {
+			t.Errorf("%s %s: not a page of the site: %s %q", c.method, c.path, page.Header().Get("Content-Type"), page.Body)
+		}
+		told := answer(handler, c.method, c.path, "Accept", "application/json")
+		if told.Code != c.status || told.Header().Get("Content-Type") != "application/problem+json" {
+			t.Errorf("%s %s as JSON: got %d, %s", c.method, c.path, told.Code, told.Header().Get("Content-Type"))
+		}
+	}
+	if got := answer(handler, "GET", "/sign-in").Code; got != http.StatusOK {
+		t.Errorf("a routed request: %d", got)
+	}
+}
