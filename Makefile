@@ -3,6 +3,9 @@
 .PHONY: help up test verify generate bench drill soak compose clean
 
 export GOWORK := off
+# Builds must not depend on the developer's settings: this tree vendors nothing, and git
+# refuses to describe a checkout that another user owns. The last of two equal flags wins.
+export GOFLAGS := $(shell go env GOFLAGS 2>/dev/null) -mod=readonly -buildvcs=false
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

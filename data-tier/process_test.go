@@ -44,7 +44,7 @@ func withPrograms(m *testing.M) int {
 	program = filepath.Join(folder, "data-tier")
 	certificates = filepath.Join(folder, "certificates")
 	foreign = filepath.Join(folder, "foreign")
-	goCommand(".", "build", "-race", "-o", program, ".")
+	goCommand(".", "build", "-race", "-buildvcs=false", "-o", program, ".")
 	issue(certificates)
 	issue(foreign)
 	return m.Run()

@@ -26,7 +26,7 @@ func TestThePreviousLogicTierPassesItsTestsOnTheNewSchema(t *testing.T) {
 		t.Fatal(err)
 	}
 	git := func(arguments ...string) (string, error) {
-		output, err := exec.CommandContext(t.Context(), "git", append([]string{"-C", tree}, arguments...)...).Output()
+		output, err := exec.CommandContext(t.Context(), "git", append([]string{"-c", "safe.directory=*", "-C", tree}, arguments...)...).Output()
 		return strings.TrimSpace(string(output)), err
 	}
 	changed, err := git("log", "-1", "--format=%H", "--", "data-tier/schema")

@@ -9,11 +9,13 @@ cd "$(dirname "$0")"
 bin="$PWD/.imports/bin"
 export PATH="$bin:$PATH"
 mkdir -p "$bin"
-(cd tools && GOWORK=off go build -o "$bin/" tool && GOWORK=off go build -o "$bin/imports" ./imports)
+(cd tools && GOWORK=off go build -mod=readonly -buildvcs=false -o "$bin/" tool && GOWORK=off go build -mod=readonly -buildvcs=false -o "$bin/imports" ./imports)
 imports .imports
 
 buf lint --path techtalks
 if [ "${1:-}" = --check ]; then
+	# Also in a checkout that another user owns.
+	git() { command git -c safe.directory='*' "$@"; }
 	buf format --path techtalks --diff --exit-code
 	made=$(mktemp -d)
 	trap 'rm -rf "$made"' EXIT

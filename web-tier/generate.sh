@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")"
 made=$(mktemp -d)
 trap 'rm -rf "$made"' EXIT
-(cd tools && GOWORK=off go build -o "$made/templ" github.com/a-h/templ/cmd/templ)
+(cd tools && GOWORK=off go build -mod=readonly -buildvcs=false -o "$made/templ" github.com/a-h/templ/cmd/templ)
 if [ "${1:-}" != --check ]; then
 	"$made/templ" fmt pages
 	exec "$made/templ" generate -path pages

@@ -86,7 +86,7 @@ func megabytes(bytes float64) string { return fmt.Sprintf("%.0f MB", bytes/1e6) 
 
 // build builds the program of a folder.
 func build(ctx context.Context, folder, program string) error {
-	command := exec.CommandContext(ctx, "go", "build", "-o", program, ".")
+	command := exec.CommandContext(ctx, "go", "build", "-mod=readonly", "-buildvcs=false", "-o", program, ".")
 	command.Dir = folder
 	command.Env = append(os.Environ(), "GOWORK=off")
 	if output, err := command.CombinedOutput(); err != nil {

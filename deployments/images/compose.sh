@@ -22,7 +22,7 @@ if ! docker compose version >/dev/null 2>&1; then
 	if ! [ -x "$compose" ]; then
 		echo "the compose plugin is missing: building it from its Go module (some minutes)" >&2
 		mkdir -p "$run/bin"
-		(cd "$here/tools" && GOWORK=off go build -trimpath -ldflags=-s -o "$compose" github.com/docker/compose/v2/cmd)
+		(cd "$here/tools" && GOWORK=off go build -mod=readonly -buildvcs=false -trimpath -ldflags=-s -o "$compose" github.com/docker/compose/v2/cmd)
 	fi
 fi
 

@@ -75,11 +75,21 @@ func freePort(t *testing.T) string {
 // up starts the site and waits until it answers with the catalogue in it.
 func up(t *testing.T, options ...string) *project {
 	t.Helper()
+	p := prepare(t, nil, options...)
+	p.compose("up", "--detach")
+	await(t, p.web+"/channels/adas-notebook")
+	return p
+}
+
+// prepare builds the images of some services, of all when none are named, and removes
+// what was started of them when the test ends.
+func prepare(t *testing.T, services []string, options ...string) *project {
+	t.Helper()
 	engine(t)
 	port := freePort(t)
 	p := &project{t: t, options: options, web: "http://127.0.0.1:" + port, environment: append(os.Environ(),
 		"COMPOSE_PROJECT_NAME=techtalks-test", "DEMO=true", "WEB_PORT="+port, "LOGIC_PORT="+freePort(t))}
-	p.compose("build")
+	p.compose(append([]string{"build"}, services...)...)
 	t.Cleanup(func() {
 		if t.Failed() {
 			output, _ := p.try("logs", "--tail", "30")
@@ -87,8 +97,6 @@ func up(t *testing.T, options ...string) *project {
 		}
 		p.compose("down", "--volumes", "--remove-orphans")
 	})
-	p.compose("up", "--detach")
-	await(t, p.web+"/channels/adas-notebook")
 	return p
 }
 
@@ -208,7 +216,7 @@ func (p *project) dials(t *testing.T, all []dial) {
 	if err := os.Chmod(folder, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	build := exec.Command("go", "build", "-o", filepath.Join(folder, "dial"), "./dial")
+	build := exec.Command("go", "build", "-buildvcs=false", "-o", filepath.Join(folder, "dial"), "./dial")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
 	if output, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, output)

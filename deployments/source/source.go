@@ -47,12 +47,13 @@ var (
 )
 
 // Build builds programs into a folder, under their names. tree is what Tree returns.
+// It works with any GOFLAGS and in a checkout that another user owns: see the Makefile.
 func Build(ctx context.Context, tree, into string, programs ...Program) error {
 	if err := os.MkdirAll(into, 0o755); err != nil {
 		return err
 	}
 	for _, p := range programs {
-		command := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(into, p.Name), p.Folder)
+		command := exec.CommandContext(ctx, "go", "build", "-mod=readonly", "-buildvcs=false", "-o", filepath.Join(into, p.Name), p.Folder)
 		command.Dir = filepath.Join(tree, p.Module)
 		command.Env = append(os.Environ(), "GOWORK=off")
 		if output, err := command.CombinedOutput(); err != nil {

@@ -74,7 +74,7 @@ func start() (_ *tier, err error) {
 		folder    string
 		arguments []string
 	}{
-		{"data-tier", []string{"build", "-o", program, "."}},
+		{"data-tier", []string{"build", "-buildvcs=false", "-o", program, "."}},
 		{"deployments", []string{"run", "./certificates/issue", "--directory", t.certificates}},
 	} {
 		if err := goCommand(filepath.Join(root, step.folder), step.arguments...); err != nil {
