@@ -25,6 +25,7 @@ type draft struct {
 	channelID int64
 	talk      []byte // talkspb.Talk
 	operation string
+	upload    string
 }
 
 // publishRecording has a talk published when its recording is processed. What is
@@ -46,7 +47,7 @@ func (m *Module) publishRecording(ctx context.Context, person caller.Person, slu
 	if err != nil {
 		return nil, err
 	}
-	kept, err := m.store.keepDraft(ctx, draft{account: person.ID, requestID: requestID, channelID: on.id, talk: typed})
+	kept, err := m.store.keepDraft(ctx, draft{account: person.ID, requestID: requestID, channelID: on.id, talk: typed, upload: upload})
 	if err != nil {
 		return nil, err
 	}
@@ -62,8 +63,22 @@ func (m *Module) publishRecording(ctx context.Context, person caller.Person, slu
 	return operation, m.store.draftOperation(ctx, kept, operation.Name)
 }
 
+// sentDraft returns what the person sent to publishRecording, by the operation that it
+// returned.
+func (m *Module) sentDraft(ctx context.Context, person caller.Person, operation string) (*talkspb.GetDraftResponse, error) {
+	d, slug, err := m.store.draftOf(ctx, person.ID, operation)
+	if err != nil {
+		return nil, err
+	}
+	typed := &talkspb.Talk{}
+	if err := proto.Unmarshal(d.talk, typed); err != nil {
+		return nil, err
+	}
+	return &talkspb.GetDraftResponse{Parent: "channels/" + slug, Talk: typed, Upload: d.upload}, nil
+}
+
 // errDraftGone: the talk waited longer than drafts are kept.
-var errDraftGone = failure.New(failure.NotFound, "DRAFT_NOT_FOUND", "what was typed about the talk is not there any more; publish it again")
+var errDraftGone = failure.New(failure.NotFound, "DRAFT_NOT_FOUND", "what you typed is no longer kept; publish the talk again")
 
 // mediaReady publishes the talk that waited for a recording, and finishes the
 // operation. Said twice, the second time finds the talk.

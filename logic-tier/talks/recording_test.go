@@ -234,3 +234,20 @@ func TestOldDraftsAreSwept(t *testing.T) {
 		t.Errorf("%d are left, %v", n, err)
 	}
 }
+
+func TestDraftIsReturnedToItsSender(t *testing.T) {
+	s := newSite(t)
+	channel := s.channel(t, ada, "looms")
+	operation, err := s.publishRecording(t, channel, form)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := s.talks.GetDraft(as(t, ada), &talkspb.GetDraftRequest{Operation: operation.Name})
+	if err != nil || got.Parent != channel || got.Upload != "uploads/u" || got.Talk.GetTitle() != "On looms" || len(got.Talk.GetTags()) != 1 {
+		t.Errorf("got %v, %v", got, err)
+	}
+	_, err = s.talks.GetDraft(as(t, grace), &talkspb.GetDraftRequest{Operation: operation.Name}) // somebody else's
+	wants(t, err, "DRAFT_NOT_FOUND")
+	_, err = s.talks.GetDraft(as(t, ada), &talkspb.GetDraftRequest{Operation: "operations/none"})
+	wants(t, err, "DRAFT_NOT_FOUND")
+}

@@ -135,6 +135,11 @@ func (s talkService) PublishRecording(ctx context.Context, r *talkspb.PublishRec
 	return s.module.publishRecording(ctx, person, channel, strings.ToLower(r.RequestId), r.Upload, fromMessage(r.Talk))
 }
 
+func (s talkService) GetDraft(ctx context.Context, r *talkspb.GetDraftRequest) (*talkspb.GetDraftResponse, error) {
+	person, _ := caller.PersonFrom(ctx)
+	return s.module.sentDraft(ctx, person, r.Operation)
+}
+
 // editable is how each field that update_mask may name is changed.
 var editable = map[string]func(is, to *talk){
 	"title":         func(is, to *talk) { is.title = to.title },

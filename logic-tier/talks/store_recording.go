@@ -8,19 +8,19 @@ import (
 )
 
 const keepDraftStatement = `
-insert into talks.draft as d (account_id, request_id, channel_id, talk)
-values ($1, $2, $3, $4)
+insert into talks.draft as d (account_id, request_id, channel_id, talk, upload)
+values ($1, $2, $3, $4, $5)
 on conflict (account_id, request_id) do update set account_id = d.account_id
-returning account_id, request_id, channel_id, talk, operation`
+returning account_id, request_id, channel_id, talk, operation, upload`
 
 func scanDraft(columns func(...any) error) (d draft, err error) {
-	err = columns(&d.account, &d.requestID, &d.channelID, &d.talk, &d.operation)
+	err = columns(&d.account, &d.requestID, &d.channelID, &d.talk, &d.operation, &d.upload)
 	return d, err
 }
 
 // keepDraft keeps a draft, or returns the one that the same request made.
 func (s store) keepDraft(ctx context.Context, d draft) (draft, error) {
-	kept, _, err := postgres.One(ctx, s.db, scanDraft, keepDraftStatement, d.account, d.requestID, d.channelID, d.talk)
+	kept, _, err := postgres.One(ctx, s.db, scanDraft, keepDraftStatement, d.account, d.requestID, d.channelID, d.talk, d.upload)
 	return kept, err
 }
 
@@ -36,7 +36,7 @@ func (s store) draftOperation(ctx context.Context, d draft, operation string) er
 }
 
 const draftStatement = `
-select account_id, request_id, channel_id, talk, operation
+select account_id, request_id, channel_id, talk, operation, upload
 from   talks.draft
 where  account_id = $1
   and  request_id = $2`
@@ -47,6 +47,25 @@ func (s store) draft(ctx context.Context, account int64, requestID string) (draf
 		err = errDraftGone
 	}
 	return d, err
+}
+
+const draftOfStatement = `
+select d.account_id, d.request_id, d.channel_id, d.talk, d.operation, d.upload, c.slug
+from   talks.draft d
+join   talks.channel c on c.id = d.channel_id
+where  d.account_id = $1
+  and  d.operation = $2`
+
+// draftOf returns the draft of an account that an operation is to publish, and the slug
+// of its channel.
+func (s store) draftOf(ctx context.Context, account int64, operation string) (d draft, slug string, err error) {
+	_, found, err := postgres.One(ctx, s.db, func(columns func(...any) error) (struct{}, error) {
+		return struct{}{}, columns(&d.account, &d.requestID, &d.channelID, &d.talk, &d.operation, &d.upload, &slug)
+	}, draftOfStatement, account, operation)
+	if err == nil && !found {
+		err = errDraftGone
+	}
+	return d, slug, err
 }
 
 const removeDraftsStatement = `

@@ -2,6 +2,7 @@
 // by itself; where the page was closed, as soon as the same file is chosen again
 // on the same page. The form is sent when the file is there.
 import { amount, bytes, left } from "./amount.js";
+import { problem } from "./format.js";
 import * as tus from "./tus.js";
 
 const firstPause = 1000;
@@ -114,6 +115,12 @@ function enhance(box) {
       return;
     }
     become("sending", "is on its way");
+    const complaint = await problem(file, box.dataset.accept);
+    if (signal.aborted) return;
+    if (complaint) {
+      become("failed", "was not taken", complaint);
+      return;
+    }
     let begun = 0;
     for (let pause = firstPause; !signal.aborted; ) {
       try {

@@ -9,6 +9,7 @@ import (
 	followingpb "techtalks.example/proto/techtalks/following/v1"
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
 	"techtalks.example/proto/transport"
+	"techtalks.example/web-tier/logic"
 	"techtalks.example/web-tier/pages/ui"
 )
 
@@ -38,7 +39,23 @@ func address(v *ui.Visit) string {
 
 // Show shows a channel and its talks. For who is not signed in it is one call.
 func Show(v *ui.Visit) error {
-	return show(v, http.StatusOK, ui.Fields{Values: map[string]string{"request_id": transport.NewRequestID()}})
+	form := ui.Fields{Values: map[string]string{}}
+	if operation := v.Request.URL.Query().Get("draft"); operation != "" && v.SignedIn() {
+		form = draft(v, "operations/"+operation)
+	}
+	form.Values["request_id"] = transport.NewRequestID()
+	return show(v, http.StatusOK, form)
+}
+
+// draft returns the form as it was sent for a publication that failed.
+func draft(v *ui.Visit, operation string) ui.Fields {
+	sent, err := v.Site.Tier.Talks.GetDraft(v.Context(), &talkspb.GetDraftRequest{Operation: operation})
+	if err != nil {
+		return ui.Fields{Values: map[string]string{}, Problem: logic.Explain(err)}
+	}
+	form := ui.TalkFields(sent.Talk)
+	form.Values["upload"] = sent.Upload
+	return form
 }
 
 func show(v *ui.Visit, status int, form ui.Fields) error {

@@ -351,7 +351,7 @@ func showPage(v *ui.Visit, answer *talkspb.ListTalksResponse, follows bool, form
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
-				if len(form.Wrong) > 0 || form.Problem != nil || len(answer.Talks) == 0 {
+				if form.Values["title"] != "" || len(form.Wrong) > 0 || form.Problem != nil || len(answer.Talks) == 0 {
 					templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 27, " open")
 					if templ_7745c5c3_Err != nil {
 						return templ_7745c5c3_Err

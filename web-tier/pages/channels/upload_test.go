@@ -7,13 +7,16 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync/atomic"
 	"testing"
 
 	"cloud.google.com/go/longrunning/autogen/longrunningpb"
 	"github.com/chromedp/chromedp"
+	"google.golang.org/grpc/codes"
 
 	followingpb "techtalks.example/proto/techtalks/following/v1"
+	mediapb "techtalks.example/proto/techtalks/media/v1"
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
 	"techtalks.example/web-tier/logictest"
 	"techtalks.example/web-tier/pages/channels"
@@ -88,6 +91,7 @@ func onTheRoad(t *testing.T) (*pagetest.Browser, *logictest.Bytes, *road) {
 func video(t *testing.T) (path string, content []byte) {
 	t.Helper()
 	content = bytes.Repeat([]byte("a frame of looms"), 512<<10) // 8 MiB
+	copy(content, "\x00\x00\x00\x18ftypisom")
 	path = filepath.Join(t.TempDir(), "looms.mp4")
 	if err := os.WriteFile(path, content, 0o600); err != nil {
 		t.Fatal(err)
@@ -192,6 +196,53 @@ func TestAnUploadThatIsRefusedSaysWhy(t *testing.T) {
 	tab.Choose("#file", empty)
 	tab.Until(`document.querySelector("[data-wrong]").textContent.includes("no bytes")`)
 	tab.Shot("upload-refused")
+}
+
+// A file of another kind is noticed before a byte of it is sent.
+func TestWrongFileIsRefusedBeforeUpload(t *testing.T) {
+	b, _, _ := onTheRoad(t)
+	tab := b.Tab()
+	tab.Open("/channels/go")
+	for _, c := range []struct{ name, content, says string }{
+		{"notes.pdf", "%PDF-1.7", "A file named .pdf can't be used here. Choose a .mp4 or .webm file."},
+		{"notes.mp4", "%PDF-1.7", "are not those of a .mp4 or .webm file"},
+		{"looms.webm", "PK\x03\x04", "are not those of a .mp4 or .webm file"},
+	} {
+		file := filepath.Join(t.TempDir(), c.name)
+		if err := os.WriteFile(file, []byte(c.content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		tab.Choose("#file", file)
+		tab.Until(`document.querySelector("[data-name]").textContent === ` + strconv.Quote(c.name) +
+			` && document.querySelector("[data-wrong]").textContent.includes(` + strconv.Quote(c.says) + `)`)
+	}
+	tab.Shot("upload-wrong-file")
+	if calls := b.Logic.Calls(mediapb.Media_CreateUpload_FullMethodName); len(calls) > 0 {
+		t.Errorf("%d uploads were created", len(calls))
+	}
+	good, _ := video(t)
+	tab.Choose("#file", good)
+	tab.Until(`document.querySelector("input[name=upload]").value !== "" && document.querySelector("[data-wrong]").hidden`)
+}
+
+func TestDraftOfFailedPublicationFillsForm(t *testing.T) {
+	b, _, _ := onTheRoad(t)
+	logictest.Answer(b.Logic, talkspb.Talks_GetDraft_FullMethodName, func(_ context.Context, q *talkspb.GetDraftRequest) (*talkspb.GetDraftResponse, error) {
+		if q.Operation != "operations/abc" {
+			return nil, logictest.Refusal(codes.NotFound, "DRAFT_NOT_FOUND", "what you typed is no longer kept; publish the talk again")
+		}
+		return &talkspb.GetDraftResponse{Parent: "channels/go", Upload: "uploads/u", Talk: &talkspb.Talk{
+			Title: "On looms", Speakers: []string{"Ada", "Grace"}, Language: "eng", Tags: []string{"history"}, Description: "*Threads*",
+		}}, nil
+	})
+	b.Get("/channels/go?draft=abc").Is(200, " open", `value="On looms"`, `value="Ada, Grace"`, `value="eng"`, `value="history"`, "*Threads*",
+		`name="upload" value="uploads/u"`)
+	b.Get("/channels/go?draft=gone").Is(200, "What you typed is no longer kept; publish the talk again.")
+	b.With("").Get("/channels/go?draft=abc").Is(200).Lacks("On looms")
+	tab := b.Tab()
+	tab.Open("/channels/go?draft=abc")
+	tab.Until(`!document.querySelector("[data-kept]").hidden && document.querySelector("input[name=upload]").value === "uploads/u"`)
+	tab.Shot("draft")
 }
 
 // Without JavaScript the browser sends the file with the form.

@@ -79,7 +79,7 @@ func succeeded(t *testing.T, kind string, result proto.Message) *longrunningpb.O
 }
 
 func failed(t *testing.T) *longrunningpb.Operation {
-	op := operation(t, &operationspb.OperationMetadata{Kind: "recording", Title: "Recording of “On looms”", State: operationspb.OperationMetadata_STATE_FAILED, Percent: 19})
+	op := operation(t, &operationspb.OperationMetadata{Kind: "recording", Subject: "channels/go", Title: "Recording of “On looms”", State: operationspb.OperationMetadata_STATE_FAILED, Percent: 19})
 	op.Result = &longrunningpb.Operation_Error{Error: &rpcstatus.Status{Code: int32(codes.InvalidArgument), Message: "the file is no <video>; send an mp4 or webm file"}}
 	return op
 }
@@ -122,7 +122,7 @@ func TestResults(t *testing.T) {
 		Get("/operations/abc").Is(200, "Done", "100 %", `href="/channels/go/talks/on-looms"`, "It is removed on", `action="/operations/abc/delete"`).Lacks("/cancel", "http-equiv", "operation.js", `id="operation"`)
 	open(t, succeeded(t, "export", &transferspb.ExportArchiveResponse{File: "uploads/xyz", Size: 1_500_000_000, Talks: 1200, Recordings: 1})).
 		Get("/operations/abc").Is(200, `href="/files/xyz"`, "1,200 talks and 1 recording, 1.5 GB")
-	open(t, failed(t)).Get("/operations/abc").Is(200, "Failed", "The file is no &lt;video&gt;; send an mp4 or webm file.", "Nothing was published")
+	open(t, failed(t)).Get("/operations/abc").Is(200, "Failed", "The file is no &lt;video&gt;; send an mp4 or webm file.", "Nothing was published", `href="/channels/go?draft=abc"`, "Edit and try again")
 	open(t, operation(t, &operationspb.OperationMetadata{Title: "Import", State: operationspb.OperationMetadata_STATE_CANCELLED})).
 		Get("/operations/abc").Is(200, "Cancelled").Lacks("It failed")
 }

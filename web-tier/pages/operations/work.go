@@ -2,6 +2,8 @@ package operations
 
 import (
 	"fmt"
+	"net/url"
+	"strings"
 	"time"
 
 	"cloud.google.com/go/longrunning/autogen/longrunningpb"
@@ -76,11 +78,20 @@ func (w work) left() string {
 	return ui.Left(time.Until(w.EstimatedEndTime.AsTime()))
 }
 
+// editAgain returns the address of the form as it was sent for this publication; empty
+// when the operation publishes nothing.
+func (w work) editAgain() string {
+	if w.Kind != "recording" || w.Subject == "" {
+		return ""
+	}
+	return ui.Path(w.Subject) + "?draft=" + url.QueryEscape(strings.TrimPrefix(w.Name, "operations/"))
+}
+
 // advice is what to do about its error.
 func (w work) advice() string {
 	switch w.Kind {
 	case "recording":
-		return "Nothing was published. Mend what is said above, and publish it again; what was uploaded is kept for a while."
+		return "Nothing was published. Fix the problem above and try again. Your upload is kept for a while."
 	case "import":
 		return "What was taken before stays. Import the same archive again: nothing will be there twice."
 	case "export":

@@ -692,6 +692,116 @@ func (x *PublishRecordingResponse) GetTalk() *Talk {
 	return nil
 }
 
+// GetDraftRequest names the operation that PublishRecording returned.
+type GetDraftRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "operations/{operation}", one of the caller's.
+	Operation     string `protobuf:"bytes,1,opt,name=operation,proto3" json:"operation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetDraftRequest) Reset() {
+	*x = GetDraftRequest{}
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetDraftRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetDraftRequest) ProtoMessage() {}
+
+func (x *GetDraftRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetDraftRequest.ProtoReflect.Descriptor instead.
+func (*GetDraftRequest) Descriptor() ([]byte, []int) {
+	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *GetDraftRequest) GetOperation() string {
+	if x != nil {
+		return x.Operation
+	}
+	return ""
+}
+
+// GetDraftResponse carries the fields of the PublishRecordingRequest.
+type GetDraftResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "channels/{channel}".
+	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	// The talk as it was sent.
+	Talk *Talk `protobuf:"bytes,2,opt,name=talk,proto3" json:"talk,omitempty"`
+	// "uploads/{upload}", which may have expired; empty when not known.
+	Upload        string `protobuf:"bytes,3,opt,name=upload,proto3" json:"upload,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetDraftResponse) Reset() {
+	*x = GetDraftResponse{}
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetDraftResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetDraftResponse) ProtoMessage() {}
+
+func (x *GetDraftResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetDraftResponse.ProtoReflect.Descriptor instead.
+func (*GetDraftResponse) Descriptor() ([]byte, []int) {
+	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *GetDraftResponse) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *GetDraftResponse) GetTalk() *Talk {
+	if x != nil {
+		return x.Talk
+	}
+	return nil
+}
+
+func (x *GetDraftResponse) GetUpload() string {
+	if x != nil {
+		return x.Upload
+	}
+	return ""
+}
+
 // UpdateTalkRequest describes a change.
 type UpdateTalkRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -706,7 +816,7 @@ type UpdateTalkRequest struct {
 
 func (x *UpdateTalkRequest) Reset() {
 	*x = UpdateTalkRequest{}
-	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[9]
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -718,7 +828,7 @@ func (x *UpdateTalkRequest) String() string {
 func (*UpdateTalkRequest) ProtoMessage() {}
 
 func (x *UpdateTalkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[9]
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -731,7 +841,7 @@ func (x *UpdateTalkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateTalkRequest.ProtoReflect.Descriptor instead.
 func (*UpdateTalkRequest) Descriptor() ([]byte, []int) {
-	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{9}
+	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *UpdateTalkRequest) GetTalk() *Talk {
@@ -759,7 +869,7 @@ type UpdateTalkResponse struct {
 
 func (x *UpdateTalkResponse) Reset() {
 	*x = UpdateTalkResponse{}
-	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[10]
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -771,7 +881,7 @@ func (x *UpdateTalkResponse) String() string {
 func (*UpdateTalkResponse) ProtoMessage() {}
 
 func (x *UpdateTalkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[10]
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -784,7 +894,7 @@ func (x *UpdateTalkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateTalkResponse.ProtoReflect.Descriptor instead.
 func (*UpdateTalkResponse) Descriptor() ([]byte, []int) {
-	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{10}
+	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *UpdateTalkResponse) GetTalk() *Talk {
@@ -805,7 +915,7 @@ type WithdrawTalkRequest struct {
 
 func (x *WithdrawTalkRequest) Reset() {
 	*x = WithdrawTalkRequest{}
-	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[11]
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -817,7 +927,7 @@ func (x *WithdrawTalkRequest) String() string {
 func (*WithdrawTalkRequest) ProtoMessage() {}
 
 func (x *WithdrawTalkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[11]
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -830,7 +940,7 @@ func (x *WithdrawTalkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawTalkRequest.ProtoReflect.Descriptor instead.
 func (*WithdrawTalkRequest) Descriptor() ([]byte, []int) {
-	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{11}
+	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *WithdrawTalkRequest) GetName() string {
@@ -849,7 +959,7 @@ type WithdrawTalkResponse struct {
 
 func (x *WithdrawTalkResponse) Reset() {
 	*x = WithdrawTalkResponse{}
-	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[12]
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -861,7 +971,7 @@ func (x *WithdrawTalkResponse) String() string {
 func (*WithdrawTalkResponse) ProtoMessage() {}
 
 func (x *WithdrawTalkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[12]
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -874,7 +984,7 @@ func (x *WithdrawTalkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawTalkResponse.ProtoReflect.Descriptor instead.
 func (*WithdrawTalkResponse) Descriptor() ([]byte, []int) {
-	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{12}
+	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{14}
 }
 
 // ListWholeTalksRequest asks for a page of a channel's talks.
@@ -892,7 +1002,7 @@ type ListWholeTalksRequest struct {
 
 func (x *ListWholeTalksRequest) Reset() {
 	*x = ListWholeTalksRequest{}
-	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[13]
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -904,7 +1014,7 @@ func (x *ListWholeTalksRequest) String() string {
 func (*ListWholeTalksRequest) ProtoMessage() {}
 
 func (x *ListWholeTalksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[13]
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -917,7 +1027,7 @@ func (x *ListWholeTalksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWholeTalksRequest.ProtoReflect.Descriptor instead.
 func (*ListWholeTalksRequest) Descriptor() ([]byte, []int) {
-	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{13}
+	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListWholeTalksRequest) GetParent() string {
@@ -954,7 +1064,7 @@ type ListWholeTalksResponse struct {
 
 func (x *ListWholeTalksResponse) Reset() {
 	*x = ListWholeTalksResponse{}
-	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[14]
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -966,7 +1076,7 @@ func (x *ListWholeTalksResponse) String() string {
 func (*ListWholeTalksResponse) ProtoMessage() {}
 
 func (x *ListWholeTalksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[14]
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -979,7 +1089,7 @@ func (x *ListWholeTalksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWholeTalksResponse.ProtoReflect.Descriptor instead.
 func (*ListWholeTalksResponse) Descriptor() ([]byte, []int) {
-	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{14}
+	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListWholeTalksResponse) GetTalks() []*Talk {
@@ -1011,7 +1121,7 @@ type ListPublicationsRequest struct {
 
 func (x *ListPublicationsRequest) Reset() {
 	*x = ListPublicationsRequest{}
-	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[15]
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1023,7 +1133,7 @@ func (x *ListPublicationsRequest) String() string {
 func (*ListPublicationsRequest) ProtoMessage() {}
 
 func (x *ListPublicationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[15]
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1036,7 +1146,7 @@ func (x *ListPublicationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPublicationsRequest.ProtoReflect.Descriptor instead.
 func (*ListPublicationsRequest) Descriptor() ([]byte, []int) {
-	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{15}
+	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListPublicationsRequest) GetChannelId() int64 {
@@ -1072,7 +1182,7 @@ type ListPublicationsResponse struct {
 
 func (x *ListPublicationsResponse) Reset() {
 	*x = ListPublicationsResponse{}
-	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[16]
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1084,7 +1194,7 @@ func (x *ListPublicationsResponse) String() string {
 func (*ListPublicationsResponse) ProtoMessage() {}
 
 func (x *ListPublicationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[16]
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1097,7 +1207,7 @@ func (x *ListPublicationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPublicationsResponse.ProtoReflect.Descriptor instead.
 func (*ListPublicationsResponse) Descriptor() ([]byte, []int) {
-	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{16}
+	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListPublicationsResponse) GetPublications() []*TalkPublished {
@@ -1131,7 +1241,7 @@ type BatchImportTalksRequest struct {
 
 func (x *BatchImportTalksRequest) Reset() {
 	*x = BatchImportTalksRequest{}
-	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[17]
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1143,7 +1253,7 @@ func (x *BatchImportTalksRequest) String() string {
 func (*BatchImportTalksRequest) ProtoMessage() {}
 
 func (x *BatchImportTalksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[17]
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1156,7 +1266,7 @@ func (x *BatchImportTalksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchImportTalksRequest.ProtoReflect.Descriptor instead.
 func (*BatchImportTalksRequest) Descriptor() ([]byte, []int) {
-	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{17}
+	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *BatchImportTalksRequest) GetChannels() []*Channel {
@@ -1207,7 +1317,7 @@ type BatchImportTalksResponse struct {
 
 func (x *BatchImportTalksResponse) Reset() {
 	*x = BatchImportTalksResponse{}
-	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[18]
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1219,7 +1329,7 @@ func (x *BatchImportTalksResponse) String() string {
 func (*BatchImportTalksResponse) ProtoMessage() {}
 
 func (x *BatchImportTalksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[18]
+	mi := &file_techtalks_talks_v1_talks_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1232,7 +1342,7 @@ func (x *BatchImportTalksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchImportTalksResponse.ProtoReflect.Descriptor instead.
 func (*BatchImportTalksResponse) Descriptor() ([]byte, []int) {
-	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{18}
+	return file_techtalks_talks_v1_talks_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *BatchImportTalksResponse) GetChannelsCreated() int64 {
@@ -1324,7 +1434,14 @@ const file_techtalks_talks_v1_talks_proto_rawDesc = "" +
 	"request_id\x12\n" +
 	"use a UUID\x1aDthis.matches('^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$')R\trequestId\"H\n" +
 	"\x18PublishRecordingResponse\x12,\n" +
-	"\x04talk\x18\x01 \x01(\v2\x18.techtalks.talks.v1.TalkR\x04talk\"\x86\x01\n" +
+	"\x04talk\x18\x01 \x01(\v2\x18.techtalks.talks.v1.TalkR\x04talk\";\n" +
+	"\x0fGetDraftRequest\x12(\n" +
+	"\toperation\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xac\x02R\toperation\"p\n" +
+	"\x10GetDraftResponse\x12\x16\n" +
+	"\x06parent\x18\x01 \x01(\tR\x06parent\x12,\n" +
+	"\x04talk\x18\x02 \x01(\v2\x18.techtalks.talks.v1.TalkR\x04talk\x12\x16\n" +
+	"\x06upload\x18\x03 \x01(\tR\x06upload\"\x86\x01\n" +
 	"\x11UpdateTalkRequest\x124\n" +
 	"\x04talk\x18\x01 \x01(\v2\x18.techtalks.talks.v1.TalkB\x06\xbaH\x03\xc8\x01\x01R\x04talk\x12;\n" +
 	"\vupdate_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskR\n" +
@@ -1359,7 +1476,7 @@ const file_techtalks_talks_v1_talks_proto_rawDesc = "" +
 	"\bbatch_id\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\abatchId\"j\n" +
 	"\x18BatchImportTalksResponse\x12)\n" +
 	"\x10channels_created\x18\x01 \x01(\x03R\x0fchannelsCreated\x12#\n" +
-	"\rtalks_created\x18\x02 \x01(\x03R\ftalksCreated2\xbd\b\n" +
+	"\rtalks_created\x18\x02 \x01(\x03R\ftalksCreated2\xa3\t\n" +
 	"\x05Talks\x12a\n" +
 	"\aGetTalk\x12\".techtalks.talks.v1.GetTalkRequest\x1a#.techtalks.talks.v1.GetTalkResponse\"\r\x92\xdb\x18\x06\n" +
 	"\x02\x01\x02\x10\x01\x90\x02\x01\x12g\n" +
@@ -1370,7 +1487,9 @@ const file_techtalks_talks_v1_talks_proto_rawDesc = "" +
 	"\x02\x01\x02\x10\x02\x90\x02\x02\x12\xb5\x01\n" +
 	"\x10PublishRecording\x12+.techtalks.talks.v1.PublishRecordingRequest\x1a\x1d.google.longrunning.Operation\"U\xcaAE\n" +
 	"\x18PublishRecordingResponse\x12)techtalks.operations.v1.OperationMetadata\x92\xdb\x18\x06\n" +
-	"\x02\x01\x02\x10\x02\x90\x02\x02\x12j\n" +
+	"\x02\x01\x02\x10\x02\x90\x02\x02\x12d\n" +
+	"\bGetDraft\x12#.techtalks.talks.v1.GetDraftRequest\x1a$.techtalks.talks.v1.GetDraftResponse\"\r\x92\xdb\x18\x06\n" +
+	"\x02\x01\x02\x10\x02\x90\x02\x01\x12j\n" +
 	"\n" +
 	"UpdateTalk\x12%.techtalks.talks.v1.UpdateTalkRequest\x1a&.techtalks.talks.v1.UpdateTalkResponse\"\r\x92\xdb\x18\x06\n" +
 	"\x02\x01\x02\x10\x02\x90\x02\x02\x12p\n" +
@@ -1392,7 +1511,7 @@ func file_techtalks_talks_v1_talks_proto_rawDescGZIP() []byte {
 	return file_techtalks_talks_v1_talks_proto_rawDescData
 }
 
-var file_techtalks_talks_v1_talks_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_techtalks_talks_v1_talks_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_techtalks_talks_v1_talks_proto_goTypes = []any{
 	(*Talk)(nil),                     // 0: techtalks.talks.v1.Talk
 	(*GetTalkRequest)(nil),           // 1: techtalks.talks.v1.GetTalkRequest
@@ -1403,64 +1522,69 @@ var file_techtalks_talks_v1_talks_proto_goTypes = []any{
 	(*CreateTalkResponse)(nil),       // 6: techtalks.talks.v1.CreateTalkResponse
 	(*PublishRecordingRequest)(nil),  // 7: techtalks.talks.v1.PublishRecordingRequest
 	(*PublishRecordingResponse)(nil), // 8: techtalks.talks.v1.PublishRecordingResponse
-	(*UpdateTalkRequest)(nil),        // 9: techtalks.talks.v1.UpdateTalkRequest
-	(*UpdateTalkResponse)(nil),       // 10: techtalks.talks.v1.UpdateTalkResponse
-	(*WithdrawTalkRequest)(nil),      // 11: techtalks.talks.v1.WithdrawTalkRequest
-	(*WithdrawTalkResponse)(nil),     // 12: techtalks.talks.v1.WithdrawTalkResponse
-	(*ListWholeTalksRequest)(nil),    // 13: techtalks.talks.v1.ListWholeTalksRequest
-	(*ListWholeTalksResponse)(nil),   // 14: techtalks.talks.v1.ListWholeTalksResponse
-	(*ListPublicationsRequest)(nil),  // 15: techtalks.talks.v1.ListPublicationsRequest
-	(*ListPublicationsResponse)(nil), // 16: techtalks.talks.v1.ListPublicationsResponse
-	(*BatchImportTalksRequest)(nil),  // 17: techtalks.talks.v1.BatchImportTalksRequest
-	(*BatchImportTalksResponse)(nil), // 18: techtalks.talks.v1.BatchImportTalksResponse
-	(*durationpb.Duration)(nil),      // 19: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),    // 20: google.protobuf.Timestamp
-	(*Channel)(nil),                  // 21: techtalks.talks.v1.Channel
-	(*fieldmaskpb.FieldMask)(nil),    // 22: google.protobuf.FieldMask
-	(*TalkPublished)(nil),            // 23: techtalks.talks.v1.TalkPublished
-	(*longrunningpb.Operation)(nil),  // 24: google.longrunning.Operation
+	(*GetDraftRequest)(nil),          // 9: techtalks.talks.v1.GetDraftRequest
+	(*GetDraftResponse)(nil),         // 10: techtalks.talks.v1.GetDraftResponse
+	(*UpdateTalkRequest)(nil),        // 11: techtalks.talks.v1.UpdateTalkRequest
+	(*UpdateTalkResponse)(nil),       // 12: techtalks.talks.v1.UpdateTalkResponse
+	(*WithdrawTalkRequest)(nil),      // 13: techtalks.talks.v1.WithdrawTalkRequest
+	(*WithdrawTalkResponse)(nil),     // 14: techtalks.talks.v1.WithdrawTalkResponse
+	(*ListWholeTalksRequest)(nil),    // 15: techtalks.talks.v1.ListWholeTalksRequest
+	(*ListWholeTalksResponse)(nil),   // 16: techtalks.talks.v1.ListWholeTalksResponse
+	(*ListPublicationsRequest)(nil),  // 17: techtalks.talks.v1.ListPublicationsRequest
+	(*ListPublicationsResponse)(nil), // 18: techtalks.talks.v1.ListPublicationsResponse
+	(*BatchImportTalksRequest)(nil),  // 19: techtalks.talks.v1.BatchImportTalksRequest
+	(*BatchImportTalksResponse)(nil), // 20: techtalks.talks.v1.BatchImportTalksResponse
+	(*durationpb.Duration)(nil),      // 21: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),    // 22: google.protobuf.Timestamp
+	(*Channel)(nil),                  // 23: techtalks.talks.v1.Channel
+	(*fieldmaskpb.FieldMask)(nil),    // 24: google.protobuf.FieldMask
+	(*TalkPublished)(nil),            // 25: techtalks.talks.v1.TalkPublished
+	(*longrunningpb.Operation)(nil),  // 26: google.longrunning.Operation
 }
 var file_techtalks_talks_v1_talks_proto_depIdxs = []int32{
-	19, // 0: techtalks.talks.v1.Talk.duration:type_name -> google.protobuf.Duration
-	20, // 1: techtalks.talks.v1.Talk.publish_time:type_name -> google.protobuf.Timestamp
-	20, // 2: techtalks.talks.v1.Talk.update_time:type_name -> google.protobuf.Timestamp
+	21, // 0: techtalks.talks.v1.Talk.duration:type_name -> google.protobuf.Duration
+	22, // 1: techtalks.talks.v1.Talk.publish_time:type_name -> google.protobuf.Timestamp
+	22, // 2: techtalks.talks.v1.Talk.update_time:type_name -> google.protobuf.Timestamp
 	0,  // 3: techtalks.talks.v1.GetTalkResponse.talk:type_name -> techtalks.talks.v1.Talk
 	0,  // 4: techtalks.talks.v1.ListTalksResponse.talks:type_name -> techtalks.talks.v1.Talk
-	21, // 5: techtalks.talks.v1.ListTalksResponse.channel:type_name -> techtalks.talks.v1.Channel
+	23, // 5: techtalks.talks.v1.ListTalksResponse.channel:type_name -> techtalks.talks.v1.Channel
 	0,  // 6: techtalks.talks.v1.CreateTalkRequest.talk:type_name -> techtalks.talks.v1.Talk
 	0,  // 7: techtalks.talks.v1.CreateTalkResponse.talk:type_name -> techtalks.talks.v1.Talk
 	0,  // 8: techtalks.talks.v1.PublishRecordingRequest.talk:type_name -> techtalks.talks.v1.Talk
 	0,  // 9: techtalks.talks.v1.PublishRecordingResponse.talk:type_name -> techtalks.talks.v1.Talk
-	0,  // 10: techtalks.talks.v1.UpdateTalkRequest.talk:type_name -> techtalks.talks.v1.Talk
-	22, // 11: techtalks.talks.v1.UpdateTalkRequest.update_mask:type_name -> google.protobuf.FieldMask
-	0,  // 12: techtalks.talks.v1.UpdateTalkResponse.talk:type_name -> techtalks.talks.v1.Talk
-	0,  // 13: techtalks.talks.v1.ListWholeTalksResponse.talks:type_name -> techtalks.talks.v1.Talk
-	23, // 14: techtalks.talks.v1.ListPublicationsResponse.publications:type_name -> techtalks.talks.v1.TalkPublished
-	21, // 15: techtalks.talks.v1.BatchImportTalksRequest.channels:type_name -> techtalks.talks.v1.Channel
-	0,  // 16: techtalks.talks.v1.BatchImportTalksRequest.talks:type_name -> techtalks.talks.v1.Talk
-	1,  // 17: techtalks.talks.v1.Talks.GetTalk:input_type -> techtalks.talks.v1.GetTalkRequest
-	3,  // 18: techtalks.talks.v1.Talks.ListTalks:input_type -> techtalks.talks.v1.ListTalksRequest
-	5,  // 19: techtalks.talks.v1.Talks.CreateTalk:input_type -> techtalks.talks.v1.CreateTalkRequest
-	7,  // 20: techtalks.talks.v1.Talks.PublishRecording:input_type -> techtalks.talks.v1.PublishRecordingRequest
-	9,  // 21: techtalks.talks.v1.Talks.UpdateTalk:input_type -> techtalks.talks.v1.UpdateTalkRequest
-	11, // 22: techtalks.talks.v1.Talks.WithdrawTalk:input_type -> techtalks.talks.v1.WithdrawTalkRequest
-	13, // 23: techtalks.talks.v1.Talks.ListWholeTalks:input_type -> techtalks.talks.v1.ListWholeTalksRequest
-	15, // 24: techtalks.talks.v1.Talks.ListPublications:input_type -> techtalks.talks.v1.ListPublicationsRequest
-	17, // 25: techtalks.talks.v1.Talks.BatchImportTalks:input_type -> techtalks.talks.v1.BatchImportTalksRequest
-	2,  // 26: techtalks.talks.v1.Talks.GetTalk:output_type -> techtalks.talks.v1.GetTalkResponse
-	4,  // 27: techtalks.talks.v1.Talks.ListTalks:output_type -> techtalks.talks.v1.ListTalksResponse
-	6,  // 28: techtalks.talks.v1.Talks.CreateTalk:output_type -> techtalks.talks.v1.CreateTalkResponse
-	24, // 29: techtalks.talks.v1.Talks.PublishRecording:output_type -> google.longrunning.Operation
-	10, // 30: techtalks.talks.v1.Talks.UpdateTalk:output_type -> techtalks.talks.v1.UpdateTalkResponse
-	12, // 31: techtalks.talks.v1.Talks.WithdrawTalk:output_type -> techtalks.talks.v1.WithdrawTalkResponse
-	14, // 32: techtalks.talks.v1.Talks.ListWholeTalks:output_type -> techtalks.talks.v1.ListWholeTalksResponse
-	16, // 33: techtalks.talks.v1.Talks.ListPublications:output_type -> techtalks.talks.v1.ListPublicationsResponse
-	18, // 34: techtalks.talks.v1.Talks.BatchImportTalks:output_type -> techtalks.talks.v1.BatchImportTalksResponse
-	26, // [26:35] is the sub-list for method output_type
-	17, // [17:26] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	0,  // 10: techtalks.talks.v1.GetDraftResponse.talk:type_name -> techtalks.talks.v1.Talk
+	0,  // 11: techtalks.talks.v1.UpdateTalkRequest.talk:type_name -> techtalks.talks.v1.Talk
+	24, // 12: techtalks.talks.v1.UpdateTalkRequest.update_mask:type_name -> google.protobuf.FieldMask
+	0,  // 13: techtalks.talks.v1.UpdateTalkResponse.talk:type_name -> techtalks.talks.v1.Talk
+	0,  // 14: techtalks.talks.v1.ListWholeTalksResponse.talks:type_name -> techtalks.talks.v1.Talk
+	25, // 15: techtalks.talks.v1.ListPublicationsResponse.publications:type_name -> techtalks.talks.v1.TalkPublished
+	23, // 16: techtalks.talks.v1.BatchImportTalksRequest.channels:type_name -> techtalks.talks.v1.Channel
+	0,  // 17: techtalks.talks.v1.BatchImportTalksRequest.talks:type_name -> techtalks.talks.v1.Talk
+	1,  // 18: techtalks.talks.v1.Talks.GetTalk:input_type -> techtalks.talks.v1.GetTalkRequest
+	3,  // 19: techtalks.talks.v1.Talks.ListTalks:input_type -> techtalks.talks.v1.ListTalksRequest
+	5,  // 20: techtalks.talks.v1.Talks.CreateTalk:input_type -> techtalks.talks.v1.CreateTalkRequest
+	7,  // 21: techtalks.talks.v1.Talks.PublishRecording:input_type -> techtalks.talks.v1.PublishRecordingRequest
+	9,  // 22: techtalks.talks.v1.Talks.GetDraft:input_type -> techtalks.talks.v1.GetDraftRequest
+	11, // 23: techtalks.talks.v1.Talks.UpdateTalk:input_type -> techtalks.talks.v1.UpdateTalkRequest
+	13, // 24: techtalks.talks.v1.Talks.WithdrawTalk:input_type -> techtalks.talks.v1.WithdrawTalkRequest
+	15, // 25: techtalks.talks.v1.Talks.ListWholeTalks:input_type -> techtalks.talks.v1.ListWholeTalksRequest
+	17, // 26: techtalks.talks.v1.Talks.ListPublications:input_type -> techtalks.talks.v1.ListPublicationsRequest
+	19, // 27: techtalks.talks.v1.Talks.BatchImportTalks:input_type -> techtalks.talks.v1.BatchImportTalksRequest
+	2,  // 28: techtalks.talks.v1.Talks.GetTalk:output_type -> techtalks.talks.v1.GetTalkResponse
+	4,  // 29: techtalks.talks.v1.Talks.ListTalks:output_type -> techtalks.talks.v1.ListTalksResponse
+	6,  // 30: techtalks.talks.v1.Talks.CreateTalk:output_type -> techtalks.talks.v1.CreateTalkResponse
+	26, // 31: techtalks.talks.v1.Talks.PublishRecording:output_type -> google.longrunning.Operation
+	10, // 32: techtalks.talks.v1.Talks.GetDraft:output_type -> techtalks.talks.v1.GetDraftResponse
+	12, // 33: techtalks.talks.v1.Talks.UpdateTalk:output_type -> techtalks.talks.v1.UpdateTalkResponse
+	14, // 34: techtalks.talks.v1.Talks.WithdrawTalk:output_type -> techtalks.talks.v1.WithdrawTalkResponse
+	16, // 35: techtalks.talks.v1.Talks.ListWholeTalks:output_type -> techtalks.talks.v1.ListWholeTalksResponse
+	18, // 36: techtalks.talks.v1.Talks.ListPublications:output_type -> techtalks.talks.v1.ListPublicationsResponse
+	20, // 37: techtalks.talks.v1.Talks.BatchImportTalks:output_type -> techtalks.talks.v1.BatchImportTalksResponse
+	28, // [28:38] is the sub-list for method output_type
+	18, // [18:28] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_techtalks_talks_v1_talks_proto_init() }
@@ -1476,7 +1600,7 @@ func file_techtalks_talks_v1_talks_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_techtalks_talks_v1_talks_proto_rawDesc), len(file_techtalks_talks_v1_talks_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   19,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -24,6 +24,7 @@ const (
 	Talks_ListTalks_FullMethodName        = "/techtalks.talks.v1.Talks/ListTalks"
 	Talks_CreateTalk_FullMethodName       = "/techtalks.talks.v1.Talks/CreateTalk"
 	Talks_PublishRecording_FullMethodName = "/techtalks.talks.v1.Talks/PublishRecording"
+	Talks_GetDraft_FullMethodName         = "/techtalks.talks.v1.Talks/GetDraft"
 	Talks_UpdateTalk_FullMethodName       = "/techtalks.talks.v1.Talks/UpdateTalk"
 	Talks_WithdrawTalk_FullMethodName     = "/techtalks.talks.v1.Talks/WithdrawTalk"
 	Talks_ListWholeTalks_FullMethodName   = "/techtalks.talks.v1.Talks/ListWholeTalks"
@@ -65,6 +66,12 @@ type TalksClient interface {
 	// Errors: those of CreateTalk; NOT_FOUND (UPLOAD_NOT_FOUND); INVALID_ARGUMENT
 	// (UPLOAD_INCOMPLETE); RESOURCE_EXHAUSTED (TOO_MANY_OPERATIONS) with RetryInfo.
 	PublishRecording(ctx context.Context, in *PublishRecordingRequest, opts ...grpc.CallOption) (*longrunningpb.Operation, error)
+	// GetDraft returns what the caller sent to PublishRecording, so that it can be
+	// changed and sent again when the operation failed. Drafts are kept for nine
+	// days.
+	//
+	// Errors: NOT_FOUND (DRAFT_NOT_FOUND).
+	GetDraft(ctx context.Context, in *GetDraftRequest, opts ...grpc.CallOption) (*GetDraftResponse, error)
 	// UpdateTalk changes the fields that update_mask names; nobody is told.
 	//
 	// Errors: INVALID_ARGUMENT; NOT_FOUND; PERMISSION_DENIED
@@ -135,6 +142,16 @@ func (c *talksClient) PublishRecording(ctx context.Context, in *PublishRecording
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(longrunningpb.Operation)
 	err := c.cc.Invoke(ctx, Talks_PublishRecording_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *talksClient) GetDraft(ctx context.Context, in *GetDraftRequest, opts ...grpc.CallOption) (*GetDraftResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetDraftResponse)
+	err := c.cc.Invoke(ctx, Talks_GetDraft_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -225,6 +242,12 @@ type TalksServer interface {
 	// Errors: those of CreateTalk; NOT_FOUND (UPLOAD_NOT_FOUND); INVALID_ARGUMENT
 	// (UPLOAD_INCOMPLETE); RESOURCE_EXHAUSTED (TOO_MANY_OPERATIONS) with RetryInfo.
 	PublishRecording(context.Context, *PublishRecordingRequest) (*longrunningpb.Operation, error)
+	// GetDraft returns what the caller sent to PublishRecording, so that it can be
+	// changed and sent again when the operation failed. Drafts are kept for nine
+	// days.
+	//
+	// Errors: NOT_FOUND (DRAFT_NOT_FOUND).
+	GetDraft(context.Context, *GetDraftRequest) (*GetDraftResponse, error)
 	// UpdateTalk changes the fields that update_mask names; nobody is told.
 	//
 	// Errors: INVALID_ARGUMENT; NOT_FOUND; PERMISSION_DENIED
@@ -272,6 +295,9 @@ func (UnimplementedTalksServer) CreateTalk(context.Context, *CreateTalkRequest) 
 }
 func (UnimplementedTalksServer) PublishRecording(context.Context, *PublishRecordingRequest) (*longrunningpb.Operation, error) {
 	return nil, status.Error(codes.Unimplemented, "method PublishRecording not implemented")
+}
+func (UnimplementedTalksServer) GetDraft(context.Context, *GetDraftRequest) (*GetDraftResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetDraft not implemented")
 }
 func (UnimplementedTalksServer) UpdateTalk(context.Context, *UpdateTalkRequest) (*UpdateTalkResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method UpdateTalk not implemented")
@@ -377,6 +403,24 @@ func _Talks_PublishRecording_Handler(srv interface{}, ctx context.Context, dec f
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(TalksServer).PublishRecording(ctx, req.(*PublishRecordingRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Talks_GetDraft_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetDraftRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TalksServer).GetDraft(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Talks_GetDraft_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TalksServer).GetDraft(ctx, req.(*GetDraftRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -493,6 +537,10 @@ var Talks_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "PublishRecording",
 			Handler:    _Talks_PublishRecording_Handler,
+		},
+		{
+			MethodName: "GetDraft",
+			Handler:    _Talks_GetDraft_Handler,
 		},
 		{
 			MethodName: "UpdateTalk",
