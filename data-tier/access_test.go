@@ -9,7 +9,6 @@ import (
 	"net"
 	"regexp"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/lib/pq"
