@@ -123,28 +123,28 @@ func TestAnOldSchemaIsWaitedFor(t *testing.T) {
 	inside := database.Superuser()
 	at := func(version int) {
 		t.Helper()
-		if _, err := inside.ExecContext(t.Context(), `delete from migrations.talks where version_id >= 5`); err != nil {
+		if _, err := inside.ExecContext(t.Context(), `delete from migrations.talks where version_id >= 6`); err != nil {
 			t.Fatal(err)
 		}
-		if version == 5 {
-			if _, err := inside.ExecContext(t.Context(), `insert into migrations.talks (version_id, is_applied) values (5, true)`); err != nil {
+		if version == 6 {
+			if _, err := inside.ExecContext(t.Context(), `insert into migrations.talks (version_id, is_applied) values (6, true)`); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
-	at(4)
+	at(5)
 	options := database.Options("")
 	r := &running{t: t, database: database, log: &record{}, settings: settings{
 		listenAddress: "127.0.0.1:0", adminAddress: "127.0.0.1:0", dataAddress: options.Address, certificates: options.Certificates, scratch: t.TempDir(), work: true,
 	}}
 	r.begin()
 	r.until("it says what it waits for", func() bool { return r.log.one("waiting for the data tier to be migrated") != nil })
-	if said := r.log.one("waiting for the data tier to be migrated")["reason"].(string); !strings.Contains(said, "the schema talks has version 4, and this logic tier needs 5") {
+	if said := r.log.one("waiting for the data tier to be migrated")["reason"].(string); !strings.Contains(said, "the schema talks has version 5, and this logic tier needs 6") {
 		t.Errorf("it says %q", said)
 	}
 	if err := health(t.Context(), r.settings.adminAddress); err == nil || !strings.Contains(err.Error(), "migrate the data tier first") {
 		t.Errorf("its health is %v", err)
 	}
-	at(5)
+	at(6)
 	r.until("it is ready", func() bool { return health(t.Context(), r.settings.adminAddress) == nil })
 }
