@@ -70,15 +70,16 @@ func (t tools) encode(ctx context.Context, w *workFolder, timeout time.Duration,
 	return last, said, err
 }
 
-// lastFrame reads all of the video without decoding it, and returns where it
-// ends and what there was to complain of.
-func (t tools) lastFrame(ctx context.Context, w *workFolder, f facts) (float64, string, error) {
+// streamEnd reads all of a stream without decoding it, and returns where it ends
+// in seconds, which for video is where the last picture begins, and what ffmpeg
+// complained of.
+func (t tools) streamEnd(ctx context.Context, w *workFolder, f facts, stream int) (float64, string, error) {
 	timeout := between(leastTime, f.duration/4, mostReadTime)
 	if f.duration <= 0 {
 		timeout = mostReadTime
 	}
 	last, said, err := t.encode(ctx, w, timeout, 0, nil, reading(f.container, original),
-		[]string{"-map", fmt.Sprintf("0:%d", f.video), "-c", "copy", "-f", "null", "-"})
+		[]string{"-map", fmt.Sprintf("0:%d", stream), "-c", "copy", "-f", "null", "-"})
 	return last.seconds, said, err
 }
 
@@ -86,12 +87,13 @@ func (t tools) lastFrame(ctx context.Context, w *workFolder, f facts) (float64, 
 var errNoFrame = errors.New("there is no picture there")
 
 // picture takes a picture out of the recording: a tenth into it, where talks have
-// begun, or its first. At most 1280 pixels wide.
+// begun, or its first. JPEG's colours are those of BT.601 in full range.
 func (t tools) picture(ctx context.Context, w *workFolder, f facts) error {
 	for _, at := range []float64{min(f.end/10, 30), 0} {
 		last, _, err := t.encode(ctx, w, posterTimeout, posterMost, nil,
 			[]string{"-ss", decimal(at)}, reading(f.container, original),
-			[]string{"-map", fmt.Sprintf("0:%d", f.video), "-frames:v", "1", "-vf", `scale=min(1280\,iw):-2,format=yuvj420p`,
+			[]string{"-map", fmt.Sprintf("0:%d", f.video), "-frames:v", "1",
+				"-vf", f.colours.filter() + fitted(posterEdge, posterEdge) + f.colours.mapping() + ",scale=out_color_matrix=bt601:out_range=pc,format=yuvj420p",
 				"-map_metadata", "-1", "-c:v", "mjpeg", "-q:v", "4", "-f", "image2", "-update", "1", poster})
 		switch {
 		case err != nil && !failed(err):
@@ -105,8 +107,12 @@ func (t tools) picture(ctx context.Context, w *workFolder, f facts) error {
 	return &errFailed{"ffmpeg", errNoFrame, ""}
 }
 
-// posterMost bounds a picture, in bytes: many times what one of its size has.
-const posterMost = 4 << 20
+const (
+	// posterEdge bounds a poster's sides, in pixels: a player is hardly wider.
+	posterEdge = 1280
+	// posterMost bounds a poster, in bytes: many times what one of its size has.
+	posterMost = 4 << 20
+)
 
 func decimal(seconds float64) string { return strconv.FormatFloat(seconds, 'f', 6, 64) }
 

@@ -29,12 +29,13 @@ var (
 // facts are what is known of a recording.
 type facts struct {
 	container
-	duration      time.Duration // of all of it
+	duration      time.Duration // until picture and sound have both ended
 	end           float64       // of its video, in seconds
 	video, audio  int           // the streams that are used; audio is -1 for none
 	codec, sound  string
-	width, height int // as shown
+	width, height int // as shown: upright, in square pixels
 	rate          rate
+	colours       colours
 }
 
 // rate is frames a second.
@@ -54,6 +55,10 @@ type stream struct {
 	Codec         string `json:"codec_name"`
 	Type          string `json:"codec_type"`
 	Width, Height int
+	PixelAspect   string `json:"sample_aspect_ratio"`
+	Matrix        string `json:"color_space"`
+	Transfer      string `json:"color_transfer"`
+	Primaries     string `json:"color_primaries"`
 	Rate          string `json:"avg_frame_rate"`
 	Duration      string
 	Tags          map[string]string
@@ -77,7 +82,8 @@ func (t tools) probe(ctx context.Context, w *workFolder, name string, c containe
 }
 
 // examine finds out what a recording is, and refuses what is none, or is too
-// much. All of its video is read once: one that ends too early says so then.
+// much. Its video and its sound are read to their ends once: headers do not
+// always say how long they last, and a file that is cut off says so then.
 func (t tools) examine(ctx context.Context, w *workFolder, c container) (f facts, err error) {
 	a, err := t.probe(ctx, w, original, c)
 	switch {
@@ -89,25 +95,44 @@ func (t tools) examine(ctx context.Context, w *workFolder, c container) (f facts
 	if f, err = a.facts(c); err != nil {
 		return f, err
 	}
-	end, complaints, err := t.lastFrame(ctx, w, f)
-	switch {
-	case gaveUp(err):
-		return f, unusable("this recording cannot be read to its end (%s). Check that it plays, and upload it again.", shortly(err))
-	case err != nil:
-		return f, err
+	end, complaints, err := t.streamEnd(ctx, w, f, f.video)
+	if err != nil {
+		return f, unreadable(err)
 	}
 	claimed := a.videoDuration(f)
 	if endsEarly.MatchString(complaints) || end < claimed*0.98-1 || end <= 0 {
 		return f, unusable("this recording is incomplete: it should last %s, and what is there ends after %s. Upload the whole file again.", clock(claimed), clock(end))
 	}
-	f.end = max(end, claimed) // ffmpeg says where the last picture begins
-	if f.duration <= 0 {      // a recorder in a browser does not say
-		f.duration = time.Duration(f.end * float64(time.Second))
+	f.end = max(end, claimed)
+	if claimed == 0 { // recorders in browsers leave it out, and end is where the last picture begins
+		f.end = end + 1/f.rate.perSecond()
 	}
-	if f.duration > longest {
-		return f, unusable("this recording lasts %s, and at most %s are taken: upload it in parts.", clock(f.duration.Seconds()), clock(longest.Seconds()))
+	last := f.end
+	if f.audio >= 0 {
+		end, _, err := t.streamEnd(ctx, w, f, f.audio)
+		if err != nil {
+			return f, unreadable(err)
+		}
+		last = max(last, end)
 	}
-	return f, nil
+	f.duration = time.Duration(last * float64(time.Second)).Round(time.Millisecond) // as it is kept
+	return f, f.tooLong()
+}
+
+// unreadable returns the refusal of a recording that a program could not read to
+// its end, or err when the file is not to blame.
+func unreadable(err error) error {
+	if gaveUp(err) {
+		return unusable("this recording cannot be read to its end (%s). Check that it plays, and upload it again.", shortly(err))
+	}
+	return err
+}
+
+func (f facts) tooLong() error {
+	if f.duration <= longest {
+		return nil
+	}
+	return unusable("this recording lasts %s, and at most %s are taken: upload it in parts.", clock(f.duration.Seconds()), clock(longest.Seconds()))
 }
 
 // endsEarly is what ffmpeg's demuxers say of a file that is cut off.
@@ -126,6 +151,7 @@ func (a answer) facts(c container) (facts, error) {
 			}
 			f.video, f.codec, f.rate = s.Index, s.Codec, rateOf(s.Rate)
 			f.width, f.height = s.shown()
+			f.colours = s.colours(f.height)
 		case s.Type == "audio" && f.audio < 0 && slices.Contains(audioCodecs, s.Codec):
 			f.audio, f.sound = s.Index, s.Codec
 		}
@@ -139,10 +165,7 @@ func (a answer) facts(c container) (facts, error) {
 		return f, unusable("the picture has %d × %d pixels; %d to %d each way are taken. Convert it to 1920 × 1080.", f.width, f.height, leastEdge, mostEdge)
 	}
 	f.duration = time.Duration(number(a.Format.Duration) * float64(time.Second))
-	if f.duration > longest {
-		return f, unusable("this recording lasts %s, and at most %s are taken: upload it in parts.", clock(f.duration.Seconds()), clock(longest.Seconds()))
-	}
-	return f, nil
+	return f, f.tooLong()
 }
 
 // kinds names the kinds of streams there are.
@@ -179,14 +202,34 @@ func (a answer) videoDuration(f facts) float64 {
 	return 0
 }
 
-// shown returns the picture's size as players show it.
+// shown returns the picture's size as players show it: upright, and in square
+// pixels. Stretching only ever enlarges a side, as in HTML's natural dimensions.
 func (s stream) shown() (width, height int) {
+	width, height = s.Width, s.Height
+	if aspect := ratio(s.PixelAspect); aspect > 1 {
+		width = stretched(width, aspect)
+	} else if aspect > 0 {
+		height = stretched(height, 1/aspect)
+	}
 	for _, d := range s.SideData {
 		if math.Mod(math.Abs(d.Rotation), 180) == 90 {
-			return s.Height, s.Width
+			return height, width
 		}
 	}
-	return s.Width, s.Height
+	return width, height
+}
+
+func stretched(side int, by float64) int {
+	return int(math.Round(min(float64(side)*by, math.MaxInt32)))
+}
+
+// ratio reads "64:45"; 0 for a ratio that is not known.
+func ratio(text string) float64 {
+	above, below, _ := strings.Cut(text, ":")
+	if n := number(below); n > 0 {
+		return number(above) / n
+	}
+	return 0
 }
 
 // rateOf reads "30000/1001", within what a talk needs: a smaller rate than 5

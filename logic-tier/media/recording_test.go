@@ -444,22 +444,32 @@ func TestWithoutFfmpegTheOriginalIsPublished(t *testing.T) {
 	}
 }
 
-// When ffmpeg fails at the small one, the recording is published all the same.
-func TestARenditionThatFailsIsLeftOut(t *testing.T) {
-	s := newSite(t)
-	broken := filepath.Join(t.TempDir(), "ffmpeg")
-	script := "#!/bin/sh\nfor a; do case $a in libx264) echo 'no encoder today' >&2; exit 1;; esac; done\nexec ffmpeg \"$@\"\n"
-	if err := os.WriteFile(broken, []byte(script), 0o700); err != nil {
+// replaced puts a shell script in ffmpeg's place.
+func replaced(t *testing.T, script string) func(*media.Needs) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "ffmpeg")
+	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+script), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	r := s.start(func(n *media.Needs) {
+	return func(n *media.Needs) {
 		n.LookPath = func(program string) (string, error) {
 			if program == "ffmpeg" {
-				return broken, nil
+				return path, nil
 			}
 			return exec.LookPath(program)
 		}
-	})
+	}
+}
+
+// without hides a filter of ffmpeg's.
+func without(t *testing.T, filter string) func(*media.Needs) {
+	return replaced(t, `case "$*" in *-filters*) ffmpeg "$@" | grep -v " `+filter+` "; exit;; *`+filter+`*) exit 1;; esac; exec ffmpeg "$@"`)
+}
+
+// When ffmpeg fails at the small one, the recording is published all the same.
+func TestARenditionThatFailsIsLeftOut(t *testing.T) {
+	s := newSite(t)
+	r := s.start(replaced(t, "for a; do case $a in libx264) echo 'no encoder today' >&2; exit 1;; esac; done\nexec ffmpeg \"$@\"\n"))
 	name := r.process(r.send(ada, "talk.mp4", mp4Of(t, "1")), "one")
 	r.startWork(name)
 	of := s.made(name).Recording

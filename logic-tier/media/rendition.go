@@ -48,8 +48,7 @@ func (p plan) start(i int) float64 { return float64(i) * p.seconds }
 func (t tools) encodeSegment(ctx context.Context, w *workFolder, p plan, i int, heed func(seconds float64)) (bool, error) {
 	most := int64(p.seconds*videoBits/8) + slack
 	timeout := leastTime + time.Duration(p.seconds*segmentPerTime*float64(time.Second))
-	filter := fmt.Sprintf(`fps=%s:start_time=0,scale=w=min(%d\,iw):h=min(%d\,ih):force_original_aspect_ratio=decrease:force_divisible_by=2,format=yuv420p`,
-		p.rate, smallWidth, smallHeight)
+	filter := fmt.Sprintf("fps=%s:start_time=0,%s%s%s,format=yuv420p", p.rate, p.colours.filter(), fitted(smallWidth, smallHeight), p.colours.mapping())
 	last, _, err := t.encode(ctx, w, timeout, most, func(now progress) { heed(p.start(i) + min(now.seconds, p.seconds)) },
 		[]string{"-ss", decimal(p.start(i)), "-t", decimal(p.seconds)}, reading(p.container, original),
 		[]string{"-map", fmt.Sprintf("0:%d", p.video), "-vf", filter, "-frames:v", fmt.Sprint(p.frames), "-map_metadata", "-1",

@@ -103,13 +103,23 @@ func (k *making) process(ctx context.Context, t tools, c container) (f facts, er
 	if f, err = t.examine(ctx, k.folder, c); err != nil {
 		return f, err
 	}
+	if f.colours.wide() {
+		if f.colours.mapped, err = t.canMapColours(ctx, k.folder); err != nil {
+			return f, err
+		}
+	}
 	k.Expect(int64(math.Ceil(f.end)), "seconds")
 	sound := "without sound"
 	if f.audio >= 0 {
 		sound = "with " + f.sound + " sound"
 	}
-	if err := k.Step(ctx, fmt.Sprintf("Checked: %s of %s, %d × %d, %s.", clock(f.end), f.codec, f.width, f.height, sound)); err != nil {
+	if err := k.Step(ctx, fmt.Sprintf("Checked: %s of %s, %d × %d, %s.", clock(f.duration.Seconds()), f.codec, f.width, f.height, sound)); err != nil {
 		return f, err
+	}
+	if f.colours.wide() && !f.colours.mapped {
+		if err := k.leave(ctx, "The colours of the poster and of the 480p version may look washed out: the recording is HDR or wide-gamut, and ffmpeg has no zscale or tonemap filter here to convert it."); err != nil {
+			return f, err
+		}
 	}
 	if err := k.makePoster(ctx, t, f); err != nil {
 		return f, err

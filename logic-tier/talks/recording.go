@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"time"
 
 	"cloud.google.com/go/longrunning/autogen/longrunningpb"
 	"google.golang.org/protobuf/proto"
@@ -122,7 +123,7 @@ func (m *Module) publishReady(ctx context.Context, ready *mediapb.MediaReady) (m
 	}
 	t.recording = ready.Recording.Name
 	if length := ready.Recording.Duration.AsDuration(); length > 0 && length <= longest {
-		t.duration = length
+		t.duration = max(length.Round(time.Second), time.Second)
 	}
 	t.slug = slugOf(t.title)
 	for range tries {

@@ -95,7 +95,7 @@ func (s *site) ready(t *testing.T, recording, requestID string) {
 		_, err := s.broker.Publish(t.Context(), tx, queue.Message{
 			Exchange: "media", RoutingKey: "media.ready", Type: "media.ready",
 			Body: &mediapb.MediaReady{
-				Recording: &mediapb.Recording{Name: recording, Duration: durationpb.New(90 * time.Second)},
+				Recording: &mediapb.Recording{Name: recording, Duration: durationpb.New(89700 * time.Millisecond)},
 				AccountId: ada.ID, Operation: "operations/of-" + recording, RequestId: requestID,
 			},
 		})
