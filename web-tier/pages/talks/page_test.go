@@ -2,6 +2,8 @@ package talks_test
 
 import (
 	"context"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -89,18 +91,44 @@ func TestARecordingThatIsKeptHere(t *testing.T) {
 		return &mediapb.GetRecordingResponse{Recording: &mediapb.Recording{
 			Name: q.Name, Poster: q.Name + "/poster", LeftOut: []string{"no <480p> rendition: ffmpeg is not installed"},
 			Renditions: []*mediapb.Recording_Rendition{
-				{File: q.Name + "/480p", ContentType: "video/mp4", Size: 1_234_567, Width: 854, Height: 480},
 				{File: q.Name + "/original", ContentType: "video/webm", Size: 9_000_000_000},
+				{File: q.Name + "/480p", ContentType: "video/mp4", Size: 1_234_567, Width: 854, Height: 480},
 			},
 		}}, nil
 	})
 	p := b.Get(path).Is(200, `poster="/recordings/one/poster"`, `src="/recordings/one/480p" type="video/mp4"`, `src="/recordings/one/original" type="video/webm"`,
-		"854 × 480, mp4, 1.2 MB", "webm, 9.0 GB", "No &lt;480p&gt; rendition: ffmpeg is not installed.").Lacks("example.org")
+		"480p (854 × 480, mp4, 1.2 MB)", "Original (webm, 9.0 GB)", "No &lt;480p&gt; rendition: ffmpeg is not installed.").Lacks("example.org")
+	if strings.Index(p.Text, "<source src=\"/recordings/one/480p") > strings.Index(p.Text, "<source src=\"/recordings/one/original") {
+		t.Error("the player prefers the original")
+	}
 	if got := p.Header.Get("Content-Security-Policy"); !strings.Contains(got, "media-src 'self'") || strings.Contains(got, "https:") {
 		t.Errorf("policy %q", got)
 	}
 	there = false
 	b.Get(path).Is(200, "https://example.org/a.mp4")
+}
+
+func TestPlayerShowsTheAddressOfAnUnreachableRecording(t *testing.T) {
+	broken := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(broken.Close)
+	b := open(t, a(&talkspb.Talk{MediaUrl: broken.URL + "/one.mp4"}))
+	tab := b.Tab()
+	tab.Open(path)
+	tab.Until("document.querySelector('.unreachable').hidden")
+	tab.Run("const player = document.querySelector('video'); player.muted = true; void player.play().catch(() => 0)")
+	tab.Until("document.querySelector('.unreachable').innerText == `This recording can't be reached: " + broken.URL + "/one.mp4`")
+	tab.Shot("unreachable")
+
+	// One that is kept here fails while the page loads.
+	b = open(t, a(&talkspb.Talk{Recording: "recordings/one"}))
+	logictest.Answer(b.Logic, mediapb.Media_GetRecording_FullMethodName, func(_ context.Context, q *mediapb.GetRecordingRequest) (*mediapb.GetRecordingResponse, error) {
+		return &mediapb.GetRecordingResponse{Recording: &mediapb.Recording{Name: q.Name, Renditions: []*mediapb.Recording_Rendition{
+			{File: q.Name + "/original", ContentType: "video/mp4"}, {File: q.Name + "/480p", ContentType: "video/mp4"},
+		}}}, nil
+	})
+	tab = b.Tab()
+	tab.Open(path)
+	tab.Until("document.querySelector('.unreachable').innerText == `This recording can't be reached: " + b.Address() + "/recordings/one/original`")
 }
 
 func TestAWithdrawnTalkSaysSo(t *testing.T) { open(t, nil).Get(path).Is(410, "withdrawn") }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"slices"
 	"strings"
 
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
@@ -35,6 +36,9 @@ func Show(v *ui.Visit) error {
 	kept, err := recording(v, t)
 	if err != nil {
 		return err
+	}
+	if kept != nil || mediaOf(t).kind != "" {
+		v.Scripts = append(v.Scripts, "player.js")
 	}
 	switch {
 	case kept != nil:
@@ -89,7 +93,24 @@ func mediaOf(t *talkspb.Talk) media {
 	return m
 }
 
-// rendition is what a file of a recording is called: "854 × 480, mp4, 12 MB".
+// streamed orders a recording's files for a player, which takes the first that it
+// can play: the original, of any size, comes last.
+func streamed(files []*mediapb.Recording_Rendition) []*mediapb.Recording_Rendition {
+	last := slices.DeleteFunc(slices.Clone(files), func(f *mediapb.Recording_Rendition) bool { return !isOriginal(f) })
+	return append(slices.DeleteFunc(slices.Clone(files), isOriginal), last...)
+}
+
+func isOriginal(file *mediapb.Recording_Rendition) bool { return path.Base(file.File) == "original" }
+
+// quality names a file of a recording: "480p", "Original".
+func quality(file *mediapb.Recording_Rendition) string {
+	if isOriginal(file) {
+		return "Original"
+	}
+	return path.Base(file.File)
+}
+
+// rendition describes a file of a recording: "854 × 480, mp4, 12 MB".
 func rendition(file *mediapb.Recording_Rendition) string {
 	_, kind, _ := strings.Cut(file.ContentType, "/")
 	parts := []string{kind, ui.Bytes(file.Size)}
