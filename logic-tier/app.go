@@ -110,7 +110,8 @@ func (a *app) wire(srv *server.Server, to grpc.ClientConnInterface, databases *d
 		}},
 		{"media", media.Topology(), func() module {
 			return media.New(media.Needs{
-				DB: databases.openBinary("media", mediaConnections), Publisher: p.broker, Operations: operationWork, Scratch: a.settings.scratch, Log: a.log,
+				DB: databases.openBinary("media", mediaConnections), Publisher: p.broker, Operations: operationWork, Scratch: a.settings.scratch,
+				Limits: media.Limits{Total: a.settings.storedLimit << 30}, Log: a.log,
 			})
 		}},
 		{"transfers", []queue.Topology{transfers.Topology()}, func() module {

@@ -16,6 +16,7 @@ type settings struct {
 	dataAddress   string
 	certificates  string
 	scratch       string
+	storedLimit   int64 // GiB
 	broker        string
 	queues        string
 	modules       string
@@ -38,6 +39,11 @@ func (s *settings) register(flags *flag.FlagSet) error {
 	text(&s.modules, "modules", "MODULES", "", "names of the modules that are in this process, separated by commas; empty: all")
 	text(&s.peers, "peer", "PEERS", "", "where the other modules are: host:port, or module=host:port, separated by commas")
 	text(&s.operators, "operators", "OPERATORS", "", "handles of the accounts that can see and repair the queues, separated by commas; the operator certificate alone can sign them up")
+	limit, err := strconv.ParseInt(cmp.Or(os.Getenv("STORED_LIMIT"), "0"), 10, 32)
+	if err != nil {
+		return fmt.Errorf("STORED_LIMIT: use a number of GiB, such as 50: %w", err)
+	}
+	flags.Int64Var(&s.storedLimit, "stored-limit", limit, "GiB that uploads and recordings may take on the data tier's disk before uploads are refused; 0: 50 (STORED_LIMIT)")
 	work, err := strconv.ParseBool(cmp.Or(os.Getenv("WORK"), "true"))
 	if err != nil {
 		return fmt.Errorf("WORK: use true or false: %w", err)

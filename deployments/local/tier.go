@@ -71,6 +71,9 @@ func (s site) logicTier() *tier {
 	if operators := os.Getenv("OPERATORS"); operators == "" && s.demo {
 		arguments = append(arguments, "--operators", "ada")
 	}
+	if limit := s.storedLimit(); limit != "" {
+		arguments = append(arguments, "--stored-limit", limit)
+	}
 	if s.engine.url != "" {
 		arguments = append(arguments, "--broker", s.engine.url)
 	}

@@ -122,6 +122,8 @@ func (a *appending) extend(ctx context.Context, tx *postgres.Tx) (wrong bool, er
 		return false, errNoUpload
 	case f.size != offset || f.whole():
 		return false, errOffset
+	case m.full(int64(len(a.buffer))):
+		return false, errFull
 	case f.account != operator && f.stored+int64(len(a.buffer)) > m.needs.Limits.Stored:
 		return false, errQuota
 	}
@@ -145,6 +147,10 @@ func (a *appending) extend(ctx context.Context, tx *postgres.Tx) (wrong bool, er
 			return false, err
 		}
 	}
-	tx.AfterCommit(func() { a.upload.file, a.upload.expires = f.file, expires })
+	added := int64(len(a.buffer))
+	tx.AfterCommit(func() {
+		a.upload.file, a.upload.expires = f.file, expires
+		m.total.Add(added)
+	})
 	return false, nil
 }

@@ -10,8 +10,11 @@ const chunkSize = 256 << 10
 // operator is the account number of who has none: the operator.
 const operator = 0
 
-// Limits bounds what an account may keep. The operator is not bounded.
+// Limits bounds what is kept. What an account may keep does not bound the operator.
 type Limits struct {
+	// Total is how many bytes all files together may have for uploads to be taken;
+	// 0 means defaultTotal.
+	Total int64
 	// Stored is how many bytes of what it sent an account may keep, and as many
 	// again of what was made for it; 0 means 20 GiB.
 	Stored int64
@@ -24,7 +27,14 @@ type Limits struct {
 	Upload int64
 }
 
+// defaultTotal leaves room for everything else on a disk of 100 GB, since the data
+// tier's disk cannot be seen from here; a full disk stops every write of the site.
+const defaultTotal = 50 << 30
+
 func (l Limits) withDefaults() Limits {
+	if l.Total == 0 {
+		l.Total = defaultTotal
+	}
 	if l.Stored == 0 {
 		l.Stored = 20 << 30
 	}

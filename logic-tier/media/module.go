@@ -19,6 +19,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync/atomic"
 
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
@@ -57,6 +58,9 @@ type Module struct {
 	storage storage
 	scratch scratch
 	segment float64 // seconds of a segment, about
+	// total is how many bytes all files have: as of the last sweep, and what this
+	// process added since.
+	total atomic.Int64
 
 	appenders appenders
 }

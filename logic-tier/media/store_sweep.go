@@ -35,6 +35,17 @@ func (s store) removeExpired(ctx context.Context, most int) (int, error) {
 	return n, err
 }
 
+const totalStatement = `
+select coalesce(sum(size), 0)::bigint
+from   media.file`
+
+// total returns how many bytes all files have, removed ones too until they are
+// erased.
+func (s store) total(ctx context.Context) (int64, error) {
+	n, _, err := postgres.One(ctx, s.db, postgres.Value[int64], totalStatement)
+	return n, err
+}
+
 // A file that another process works on is passed over.
 const nextRemovedStatement = `
 select id

@@ -19,16 +19,16 @@ const (
 // ends. Replicas share the work: none waits for what another has in hand.
 func (m *Module) sweep(ctx context.Context) error {
 	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(sweepEvery):
-		}
 		sweeping, done := context.WithTimeout(ctx, sweepTimeout)
 		if err := m.sweepOnce(sweeping); err != nil && ctx.Err() == nil {
 			m.needs.Log.Warn("media: what is no longer needed is not all removed; trying again", "error", err)
 		}
 		done()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(sweepEvery):
+		}
 		m.tidy()
 	}
 }
@@ -40,7 +40,7 @@ func (m *Module) tidy() {
 	}
 }
 
-// sweepOnce removes all there is to remove, in small steps.
+// sweepOnce removes all there is to remove, in small steps, and counts what is left.
 func (m *Module) sweepOnce(ctx context.Context) error {
 	for removed := expiredAtOnce; removed == expiredAtOnce; {
 		var err error
@@ -54,5 +54,9 @@ func (m *Module) sweepOnce(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	total, err := m.store.total(ctx)
+	if err == nil {
+		m.total.Store(total)
+	}
+	return err
 }

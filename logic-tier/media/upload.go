@@ -13,6 +13,7 @@ import (
 
 var (
 	errQuota      = failure.New(failure.Exhausted, "QUOTA_EXCEEDED", "your account would keep more than it may; delete uploads or withdraw talks with recordings first")
+	errFull       = failure.New(failure.Exhausted, "STORAGE_FULL", "this site has no room for more uploads; try again later, or ask its operators to remove recordings or to raise the limit (--stored-limit)")
 	errTooMany    = failure.New(failure.Exhausted, "TOO_MANY_UPLOADS", "your account has too many uploads that are not whole or not used; finish or delete some first")
 	errOffset     = failure.New(failure.Conflict, "OFFSET_MISMATCH", "the upload ends elsewhere, or somebody else appends to it; ask how far it is and go on from there")
 	errSuperseded = failure.New(failure.Conflict, "UPLOAD_SUPERSEDED", "a newer request appends to the upload; ask how far it is and continue from there")
@@ -51,12 +52,20 @@ func (m *Module) most(u upload) int64 {
 	return m.needs.Limits.Upload
 }
 
+// full reports whether there is no room for so many more bytes of uploads. Other
+// processes' bytes count from the next sweep on. What is made of uploads that were
+// taken is not refused: it is a fraction of them.
+func (m *Module) full(more int64) bool { return m.total.Load()+more > m.needs.Limits.Total }
+
 // begin begins an upload. Bytes count when they are there: what is claimed is
 // only compared with what the account could still keep. What the same request began
 // before, by its id, is returned as it is.
 func (m *Module) begin(ctx context.Context, u upload, made bool, request string) (upload, error) {
 	if u.size > m.needs.Limits.Upload {
 		return u, failure.InvalidField(errTooLong.Reason, "size", fmt.Sprintf("use at most %d bytes", m.needs.Limits.Upload))
+	}
+	if m.full(max(u.size, 1)) {
+		return u, errFull
 	}
 	u.id = newID()
 	if request != "" {

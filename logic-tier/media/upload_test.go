@@ -317,6 +317,45 @@ func TestAClaimCostsNothing(t *testing.T) {
 	}
 }
 
+func TestUploadsAreRefusedWhenTheSiteIsFull(t *testing.T) {
+	s := newSite(t)
+	r := s.start(func(n *media.Needs) { n.Limits = media.Limits{Total: 10_000} })
+	first := r.begin(ada, &mediapb.CreateUploadRequest{Size: proto.Int64(6000)})
+	second := r.begin(grace, &mediapb.CreateUploadRequest{Size: proto.Int64(6000)})
+	if _, err := r.append(ada, first, 0, noise(1, 6000), 6000); err != nil {
+		t.Fatal(err)
+	}
+	_, err := r.append(grace, second, 0, noise(2, 6000), 6000)
+	wants(t, err, "STORAGE_FULL")
+	for _, who := range []caller.Call{ada, operator, module} {
+		_, err = r.CreateUpload(r.as(who), &mediapb.CreateUploadRequest{Size: proto.Int64(6000), AccountId: 1})
+		wants(t, err, "STORAGE_FULL")
+	}
+	// Another replica counts what is there when it starts; what fits is taken.
+	other := s.start(func(n *media.Needs) { n.Limits = media.Limits{Total: 10_000} })
+	if err := other.module.SweepNow(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	_, err = other.CreateUpload(r.as(ada), &mediapb.CreateUploadRequest{Size: proto.Int64(6000)})
+	wants(t, err, "STORAGE_FULL")
+	if _, err := other.CreateUpload(r.as(ada), &mediapb.CreateUploadRequest{Size: proto.Int64(4000)}); err != nil {
+		t.Errorf("what fits: %v", err)
+	}
+	// What is there goes on being read, and deleting it makes room.
+	got, err := r.read(ada, first, 0, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, "what was kept before", got, noise(1, 6000))
+	if _, err := r.DeleteUpload(r.as(ada), &mediapb.DeleteUploadRequest{Name: first}); err != nil {
+		t.Fatal(err)
+	}
+	r.swept()
+	if u, err := r.append(grace, second, 0, noise(2, 6000), 6000); err != nil || !u.Whole {
+		t.Errorf("after room was made: %v, %v", u, err)
+	}
+}
+
 func TestQuotas(t *testing.T) {
 	s := newSite(t)
 	r := s.start(func(n *media.Needs) {

@@ -101,7 +101,7 @@ func full(err error) error {
 			continue
 		}
 		switch info.Reason {
-		case "QUOTA_EXCEEDED", "TOO_MANY_UPLOADS":
+		case "QUOTA_EXCEEDED", "STORAGE_FULL", "TOO_MANY_UPLOADS":
 			return failure.New(failure.Invalid, info.Reason, s.Message()).Because(err)
 		case "UPLOAD_TOO_LONG":
 			return errLarge.Because(err)

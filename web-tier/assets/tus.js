@@ -17,7 +17,7 @@ const passing = [408, 409, 423];
 
 function check(status, text) {
   if (status === 401) throw new Refused("You are signed out. Sign in again in another tab, then choose the file once more.");
-  if (status >= 400 && status < 500 && !passing.includes(status)) throw new Refused(text.trim() || `The server answered ${status}.`);
+  if ((status >= 400 && status < 500 && !passing.includes(status)) || status === 507) throw new Refused(text.trim() || `The server answered ${status}.`);
   if (status >= 300 || status === 0) throw new Error(String(status));
 }
 

@@ -70,6 +70,9 @@ var stranger = meaning{http.StatusInternalServerError, "Something went wrong", "
 // limit and not the person.
 var busy = meaning{http.StatusServiceUnavailable, "Very busy just now", "More people are here than we can serve at once. Try again in a moment."}
 
+// noRoom is what RESOURCE_EXHAUSTED means when the site keeps all that it can.
+var noRoom = meaning{http.StatusInsufficientStorage, "No room for uploads", ""}
+
 // fallback is said for codes without a message above when no rule said one.
 var fallback = map[codes.Code]string{
 	codes.InvalidArgument:    "What was sent could not be taken.",
@@ -120,6 +123,8 @@ func Explain(err error) *Problem {
 	switch p.Reason {
 	case "SERVER_BUSY":
 		m = busy
+	case "STORAGE_FULL":
+		m = noRoom
 	case "PROGRAM_UNKNOWN", "PROGRAM_DENIED":
 		m = stranger
 	case "PAGE_TOKEN_INVALID":

@@ -39,6 +39,7 @@ func TestWhatARuleSaysIsPassedOn(t *testing.T) {
 	}{
 		{logictest.Refusal(codes.NotFound, "TALK_NOT_FOUND", "there is no such talk"), 404, "There is no such talk.", 0},
 		{logictest.RefusalRetry(codes.ResourceExhausted, "TOO_MANY_ATTEMPTS", "too many attempts; wait", time.Minute), 429, "Too many attempts; wait.", time.Minute},
+		{logictest.Refusal(codes.ResourceExhausted, "STORAGE_FULL", "this site has no room for more uploads; ask its operators"), 507, "This site has no room for more uploads; ask its operators.", 0},
 		{logictest.RefusalRetry(codes.ResourceExhausted, "SERVER_BUSY", "internal words", time.Second), 503, "More people are here than we can serve at once. Try again in a moment.", time.Second},
 		{logictest.Refusal(codes.Unauthenticated, "PROGRAM_UNKNOWN", "connect with a certificate"), 500, "It is our fault, not yours. Try again in a while.", 0},
 		{fmt.Errorf("wrapped: %w", &logic.Problem{Status: 418, Message: "tea"}), 418, "tea", 0},

@@ -49,6 +49,7 @@ type MediaClient interface {
 	//
 	// Errors: INVALID_ARGUMENT a field at a time; RESOURCE_EXHAUSTED
 	// (QUOTA_EXCEEDED) when the account would keep more than it may,
+	// (STORAGE_FULL) when the site has no room for more uploads,
 	// (TOO_MANY_UPLOADS) when too many of its uploads are not whole.
 	CreateUpload(ctx context.Context, in *CreateUploadRequest, opts ...grpc.CallOption) (*CreateUploadResponse, error)
 	// GetUpload says how far an upload is.
@@ -64,7 +65,7 @@ type MediaClient interface {
 	// upload ends elsewhere, or somebody else appends to it, (UPLOAD_WHOLE) when
 	// CompleteUpload has said that it ends; INVALID_ARGUMENT (UPLOAD_TOO_LONG) for
 	// bytes beyond its size, (CHECKSUM_MISMATCH), after which the upload is gone;
-	// RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
+	// RESOURCE_EXHAUSTED (QUOTA_EXCEEDED, STORAGE_FULL).
 	AppendUpload(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[AppendUploadRequest, AppendUploadResponse], error)
 	// CompleteUpload says that an upload of unknown size has all its bytes.
 	// Idempotent.
@@ -224,6 +225,7 @@ type MediaServer interface {
 	//
 	// Errors: INVALID_ARGUMENT a field at a time; RESOURCE_EXHAUSTED
 	// (QUOTA_EXCEEDED) when the account would keep more than it may,
+	// (STORAGE_FULL) when the site has no room for more uploads,
 	// (TOO_MANY_UPLOADS) when too many of its uploads are not whole.
 	CreateUpload(context.Context, *CreateUploadRequest) (*CreateUploadResponse, error)
 	// GetUpload says how far an upload is.
@@ -239,7 +241,7 @@ type MediaServer interface {
 	// upload ends elsewhere, or somebody else appends to it, (UPLOAD_WHOLE) when
 	// CompleteUpload has said that it ends; INVALID_ARGUMENT (UPLOAD_TOO_LONG) for
 	// bytes beyond its size, (CHECKSUM_MISMATCH), after which the upload is gone;
-	// RESOURCE_EXHAUSTED (QUOTA_EXCEEDED).
+	// RESOURCE_EXHAUSTED (QUOTA_EXCEEDED, STORAGE_FULL).
 	AppendUpload(grpc.ClientStreamingServer[AppendUploadRequest, AppendUploadResponse]) error
 	// CompleteUpload says that an upload of unknown size has all its bytes.
 	// Idempotent.
