@@ -97,9 +97,21 @@ func Load(ctx context.Context, talksctl, logicAddress, certificates, catalogue s
 	return publish(ada, connection)
 }
 
+// dial connects to the logic tier as an operator.
+func dial(logicAddress, certificates string) (*grpc.ClientConn, error) {
+	credentials, err := transport.ClientCredentials(certificates, transport.Operator, transport.LogicTier)
+	if err != nil {
+		return nil, err
+	}
+	return grpc.NewClient(logicAddress, grpc.WithTransportCredentials(credentials))
+}
+
+// notebook is ada's channel.
+const notebook = "channels/adas-notebook"
+
 // publish has ada publish a talk, once, so that grace has something in her inbox.
 func publish(ada context.Context, connection grpc.ClientConnInterface) error {
-	const channel, title = "channels/adas-notebook", "Notes by the translator"
+	const channel, title = notebook, "Notes by the translator"
 	talks := talkspb.NewTalksClient(connection)
 	_, err := talks.GetTalk(ada, &talkspb.GetTalkRequest{Name: channel + "/talks/notes-by-the-translator"})
 	if status.Code(err) == codes.NotFound {
@@ -110,7 +122,6 @@ func publish(ada context.Context, connection grpc.ClientConnInterface) error {
 			Title: title, Speakers: []string{"Ada Lovelace"}, Language: "eng", Tags: []string{"history", "algorithms"},
 			Description: "Seven notes to a paper on an engine that was never built, longer than the paper.\n\n" +
 				"*Note G* says step by step how the engine would compute the Bernoulli numbers: the talk walks through it, and through the one bug in it.",
-			MediaUrl: "https://media.techtalks.example/adas-notebook/notes-by-the-translator.mp4",
 		}})
 	}
 	if err != nil {

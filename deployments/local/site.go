@@ -145,6 +145,12 @@ func run(ctx context.Context) error {
 Logs and data are in %s.
 TechTalks is up: http://%s (after %.1f s; Ctrl-C stops everything)
 `, s.run, s.web, time.Since(began).Seconds())
+	// Tests of anything else leave the processors to it.
+	if s.demo && os.Getenv("DEMO_RECORDINGS") != "false" {
+		if err := demo.LoadRecordings(ctx, s.logic, s.certificates()); err != nil && ctx.Err() == nil {
+			fmt.Println("some demo talks have no recording (the next start tries again):", err)
+		}
+	}
 	<-ctx.Done()
 	return nil
 }

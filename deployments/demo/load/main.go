@@ -1,4 +1,4 @@
-// Command load brings the demo catalogue and accounts into a TechTalks that is a
+// Command load brings the demo catalogue, accounts and recordings into a TechTalks that is a
 // demo, and checks that any other has no demo accounts.
 package main
 
@@ -24,10 +24,12 @@ func main() {
 	asked := flag.String("demo", os.Getenv("DEMO"), "true: load the demo; empty: check that there is none (DEMO)")
 	flag.Parse()
 	var err error
-	said := "the catalogue and the demo accounts are there"
+	said := "the catalogue, the demo accounts and their recordings are uploaded"
 	switch *asked {
 	case "true":
-		err = demo.Load(ctx, *talksctl, *address, *certificates, *catalogue)
+		if err = demo.Load(ctx, *talksctl, *address, *certificates, *catalogue); err == nil {
+			err = demo.LoadRecordings(ctx, *address, *certificates)
+		}
 	case "":
 		err = demo.Absent(ctx, *address, *certificates)
 		said = "this site is no demo, and has no demo accounts; DEMO=true makes it one"
