@@ -103,13 +103,14 @@ func Free(t *testing.T) string {
 }
 
 // Up starts a site in the folder run and waits until it serves. settings are further
-// environment variables, as in "OPERATORS=ada". The site stops when the test ends.
+// environment variables, as in "OPERATORS=ada". The demo's recordings are not processed
+// unless DEMO_RECORDINGS=true is among them. The site stops when the test ends.
 func Up(t *testing.T, run string, settings ...string) *Site {
 	t.Helper()
 	s := &Site{t: t, Run: run, WebAdmin: Free(t), Logic: Free(t), LogicAdmin: Free(t), Data: Free(t), ended: make(chan error, 1)}
 	s.command = exec.Command(Program(t))
 	s.command.Env = append(os.Environ(), "RUN_DIR="+run, "WEB_ADDRESS="+Free(t), "WEB_ADMIN_ADDRESS="+s.WebAdmin,
-		"LOGIC_ADDRESS="+s.Logic, "LOGIC_ADMIN_ADDRESS="+s.LogicAdmin, "DATA_ADDRESS="+s.Data)
+		"LOGIC_ADDRESS="+s.Logic, "LOGIC_ADMIN_ADDRESS="+s.LogicAdmin, "DATA_ADDRESS="+s.Data, "DEMO_RECORDINGS=false")
 	s.command.Env = append(s.command.Env, settings...)
 	output, write := io.Pipe()
 	s.command.Stdout, s.command.Stderr = write, write

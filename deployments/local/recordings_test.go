@@ -1,0 +1,49 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"techtalks.example/deployments/journey"
+	"techtalks.example/deployments/local/localtest"
+)
+
+// The demo's recordings are published behind the first page, play in a browser,
+// and are there once after another start.
+func TestDemoTalksPlay(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long; make verify runs it")
+	}
+	run := localtest.Folder(t)
+	const channel = "/channels/adas-notebook"
+	titles := func(tab *journey.Tab) []string {
+		tab.Open(channel)
+		return slices.Sorted(slices.Values(tab.Texts(".talks h3")))
+	}
+	chromium := journey.Chromium(t)
+	r := localtest.Up(t, run, "DEMO_RECORDINGS=true")
+	tab := journey.Browser(t, chromium, r.URL)
+	var published []string
+	for n := 1; n <= 7; n++ {
+		r.Until(fmt.Sprintf("talk %d of 7", n), func() bool {
+			published = titles(tab)
+			return len(published) >= n
+		})
+	}
+	for _, talk := range []string{"short-poll-long-poll-push", "two-tones-one-curve"} {
+		tab.Open(channel + "/talks/" + talk)
+		if got := tab.Texts(".renditions a"); len(got) != 2 {
+			t.Errorf("%s has the renditions %q", talk, got)
+		}
+		tab.Do("const player = document.querySelector('video'); player.muted = true; void player.play()")
+		r.Until(talk+" plays", func() bool {
+			return tab.Is("player.currentTime > 1 && player.videoWidth > 0 && player.duration > 11 && player.poster !== ''")
+		})
+	}
+	r.Stop()
+	r = localtest.Up(t, run, "DEMO_RECORDINGS=true")
+	if got := titles(journey.Browser(t, chromium, r.URL)); fmt.Sprint(got) != fmt.Sprint(published) {
+		t.Errorf("after a second start the talks are %q, were %q", got, published)
+	}
+}
