@@ -27,6 +27,7 @@ const adaHandle, graceHandle = "ada", "grace"
 
 var passwords = map[string]string{adaHandle: "ada-ada-ada", graceHandle: "grace-grace-grace"}
 
+// dial connects to the logic tier as an operator.
 func dial(logicAddress, certificates string) (*grpc.ClientConn, error) {
 	credentials, err := transport.ClientCredentials(certificates, transport.Operator, transport.LogicTier)
 	if err != nil {
@@ -95,15 +96,6 @@ func Load(ctx context.Context, talksctl, logicAddress, certificates, catalogue s
 		}
 	}
 	return publish(ada, connection)
-}
-
-// dial connects to the logic tier as an operator.
-func dial(logicAddress, certificates string) (*grpc.ClientConn, error) {
-	credentials, err := transport.ClientCredentials(certificates, transport.Operator, transport.LogicTier)
-	if err != nil {
-		return nil, err
-	}
-	return grpc.NewClient(logicAddress, grpc.WithTransportCredentials(credentials))
 }
 
 // notebook is ada's channel.
