@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -92,14 +93,30 @@ func (q Queue) WithDefaults() Queue {
 type Topology struct {
 	// Module is who declares it.
 	Module string
+	// Role is the database role that owns the exchanges in Publishes and the
+	// queues: no other module's role can publish to the ones or mark messages of
+	// the others as handled. Empty means Module.
+	Role string
 	// Exchanges are those it publishes to or binds its queues to.
 	Exchanges []Exchange
-	// Publishes names those it publishes to.
+	// Publishes names those it publishes to; an exchange has one publisher.
 	Publishes []string
 	// Bodies are what it publishes, by type.
 	Bodies map[string]proto.Message
 	// Queues are those it consumes.
 	Queues []Queue
+}
+
+// Owner returns the role that owns t's queues; empty when nobody does.
+func (t Topology) Owner() string { return cmp.Or(t.Role, t.Module) }
+
+// OwnerOf returns the role that owns an exchange, as far as t knows; empty when
+// another module publishes to it.
+func (t Topology) OwnerOf(exchange string) string {
+	if !slices.Contains(t.Publishes, exchange) {
+		return ""
+	}
+	return t.Owner()
 }
 
 // Matches says whether a binding of an exchange of this type matches a message:

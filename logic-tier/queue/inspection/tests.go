@@ -38,7 +38,7 @@ const (
 // same queues, so that one sees what makes the difference.
 func Topology() queue.Topology {
 	return queue.Topology{
-		Module: testModule,
+		Module: testModule, Role: "queue", Publishes: []string{testDirect, testTopic, testFanout, testHeaders},
 		Bodies: map[string]proto.Message{testType: &queuepb.TestMessage{}},
 		Exchanges: []queue.Exchange{
 			{Name: testDirect, Type: queue.Direct}, {Name: testTopic, Type: queue.Topic},

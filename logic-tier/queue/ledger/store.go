@@ -21,14 +21,18 @@ func lockTopology(ctx context.Context, tx *postgres.Tx) error {
 }
 
 const declareExchangeStatement = `
-insert into queue.exchange (name, type)
-values ($1, $2)
-on conflict (name) do update set name = excluded.name
-returning type`
+insert into queue.exchange as e (name, type, owner)
+values ($1, $2, nullif($3, ''))
+on conflict (name) do update set owner = coalesce(e.owner, excluded.owner)
+returning type, coalesce(owner, '')`
 
-func declareExchange(ctx context.Context, tx *postgres.Tx, e queue.Exchange) (queue.ExchangeType, error) {
-	found, _, err := postgres.One(ctx, tx, postgres.Value[string], declareExchangeStatement, e.Name, string(e.Type))
-	return queue.ExchangeType(found), err
+// declareExchange returns the type and the owner that the exchange has now. The
+// first owner stays.
+func declareExchange(ctx context.Context, tx *postgres.Tx, e queue.Exchange, owner string) (kind queue.ExchangeType, ownedBy string, err error) {
+	_, _, err = postgres.One(ctx, tx, func(columns func(...any) error) (struct{}, error) {
+		return struct{}{}, columns(&kind, &ownedBy)
+	}, declareExchangeStatement, e.Name, string(e.Type), owner)
+	return kind, ownedBy, err
 }
 
 const exchangeTypeStatement = `
@@ -42,13 +46,13 @@ func exchangeType(ctx context.Context, tx *postgres.Tx, name string) (queue.Exch
 }
 
 const declareQueueStatement = `
-insert into queue.queue (name, delivery_limit)
-values ($1, $2)
-on conflict (name) do update set delivery_limit = excluded.delivery_limit
+insert into queue.queue as q (name, delivery_limit, owner)
+values ($1, $2, nullif($3, ''))
+on conflict (name) do update set delivery_limit = excluded.delivery_limit, owner = coalesce(q.owner, excluded.owner)
 returning id`
 
-func declareQueue(ctx context.Context, tx *postgres.Tx, declared queue.Queue) (int, error) {
-	id, _, err := postgres.One(ctx, tx, postgres.Value[int], declareQueueStatement, declared.Name, declared.DeliveryLimit)
+func declareQueue(ctx context.Context, tx *postgres.Tx, declared queue.Queue, owner string) (int, error) {
+	id, _, err := postgres.One(ctx, tx, postgres.Value[int], declareQueueStatement, declared.Name, declared.DeliveryLimit, owner)
 	return id, err
 }
 

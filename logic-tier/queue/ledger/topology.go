@@ -35,9 +35,13 @@ func declareAll(ctx context.Context, db *postgres.DB, keep bool, topologies []qu
 		}
 		for _, t := range topologies {
 			for _, e := range t.Exchanges {
-				found, err := declareExchange(ctx, tx, e)
+				owner := t.OwnerOf(e.Name)
+				found, ownedBy, err := declareExchange(ctx, tx, e, owner)
 				if err != nil {
 					return err
+				}
+				if owner != "" && ownedBy != owner {
+					return queue.Permanent(fmt.Errorf("exchange %q belongs to the module %s and not to %s: publish to an exchange of the module's own", e.Name, ownedBy, owner))
 				}
 				if found != e.Type {
 					return queue.Permanent(fmt.Errorf("exchange %q is %s in the database and %s in this program: run one version of it, or declare another name", e.Name, found, e.Type))
@@ -46,7 +50,7 @@ func declareAll(ctx context.Context, db *postgres.DB, keep bool, topologies []qu
 		}
 		for _, t := range topologies {
 			for _, declared := range t.Queues {
-				if err := declare(ctx, tx, declared, keep); err != nil {
+				if err := declare(ctx, tx, declared, t.Owner(), keep); err != nil {
 					return fmt.Errorf("declare queue %q: %w", declared.Name, err)
 				}
 			}
@@ -55,7 +59,7 @@ func declareAll(ctx context.Context, db *postgres.DB, keep bool, topologies []qu
 	})
 }
 
-func declare(ctx context.Context, tx *postgres.Tx, declared queue.Queue, keep bool) error {
+func declare(ctx context.Context, tx *postgres.Tx, declared queue.Queue, owner string, keep bool) error {
 	if declared.Exclusive {
 		// Made when it is consumed; what is wrong with it is said now.
 		for _, b := range declared.Bindings {
@@ -65,7 +69,7 @@ func declare(ctx context.Context, tx *postgres.Tx, declared queue.Queue, keep bo
 		}
 		return nil
 	}
-	id, err := declareQueue(ctx, tx, declared.WithDefaults())
+	id, err := declareQueue(ctx, tx, declared.WithDefaults(), owner)
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,8 @@ func Run(t *testing.T, place func(*testing.T) *Place) {
 		{"what no binding matches is noticed, and can be published again", unroutable},
 
 		{"a message that cannot be is refused", badMessages},
+		{"only an exchange's owner publishes to it", exchangeOwner},
+		{"only a queue's owner marks its messages as handled", queueOwner},
 		{"a rolled-back transaction publishes nothing", rolledBack},
 		{"a message that nothing goes with is published by itself", byItself},
 		{"a message arrives as it was published", asPublished},
