@@ -17,6 +17,7 @@ import (
 	"techtalks.example/logic-tier/queue"
 	"techtalks.example/logic-tier/queue/inspection"
 	"techtalks.example/logic-tier/server"
+	"techtalks.example/logic-tier/sessions"
 	"techtalks.example/logic-tier/talks"
 	"techtalks.example/logic-tier/transfers"
 	accountspb "techtalks.example/proto/techtalks/accounts/v1"
@@ -66,7 +67,7 @@ type parts struct {
 // wire makes the modules of this process and registers them. It is the only place
 // that knows every module. A module calls another through its client alone: to are
 // the others, in this process or in another.
-func (a *app) wire(srv *server.Server, to grpc.ClientConnInterface, databases *databases, registry *prometheus.Registry) (parts, error) {
+func (a *app) wire(srv *server.Server, to grpc.ClientConnInterface, watch *sessions.Watch, databases *databases, registry *prometheus.Registry) (parts, error) {
 	open := databases.open
 	var p parts
 	operators, err := operators(a.settings.operators)
@@ -78,14 +79,14 @@ func (a *app) wire(srv *server.Server, to grpc.ClientConnInterface, databases *d
 		return parts{}, errors.Join(err, databases.err)
 	}
 	registry.MustRegister(p.broker.Registry())
-	p.running = append(p.running, p.broker)
+	p.running = append(p.running, p.broker, watch)
 	operationWork := operationspb.NewOperationWorkClient(to)
 	mediaClient := mediapb.NewMediaClient(to)
 
 	all := []part{
-		{"accounts", nil, func() module {
+		{"accounts", []queue.Topology{accounts.Topology()}, func() module {
 			return accounts.New(accounts.Needs{
-				DB: open("accounts", accountsConnections), Operators: operators, Log: a.log,
+				DB: open("accounts", accountsConnections), Publisher: p.broker, Operators: operators, Log: a.log,
 			})
 		}},
 		{"talks", []queue.Topology{talks.Topology()}, func() module {
@@ -94,7 +95,7 @@ func (a *app) wire(srv *server.Server, to grpc.ClientConnInterface, databases *d
 				Handles: longrunningpb.NewOperationsClient(to), Log: a.log,
 			})
 		}},
-		{"following", nil, func() module {
+		{"following", []queue.Topology{following.Topology()}, func() module {
 			return following.New(following.Needs{
 				DB: open("following", followingConnections), Channels: talkspb.NewChannelsClient(to),
 			})
@@ -105,6 +106,7 @@ func (a *app) wire(srv *server.Server, to grpc.ClientConnInterface, databases *d
 				Accounts:  accountspb.NewAccountsClient(to),
 				Following: followingpb.NewFollowingClient(to),
 				Talks:     talkspb.NewTalksClient(to),
+				Sessions:  watch,
 				Metrics:   registry, Log: a.log,
 			})
 		}},
@@ -123,7 +125,7 @@ func (a *app) wire(srv *server.Server, to grpc.ClientConnInterface, databases *d
 		{"operations", []queue.Topology{operations.Topology()}, func() module {
 			return operations.New(operations.Needs{
 				DB: open("operations", operationsConnections), Listen: databases.options("operations", 0), Publisher: p.broker,
-				Accounts: accountspb.NewAccountsClient(to), Log: a.log,
+				Accounts: accountspb.NewAccountsClient(to), Sessions: watch, Log: a.log,
 			})
 		}},
 	}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"techtalks.example/logic-tier/server"
+	"techtalks.example/logic-tier/sessions"
 	accountspb "techtalks.example/proto/techtalks/accounts/v1"
 	"techtalks.example/proto/transport"
 )
@@ -82,10 +83,12 @@ func (a *app) run(ctx context.Context, works bool, answer func(context.Context, 
 	}
 	defer neighbours.Close()
 	srv.VerifySessions(accountspb.NewAccountsClient(neighbours))
+	watch := sessions.New(accountspb.NewAccountsClient(neighbours), a.log)
+	srv.WatchSessions(watch)
 	databases := databases{settings: a.settings, registry: registry}
 	defer databases.close()
 
-	parts, err := a.wire(srv, neighbours, &databases, registry)
+	parts, err := a.wire(srv, neighbours, watch, &databases, registry)
 	if err != nil {
 		return err
 	}

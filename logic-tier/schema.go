@@ -11,7 +11,7 @@ import (
 // newer one serves too: what a version adds, the program before it does not know, and
 // what that needs is removed a version later.
 var schemas = map[string]int64{
-	"accounts": 2, "talks": 6, "following": 1, "notifications": 3, "media": 1, "transfers": 1, "operations": 2, "queue": 5,
+	"accounts": 3, "talks": 7, "following": 1, "notifications": 4, "media": 1, "transfers": 2, "operations": 2, "queue": 5,
 }
 
 // migrated says which schema is older than this program needs; nil when none is.

@@ -162,7 +162,12 @@ func (r *running) signedUp(connection grpc.ClientConnInterface, handle string) c
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	return metadata.AppendToOutgoingContext(r.context(), transport.SessionKey, answer.Session.Token)
+	return r.session(answer.Session.Token)
+}
+
+// session returns a context for the calls of a session.
+func (r *running) session(token string) context.Context {
+	return metadata.AppendToOutgoingContext(r.context(), transport.SessionKey, token)
 }
 
 // channel makes a channel.

@@ -3,7 +3,7 @@
 //
 //	offers  techtalks.accounts.v1.Accounts
 //	needs   nothing
-//	says    nothing
+//	says    account.closed, on the exchange "accounts"
 //	hears   nothing
 package accounts
 
@@ -13,8 +13,10 @@ import (
 	"runtime"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 
 	"techtalks.example/logic-tier/postgres"
+	"techtalks.example/logic-tier/queue"
 	accountspb "techtalks.example/proto/techtalks/accounts/v1"
 )
 
@@ -22,6 +24,8 @@ import (
 type Needs struct {
 	// DB is a pool of the role "accounts".
 	DB *postgres.DB
+	// Publisher takes what the module publishes.
+	Publisher queue.Publisher
 	// Operators are the handles of accounts that may see and mend what serves
 	// everybody.
 	Operators []string
@@ -40,6 +44,23 @@ type Module struct {
 // New returns the module.
 func New(n Needs) *Module {
 	return &Module{needs: n, store: store{n.DB}, hashing: make(chan struct{}, runtime.GOMAXPROCS(0))}
+}
+
+const (
+	// exchange is where the module publishes what happens to accounts.
+	exchange = "accounts"
+	// closed is the type and routing key of the message that an account was closed;
+	// its body is an accountspb.AccountClosed.
+	closed = "account.closed"
+)
+
+// Topology is what the module publishes to.
+func Topology() queue.Topology {
+	return queue.Topology{
+		Module: "accounts", Publishes: []string{exchange},
+		Bodies:    map[string]proto.Message{closed: &accountspb.AccountClosed{}},
+		Exchanges: []queue.Exchange{{Name: exchange, Type: queue.Topic}},
+	}
 }
 
 // Register adds the module's service to a server.

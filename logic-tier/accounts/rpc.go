@@ -30,7 +30,7 @@ func (m *Module) session(s session) *accountspb.Session {
 }
 
 func (s service) SignUp(ctx context.Context, r *accountspb.SignUpRequest) (*accountspb.SignUpResponse, error) {
-	opened, err := s.module.signUp(ctx, r.Handle, r.DisplayName, r.Password, caller.From(ctx).Address)
+	opened, err := s.module.signUp(ctx, r.Handle, r.DisplayName, r.Password, caller.From(ctx).Address, browserOf(r))
 	if err != nil {
 		return nil, err
 	}
@@ -38,7 +38,7 @@ func (s service) SignUp(ctx context.Context, r *accountspb.SignUpRequest) (*acco
 }
 
 func (s service) SignIn(ctx context.Context, r *accountspb.SignInRequest) (*accountspb.SignInResponse, error) {
-	opened, err := s.module.signIn(ctx, r.Handle, r.Password, caller.From(ctx).Address)
+	opened, err := s.module.signIn(ctx, r.Handle, r.Password, caller.From(ctx).Address, browserOf(r))
 	if err != nil {
 		return nil, err
 	}
@@ -57,10 +57,7 @@ func (s service) SignOut(ctx context.Context, _ *accountspb.SignOutRequest) (*ac
 // GetCurrentAccount looks the session up once more: the caller was found out by
 // the number and handle alone.
 func (s service) GetCurrentAccount(ctx context.Context, _ *accountspb.GetCurrentAccountRequest) (*accountspb.GetCurrentAccountResponse, error) {
-	var token string
-	for _, token = range metadata.ValueFromIncomingContext(ctx, transport.SessionKey) {
-	}
-	a, err := s.module.verify(ctx, token)
+	a, _, err := s.module.verify(ctx, tokenOf(ctx))
 	if err != nil {
 		return nil, err
 	}
@@ -68,9 +65,9 @@ func (s service) GetCurrentAccount(ctx context.Context, _ *accountspb.GetCurrent
 }
 
 func (s service) VerifySession(ctx context.Context, r *accountspb.VerifySessionRequest) (*accountspb.VerifySessionResponse, error) {
-	a, err := s.module.verify(ctx, r.Token)
+	a, number, err := s.module.verify(ctx, r.Token)
 	if err != nil {
 		return nil, err
 	}
-	return &accountspb.VerifySessionResponse{Account: s.module.message(a)}, nil
+	return &accountspb.VerifySessionResponse{Account: s.module.message(a), SessionId: number}, nil
 }

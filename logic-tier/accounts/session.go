@@ -52,7 +52,7 @@ type session struct {
 }
 
 // signUp makes an account and signs it in.
-func (m *Module) signUp(ctx context.Context, handle, display, password, address string) (session, error) {
+func (m *Module) signUp(ctx context.Context, handle, display, password, address string, from browser) (session, error) {
 	if slices.Contains(m.needs.Operators, handle) && caller.From(ctx).Program != transport.Operator {
 		// It would make a stranger an operator.
 		return session{}, errTaken
@@ -72,12 +72,12 @@ func (m *Module) signUp(ctx context.Context, handle, display, password, address 
 		return session{}, err
 	}
 	s := newSession()
-	s.account, err = m.store.addAccount(ctx, handle, display, hashed, digest(s.token), s.expires)
+	s.account, err = m.store.addAccount(ctx, handle, display, hashed, digest(s.token), s.expires, from)
 	return s, err
 }
 
 // signIn opens a session for who knows the password.
-func (m *Module) signIn(ctx context.Context, handle, password, address string) (session, error) {
+func (m *Module) signIn(ctx context.Context, handle, password, address string, from browser) (session, error) {
 	handle = strings.ToLower(strings.TrimSpace(handle))
 	if err := m.attemptSignIn(ctx, handle, address); err != nil {
 		return session{}, err
@@ -101,7 +101,7 @@ func (m *Module) signIn(ctx context.Context, handle, password, address string) (
 	}
 	s := newSession()
 	s.account = a
-	return s, m.store.addSession(ctx, digest(s.token), a.id, s.expires)
+	return s, m.store.addSession(ctx, digest(s.token), a.id, s.expires, hashed, from)
 }
 
 // newSession returns a session of nobody's yet.
@@ -111,13 +111,16 @@ func newSession() session {
 	return session{token: base64.RawURLEncoding.EncodeToString(random), expires: time.Now().Add(sessionLife)}
 }
 
-// verify returns whose a session is.
-func (m *Module) verify(ctx context.Context, token string) (account, error) {
-	a, found, err := m.store.sessionOf(ctx, digest(token))
-	if err == nil && !found {
+// verify returns whose a session is, and its number.
+func (m *Module) verify(ctx context.Context, token string) (account, int64, error) {
+	v, found, err := m.store.sessionOf(ctx, digest(token))
+	switch {
+	case err == nil && !found:
 		err = errSession
+	case err == nil && v.stale:
+		err = m.store.useSession(ctx, digest(token))
 	}
-	return a, err
+	return v.account, v.number, err
 }
 
 // close revokes a session.

@@ -44,7 +44,7 @@ values ($1, $2, $3)
 returning id, handle, display_name, created_at`
 
 // addAccount makes an account with its first session, or neither.
-func (s store) addAccount(ctx context.Context, handle, display, password string, hash []byte, expires time.Time) (a account, err error) {
+func (s store) addAccount(ctx context.Context, handle, display, password string, hash []byte, expires time.Time, from browser) (a account, err error) {
 	err = s.db.InTransaction(ctx, func(tx *postgres.Tx) error {
 		if _, err := postgres.Exec(ctx, tx, lockSkeletonStatement, handle); err != nil {
 			return err
@@ -65,8 +65,7 @@ func (s store) addAccount(ctx context.Context, handle, display, password string,
 		if err != nil {
 			return err
 		}
-		_, err = postgres.Exec(ctx, tx, addSessionStatement, hash, a.id, expires)
-		return err
+		return putSession(ctx, tx, hash, a.id, expires, password, from)
 	})
 	return a, err
 }
@@ -74,7 +73,8 @@ func (s store) addAccount(ctx context.Context, handle, display, password string,
 const accountOfStatement = `
 select id, handle, display_name, created_at, password
 from   accounts.account
-where  handle = $1`
+where  handle = $1
+  and  closed_at is null`
 
 func (s store) accountOf(ctx context.Context, handle string) (a account, password string, found bool, err error) {
 	_, found, err = postgres.One(ctx, s.db, func(columns func(...any) error) (struct{}, error) {
@@ -83,9 +83,17 @@ func (s store) accountOf(ctx context.Context, handle string) (a account, passwor
 	return a, password, found, err
 }
 
+// A session begins only with the password that was checked: one that was changed
+// meanwhile, or whose account was closed, opens none. The lock makes changing the
+// password wait for the session, and end it.
 const addSessionStatement = `
-insert into accounts.session (token_hash, account_id, expires_at)
-values ($1, $2, $3)`
+insert into accounts.session (token_hash, account_id, expires_at, user_agent)
+select $1, id, $3, $5
+from   accounts.account
+where  id = $2
+  and  password = $4
+  and  closed_at is null
+for    share`
 
 const trimSessionsStatement = `
 delete from accounts.session
@@ -97,9 +105,24 @@ where  account_id = $1
                       offset $2
                       limit  1)`
 
-func (s store) addSession(ctx context.Context, hash []byte, accountID int64, expires time.Time) error {
+// putSession adds a session in the place of the one that the browser has so far.
+func putSession(ctx context.Context, tx *postgres.Tx, hash []byte, accountID int64, expires time.Time, password string, from browser) error {
+	rows, err := postgres.Exec(ctx, tx, addSessionStatement, hash, accountID, expires, password, from.userAgent)
+	switch {
+	case err != nil:
+		return err
+	case rows == 0:
+		return errCredentials
+	case from.replaces == "":
+		return nil
+	}
+	_, err = postgres.Exec(ctx, tx, removeSessionStatement, digest(from.replaces))
+	return err
+}
+
+func (s store) addSession(ctx context.Context, hash []byte, accountID int64, expires time.Time, password string, from browser) error {
 	return s.db.InTransaction(ctx, func(tx *postgres.Tx) error {
-		if _, err := postgres.Exec(ctx, tx, addSessionStatement, hash, accountID, expires); err != nil {
+		if err := putSession(ctx, tx, hash, accountID, expires, password, from); err != nil {
 			return err
 		}
 		_, err := postgres.Exec(ctx, tx, trimSessionsStatement, accountID, sessionsKept)
@@ -108,14 +131,24 @@ func (s store) addSession(ctx context.Context, hash []byte, accountID int64, exp
 }
 
 const sessionOfStatement = `
-select a.id, a.handle, a.display_name, a.created_at
+select a.id, a.handle, a.display_name, a.created_at, s.number, s.used_at < now() - make_interval(secs => $2)
 from   accounts.session s
 join   accounts.account a on a.id = s.account_id
 where  s.token_hash = $1
   and  s.expires_at > now()`
 
-func (s store) sessionOf(ctx context.Context, hash []byte) (account, bool, error) {
-	return postgres.One(ctx, s.db, scanAccount, sessionOfStatement, hash)
+// verified is what a token leads to.
+type verified struct {
+	account
+	number int64 // of the session
+	stale  bool  // its time of use is to be written again
+}
+
+func (s store) sessionOf(ctx context.Context, hash []byte) (verified, bool, error) {
+	return postgres.One(ctx, s.db, func(columns func(...any) error) (v verified, err error) {
+		err = columns(&v.id, &v.handle, &v.display, &v.created, &v.number, &v.stale)
+		return v, err
+	}, sessionOfStatement, hash, usedWithin.Seconds())
 }
 
 const removeSessionStatement = `

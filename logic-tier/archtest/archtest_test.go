@@ -20,7 +20,7 @@ import (
 const tier = "techtalks.example/logic-tier/"
 
 // shared are the packages that modules may use: none of them knows a module.
-var shared = []string{"caller", "failure", "names", "page", "postgres", "queue", "work"}
+var shared = []string{"caller", "failure", "names", "page", "postgres", "queue", "sessions", "work"}
 
 // file is a source file that is no test.
 type file struct {

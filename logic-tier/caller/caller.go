@@ -29,6 +29,8 @@ type Call struct {
 	Program string
 	// Person is nil when nobody is signed in.
 	Person *Person
+	// Session is the number of the person's session; 0 without one.
+	Session int64
 	// Address is the browser's, as the web tier saw it; for other programs the
 	// address they connect from.
 	Address string

@@ -45,6 +45,28 @@ func (s store) remove(ctx context.Context, account, channelID int64) error {
 	return err
 }
 
+const removeAccountStatement = `
+delete from following.follow
+where  account_id = $1`
+
+func (s store) removeAccount(ctx context.Context, account int64) error {
+	_, err := postgres.Exec(ctx, s.db, removeAccountStatement, account)
+	return err
+}
+
+const removeChannelStatement = `
+delete from following.follow
+where  (channel_id, account_id) in (select channel_id, account_id
+                                    from   following.follow
+                                    where  channel_id = $1
+                                    limit  $2)`
+
+// removeChannel removes at most so many followers of a channel, and returns how
+// many.
+func (s store) removeChannel(ctx context.Context, channelID, most int64) (int64, error) {
+	return postgres.Exec(ctx, s.db, removeChannelStatement, channelID, most)
+}
+
 const hasStatement = `
 select exists (select
                from   following.follow

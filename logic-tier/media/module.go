@@ -5,7 +5,8 @@
 //	needs   operations (the handle on the making of a recording)
 //	says    media.ready, on the exchange "media"
 //	hears   operation.started.recording, on the queue "media.recording";
-//	        talk.withdrawn, on the queue "media.talk-withdrawn"
+//	        talk.withdrawn, on the queue "media.talk-withdrawn";
+//	        account.closed, on the queue "media.account-closed"
 //
 // Bytes are kept in chunks, a chunk a transaction (append.go). A recording is
 // made by ffmpeg, a segment at a time, each kept before the next begins
@@ -88,6 +89,9 @@ const (
 	talksExchange  = "talks"
 	withdrawn      = "talk.withdrawn"
 	withdrawnQueue = "media.talk-withdrawn"
+	// accountsExchange is the accounts module's.
+	accountsExchange = "accounts"
+	closedQueue      = "media.account-closed"
 )
 
 // recordingsAtOnce is how many recordings a process works on at a time. An account
@@ -113,11 +117,11 @@ func Topology() []queue.Topology {
 		{
 			Module: "media", Publishes: []string{exchange},
 			Bodies:    map[string]proto.Message{ready: &mediapb.MediaReady{}},
-			Exchanges: []queue.Exchange{{Name: exchange, Type: queue.Topic}, {Name: talksExchange, Type: queue.Topic}},
-			Queues: []queue.Queue{{
-				Name:     withdrawnQueue,
-				Bindings: []queue.Binding{{Exchange: talksExchange, Pattern: withdrawn}},
-			}},
+			Exchanges: []queue.Exchange{{Name: exchange, Type: queue.Topic}, {Name: talksExchange, Type: queue.Topic}, {Name: accountsExchange, Type: queue.Topic}},
+			Queues: []queue.Queue{
+				{Name: withdrawnQueue, Bindings: []queue.Binding{{Exchange: talksExchange, Pattern: withdrawn}}},
+				{Name: closedQueue, Bindings: []queue.Binding{{Exchange: accountsExchange, Pattern: "account.closed"}}},
+			},
 		},
 	}
 }
@@ -127,6 +131,7 @@ func (m *Module) Consumers() []queue.Consumer {
 	return []queue.Consumer{
 		m.recordingWorker().Consumer(),
 		{Queue: withdrawnQueue, Concurrency: 1, Handle: queue.Idempotent(m.talkWithdrawn)},
+		{Queue: closedQueue, Concurrency: 1, Handle: queue.Idempotent(m.accountClosed)},
 	}
 }
 

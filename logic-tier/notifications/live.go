@@ -47,7 +47,9 @@ type subscription struct {
 	number  uint64
 	account int64
 	stream  *stream
-	ended   bool // guarded by live.mu
+	// Guarded by live.mu.
+	ended   bool
+	release func() // ends the watch over its session; nil until it is live
 }
 
 // stream is what is on its way to one reader.
@@ -125,17 +127,20 @@ func (l *live) close(s *stream, subscriptions map[uint64]*subscription) {
 }
 
 // subscribe makes a subscription live and says so, in one step: an arrival that
-// the reader gets after that is one it would otherwise miss.
-func (l *live) subscribe(s *subscription, account int64) error {
+// the reader gets after that is one it would otherwise miss. It calls release when
+// the subscription ends.
+func (l *live) subscribe(s *subscription, account int64, release func()) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
 	case s.ended:
+		release()
 		return nil
 	case len(l.byAccount[account]) >= maxPerAccount:
+		release()
 		return errSubscriptions
 	}
-	s.account = account
+	s.account, s.release = account, release
 	l.byAccount[account] = append(l.byAccount[account], s)
 	l.connected.Inc()
 	s.stream.push(&notificationspb.StreamNotificationsResponse{Event: &notificationspb.StreamNotificationsResponse_Subscribed_{
@@ -152,6 +157,10 @@ func (l *live) unsubscribe(s *subscription) {
 
 func (l *live) remove(s *subscription) {
 	s.ended = true
+	if s.release != nil {
+		s.release()
+		s.release = nil
+	}
 	list := l.byAccount[s.account]
 	for i, other := range list {
 		if other == s {

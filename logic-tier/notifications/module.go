@@ -5,7 +5,9 @@
 //	        before), accounts (whose a session is)
 //	says    nothing
 //	hears   talk.published, on the queue "notifications.talk-published";
-//	        operation.ended, on the queue "notifications.operation-ended"
+//	        operation.ended, on the queue "notifications.operation-ended";
+//	        account.closed, on the queue "notifications.account-closed";
+//	        channel.removed, on the queue "notifications.channel-removed"
 //
 // An inbox is ordered by arrival, never by what it tells of: see
 // store.deliver for how an arrival gets its number, and live.go for how it
@@ -23,6 +25,7 @@ import (
 
 	"techtalks.example/logic-tier/postgres"
 	"techtalks.example/logic-tier/queue"
+	"techtalks.example/logic-tier/sessions"
 	"techtalks.example/logic-tier/work"
 	accountspb "techtalks.example/proto/techtalks/accounts/v1"
 	followingpb "techtalks.example/proto/techtalks/following/v1"
@@ -38,6 +41,8 @@ type Needs struct {
 	Listen postgres.Options
 	// Accounts says whose a subscriber's session is.
 	Accounts accountspb.AccountsClient
+	// Sessions notices that a subscriber's session ended.
+	Sessions *sessions.Watch
 	// Following says who is to be told.
 	Following followingpb.FollowingClient
 	// Talks says what a channel published before a talk.
@@ -67,17 +72,21 @@ func New(n Needs) *Module {
 func Topology() queue.Topology {
 	return queue.Topology{
 		Module:    "notifications",
-		Exchanges: []queue.Exchange{{Name: "talks", Type: queue.Topic}, {Name: work.Exchange, Type: queue.Topic}},
+		Exchanges: []queue.Exchange{{Name: "talks", Type: queue.Topic}, {Name: work.Exchange, Type: queue.Topic}, {Name: "accounts", Type: queue.Topic}},
 		Queues: []queue.Queue{
 			{Name: fanOutQueue, Bindings: []queue.Binding{{Exchange: "talks", Pattern: "talk.published"}}},
 			{Name: endedQueue, Bindings: []queue.Binding{{Exchange: work.Exchange, Pattern: work.Ended}}},
+			{Name: closedQueue, Bindings: []queue.Binding{{Exchange: "accounts", Pattern: "account.closed"}}},
+			{Name: removedQueue, Bindings: []queue.Binding{{Exchange: "talks", Pattern: "channel.removed"}}},
 		},
 	}
 }
 
 const (
-	fanOutQueue = "notifications.talk-published"
-	endedQueue  = "notifications.operation-ended"
+	fanOutQueue  = "notifications.talk-published"
+	endedQueue   = "notifications.operation-ended"
+	closedQueue  = "notifications.account-closed"
+	removedQueue = "notifications.channel-removed"
 )
 
 // Consumers is who works the module's queues. Several at once: a big channel's
@@ -86,6 +95,8 @@ func (m *Module) Consumers() []queue.Consumer {
 	return []queue.Consumer{
 		{Queue: fanOutQueue, Concurrency: 4, Prefetch: 8, Handle: queue.Idempotent(m.talkPublished)},
 		{Queue: endedQueue, Concurrency: 2, Prefetch: 8, Handle: queue.Idempotent(m.operationEnded)},
+		{Queue: closedQueue, Concurrency: 1, Handle: queue.Idempotent(m.accountClosed)},
+		{Queue: removedQueue, Concurrency: 1, Handle: queue.Idempotent(m.channelRemoved)},
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"techtalks.example/logic-tier/caller"
 	"techtalks.example/logic-tier/failure"
+	"techtalks.example/logic-tier/sessions"
 	accountspb "techtalks.example/proto/techtalks/accounts/v1"
 	notificationspb "techtalks.example/proto/techtalks/notifications/v1"
 )
@@ -111,13 +112,26 @@ func (r *reader) begin(s *subscription, token string) error {
 		if !signedIn {
 			return failure.New(failure.Unauthenticated, "SESSION_INVALID", "subscribe with a session")
 		}
-		return r.live.subscribe(s, person.ID)
+		// The server ends the call with its session.
+		return r.live.subscribe(s, person.ID, func() {})
 	}
 	answer, err := r.needs.Accounts.VerifySession(r.Context(), &accountspb.VerifySessionRequest{Token: token})
 	if err != nil {
 		return err
 	}
-	return r.live.subscribe(s, answer.Account.Id)
+	release := r.needs.Sessions.Add(answer.SessionId, func() { r.revoke(s) })
+	return r.live.subscribe(s, answer.Account.Id, release)
+}
+
+// revoke ends a subscription whose session ended.
+func (r *reader) revoke(s *subscription) {
+	r.live.unsubscribe(s)
+	r.mu.Lock()
+	current := r.subscriptions[s.number] == s
+	r.mu.Unlock()
+	if current {
+		r.end(s, sessions.ErrEnded)
+	}
 }
 
 // end forgets a subscription and says why.

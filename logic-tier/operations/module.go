@@ -6,7 +6,7 @@
 //	        techtalks.operations.v1.OperationWork, for the modules that do the work
 //	needs   accounts (whose a subscriber's session is)
 //	says    operation.started, operation.ended, on the exchange "operations"
-//	hears   nothing
+//	hears   account.closed, on the queue "operations.account-closed"
 //
 // The work itself is done by whoever consumes operation.started; see package
 // work for how.
@@ -24,6 +24,7 @@ import (
 
 	"techtalks.example/logic-tier/postgres"
 	"techtalks.example/logic-tier/queue"
+	"techtalks.example/logic-tier/sessions"
 	"techtalks.example/logic-tier/work"
 	accountspb "techtalks.example/proto/techtalks/accounts/v1"
 	operationspb "techtalks.example/proto/techtalks/operations/v1"
@@ -39,6 +40,8 @@ type Needs struct {
 	Publisher queue.Publisher
 	// Accounts says whose a subscriber's session is.
 	Accounts accountspb.AccountsClient
+	// Sessions notices that a subscriber's session ended.
+	Sessions *sessions.Watch
 	Log      *slog.Logger
 }
 
@@ -61,7 +64,8 @@ func Topology() queue.Topology {
 		Bodies: map[string]proto.Message{
 			work.Started: &operationspb.OperationStarted{}, work.Ended: &operationspb.OperationEnded{},
 		},
-		Exchanges: []queue.Exchange{{Name: work.Exchange, Type: queue.Topic}},
+		Exchanges: []queue.Exchange{{Name: work.Exchange, Type: queue.Topic}, {Name: "accounts", Type: queue.Topic}},
+		Queues:    []queue.Queue{{Name: closedQueue, Bindings: []queue.Binding{{Exchange: "accounts", Pattern: "account.closed"}}}},
 	}
 }
 

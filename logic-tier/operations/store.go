@@ -108,6 +108,20 @@ func (s store) remove(ctx context.Context, id string) (bool, error) {
 	return removed > 0, err
 }
 
+const removeOfStatement = `
+delete from operations.operation
+where  id in (select id
+              from   operations.operation
+              where  account_id = $1
+              limit  $2)
+returning id`
+
+// removeOf removes at most so many operations of an account, ended or not, and
+// returns their ids.
+func (s store) removeOf(ctx context.Context, tx *postgres.Tx, account int64, most int) ([]string, error) {
+	return postgres.Collect(ctx, tx, postgres.Value[string], removeOfStatement, account, most)
+}
+
 const removeOldStatement = `
 delete from operations.operation
 where  id in (select id

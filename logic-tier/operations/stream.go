@@ -12,6 +12,7 @@ import (
 
 	"techtalks.example/logic-tier/caller"
 	"techtalks.example/logic-tier/failure"
+	"techtalks.example/logic-tier/sessions"
 	accountspb "techtalks.example/proto/techtalks/accounts/v1"
 	operationspb "techtalks.example/proto/techtalks/operations/v1"
 )
@@ -41,6 +42,7 @@ type reader struct {
 	mu            sync.Mutex
 	subscriptions map[uint64]string          // to operation ids; empty while it is verified
 	numbers       map[string]map[uint64]bool // and back
+	watches       map[uint64]*watch          // over the sessions of subscriptions
 	said          []*operationspb.StreamOperationsResponse
 	latest        map[string]*snapshot
 	gap           bool
@@ -50,7 +52,7 @@ type reader struct {
 func (s streamService) StreamOperations(call operationspb.OperationStreams_StreamOperationsServer) error {
 	r := &reader{
 		Module: s.module, OperationStreams_StreamOperationsServer: call, wake: make(chan struct{}, 1),
-		subscriptions: map[uint64]string{}, numbers: map[string]map[uint64]bool{}, latest: map[string]*snapshot{},
+		subscriptions: map[uint64]string{}, numbers: map[string]map[uint64]bool{}, watches: map[uint64]*watch{}, latest: map[string]*snapshot{},
 	}
 	received := make(chan error, 1)
 	go func() {
@@ -84,6 +86,10 @@ func (r *reader) leave() {
 	r.order.Lock()
 	defer r.order.Unlock()
 	r.mu.Lock()
+	for _, w := range r.watches {
+		w.release()
+	}
+	clear(r.watches)
 	ids := make([]string, 0, len(r.numbers))
 	for id := range r.numbers {
 		ids = append(ids, id)
@@ -137,7 +143,7 @@ func (r *reader) subscribe(asked *operationspb.StreamOperationsRequest_Subscribe
 	if err != nil {
 		return err
 	}
-	whose, err := r.account(r.Context(), asked.SessionToken)
+	whose, session, err := r.account(r.Context(), asked.SessionToken)
 	if err != nil {
 		return err
 	}
@@ -154,7 +160,35 @@ func (r *reader) subscribe(asked *operationspb.StreamOperationsRequest_Subscribe
 	if !r.note(asked.Subscription, id) {
 		r.live.unfollow(id, r)
 	}
+	r.watch(asked.Subscription, session)
 	return nil
+}
+
+// watch is a watch over the session of one subscription.
+type watch struct{ release func() }
+
+// watch ends a live subscription when its session does.
+func (r *reader) watch(number uint64, session int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, live := r.subscriptions[number]; !live {
+		return
+	}
+	w := &watch{}
+	w.release = r.needs.Sessions.Add(session, func() { r.revoke(number, w) })
+	r.watches[number] = w
+}
+
+// revoke ends a subscription whose session ended, unless the number is another
+// subscription's by now.
+func (r *reader) revoke(number uint64, of *watch) {
+	r.mu.Lock()
+	current := r.watches[number] == of
+	r.mu.Unlock()
+	if current {
+		r.unsubscribe(number)
+		r.end(number, sessions.ErrEnded)
+	}
 }
 
 // note keeps what a subscription follows, and says that it is live. It returns
@@ -176,13 +210,15 @@ func (r *reader) note(number uint64, id string) bool {
 	return true
 }
 
-// account returns whose a session is; of an empty one, who made the call.
-func (r *reader) account(ctx context.Context, token string) (int64, error) {
+// account returns whose a session is, and its number; of an empty one, who made the
+// call, which the server ends with its session.
+func (r *reader) account(ctx context.Context, token string) (account, session int64, err error) {
 	if token == "" {
-		return caller.Account(ctx)
+		account, err = caller.Account(ctx)
+		return account, 0, err
 	}
 	answer, err := r.needs.Accounts.VerifySession(ctx, &accountspb.VerifySessionRequest{Token: token})
-	return answer.GetAccount().GetId(), err
+	return answer.GetAccount().GetId(), answer.GetSessionId(), err
 }
 
 func (r *reader) unsubscribe(number uint64) {
@@ -191,6 +227,10 @@ func (r *reader) unsubscribe(number uint64) {
 	r.mu.Lock()
 	id := r.subscriptions[number]
 	delete(r.subscriptions, number)
+	if w := r.watches[number]; w != nil {
+		w.release()
+		delete(r.watches, number)
+	}
 	delete(r.numbers[id], number)
 	last := id != "" && len(r.numbers[id]) == 0
 	if last {

@@ -9,6 +9,7 @@ import (
 
 	"techtalks.example/logic-tier/caller"
 	"techtalks.example/logic-tier/failure"
+	"techtalks.example/logic-tier/sessions"
 	"techtalks.example/proto/transport"
 )
 
@@ -37,7 +38,30 @@ func (s *Server) admitUnary(ctx context.Context, request any, info *grpc.UnarySe
 	if err = s.validate(request); err != nil {
 		return nil, err
 	}
-	return handle(ctx, request)
+	if !waiting[info.FullMethod] {
+		return handle(ctx, request)
+	}
+	ctx, settle := s.whileSignedIn(ctx)
+	response, err = handle(ctx, request)
+	return response, settle(err)
+}
+
+// whileSignedIn returns a context that ends with the session of the call, and what
+// says why the call failed.
+func (s *Server) whileSignedIn(ctx context.Context) (signedIn context.Context, settle func(error) error) {
+	if s.watch == nil {
+		return ctx, func(err error) error { return err }
+	}
+	ctx, end := context.WithCancelCause(ctx)
+	remove := s.watch.Add(caller.From(ctx).Session, func() { end(sessions.ErrEnded) })
+	return ctx, func(err error) error {
+		remove()
+		if err != nil && errors.Is(context.Cause(ctx), sessions.ErrEnded) {
+			err = sessions.ErrEnded
+		}
+		end(nil)
+		return err
+	}
 }
 
 // enter finds a place for a call; what it returns gives it back.
@@ -119,5 +143,6 @@ func (s *Server) admitStream(server any, stream grpc.ServerStream, info *grpc.St
 		return err
 	}
 	defer release()
-	return handle(server, &wrapped{stream.(*wrapped).ServerStream, ctx, s})
+	ctx, settle := s.whileSignedIn(ctx)
+	return settle(handle(server, &wrapped{stream.(*wrapped).ServerStream, ctx, s}))
 }

@@ -36,6 +36,7 @@ func (s *Server) identify(ctx context.Context, method string) (context.Context, 
 		if err != nil {
 			return ctx, err
 		}
+		call.Session = answer.SessionId
 		call.Person = &caller.Person{ID: answer.Account.Id, Handle: answer.Account.Handle, Operator: answer.Account.Operator}
 	} else if r.signedIn || (r.operator && program == transport.WebTier) {
 		return ctx, errNoSession

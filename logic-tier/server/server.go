@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
 
+	"techtalks.example/logic-tier/sessions"
 	accountspb "techtalks.example/proto/techtalks/accounts/v1"
 	"techtalks.example/proto/transport"
 )
@@ -42,6 +43,7 @@ type Server struct {
 	channel   *inprocgrpc.Channel
 	health    *health.Server
 	sessions  accountspb.AccountsClient
+	watch     *sessions.Watch
 	validator protovalidate.Validator
 	metrics   metrics
 	log       *slog.Logger
@@ -89,6 +91,10 @@ func New(o Options) (*Server, error) {
 // VerifySessions says who is asked whose a session is. It must be called before
 // Serve.
 func (s *Server) VerifySessions(accounts accountspb.AccountsClient) { s.sessions = accounts }
+
+// WatchSessions says who notices that the session of a stream or a wait ended. It
+// must be called before Serve; without it they outlive their sessions.
+func (s *Server) WatchSessions(watch *sessions.Watch) { s.watch = watch }
 
 // RegisterService adds a module's service: to the network and to the channel
 // that the other modules call it through.

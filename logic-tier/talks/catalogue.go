@@ -114,7 +114,12 @@ func (m *Module) boundChannels(ctx context.Context, tx *postgres.Tx, owner int64
 	}
 	f := failure.New(failure.Invalid, errManyChannels.Reason, errManyChannels.Message)
 	for i, slug := range slugs {
+		retired, err := m.store.isRetired(ctx, tx, slug)
 		switch {
+		case err != nil:
+			return err
+		case retired:
+			f.Violations = append(f.Violations, failure.Violation{Field: fmt.Sprintf("channels[%d]", i), Description: errChannelExists.Message})
 		case there[slug]:
 		case has < maxChannels:
 			has++

@@ -3,8 +3,10 @@
 //
 //	offers  techtalks.talks.v1.Channels, techtalks.talks.v1.Talks
 //	needs   media (processes a recording), operations (finishes what it began)
-//	says    talk.published and talk.withdrawn, on the exchange "talks"
-//	hears   media.ready, on the queue "talks.media-ready"
+//	says    talk.published, talk.withdrawn and channel.removed, on the exchange
+//	        "talks"
+//	hears   media.ready, on the queue "talks.media-ready";
+//	        account.closed, on the queue "talks.account-closed"
 package talks
 
 import (
@@ -57,21 +59,34 @@ const published = "talk.published"
 // talkspb.TalkWithdrawn.
 const withdrawn = "talk.withdrawn"
 
-const readyQueue = "talks.media-ready"
+// removed is that of the message that a channel of a closed account is gone; its
+// body is a talkspb.ChannelRemoved.
+const removed = "channel.removed"
+
+const (
+	readyQueue  = "talks.media-ready"
+	closedQueue = "talks.account-closed"
+)
 
 // Topology is what the module publishes to, and what it consumes.
 func Topology() queue.Topology {
 	return queue.Topology{
 		Module: "talks", Publishes: []string{exchange},
-		Bodies:    map[string]proto.Message{published: &talkspb.TalkPublished{}, withdrawn: &talkspb.TalkWithdrawn{}},
-		Exchanges: []queue.Exchange{{Name: exchange, Type: queue.Topic}, {Name: "media", Type: queue.Topic}},
-		Queues:    []queue.Queue{{Name: readyQueue, Bindings: []queue.Binding{{Exchange: "media", Pattern: "media.ready"}}}},
+		Bodies:    map[string]proto.Message{published: &talkspb.TalkPublished{}, withdrawn: &talkspb.TalkWithdrawn{}, removed: &talkspb.ChannelRemoved{}},
+		Exchanges: []queue.Exchange{{Name: exchange, Type: queue.Topic}, {Name: "media", Type: queue.Topic}, {Name: "accounts", Type: queue.Topic}},
+		Queues: []queue.Queue{
+			{Name: readyQueue, Bindings: []queue.Binding{{Exchange: "media", Pattern: "media.ready"}}},
+			{Name: closedQueue, Bindings: []queue.Binding{{Exchange: "accounts", Pattern: "account.closed"}}},
+		},
 	}
 }
 
 // Consumers is who works the module's queue.
 func (m *Module) Consumers() []queue.Consumer {
-	return []queue.Consumer{{Queue: readyQueue, Concurrency: 2, Prefetch: 8, Handle: queue.Idempotent(m.mediaReady)}}
+	return []queue.Consumer{
+		{Queue: readyQueue, Concurrency: 2, Prefetch: 8, Handle: queue.Idempotent(m.mediaReady)},
+		{Queue: closedQueue, Concurrency: 1, Handle: queue.Idempotent(m.accountClosed)},
+	}
 }
 
 // Register adds the module's services to a server.

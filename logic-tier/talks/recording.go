@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"cloud.google.com/go/longrunning/autogen/longrunningpb"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
@@ -104,6 +106,9 @@ func (m *Module) mediaReady(ctx context.Context, _ queue.Delivery, ready *mediap
 		return err
 	}
 	_, err = m.needs.Work.FinishOperation(ctx, finish)
+	if status.Code(err) == codes.NotFound {
+		return nil // it went with its account
+	}
 	return err
 }
 

@@ -137,6 +137,13 @@ func (s store) addChannel(ctx context.Context, c channel) (made channel, err err
 		if count >= maxChannels {
 			return errManyChannels
 		}
+		retired, err := s.isRetired(ctx, tx, c.slug)
+		if err != nil {
+			return err
+		}
+		if retired {
+			return errChannelExists
+		}
 		made, _, err = postgres.One(ctx, tx, scanChannel, addChannelStatement, c.slug, c.title, c.description, c.ownerID, c.ownerHandle)
 		if postgres.Violates(err, "channel_slug_key") {
 			err = errChannelExists

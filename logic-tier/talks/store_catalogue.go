@@ -15,6 +15,9 @@ const importChannelsStatement = `
 insert into talks.channel (slug, title, description, owner_id, owner_handle)
 select slug, coalesce(nullif(title, ''), slug), description, nullif($2::bigint, 0), $3
 from   jsonb_to_recordset($1::jsonb) as new (slug text, title text, description text)
+where  not exists (select
+                   from   talks.retired_channel r
+                   where  r.slug = new.slug)
 order by slug
 on conflict (slug) do nothing`
 

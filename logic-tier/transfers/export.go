@@ -46,7 +46,7 @@ func (m *Module) beginExport(ctx context.Context, owner caller.Person, parent, r
 	if err != nil {
 		return nil, err
 	}
-	return answer.Operation, nil
+	return answer.Operation, m.store.addExport(ctx, answer.Operation.Name, owner.ID)
 }
 
 // doExport works an export. One that ends in vain leaves no upload behind, unless

@@ -5,7 +5,8 @@
 //	        media (has the files), operations (holds the handles)
 //	says    nothing
 //	hears   operation.started of imports and exports, on the queues
-//	        "transfers.import" and "transfers.export"
+//	        "transfers.import" and "transfers.export"; account.closed, on the
+//	        queue "transfers.account-closed"
 package transfers
 
 import (
@@ -73,6 +74,8 @@ func Topology() (t queue.Topology) {
 		t.Module, t.Exchanges = of.Module, of.Exchanges
 		t.Queues = append(t.Queues, of.Queues...)
 	}
+	t.Exchanges = append(t.Exchanges, queue.Exchange{Name: "accounts", Type: queue.Topic})
+	t.Queues = append(t.Queues, queue.Queue{Name: closedQueue, Bindings: []queue.Binding{{Exchange: "accounts", Pattern: "account.closed"}}})
 	return t
 }
 
@@ -81,7 +84,7 @@ func (m *Module) Consumers() (all []queue.Consumer) {
 	for _, w := range m.workers() {
 		all = append(all, w.Consumer())
 	}
-	return all
+	return append(all, queue.Consumer{Queue: closedQueue, Concurrency: 1, Handle: queue.Idempotent(m.accountClosed)})
 }
 
 // Register adds the module's service to a server.

@@ -111,6 +111,14 @@ where  (operation, number) in (select operation, number
                                limit  $2
                                for    update skip locked)`
 
+	removeExportsStatement = `
+delete from transfers.export
+where  operation in (select operation
+                     from   transfers.export
+                     where  created_at <= now() - make_interval(secs => $1)
+                     limit  $2
+                     for    update skip locked)`
+
 	removeArchivedStatement = `
 delete from transfers.archived
 where  (operation, number) in (select operation, number

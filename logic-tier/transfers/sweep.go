@@ -33,7 +33,7 @@ func (m *Module) sweep(ctx context.Context) error {
 
 // sweepOnce removes all that is old enough.
 func (m *Module) sweepOnce(ctx context.Context) error {
-	for _, statement := range []string{removeRejectionsStatement, removeArchivedStatement, removeImportsStatement} {
+	for _, statement := range []string{removeRejectionsStatement, removeArchivedStatement, removeImportsStatement, removeExportsStatement} {
 		for removed := int64(sweepAtOnce); removed == sweepAtOnce; {
 			var err error
 			if removed, err = m.store.remove(ctx, statement, kept, sweepAtOnce); err != nil {

@@ -158,6 +158,10 @@ func (o *Operation) awaitCancellation(ctx context.Context) {
 			}
 			continue
 		}
+		if gone(err) { // with its account
+			o.stop(errCancelled)
+			return
+		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(awaitPause):

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -63,49 +65,71 @@ func (*queues) body(p page) ([]byte, error) {
 }
 
 func (q *queues) open(ctx context.Context) (upstream, error) {
-	w := &queueWatch{
-		ctx: ctx, source: q, watchers: map[uint64]string{},
-		said: make(chan happened), failed: make(chan error, 1), came: make(chan struct{}, 1),
-	}
-	go w.run()
-	return w, nil
+	return &queueWatch{
+		ctx: ctx, source: q, sessions: map[string]*sessionWatch{}, session: map[uint64]string{},
+		said: make(chan happened), failed: make(chan error, 1),
+	}, nil
 }
 
-// queueWatch lets all who watch share one WatchQueues. It is opened with the
-// session of one of them, once there is one, and closed when nobody watches: the
-// logic tier does not count for nobody. Whether each of the others may watch, too,
-// the logic tier is asked by the read that comes before the first event
-// (traits.guarded). It ends with ctx.
+// queueWatch follows the queue with one WatchQueues for each session, shared by all
+// who watch with that session: the logic tier ends it when the session ends, and the
+// others go on. Operators are few. It is closed when the last of them leaves: the
+// logic tier does not count for nobody. It ends with ctx.
 type queueWatch struct {
 	ctx    context.Context
 	source *queues
 	said   chan happened
-	failed chan error    // capacity 1: why there is no more
-	came   chan struct{} // capacity 1: somebody watches
+	failed chan error // capacity 1: why there is no more
 
 	mu       sync.Mutex
-	watchers map[uint64]string  // sessions, by subscription
-	close    context.CancelFunc // of the WatchQueues under way; nil when there is none
+	sessions map[string]*sessionWatch
+	session  map[uint64]string // of each subscription
+}
+
+// sessionWatch is the WatchQueues of one session.
+type sessionWatch struct {
+	watchers map[uint64]bool // subscriptions
+	close    context.CancelFunc
 }
 
 // send takes who watches, and who does not any more.
 func (w *queueWatch) send(c change) error {
-	w.mu.Lock()
 	if c.end {
-		delete(w.watchers, c.number)
-		if len(w.watchers) == 0 && w.close != nil {
-			w.close()
-		}
-		w.mu.Unlock()
+		w.leave(c.number)
 		return nil
 	}
-	w.watchers[c.number] = c.token
-	w.mu.Unlock()
-	select {
-	case w.came <- struct{}{}:
-	default:
+	if err := w.say(happened{subscribed: c.number}); err != nil {
+		return err
 	}
-	return w.say(happened{subscribed: c.number})
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.session[c.number] = c.token
+	if open := w.sessions[c.token]; open != nil {
+		open.watchers[c.number] = true
+		return nil
+	}
+	ctx, closeIt := context.WithCancel(metadata.AppendToOutgoingContext(w.ctx, transport.SessionKey, c.token))
+	opened := &sessionWatch{watchers: map[uint64]bool{c.number: true}, close: closeIt}
+	w.sessions[c.token] = opened
+	go w.watch(ctx, c.token, opened)
+	return nil
+}
+
+// leave forgets a subscription, and closes the WatchQueues that it was the last of.
+func (w *queueWatch) leave(number uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	token := w.session[number]
+	delete(w.session, number)
+	open := w.sessions[token]
+	if open == nil {
+		return
+	}
+	delete(open.watchers, number)
+	if len(open.watchers) == 0 {
+		open.close()
+		delete(w.sessions, token)
+	}
 }
 
 func (w *queueWatch) receive() (happened, error) {
@@ -128,88 +152,43 @@ func (w *queueWatch) say(h happened) error {
 	}
 }
 
-func (w *queueWatch) run() {
-	for {
-		number, session, ok := w.anybody()
-		if !ok {
-			select {
-			case <-w.came:
-				continue
-			case <-w.ctx.Done():
-				return
-			}
-		}
-		err := w.watch(session)
-		switch {
-		case err == nil:
-		case final(err):
-			// It is the session that it was opened with: the next one's may do.
-			w.dismiss(number)
-			_ = w.say(happened{ended: number, reason: denial(err)})
-		default:
-			w.failed <- err // the feed opens another upstream, and so ends ctx
-			return
-		}
-		if w.ctx.Err() != nil {
-			return
-		}
-	}
-}
-
-// watch passes snapshots on while somebody watches.
-func (w *queueWatch) watch(session string) error {
-	ctx, closeIt := context.WithCancel(metadata.AppendToOutgoingContext(w.ctx, transport.SessionKey, session))
-	defer closeIt()
-	w.mu.Lock()
-	if len(w.watchers) == 0 {
-		w.mu.Unlock()
-		return nil
-	}
-	w.close = closeIt
-	w.mu.Unlock()
-	defer func() {
-		w.mu.Lock()
-		w.close = nil
-		w.mu.Unlock()
-	}()
+// watch passes snapshots on to who watches with a session.
+func (w *queueWatch) watch(ctx context.Context, token string, of *sessionWatch) {
+	defer of.close()
 	stream, err := w.source.client.WatchQueues(ctx, &queuepb.WatchQueuesRequest{})
 	for err == nil {
 		var answer *queuepb.WatchQueuesResponse
 		if answer, err = stream.Recv(); err == nil {
 			f, bad := w.source.frame(answer.GetSnapshot())
-			err = w.say(happened{news: f, bad: bad, subscriptions: w.everybody()})
+			err = w.say(happened{news: f, bad: bad, subscriptions: w.watching(of)})
 		}
 	}
-	if ctx.Err() != nil {
-		return nil // nobody watches, or all ends
-	}
-	return fmt.Errorf("watching the queues: %w", err)
-}
-
-// anybody returns one who watches: the one that began first.
-func (w *queueWatch) anybody() (number uint64, session string, ok bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for n, s := range w.watchers {
-		if !ok || n < number {
-			number, session, ok = n, s, true
+	switch {
+	case ctx.Err() != nil: // nobody watches, or all ends
+	case final(err): // it is the session: the others go on
+		for _, number := range w.dismiss(token, of) {
+			_ = w.say(happened{ended: number, reason: denial(err)})
+		}
+	default:
+		select {
+		case w.failed <- fmt.Errorf("watching the queues: %w", err): // the feed opens another upstream, and so ends ctx
+		default: // it does so already
 		}
 	}
-	return number, session, ok
 }
 
-func (w *queueWatch) everybody() []uint64 {
+func (w *queueWatch) watching(of *sessionWatch) []uint64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	all := make([]uint64, 0, len(w.watchers))
-	for number := range w.watchers {
-		all = append(all, number)
+	return slices.Collect(maps.Keys(of.watchers))
+}
+
+// dismiss forgets a session, and returns who watched with it.
+func (w *queueWatch) dismiss(token string, of *sessionWatch) []uint64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.sessions[token] == of {
+		delete(w.sessions, token)
 	}
-	return all
-}
-
-func (w *queueWatch) dismiss(number uint64) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	delete(w.watchers, number)
+	return slices.Collect(maps.Keys(of.watchers))
 }

@@ -24,6 +24,7 @@ func SignUp(v *ui.Visit) error {
 		Handle:      v.Request.PostFormValue("handle"),
 		DisplayName: v.Request.PostFormValue("name"),
 		Password:    v.Request.PostFormValue("password"),
+		UserAgent:   userAgent(v), ReplacedSessionToken: v.Site.Session(v.Request),
 	})
 	if err != nil {
 		f := v.Typed("handle", "name", "password", "next")
@@ -47,8 +48,9 @@ func SignIn(v *ui.Visit) error {
 		return err
 	}
 	answer, err := v.Site.Tier.Accounts.SignIn(v.Anonymous(), &accountspb.SignInRequest{
-		Handle:   v.Request.PostFormValue("handle"),
-		Password: v.Request.PostFormValue("password"),
+		Handle:    v.Request.PostFormValue("handle"),
+		Password:  v.Request.PostFormValue("password"),
+		UserAgent: userAgent(v), ReplacedSessionToken: v.Site.Session(v.Request),
 	})
 	if err != nil {
 		f := v.Typed("handle", "password", "next")
@@ -72,17 +74,26 @@ func SignOut(v *ui.Visit) error {
 	return v.Redirect("/")
 }
 
-// Show shows the account and the channels it follows.
+// Show shows the account: the channels it follows, its password and its sessions.
 func Show(v *ui.Visit) error {
 	if !v.SignedIn() {
 		return v.AskToSignIn()
 	}
-	var answer *followingpb.ListFollowsResponse
+	return show(v, http.StatusOK, ui.Fields{}, ui.Fields{})
+}
+
+// show shows the account with its two forms as they were sent.
+func show(v *ui.Visit, status int, password, closing ui.Fields) error {
+	var follows *followingpb.ListFollowsResponse
+	var sessions *accountspb.ListSessionsResponse
 	if err := v.Gather(func(ctx context.Context) (err error) {
-		answer, err = v.Site.Tier.Following.ListFollows(ctx, &followingpb.ListFollowsRequest{PageToken: v.Request.URL.Query().Get("page_token")})
+		follows, err = v.Site.Tier.Following.ListFollows(ctx, &followingpb.ListFollowsRequest{PageToken: v.Request.URL.Query().Get("page_token")})
+		return err
+	}, func(ctx context.Context) (err error) {
+		sessions, err = v.Site.Tier.Accounts.ListSessions(ctx, &accountspb.ListSessionsRequest{})
 		return err
 	}); err != nil {
 		return err
 	}
-	return v.Render(http.StatusOK, showPage(v, answer))
+	return v.Render(status, showPage(v, follows, sessions.Sessions, password, closing))
 }

@@ -192,9 +192,14 @@ type SignUpRequest struct {
 	// Unicode NFC, without invisible characters.
 	DisplayName string `protobuf:"bytes,2,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
 	// 10 to 200 characters.
-	Password      string `protobuf:"bytes,3,opt,name=password,proto3" json:"password,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Password string `protobuf:"bytes,3,opt,name=password,proto3" json:"password,omitempty"`
+	// The browser's User-Agent, by which its session is recognised in the list of
+	// sessions; the first 300 characters are kept.
+	UserAgent string `protobuf:"bytes,10,opt,name=user_agent,json=userAgent,proto3" json:"user_agent,omitempty"`
+	// The session that the browser has so far; it ends when this call succeeds.
+	ReplacedSessionToken string `protobuf:"bytes,11,opt,name=replaced_session_token,json=replacedSessionToken,proto3" json:"replaced_session_token,omitempty"`
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
 }
 
 func (x *SignUpRequest) Reset() {
@@ -244,6 +249,20 @@ func (x *SignUpRequest) GetDisplayName() string {
 func (x *SignUpRequest) GetPassword() string {
 	if x != nil {
 		return x.Password
+	}
+	return ""
+}
+
+func (x *SignUpRequest) GetUserAgent() string {
+	if x != nil {
+		return x.UserAgent
+	}
+	return ""
+}
+
+func (x *SignUpRequest) GetReplacedSessionToken() string {
+	if x != nil {
+		return x.ReplacedSessionToken
 	}
 	return ""
 }
@@ -300,9 +319,13 @@ type SignInRequest struct {
 	// The account's handle; case does not matter.
 	Handle string `protobuf:"bytes,1,opt,name=handle,proto3" json:"handle,omitempty"`
 	// The account's password.
-	Password      string `protobuf:"bytes,2,opt,name=password,proto3" json:"password,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Password string `protobuf:"bytes,2,opt,name=password,proto3" json:"password,omitempty"`
+	// See SignUpRequest.user_agent.
+	UserAgent string `protobuf:"bytes,10,opt,name=user_agent,json=userAgent,proto3" json:"user_agent,omitempty"`
+	// The session that the browser has so far; it ends when this call succeeds.
+	ReplacedSessionToken string `protobuf:"bytes,11,opt,name=replaced_session_token,json=replacedSessionToken,proto3" json:"replaced_session_token,omitempty"`
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
 }
 
 func (x *SignInRequest) Reset() {
@@ -345,6 +368,20 @@ func (x *SignInRequest) GetHandle() string {
 func (x *SignInRequest) GetPassword() string {
 	if x != nil {
 		return x.Password
+	}
+	return ""
+}
+
+func (x *SignInRequest) GetUserAgent() string {
+	if x != nil {
+		return x.UserAgent
+	}
+	return ""
+}
+
+func (x *SignInRequest) GetReplacedSessionToken() string {
+	if x != nil {
+		return x.ReplacedSessionToken
 	}
 	return ""
 }
@@ -602,7 +639,9 @@ func (x *VerifySessionRequest) GetToken() string {
 type VerifySessionResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The session's account.
-	Account       *Account `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
+	Account *Account `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
+	// The number of the session, for CheckSessions; never reused.
+	SessionId     int64 `protobuf:"varint,2,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -644,6 +683,611 @@ func (x *VerifySessionResponse) GetAccount() *Account {
 	return nil
 }
 
+func (x *VerifySessionResponse) GetSessionId() int64 {
+	if x != nil {
+		return x.SessionId
+	}
+	return 0
+}
+
+// ChangePasswordRequest carries both passwords.
+type ChangePasswordRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The password so far.
+	CurrentPassword string `protobuf:"bytes,1,opt,name=current_password,json=currentPassword,proto3" json:"current_password,omitempty"`
+	// 10 to 200 characters.
+	NewPassword   string `protobuf:"bytes,2,opt,name=new_password,json=newPassword,proto3" json:"new_password,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangePasswordRequest) Reset() {
+	*x = ChangePasswordRequest{}
+	mi := &file_techtalks_accounts_v1_accounts_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangePasswordRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangePasswordRequest) ProtoMessage() {}
+
+func (x *ChangePasswordRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_techtalks_accounts_v1_accounts_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangePasswordRequest.ProtoReflect.Descriptor instead.
+func (*ChangePasswordRequest) Descriptor() ([]byte, []int) {
+	return file_techtalks_accounts_v1_accounts_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ChangePasswordRequest) GetCurrentPassword() string {
+	if x != nil {
+		return x.CurrentPassword
+	}
+	return ""
+}
+
+func (x *ChangePasswordRequest) GetNewPassword() string {
+	if x != nil {
+		return x.NewPassword
+	}
+	return ""
+}
+
+// ChangePasswordResponse has no fields.
+type ChangePasswordResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangePasswordResponse) Reset() {
+	*x = ChangePasswordResponse{}
+	mi := &file_techtalks_accounts_v1_accounts_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangePasswordResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangePasswordResponse) ProtoMessage() {}
+
+func (x *ChangePasswordResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_techtalks_accounts_v1_accounts_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangePasswordResponse.ProtoReflect.Descriptor instead.
+func (*ChangePasswordResponse) Descriptor() ([]byte, []int) {
+	return file_techtalks_accounts_v1_accounts_proto_rawDescGZIP(), []int{13}
+}
+
+// ListSessionsRequest has no fields: the session is in the metadata.
+type ListSessionsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSessionsRequest) Reset() {
+	*x = ListSessionsRequest{}
+	mi := &file_techtalks_accounts_v1_accounts_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSessionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSessionsRequest) ProtoMessage() {}
+
+func (x *ListSessionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_techtalks_accounts_v1_accounts_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSessionsRequest.ProtoReflect.Descriptor instead.
+func (*ListSessionsRequest) Descriptor() ([]byte, []int) {
+	return file_techtalks_accounts_v1_accounts_proto_rawDescGZIP(), []int{14}
+}
+
+// ListSessionsResponse lists sessions.
+type ListSessionsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The last used first; at most 50.
+	Sessions      []*SessionSummary `protobuf:"bytes,1,rep,name=sessions,proto3" json:"sessions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSessionsResponse) Reset() {
+	*x = ListSessionsResponse{}
+	mi := &file_techtalks_accounts_v1_accounts_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSessionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSessionsResponse) ProtoMessage() {}
+
+func (x *ListSessionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_techtalks_accounts_v1_accounts_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSessionsResponse.ProtoReflect.Descriptor instead.
+func (*ListSessionsResponse) Descriptor() ([]byte, []int) {
+	return file_techtalks_accounts_v1_accounts_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ListSessionsResponse) GetSessions() []*SessionSummary {
+	if x != nil {
+		return x.Sessions
+	}
+	return nil
+}
+
+// SessionSummary describes a session without its token.
+type SessionSummary struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "sessions/{number}".
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The browser's User-Agent when it signed in; empty when it sent none.
+	UserAgent string `protobuf:"bytes,2,opt,name=user_agent,json=userAgent,proto3" json:"user_agent,omitempty"`
+	// When it signed in.
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// When it was last used, to within ten minutes.
+	UseTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=use_time,json=useTime,proto3" json:"use_time,omitempty"`
+	// When it expires.
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// Whether it is the session of this call.
+	Current       bool `protobuf:"varint,6,opt,name=current,proto3" json:"current,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SessionSummary) Reset() {
+	*x = SessionSummary{}
+	mi := &file_techtalks_accounts_v1_accounts_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SessionSummary) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SessionSummary) ProtoMessage() {}
+
+func (x *SessionSummary) ProtoReflect() protoreflect.Message {
+	mi := &file_techtalks_accounts_v1_accounts_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SessionSummary.ProtoReflect.Descriptor instead.
+func (*SessionSummary) Descriptor() ([]byte, []int) {
+	return file_techtalks_accounts_v1_accounts_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *SessionSummary) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SessionSummary) GetUserAgent() string {
+	if x != nil {
+		return x.UserAgent
+	}
+	return ""
+}
+
+func (x *SessionSummary) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
+func (x *SessionSummary) GetUseTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.UseTime
+	}
+	return nil
+}
+
+func (x *SessionSummary) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+func (x *SessionSummary) GetCurrent() bool {
+	if x != nil {
+		return x.Current
+	}
+	return false
+}
+
+// RevokeSessionRequest names the session to end.
+type RevokeSessionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "sessions/{number}".
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeSessionRequest) Reset() {
+	*x = RevokeSessionRequest{}
+	mi := &file_techtalks_accounts_v1_accounts_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeSessionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeSessionRequest) ProtoMessage() {}
+
+func (x *RevokeSessionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_techtalks_accounts_v1_accounts_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeSessionRequest.ProtoReflect.Descriptor instead.
+func (*RevokeSessionRequest) Descriptor() ([]byte, []int) {
+	return file_techtalks_accounts_v1_accounts_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *RevokeSessionRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// RevokeSessionResponse has no fields.
+type RevokeSessionResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeSessionResponse) Reset() {
+	*x = RevokeSessionResponse{}
+	mi := &file_techtalks_accounts_v1_accounts_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeSessionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeSessionResponse) ProtoMessage() {}
+
+func (x *RevokeSessionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_techtalks_accounts_v1_accounts_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeSessionResponse.ProtoReflect.Descriptor instead.
+func (*RevokeSessionResponse) Descriptor() ([]byte, []int) {
+	return file_techtalks_accounts_v1_accounts_proto_rawDescGZIP(), []int{18}
+}
+
+// SignOutEverywhereRequest has no fields: the session is in the metadata.
+type SignOutEverywhereRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SignOutEverywhereRequest) Reset() {
+	*x = SignOutEverywhereRequest{}
+	mi := &file_techtalks_accounts_v1_accounts_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SignOutEverywhereRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SignOutEverywhereRequest) ProtoMessage() {}
+
+func (x *SignOutEverywhereRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_techtalks_accounts_v1_accounts_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SignOutEverywhereRequest.ProtoReflect.Descriptor instead.
+func (*SignOutEverywhereRequest) Descriptor() ([]byte, []int) {
+	return file_techtalks_accounts_v1_accounts_proto_rawDescGZIP(), []int{19}
+}
+
+// SignOutEverywhereResponse has no fields.
+type SignOutEverywhereResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SignOutEverywhereResponse) Reset() {
+	*x = SignOutEverywhereResponse{}
+	mi := &file_techtalks_accounts_v1_accounts_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SignOutEverywhereResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SignOutEverywhereResponse) ProtoMessage() {}
+
+func (x *SignOutEverywhereResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_techtalks_accounts_v1_accounts_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SignOutEverywhereResponse.ProtoReflect.Descriptor instead.
+func (*SignOutEverywhereResponse) Descriptor() ([]byte, []int) {
+	return file_techtalks_accounts_v1_accounts_proto_rawDescGZIP(), []int{20}
+}
+
+// CloseAccountRequest confirms the closing.
+type CloseAccountRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The account's password.
+	Password      string `protobuf:"bytes,1,opt,name=password,proto3" json:"password,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CloseAccountRequest) Reset() {
+	*x = CloseAccountRequest{}
+	mi := &file_techtalks_accounts_v1_accounts_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CloseAccountRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CloseAccountRequest) ProtoMessage() {}
+
+func (x *CloseAccountRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_techtalks_accounts_v1_accounts_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CloseAccountRequest.ProtoReflect.Descriptor instead.
+func (*CloseAccountRequest) Descriptor() ([]byte, []int) {
+	return file_techtalks_accounts_v1_accounts_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *CloseAccountRequest) GetPassword() string {
+	if x != nil {
+		return x.Password
+	}
+	return ""
+}
+
+// CloseAccountResponse has no fields.
+type CloseAccountResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CloseAccountResponse) Reset() {
+	*x = CloseAccountResponse{}
+	mi := &file_techtalks_accounts_v1_accounts_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CloseAccountResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CloseAccountResponse) ProtoMessage() {}
+
+func (x *CloseAccountResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_techtalks_accounts_v1_accounts_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CloseAccountResponse.ProtoReflect.Descriptor instead.
+func (*CloseAccountResponse) Descriptor() ([]byte, []int) {
+	return file_techtalks_accounts_v1_accounts_proto_rawDescGZIP(), []int{22}
+}
+
+// CheckSessionsRequest names sessions.
+type CheckSessionsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// VerifySessionResponse.session_id of each.
+	SessionIds    []int64 `protobuf:"varint,1,rep,packed,name=session_ids,json=sessionIds,proto3" json:"session_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckSessionsRequest) Reset() {
+	*x = CheckSessionsRequest{}
+	mi := &file_techtalks_accounts_v1_accounts_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckSessionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckSessionsRequest) ProtoMessage() {}
+
+func (x *CheckSessionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_techtalks_accounts_v1_accounts_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckSessionsRequest.ProtoReflect.Descriptor instead.
+func (*CheckSessionsRequest) Descriptor() ([]byte, []int) {
+	return file_techtalks_accounts_v1_accounts_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *CheckSessionsRequest) GetSessionIds() []int64 {
+	if x != nil {
+		return x.SessionIds
+	}
+	return nil
+}
+
+// CheckSessionsResponse says which of them have ended.
+type CheckSessionsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Those that are unknown, expired or revoked.
+	EndedSessionIds []int64 `protobuf:"varint,1,rep,packed,name=ended_session_ids,json=endedSessionIds,proto3" json:"ended_session_ids,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *CheckSessionsResponse) Reset() {
+	*x = CheckSessionsResponse{}
+	mi := &file_techtalks_accounts_v1_accounts_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckSessionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckSessionsResponse) ProtoMessage() {}
+
+func (x *CheckSessionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_techtalks_accounts_v1_accounts_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckSessionsResponse.ProtoReflect.Descriptor instead.
+func (*CheckSessionsResponse) Descriptor() ([]byte, []int) {
+	return file_techtalks_accounts_v1_accounts_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *CheckSessionsResponse) GetEndedSessionIds() []int64 {
+	if x != nil {
+		return x.EndedSessionIds
+	}
+	return nil
+}
+
 var File_techtalks_accounts_v1_accounts_proto protoreflect.FileDescriptor
 
 const file_techtalks_accounts_v1_accounts_proto_rawDesc = "" +
@@ -661,21 +1305,29 @@ const file_techtalks_accounts_v1_accounts_proto_rawDesc = "" +
 	"\x05token\x18\x01 \x01(\tB\x03\x80\x01\x01R\x05token\x12;\n" +
 	"\vexpire_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"expireTime\x128\n" +
-	"\aaccount\x18\x03 \x01(\v2\x1e.techtalks.accounts.v1.AccountR\aaccount\"\xf6\x03\n" +
+	"\aaccount\x18\x03 \x01(\v2\x1e.techtalks.accounts.v1.AccountR\aaccount\"\xe2\x04\n" +
 	"\rSignUpRequest\x12\xd4\x01\n" +
 	"\x06handle\x18\x01 \x01(\tB\xbb\x01\xbaH\xb7\x01\xba\x01\xb3\x01\n" +
 	"\x06handle\x12Quse 3 to 30 lower-case letters, digits and single hyphens, starting with a letter\x1aVthis.matches('^[a-z][a-z0-9]*(-[a-z0-9]+)*$') && this.size() >= 3 && this.size() <= 30R\x06handle\x12\x99\x01\n" +
 	"\fdisplay_name\x18\x02 \x01(\tBv\xbaHs\xba\x01p\n" +
 	"\fdisplay_name\x12&use at most 60 characters, on one line\x1a8this.size() <= 60 && !this.matches('[\\\\x00-\\\\x1f\\\\x7f]')R\vdisplayName\x12r\n" +
 	"\bpassword\x18\x03 \x01(\tBV\xbaHP\xba\x01M\n" +
-	"\bpassword\x12\x18use 10 to 200 characters\x1a'this.size() >= 10 && this.size() <= 200\x80\x01\x01R\bpassword\"J\n" +
+	"\bpassword\x12\x18use 10 to 200 characters\x1a'this.size() >= 10 && this.size() <= 200\x80\x01\x01R\bpassword\x12'\n" +
+	"\n" +
+	"user_agent\x18\n" +
+	" \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\tuserAgent\x12A\n" +
+	"\x16replaced_session_token\x18\v \x01(\tB\v\xbaH\x05r\x03\x18\xc8\x01\x80\x01\x01R\x14replacedSessionToken\"J\n" +
 	"\x0eSignUpResponse\x128\n" +
-	"\asession\x18\x01 \x01(\v2\x1e.techtalks.accounts.v1.SessionR\asession\"\xa1\x02\n" +
+	"\asession\x18\x01 \x01(\v2\x1e.techtalks.accounts.v1.SessionR\asession\"\x8d\x03\n" +
 	"\rSignInRequest\x12\x88\x01\n" +
 	"\x06handle\x18\x01 \x01(\tBp\xbaHm\xba\x01j\n" +
 	"\x06handle\x12\x11enter your handle\x1aMthis.size() >= 1 && this.size() <= 200 && !this.matches('[\\\\x00-\\\\x1f\\\\x7f]')R\x06handle\x12\x84\x01\n" +
 	"\bpassword\x18\x02 \x01(\tBh\xbaHb\xba\x01_\n" +
-	"\bpassword\x12+enter your password, at most 200 characters\x1a&this.size() >= 1 && this.size() <= 200\x80\x01\x01R\bpassword\"J\n" +
+	"\bpassword\x12+enter your password, at most 200 characters\x1a&this.size() >= 1 && this.size() <= 200\x80\x01\x01R\bpassword\x12'\n" +
+	"\n" +
+	"user_agent\x18\n" +
+	" \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\tuserAgent\x12A\n" +
+	"\x16replaced_session_token\x18\v \x01(\tB\v\xbaH\x05r\x03\x18\xc8\x01\x80\x01\x01R\x14replacedSessionToken\"J\n" +
 	"\x0eSignInResponse\x128\n" +
 	"\asession\x18\x01 \x01(\v2\x1e.techtalks.accounts.v1.SessionR\asession\"\x10\n" +
 	"\x0eSignOutRequest\"\x11\n" +
@@ -684,9 +1336,46 @@ const file_techtalks_accounts_v1_accounts_proto_rawDesc = "" +
 	"\x19GetCurrentAccountResponse\x128\n" +
 	"\aaccount\x18\x01 \x01(\v2\x1e.techtalks.accounts.v1.AccountR\aaccount\"9\n" +
 	"\x14VerifySessionRequest\x12!\n" +
-	"\x05token\x18\x01 \x01(\tB\v\xbaH\x05r\x03\x18\xc8\x01\x80\x01\x01R\x05token\"Q\n" +
+	"\x05token\x18\x01 \x01(\tB\v\xbaH\x05r\x03\x18\xc8\x01\x80\x01\x01R\x05token\"p\n" +
 	"\x15VerifySessionResponse\x128\n" +
-	"\aaccount\x18\x01 \x01(\v2\x1e.techtalks.accounts.v1.AccountR\aaccount2\xb8\x04\n" +
+	"\aaccount\x18\x01 \x01(\v2\x1e.techtalks.accounts.v1.AccountR\aaccount\x12\x1d\n" +
+	"\n" +
+	"session_id\x18\x02 \x01(\x03R\tsessionId\"\xa4\x02\n" +
+	"\x15ChangePasswordRequest\x12\x8b\x01\n" +
+	"\x10current_password\x18\x01 \x01(\tB`\xbaHZ\xba\x01W\n" +
+	"\x10current_password\x12\x1benter your current password\x1a&this.size() >= 1 && this.size() <= 200\x80\x01\x01R\x0fcurrentPassword\x12}\n" +
+	"\fnew_password\x18\x02 \x01(\tBZ\xbaHT\xba\x01Q\n" +
+	"\fnew_password\x12\x18use 10 to 200 characters\x1a'this.size() >= 10 && this.size() <= 200\x80\x01\x01R\vnewPassword\"\x18\n" +
+	"\x16ChangePasswordResponse\"\x15\n" +
+	"\x13ListSessionsRequest\"Y\n" +
+	"\x14ListSessionsResponse\x12A\n" +
+	"\bsessions\x18\x01 \x03(\v2%.techtalks.accounts.v1.SessionSummaryR\bsessions\"\x8e\x02\n" +
+	"\x0eSessionSummary\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1d\n" +
+	"\n" +
+	"user_agent\x18\x02 \x01(\tR\tuserAgent\x12;\n" +
+	"\vcreate_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTime\x125\n" +
+	"\buse_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\auseTime\x12;\n" +
+	"\vexpire_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\x12\x18\n" +
+	"\acurrent\x18\x06 \x01(\bR\acurrent\"\x96\x01\n" +
+	"\x14RevokeSessionRequest\x12~\n" +
+	"\x04name\x18\x01 \x01(\tBj\xbaHg\xba\x01d\n" +
+	"\x04name\x12/use a session's name as ListSessions returns it\x1a+this.matches('^sessions/[1-9][0-9]{0,17}$')R\x04name\"\x17\n" +
+	"\x15RevokeSessionResponse\"\x1a\n" +
+	"\x18SignOutEverywhereRequest\"\x1b\n" +
+	"\x19SignOutEverywhereResponse\"\x83\x01\n" +
+	"\x13CloseAccountRequest\x12l\n" +
+	"\bpassword\x18\x01 \x01(\tBP\xbaHJ\xba\x01G\n" +
+	"\bpassword\x12\x13enter your password\x1a&this.size() >= 1 && this.size() <= 200\x80\x01\x01R\bpassword\"\x16\n" +
+	"\x14CloseAccountResponse\"B\n" +
+	"\x14CheckSessionsRequest\x12*\n" +
+	"\vsession_ids\x18\x01 \x03(\x03B\t\xbaH\x06\x92\x01\x03\x10\x88'R\n" +
+	"sessionIds\"C\n" +
+	"\x15CheckSessionsResponse\x12*\n" +
+	"\x11ended_session_ids\x18\x01 \x03(\x03R\x0fendedSessionIds2\x9a\n" +
+	"\n" +
 	"\bAccounts\x12a\n" +
 	"\x06SignUp\x12$.techtalks.accounts.v1.SignUpRequest\x1a%.techtalks.accounts.v1.SignUpResponse\"\n" +
 	"\x92\xdb\x18\x06\n" +
@@ -697,7 +1386,20 @@ const file_techtalks_accounts_v1_accounts_proto_rawDesc = "" +
 	"\aSignOut\x12%.techtalks.accounts.v1.SignOutRequest\x1a&.techtalks.accounts.v1.SignOutResponse\"\r\x92\xdb\x18\x06\n" +
 	"\x02\x01\x02\x10\x01\x90\x02\x02\x12\x85\x01\n" +
 	"\x11GetCurrentAccount\x12/.techtalks.accounts.v1.GetCurrentAccountRequest\x1a0.techtalks.accounts.v1.GetCurrentAccountResponse\"\r\x92\xdb\x18\x06\n" +
-	"\x02\x01\x02\x10\x02\x90\x02\x01\x12u\n" +
+	"\x02\x01\x02\x10\x02\x90\x02\x01\x12y\n" +
+	"\x0eChangePassword\x12,.techtalks.accounts.v1.ChangePasswordRequest\x1a-.techtalks.accounts.v1.ChangePasswordResponse\"\n" +
+	"\x92\xdb\x18\x06\n" +
+	"\x02\x01\x02\x10\x02\x12v\n" +
+	"\fListSessions\x12*.techtalks.accounts.v1.ListSessionsRequest\x1a+.techtalks.accounts.v1.ListSessionsResponse\"\r\x92\xdb\x18\x06\n" +
+	"\x02\x01\x02\x10\x02\x90\x02\x01\x12y\n" +
+	"\rRevokeSession\x12+.techtalks.accounts.v1.RevokeSessionRequest\x1a,.techtalks.accounts.v1.RevokeSessionResponse\"\r\x92\xdb\x18\x06\n" +
+	"\x02\x01\x02\x10\x02\x90\x02\x02\x12\x85\x01\n" +
+	"\x11SignOutEverywhere\x12/.techtalks.accounts.v1.SignOutEverywhereRequest\x1a0.techtalks.accounts.v1.SignOutEverywhereResponse\"\r\x92\xdb\x18\x06\n" +
+	"\x02\x01\x02\x10\x02\x90\x02\x02\x12s\n" +
+	"\fCloseAccount\x12*.techtalks.accounts.v1.CloseAccountRequest\x1a+.techtalks.accounts.v1.CloseAccountResponse\"\n" +
+	"\x92\xdb\x18\x06\n" +
+	"\x02\x01\x02\x10\x02\x12u\n" +
+	"\rCheckSessions\x12+.techtalks.accounts.v1.CheckSessionsRequest\x1a,.techtalks.accounts.v1.CheckSessionsResponse\"\t\x92\xdb\x18\x02\x10\x01\x90\x02\x01\x12u\n" +
 	"\rVerifySession\x12+.techtalks.accounts.v1.VerifySessionRequest\x1a,.techtalks.accounts.v1.VerifySessionResponse\"\t\x92\xdb\x18\x02\x10\x01\x90\x02\x01B:Z8techtalks.example/proto/techtalks/accounts/v1;accountspbb\x06proto3"
 
 var (
@@ -712,7 +1414,7 @@ func file_techtalks_accounts_v1_accounts_proto_rawDescGZIP() []byte {
 	return file_techtalks_accounts_v1_accounts_proto_rawDescData
 }
 
-var file_techtalks_accounts_v1_accounts_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_techtalks_accounts_v1_accounts_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_techtalks_accounts_v1_accounts_proto_goTypes = []any{
 	(*Account)(nil),                   // 0: techtalks.accounts.v1.Account
 	(*Session)(nil),                   // 1: techtalks.accounts.v1.Session
@@ -726,31 +1428,60 @@ var file_techtalks_accounts_v1_accounts_proto_goTypes = []any{
 	(*GetCurrentAccountResponse)(nil), // 9: techtalks.accounts.v1.GetCurrentAccountResponse
 	(*VerifySessionRequest)(nil),      // 10: techtalks.accounts.v1.VerifySessionRequest
 	(*VerifySessionResponse)(nil),     // 11: techtalks.accounts.v1.VerifySessionResponse
-	(*timestamppb.Timestamp)(nil),     // 12: google.protobuf.Timestamp
+	(*ChangePasswordRequest)(nil),     // 12: techtalks.accounts.v1.ChangePasswordRequest
+	(*ChangePasswordResponse)(nil),    // 13: techtalks.accounts.v1.ChangePasswordResponse
+	(*ListSessionsRequest)(nil),       // 14: techtalks.accounts.v1.ListSessionsRequest
+	(*ListSessionsResponse)(nil),      // 15: techtalks.accounts.v1.ListSessionsResponse
+	(*SessionSummary)(nil),            // 16: techtalks.accounts.v1.SessionSummary
+	(*RevokeSessionRequest)(nil),      // 17: techtalks.accounts.v1.RevokeSessionRequest
+	(*RevokeSessionResponse)(nil),     // 18: techtalks.accounts.v1.RevokeSessionResponse
+	(*SignOutEverywhereRequest)(nil),  // 19: techtalks.accounts.v1.SignOutEverywhereRequest
+	(*SignOutEverywhereResponse)(nil), // 20: techtalks.accounts.v1.SignOutEverywhereResponse
+	(*CloseAccountRequest)(nil),       // 21: techtalks.accounts.v1.CloseAccountRequest
+	(*CloseAccountResponse)(nil),      // 22: techtalks.accounts.v1.CloseAccountResponse
+	(*CheckSessionsRequest)(nil),      // 23: techtalks.accounts.v1.CheckSessionsRequest
+	(*CheckSessionsResponse)(nil),     // 24: techtalks.accounts.v1.CheckSessionsResponse
+	(*timestamppb.Timestamp)(nil),     // 25: google.protobuf.Timestamp
 }
 var file_techtalks_accounts_v1_accounts_proto_depIdxs = []int32{
-	12, // 0: techtalks.accounts.v1.Account.create_time:type_name -> google.protobuf.Timestamp
-	12, // 1: techtalks.accounts.v1.Session.expire_time:type_name -> google.protobuf.Timestamp
+	25, // 0: techtalks.accounts.v1.Account.create_time:type_name -> google.protobuf.Timestamp
+	25, // 1: techtalks.accounts.v1.Session.expire_time:type_name -> google.protobuf.Timestamp
 	0,  // 2: techtalks.accounts.v1.Session.account:type_name -> techtalks.accounts.v1.Account
 	1,  // 3: techtalks.accounts.v1.SignUpResponse.session:type_name -> techtalks.accounts.v1.Session
 	1,  // 4: techtalks.accounts.v1.SignInResponse.session:type_name -> techtalks.accounts.v1.Session
 	0,  // 5: techtalks.accounts.v1.GetCurrentAccountResponse.account:type_name -> techtalks.accounts.v1.Account
 	0,  // 6: techtalks.accounts.v1.VerifySessionResponse.account:type_name -> techtalks.accounts.v1.Account
-	2,  // 7: techtalks.accounts.v1.Accounts.SignUp:input_type -> techtalks.accounts.v1.SignUpRequest
-	4,  // 8: techtalks.accounts.v1.Accounts.SignIn:input_type -> techtalks.accounts.v1.SignInRequest
-	6,  // 9: techtalks.accounts.v1.Accounts.SignOut:input_type -> techtalks.accounts.v1.SignOutRequest
-	8,  // 10: techtalks.accounts.v1.Accounts.GetCurrentAccount:input_type -> techtalks.accounts.v1.GetCurrentAccountRequest
-	10, // 11: techtalks.accounts.v1.Accounts.VerifySession:input_type -> techtalks.accounts.v1.VerifySessionRequest
-	3,  // 12: techtalks.accounts.v1.Accounts.SignUp:output_type -> techtalks.accounts.v1.SignUpResponse
-	5,  // 13: techtalks.accounts.v1.Accounts.SignIn:output_type -> techtalks.accounts.v1.SignInResponse
-	7,  // 14: techtalks.accounts.v1.Accounts.SignOut:output_type -> techtalks.accounts.v1.SignOutResponse
-	9,  // 15: techtalks.accounts.v1.Accounts.GetCurrentAccount:output_type -> techtalks.accounts.v1.GetCurrentAccountResponse
-	11, // 16: techtalks.accounts.v1.Accounts.VerifySession:output_type -> techtalks.accounts.v1.VerifySessionResponse
-	12, // [12:17] is the sub-list for method output_type
-	7,  // [7:12] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	16, // 7: techtalks.accounts.v1.ListSessionsResponse.sessions:type_name -> techtalks.accounts.v1.SessionSummary
+	25, // 8: techtalks.accounts.v1.SessionSummary.create_time:type_name -> google.protobuf.Timestamp
+	25, // 9: techtalks.accounts.v1.SessionSummary.use_time:type_name -> google.protobuf.Timestamp
+	25, // 10: techtalks.accounts.v1.SessionSummary.expire_time:type_name -> google.protobuf.Timestamp
+	2,  // 11: techtalks.accounts.v1.Accounts.SignUp:input_type -> techtalks.accounts.v1.SignUpRequest
+	4,  // 12: techtalks.accounts.v1.Accounts.SignIn:input_type -> techtalks.accounts.v1.SignInRequest
+	6,  // 13: techtalks.accounts.v1.Accounts.SignOut:input_type -> techtalks.accounts.v1.SignOutRequest
+	8,  // 14: techtalks.accounts.v1.Accounts.GetCurrentAccount:input_type -> techtalks.accounts.v1.GetCurrentAccountRequest
+	12, // 15: techtalks.accounts.v1.Accounts.ChangePassword:input_type -> techtalks.accounts.v1.ChangePasswordRequest
+	14, // 16: techtalks.accounts.v1.Accounts.ListSessions:input_type -> techtalks.accounts.v1.ListSessionsRequest
+	17, // 17: techtalks.accounts.v1.Accounts.RevokeSession:input_type -> techtalks.accounts.v1.RevokeSessionRequest
+	19, // 18: techtalks.accounts.v1.Accounts.SignOutEverywhere:input_type -> techtalks.accounts.v1.SignOutEverywhereRequest
+	21, // 19: techtalks.accounts.v1.Accounts.CloseAccount:input_type -> techtalks.accounts.v1.CloseAccountRequest
+	23, // 20: techtalks.accounts.v1.Accounts.CheckSessions:input_type -> techtalks.accounts.v1.CheckSessionsRequest
+	10, // 21: techtalks.accounts.v1.Accounts.VerifySession:input_type -> techtalks.accounts.v1.VerifySessionRequest
+	3,  // 22: techtalks.accounts.v1.Accounts.SignUp:output_type -> techtalks.accounts.v1.SignUpResponse
+	5,  // 23: techtalks.accounts.v1.Accounts.SignIn:output_type -> techtalks.accounts.v1.SignInResponse
+	7,  // 24: techtalks.accounts.v1.Accounts.SignOut:output_type -> techtalks.accounts.v1.SignOutResponse
+	9,  // 25: techtalks.accounts.v1.Accounts.GetCurrentAccount:output_type -> techtalks.accounts.v1.GetCurrentAccountResponse
+	13, // 26: techtalks.accounts.v1.Accounts.ChangePassword:output_type -> techtalks.accounts.v1.ChangePasswordResponse
+	15, // 27: techtalks.accounts.v1.Accounts.ListSessions:output_type -> techtalks.accounts.v1.ListSessionsResponse
+	18, // 28: techtalks.accounts.v1.Accounts.RevokeSession:output_type -> techtalks.accounts.v1.RevokeSessionResponse
+	20, // 29: techtalks.accounts.v1.Accounts.SignOutEverywhere:output_type -> techtalks.accounts.v1.SignOutEverywhereResponse
+	22, // 30: techtalks.accounts.v1.Accounts.CloseAccount:output_type -> techtalks.accounts.v1.CloseAccountResponse
+	24, // 31: techtalks.accounts.v1.Accounts.CheckSessions:output_type -> techtalks.accounts.v1.CheckSessionsResponse
+	11, // 32: techtalks.accounts.v1.Accounts.VerifySession:output_type -> techtalks.accounts.v1.VerifySessionResponse
+	22, // [22:33] is the sub-list for method output_type
+	11, // [11:22] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_techtalks_accounts_v1_accounts_proto_init() }
@@ -764,7 +1495,7 @@ func file_techtalks_accounts_v1_accounts_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_techtalks_accounts_v1_accounts_proto_rawDesc), len(file_techtalks_accounts_v1_accounts_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   12,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -25,6 +25,12 @@ const (
 	Accounts_SignIn_FullMethodName            = "/techtalks.accounts.v1.Accounts/SignIn"
 	Accounts_SignOut_FullMethodName           = "/techtalks.accounts.v1.Accounts/SignOut"
 	Accounts_GetCurrentAccount_FullMethodName = "/techtalks.accounts.v1.Accounts/GetCurrentAccount"
+	Accounts_ChangePassword_FullMethodName    = "/techtalks.accounts.v1.Accounts/ChangePassword"
+	Accounts_ListSessions_FullMethodName      = "/techtalks.accounts.v1.Accounts/ListSessions"
+	Accounts_RevokeSession_FullMethodName     = "/techtalks.accounts.v1.Accounts/RevokeSession"
+	Accounts_SignOutEverywhere_FullMethodName = "/techtalks.accounts.v1.Accounts/SignOutEverywhere"
+	Accounts_CloseAccount_FullMethodName      = "/techtalks.accounts.v1.Accounts/CloseAccount"
+	Accounts_CheckSessions_FullMethodName     = "/techtalks.accounts.v1.Accounts/CheckSessions"
 	Accounts_VerifySession_FullMethodName     = "/techtalks.accounts.v1.Accounts/VerifySession"
 )
 
@@ -53,6 +59,36 @@ type AccountsClient interface {
 	//
 	// Errors: UNAUTHENTICATED (SESSION_INVALID).
 	GetCurrentAccount(ctx context.Context, in *GetCurrentAccountRequest, opts ...grpc.CallOption) (*GetCurrentAccountResponse, error)
+	// ChangePassword sets a new password and ends every other session of the
+	// account.
+	//
+	// Errors: INVALID_ARGUMENT a field at a time, WRONG_PASSWORD when the current
+	// password is another; RESOURCE_EXHAUSTED (TOO_MANY_ATTEMPTS) with RetryInfo,
+	// by account.
+	ChangePassword(ctx context.Context, in *ChangePasswordRequest, opts ...grpc.CallOption) (*ChangePasswordResponse, error)
+	// ListSessions returns the account's sessions, the last used first. An account
+	// has at most 50: a sign-in beyond them ends the oldest.
+	ListSessions(ctx context.Context, in *ListSessionsRequest, opts ...grpc.CallOption) (*ListSessionsResponse, error)
+	// RevokeSession ends one of the account's sessions. Streams that follow
+	// something with it end within seconds. Idempotent: a session that is not
+	// there has ended already.
+	RevokeSession(ctx context.Context, in *RevokeSessionRequest, opts ...grpc.CallOption) (*RevokeSessionResponse, error)
+	// SignOutEverywhere ends every session of the account, the caller's too.
+	SignOutEverywhere(ctx context.Context, in *SignOutEverywhereRequest, opts ...grpc.CallOption) (*SignOutEverywhereResponse, error)
+	// CloseAccount closes the caller's account for good. Its sessions end at once.
+	// What the other modules keep of it (channels, talks, recordings, uploads,
+	// follows, inbox, imports, exports, operations) is deleted by those modules
+	// when they receive AccountClosed, within minutes. There is no operation to
+	// follow: it would belong to an account that is gone. The handle stays taken,
+	// so that nobody can pose as its former owner.
+	//
+	// Errors: INVALID_ARGUMENT (WRONG_PASSWORD); RESOURCE_EXHAUSTED
+	// (TOO_MANY_ATTEMPTS) with RetryInfo, by account.
+	CloseAccount(ctx context.Context, in *CloseAccountRequest, opts ...grpc.CallOption) (*CloseAccountResponse, error)
+	// CheckSessions returns which of the sessions are no longer valid. Modules
+	// only: it is how they notice, every few seconds, that a session they deliver
+	// to was revoked.
+	CheckSessions(ctx context.Context, in *CheckSessionsRequest, opts ...grpc.CallOption) (*CheckSessionsResponse, error)
 	// VerifySession says whose a session token is. Modules only: it is how the
 	// server learns which person a call is made for.
 	//
@@ -109,6 +145,66 @@ func (c *accountsClient) GetCurrentAccount(ctx context.Context, in *GetCurrentAc
 	return out, nil
 }
 
+func (c *accountsClient) ChangePassword(ctx context.Context, in *ChangePasswordRequest, opts ...grpc.CallOption) (*ChangePasswordResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ChangePasswordResponse)
+	err := c.cc.Invoke(ctx, Accounts_ChangePassword_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *accountsClient) ListSessions(ctx context.Context, in *ListSessionsRequest, opts ...grpc.CallOption) (*ListSessionsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListSessionsResponse)
+	err := c.cc.Invoke(ctx, Accounts_ListSessions_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *accountsClient) RevokeSession(ctx context.Context, in *RevokeSessionRequest, opts ...grpc.CallOption) (*RevokeSessionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RevokeSessionResponse)
+	err := c.cc.Invoke(ctx, Accounts_RevokeSession_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *accountsClient) SignOutEverywhere(ctx context.Context, in *SignOutEverywhereRequest, opts ...grpc.CallOption) (*SignOutEverywhereResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SignOutEverywhereResponse)
+	err := c.cc.Invoke(ctx, Accounts_SignOutEverywhere_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *accountsClient) CloseAccount(ctx context.Context, in *CloseAccountRequest, opts ...grpc.CallOption) (*CloseAccountResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CloseAccountResponse)
+	err := c.cc.Invoke(ctx, Accounts_CloseAccount_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *accountsClient) CheckSessions(ctx context.Context, in *CheckSessionsRequest, opts ...grpc.CallOption) (*CheckSessionsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CheckSessionsResponse)
+	err := c.cc.Invoke(ctx, Accounts_CheckSessions_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *accountsClient) VerifySession(ctx context.Context, in *VerifySessionRequest, opts ...grpc.CallOption) (*VerifySessionResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(VerifySessionResponse)
@@ -144,6 +240,36 @@ type AccountsServer interface {
 	//
 	// Errors: UNAUTHENTICATED (SESSION_INVALID).
 	GetCurrentAccount(context.Context, *GetCurrentAccountRequest) (*GetCurrentAccountResponse, error)
+	// ChangePassword sets a new password and ends every other session of the
+	// account.
+	//
+	// Errors: INVALID_ARGUMENT a field at a time, WRONG_PASSWORD when the current
+	// password is another; RESOURCE_EXHAUSTED (TOO_MANY_ATTEMPTS) with RetryInfo,
+	// by account.
+	ChangePassword(context.Context, *ChangePasswordRequest) (*ChangePasswordResponse, error)
+	// ListSessions returns the account's sessions, the last used first. An account
+	// has at most 50: a sign-in beyond them ends the oldest.
+	ListSessions(context.Context, *ListSessionsRequest) (*ListSessionsResponse, error)
+	// RevokeSession ends one of the account's sessions. Streams that follow
+	// something with it end within seconds. Idempotent: a session that is not
+	// there has ended already.
+	RevokeSession(context.Context, *RevokeSessionRequest) (*RevokeSessionResponse, error)
+	// SignOutEverywhere ends every session of the account, the caller's too.
+	SignOutEverywhere(context.Context, *SignOutEverywhereRequest) (*SignOutEverywhereResponse, error)
+	// CloseAccount closes the caller's account for good. Its sessions end at once.
+	// What the other modules keep of it (channels, talks, recordings, uploads,
+	// follows, inbox, imports, exports, operations) is deleted by those modules
+	// when they receive AccountClosed, within minutes. There is no operation to
+	// follow: it would belong to an account that is gone. The handle stays taken,
+	// so that nobody can pose as its former owner.
+	//
+	// Errors: INVALID_ARGUMENT (WRONG_PASSWORD); RESOURCE_EXHAUSTED
+	// (TOO_MANY_ATTEMPTS) with RetryInfo, by account.
+	CloseAccount(context.Context, *CloseAccountRequest) (*CloseAccountResponse, error)
+	// CheckSessions returns which of the sessions are no longer valid. Modules
+	// only: it is how they notice, every few seconds, that a session they deliver
+	// to was revoked.
+	CheckSessions(context.Context, *CheckSessionsRequest) (*CheckSessionsResponse, error)
 	// VerifySession says whose a session token is. Modules only: it is how the
 	// server learns which person a call is made for.
 	//
@@ -171,6 +297,24 @@ func (UnimplementedAccountsServer) SignOut(context.Context, *SignOutRequest) (*S
 }
 func (UnimplementedAccountsServer) GetCurrentAccount(context.Context, *GetCurrentAccountRequest) (*GetCurrentAccountResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetCurrentAccount not implemented")
+}
+func (UnimplementedAccountsServer) ChangePassword(context.Context, *ChangePasswordRequest) (*ChangePasswordResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ChangePassword not implemented")
+}
+func (UnimplementedAccountsServer) ListSessions(context.Context, *ListSessionsRequest) (*ListSessionsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListSessions not implemented")
+}
+func (UnimplementedAccountsServer) RevokeSession(context.Context, *RevokeSessionRequest) (*RevokeSessionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RevokeSession not implemented")
+}
+func (UnimplementedAccountsServer) SignOutEverywhere(context.Context, *SignOutEverywhereRequest) (*SignOutEverywhereResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SignOutEverywhere not implemented")
+}
+func (UnimplementedAccountsServer) CloseAccount(context.Context, *CloseAccountRequest) (*CloseAccountResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CloseAccount not implemented")
+}
+func (UnimplementedAccountsServer) CheckSessions(context.Context, *CheckSessionsRequest) (*CheckSessionsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CheckSessions not implemented")
 }
 func (UnimplementedAccountsServer) VerifySession(context.Context, *VerifySessionRequest) (*VerifySessionResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method VerifySession not implemented")
@@ -268,6 +412,114 @@ func _Accounts_GetCurrentAccount_Handler(srv interface{}, ctx context.Context, d
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Accounts_ChangePassword_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ChangePasswordRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AccountsServer).ChangePassword(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Accounts_ChangePassword_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AccountsServer).ChangePassword(ctx, req.(*ChangePasswordRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Accounts_ListSessions_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListSessionsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AccountsServer).ListSessions(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Accounts_ListSessions_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AccountsServer).ListSessions(ctx, req.(*ListSessionsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Accounts_RevokeSession_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RevokeSessionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AccountsServer).RevokeSession(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Accounts_RevokeSession_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AccountsServer).RevokeSession(ctx, req.(*RevokeSessionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Accounts_SignOutEverywhere_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SignOutEverywhereRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AccountsServer).SignOutEverywhere(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Accounts_SignOutEverywhere_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AccountsServer).SignOutEverywhere(ctx, req.(*SignOutEverywhereRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Accounts_CloseAccount_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CloseAccountRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AccountsServer).CloseAccount(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Accounts_CloseAccount_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AccountsServer).CloseAccount(ctx, req.(*CloseAccountRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Accounts_CheckSessions_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CheckSessionsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AccountsServer).CheckSessions(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Accounts_CheckSessions_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AccountsServer).CheckSessions(ctx, req.(*CheckSessionsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Accounts_VerifySession_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(VerifySessionRequest)
 	if err := dec(in); err != nil {
@@ -308,6 +560,30 @@ var Accounts_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetCurrentAccount",
 			Handler:    _Accounts_GetCurrentAccount_Handler,
+		},
+		{
+			MethodName: "ChangePassword",
+			Handler:    _Accounts_ChangePassword_Handler,
+		},
+		{
+			MethodName: "ListSessions",
+			Handler:    _Accounts_ListSessions_Handler,
+		},
+		{
+			MethodName: "RevokeSession",
+			Handler:    _Accounts_RevokeSession_Handler,
+		},
+		{
+			MethodName: "SignOutEverywhere",
+			Handler:    _Accounts_SignOutEverywhere_Handler,
+		},
+		{
+			MethodName: "CloseAccount",
+			Handler:    _Accounts_CloseAccount_Handler,
+		},
+		{
+			MethodName: "CheckSessions",
+			Handler:    _Accounts_CheckSessions_Handler,
 		},
 		{
 			MethodName: "VerifySession",

@@ -181,6 +181,63 @@ func (x *TalkWithdrawn) GetRecording() string {
 	return ""
 }
 
+// ChannelRemoved is the body of the message "channel.removed" on the exchange
+// "talks": the channel's account was closed, and the channel is gone with all its
+// talks.
+type ChannelRemoved struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "channels/{channel}".
+	Channel string `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
+	// The number by which modules know the channel; never reused.
+	ChannelId     int64 `protobuf:"varint,2,opt,name=channel_id,json=channelId,proto3" json:"channel_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChannelRemoved) Reset() {
+	*x = ChannelRemoved{}
+	mi := &file_techtalks_talks_v1_events_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChannelRemoved) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChannelRemoved) ProtoMessage() {}
+
+func (x *ChannelRemoved) ProtoReflect() protoreflect.Message {
+	mi := &file_techtalks_talks_v1_events_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChannelRemoved.ProtoReflect.Descriptor instead.
+func (*ChannelRemoved) Descriptor() ([]byte, []int) {
+	return file_techtalks_talks_v1_events_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ChannelRemoved) GetChannel() string {
+	if x != nil {
+		return x.Channel
+	}
+	return ""
+}
+
+func (x *ChannelRemoved) GetChannelId() int64 {
+	if x != nil {
+		return x.ChannelId
+	}
+	return 0
+}
+
 var File_techtalks_talks_v1_events_proto protoreflect.FileDescriptor
 
 const file_techtalks_talks_v1_events_proto_rawDesc = "" +
@@ -197,7 +254,11 @@ const file_techtalks_talks_v1_events_proto_rawDesc = "" +
 	"\x06number\x18\a \x01(\x03R\x06number\"A\n" +
 	"\rTalkWithdrawn\x12\x12\n" +
 	"\x04talk\x18\x01 \x01(\tR\x04talk\x12\x1c\n" +
-	"\trecording\x18\x02 \x01(\tR\trecordingB4Z2techtalks.example/proto/techtalks/talks/v1;talkspbb\x06proto3"
+	"\trecording\x18\x02 \x01(\tR\trecording\"I\n" +
+	"\x0eChannelRemoved\x12\x18\n" +
+	"\achannel\x18\x01 \x01(\tR\achannel\x12\x1d\n" +
+	"\n" +
+	"channel_id\x18\x02 \x01(\x03R\tchannelIdB4Z2techtalks.example/proto/techtalks/talks/v1;talkspbb\x06proto3"
 
 var (
 	file_techtalks_talks_v1_events_proto_rawDescOnce sync.Once
@@ -211,14 +272,15 @@ func file_techtalks_talks_v1_events_proto_rawDescGZIP() []byte {
 	return file_techtalks_talks_v1_events_proto_rawDescData
 }
 
-var file_techtalks_talks_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_techtalks_talks_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_techtalks_talks_v1_events_proto_goTypes = []any{
 	(*TalkPublished)(nil),         // 0: techtalks.talks.v1.TalkPublished
 	(*TalkWithdrawn)(nil),         // 1: techtalks.talks.v1.TalkWithdrawn
-	(*timestamppb.Timestamp)(nil), // 2: google.protobuf.Timestamp
+	(*ChannelRemoved)(nil),        // 2: techtalks.talks.v1.ChannelRemoved
+	(*timestamppb.Timestamp)(nil), // 3: google.protobuf.Timestamp
 }
 var file_techtalks_talks_v1_events_proto_depIdxs = []int32{
-	2, // 0: techtalks.talks.v1.TalkPublished.publish_time:type_name -> google.protobuf.Timestamp
+	3, // 0: techtalks.talks.v1.TalkPublished.publish_time:type_name -> google.protobuf.Timestamp
 	1, // [1:1] is the sub-list for method output_type
 	1, // [1:1] is the sub-list for method input_type
 	1, // [1:1] is the sub-list for extension type_name
@@ -237,7 +299,7 @@ func file_techtalks_talks_v1_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_techtalks_talks_v1_events_proto_rawDesc), len(file_techtalks_talks_v1_events_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
