@@ -29,6 +29,20 @@ func open(t *testing.T, secure bool) *pagetest.Browser {
 		"GET /sign-up": account.SignUpForm, "POST /sign-up": account.SignUp,
 		"GET /sign-in": account.SignInForm, "POST /sign-in": account.SignIn,
 		"POST /sign-out": account.SignOut, "GET /account": account.Show, "POST /account/export": account.Export,
+		"POST /account/password": account.ChangePassword, "POST /account/sessions/{session}/end": account.EndSession,
+		"POST /account/sign-out-everywhere": account.SignOutEverywhere, "POST /account/close": account.CloseAccount, "GET /account/closed": account.Closed,
+	})
+	logictest.Answer(b.Logic, followingpb.Following_ListFollows_FullMethodName, func(context.Context, *followingpb.ListFollowsRequest) (*followingpb.ListFollowsResponse, error) {
+		return &followingpb.ListFollowsResponse{}, nil
+	})
+	logictest.Answer(b.Logic, accountspb.Accounts_ListSessions_FullMethodName, func(context.Context, *accountspb.ListSessionsRequest) (*accountspb.ListSessionsResponse, error) {
+		at := timestamppb.New(time.Unix(1_700_000_000, 0))
+		return &accountspb.ListSessionsResponse{Sessions: []*accountspb.SessionSummary{
+			{Name: "sessions/7", UserAgent: "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0", CreateTime: at, UseTime: at, ExpireTime: at, Current: true},
+			{Name: "sessions/8", UserAgent: "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36 Edg/140.0.0.0", CreateTime: at, UseTime: at, ExpireTime: at},
+			{Name: "sessions/9", UserAgent: "<b>bot</b> " + strings.Repeat("long ", 50), CreateTime: at, UseTime: at, ExpireTime: at},
+			{Name: "sessions/10", CreateTime: at, UseTime: at, ExpireTime: at},
+		}}, nil
 	})
 	logictest.Answer(b.Logic, accountspb.Accounts_SignIn_FullMethodName, func(_ context.Context, q *accountspb.SignInRequest) (*accountspb.SignInResponse, error) {
 		if q.Password != "right" {

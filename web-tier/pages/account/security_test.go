@@ -1,0 +1,103 @@
+package account_test
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"testing"
+
+	"google.golang.org/grpc/codes"
+
+	accountspb "techtalks.example/proto/techtalks/accounts/v1"
+	"techtalks.example/web-tier/logictest"
+	"techtalks.example/web-tier/pages/pagetest"
+)
+
+func TestSigningInReplacesTheSessionOfTheBrowser(t *testing.T) {
+	b := open(t, false).With("before")
+	b.Post("/sign-in", url.Values{"handle": {"ada"}, "password": {"right"}}).Leads("/")
+	calls := b.Logic.Calls(accountspb.Accounts_SignIn_FullMethodName)
+	if len(calls) != 1 || calls[0].Session != "" || calls[0].Request.(*accountspb.SignInRequest).ReplacedSessionToken != "before" {
+		t.Errorf("asked with %v", calls)
+	}
+}
+
+func TestThePasswordIsChanged(t *testing.T) {
+	b := open(t, false).With(logictest.Session)
+	logictest.Answer(b.Logic, accountspb.Accounts_ChangePassword_FullMethodName, func(_ context.Context, q *accountspb.ChangePasswordRequest) (*accountspb.ChangePasswordResponse, error) {
+		if q.CurrentPassword != "right" {
+			return nil, logictest.Refusal(codes.InvalidArgument, "WRONG_PASSWORD", "bad", "current_password", "this is not your current password")
+		}
+		return &accountspb.ChangePasswordResponse{}, nil
+	})
+	b.Post("/account/password", url.Values{"current_password": {"hunter2-hunter2"}, "new_password": {"hunter3-hunter3"}}).
+		Is(http.StatusUnprocessableEntity, "This is not your current password.", `aria-invalid="true"`).Lacks("hunter2", "hunter3")
+	b.Post("/account/password", url.Values{"current_password": {"right"}, "new_password": {"hunter3-hunter3"}}).Leads("/account?changed=password#password-form")
+	b.Get("/account?changed=password").Is(http.StatusOK, "Password changed. All other sessions have ended.")
+	b.With("").Post("/account/password", nil).Leads("/sign-in?next=%2F")
+}
+
+func TestSessionsAreShownAndEnded(t *testing.T) {
+	b := open(t, false).With(logictest.Session)
+	b.Get("/account").Is(http.StatusOK, "Firefox on Linux", "This browser", "Edge on Windows", "&lt;b&gt;bot", "Unknown browser", `action="/account/sessions/8/end"`).
+		Lacks(`action="/account/sessions/7/end"`, "<b>bot")
+	ended := ""
+	logictest.Answer(b.Logic, accountspb.Accounts_RevokeSession_FullMethodName, func(_ context.Context, q *accountspb.RevokeSessionRequest) (*accountspb.RevokeSessionResponse, error) {
+		ended = q.Name
+		return &accountspb.RevokeSessionResponse{}, nil
+	})
+	b.Post("/account/sessions/8/end", nil).Leads("/account#sessions")
+	if ended != "sessions/8" {
+		t.Errorf("ended %q", ended)
+	}
+	logictest.Answer(b.Logic, accountspb.Accounts_SignOutEverywhere_FullMethodName, func(context.Context, *accountspb.SignOutEverywhereRequest) (*accountspb.SignOutEverywhereResponse, error) {
+		return &accountspb.SignOutEverywhereResponse{}, nil
+	})
+	takenFrom(t, b.Post("/account/sign-out-everywhere", nil), "/sign-in")
+}
+
+// takenFrom checks that an answer leads on and takes the session from the browser.
+func takenFrom(t *testing.T, p *pagetest.Page, to string) {
+	t.Helper()
+	p.Leads(to)
+	if cookie := p.Cookie("session"); cookie == nil || cookie.Value != "" || cookie.MaxAge >= 0 {
+		t.Errorf("the cookie is %v", cookie)
+	}
+}
+
+func TestAnAccountIsClosed(t *testing.T) {
+	b := open(t, false).With(logictest.Session)
+	logictest.Answer(b.Logic, accountspb.Accounts_CloseAccount_FullMethodName, func(_ context.Context, q *accountspb.CloseAccountRequest) (*accountspb.CloseAccountResponse, error) {
+		if q.Password != "right" {
+			return nil, logictest.Refusal(codes.InvalidArgument, "WRONG_PASSWORD", "bad", "password", "this is not your password")
+		}
+		return &accountspb.CloseAccountResponse{}, nil
+	})
+	b.Post("/account/close", url.Values{"password": {"hunter2-hunter2"}}).Is(http.StatusUnprocessableEntity, "This is not your password.").Lacks("hunter2")
+	takenFrom(t, b.Post("/account/close", url.Values{"password": {"right"}}), "/account/closed")
+	b.With("").Get("/account/closed").Is(http.StatusOK, "You are signed out everywhere.")
+}
+
+// The forms work without JavaScript.
+func TestTheAccountInABrowser(t *testing.T) {
+	b := open(t, false).With(logictest.Session)
+	logictest.Answer(b.Logic, accountspb.Accounts_ChangePassword_FullMethodName, func(_ context.Context, q *accountspb.ChangePasswordRequest) (*accountspb.ChangePasswordResponse, error) {
+		if q.CurrentPassword != "right" {
+			return nil, logictest.Refusal(codes.InvalidArgument, "WRONG_PASSWORD", "bad", "current_password", "this is not your current password")
+		}
+		return &accountspb.ChangePasswordResponse{}, nil
+	})
+	tab := b.Tab().WithoutScripts()
+	tab.Open("/account")
+	tab.Shot("account")
+	tab.Fill("#current_password", "wrong")
+	tab.Fill("#new_password", "hunter3-hunter3")
+	tab.Press("#password-form button")
+	tab.Until(`document.body.innerText.includes("This is not your current password.")`)
+	tab.Shot("account-wrong")
+	tab.Fill("#current_password", "right")
+	tab.Fill("#new_password", "hunter3-hunter3")
+	tab.Press("#password-form button")
+	tab.Until(`document.body.innerText.includes("Password changed.")`)
+	tab.Shot("account-changed")
+}
