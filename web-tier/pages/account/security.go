@@ -30,7 +30,7 @@ func ChangePassword(v *ui.Visit) error {
 		}
 		return err
 	}
-	return v.Redirect("/account?changed=password#password-form")
+	return v.Redirect("/account?changed=password#change-password")
 }
 
 // EndSession signs one browser of the account out.

@@ -32,7 +32,7 @@ func TestThePasswordIsChanged(t *testing.T) {
 	})
 	b.Post("/account/password", url.Values{"current_password": {"hunter2-hunter2"}, "new_password": {"hunter3-hunter3"}}).
 		Is(http.StatusUnprocessableEntity, "This is not your current password.", `aria-invalid="true"`).Lacks("hunter2", "hunter3")
-	b.Post("/account/password", url.Values{"current_password": {"right"}, "new_password": {"hunter3-hunter3"}}).Leads("/account?changed=password#password-form")
+	b.Post("/account/password", url.Values{"current_password": {"right"}, "new_password": {"hunter3-hunter3"}}).Leads("/account?changed=password#change-password")
 	b.Get("/account?changed=password").Is(http.StatusOK, "Password changed. All other sessions have ended.")
 	b.With("").Post("/account/password", nil).Leads("/sign-in?next=%2F")
 }
