@@ -47,18 +47,18 @@ func TestOneInboxIsNotFollowedWithoutEnd(t *testing.T) {
 	all := map[uint64]*subscription{}
 	for n := range uint64(maxPerAccount) {
 		all[n] = &subscription{number: n, stream: s}
-		if err := l.subscribe(all[n], 1); err != nil {
+		if err := l.subscribe(all[n], 1, func() {}); err != nil {
 			t.Fatalf("subscription %d: %v", n, err)
 		}
 	}
-	if err := l.subscribe(&subscription{number: maxPerAccount, stream: s}, 1); !errors.Is(err, errSubscriptions) {
+	if err := l.subscribe(&subscription{number: maxPerAccount, stream: s}, 1, func() {}); !errors.Is(err, errSubscriptions) {
 		t.Errorf("one more: %v", err)
 	}
-	if err := l.subscribe(&subscription{number: maxPerAccount + 1, stream: s}, 2); err != nil {
+	if err := l.subscribe(&subscription{number: maxPerAccount + 1, stream: s}, 2, func() {}); err != nil {
 		t.Errorf("another inbox: %v", err)
 	}
 	l.close(s, all)
-	if err := l.subscribe(&subscription{number: maxPerAccount + 2, stream: l.open()}, 1); err != nil {
+	if err := l.subscribe(&subscription{number: maxPerAccount + 2, stream: l.open()}, 1, func() {}); err != nil {
 		t.Errorf("after they left: %v", err)
 	}
 }
