@@ -30,6 +30,7 @@ func code(err error) string {
 // A module's role reaches its own schema, changes nothing of its shape, and
 // sees nothing of the others'.
 func TestARoleReachesItsOwnSchemaAlone(t *testing.T) {
+	t.Parallel()
 	p := start(t, dataFolder(t), certificates)
 	superuser := p.superuser()
 	tables := map[string][]string{}
@@ -84,6 +85,7 @@ func TestARoleReachesItsOwnSchemaAlone(t *testing.T) {
 
 // A module may publish to its own exchanges, and no more.
 func TestAModulePublishesToItsOwnExchangesAlone(t *testing.T) {
+	t.Parallel()
 	p := start(t, dataFolder(t), certificates)
 	if _, err := p.as("queue").ExecContext(t.Context(), `insert into queue.exchange (name, type, owner) select name, 'topic', name from unnest($1::text[]) name`, pq.Array(schema.Modules)); err != nil {
 		t.Fatal(err)
@@ -113,6 +115,7 @@ func TestAModulePublishesToItsOwnExchangesAlone(t *testing.T) {
 
 // A logic tier that does not record owners still publishes.
 func TestAnExchangeWithoutAnOwnerTakesMessages(t *testing.T) {
+	t.Parallel()
 	p := start(t, dataFolder(t), certificates)
 	if _, err := p.as("queue").ExecContext(t.Context(), `insert into queue.exchange (name, type) values ('e', 'topic')`); err != nil {
 		t.Fatal(err)
@@ -123,6 +126,7 @@ func TestAnExchangeWithoutAnOwnerTakesMessages(t *testing.T) {
 }
 
 func TestEveryModuleHasItsFolderAndItsRole(t *testing.T) {
+	t.Parallel()
 	entries, err := fs.ReadDir(schema.Files, ".")
 	if err != nil {
 		t.Fatal(err)
@@ -156,6 +160,7 @@ func refusedInHandshake(alert string) string {
 }
 
 func TestAccessIsRefusedWithoutTheLogicTiersCertificate(t *testing.T) {
+	t.Parallel()
 	p := start(t, dataFolder(t), certificates)
 	if _, err := p.connect("talks"); err != nil {
 		t.Fatalf("the logic tier cannot connect: %v", err)

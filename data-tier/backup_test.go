@@ -45,6 +45,7 @@ func (p *process) now() string {
 // What was acknowledged before the backup, while it was taken, and since then is there
 // again; and who followed something is told to begin anew.
 func TestABackupThatIsTakenWhileItServesIsRestored(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes long; make verify runs it")
 	}
@@ -100,6 +101,7 @@ func TestABackupThatIsTakenWhileItServesIsRestored(t *testing.T) {
 }
 
 func TestARestoreToAPointInTime(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes long; make verify runs it")
 	}
@@ -148,6 +150,7 @@ func TestARestoreToAPointInTime(t *testing.T) {
 }
 
 func TestOnlySoManyBackupsAreKept(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes long; make verify runs it")
 	}
@@ -168,6 +171,7 @@ func TestOnlySoManyBackupsAreKept(t *testing.T) {
 
 // A backup whose files were changed is not restored.
 func TestADamagedBackupIsNotRestored(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes long; make verify runs it")
 	}

@@ -63,6 +63,7 @@ func rewrite(t *testing.T, lockFile string, pid int) {
 }
 
 func TestServeIgnoresStaleLockFiles(t *testing.T) {
+	t.Parallel()
 	// A port of its own, so that the socket has the same name at each start.
 	p := start(t, dataFolder(t), certificates, "--listen-address", "127.0.0.2:0")
 	pid := stranger(t, p.directory)
@@ -103,6 +104,7 @@ func TestServeIgnoresStaleLockFiles(t *testing.T) {
 // As PID 1 of a container: after a kill the same few numbers are given again,
 // also to the threads of data-tier itself.
 func TestServeRestartsAfterEveryKillInItsOwnPIDNamespace(t *testing.T) {
+	t.Parallel()
 	command := []string{"unshare", "--pid", "--fork", "--mount-proc"}
 	if os.Geteuid() != 0 {
 		command = append(command, "--user", "--map-current-user")
@@ -157,6 +159,7 @@ func (p *process) onlyChild() int {
 
 // Two Postgres servers never run on one directory.
 func TestServeWaitsForPostgresOfKilledTier(t *testing.T) {
+	t.Parallel()
 	first := start(t, dataFolder(t), certificates)
 	postgres := first.postgres()
 	if err := syscall.Kill(postgres, syscall.SIGSTOP); err != nil {
@@ -186,6 +189,7 @@ func TestServeWaitsForPostgresOfKilledTier(t *testing.T) {
 
 // A backend that computes does not notice that its postmaster was killed.
 func TestServeEndsBackendsWithoutPostmaster(t *testing.T) {
+	t.Parallel()
 	p := start(t, dataFolder(t), certificates)
 	db := p.superuser()
 	connection, err := db.Conn(t.Context())

@@ -23,6 +23,7 @@ func (p *process) handles() []string {
 
 // What was acknowledged is there after a stop, and after a kill.
 func TestARestartKeepsEverything(t *testing.T) {
+	t.Parallel()
 	directory := dataFolder(t)
 	var want []string
 	for _, end := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL, syscall.SIGINT} {
@@ -48,6 +49,7 @@ func TestARestartKeepsEverything(t *testing.T) {
 // The Postgres of a tier that was killed goes too: nothing is left that would
 // keep the port or the data.
 func TestPostgresEndsWithItsTier(t *testing.T) {
+	t.Parallel()
 	p := start(t, dataFolder(t), certificates)
 	postgres := p.postgres()
 	p.signal(syscall.SIGKILL)
@@ -56,6 +58,7 @@ func TestPostgresEndsWithItsTier(t *testing.T) {
 }
 
 func TestTheTierEndsWithItsPostgres(t *testing.T) {
+	t.Parallel()
 	p := start(t, dataFolder(t), certificates)
 	if err := syscall.Kill(p.postgres(), syscall.SIGQUIT); err != nil {
 		t.Fatal(err)
@@ -66,6 +69,7 @@ func TestTheTierEndsWithItsPostgres(t *testing.T) {
 }
 
 func TestPostgresIsNotRoot(t *testing.T) {
+	t.Parallel()
 	p := start(t, dataFolder(t), certificates)
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.postgres()))
 	if err != nil {
@@ -83,6 +87,7 @@ func TestPostgresIsNotRoot(t *testing.T) {
 }
 
 func TestASecondTierIsRefusedTheData(t *testing.T) {
+	t.Parallel()
 	p := start(t, dataFolder(t), certificates)
 	err := command(t, "serve", "--data-directory", p.directory, "--certificates", certificates, "--listen-address", "127.0.0.1:0")
 	if err == nil || !strings.Contains(err.Error(), "another data-tier runs on "+p.directory) {
@@ -94,6 +99,7 @@ func TestASecondTierIsRefusedTheData(t *testing.T) {
 }
 
 func TestMigrationTakesTalksOutOfTheFuture(t *testing.T) {
+	t.Parallel()
 	p := start(t, dataFolder(t), certificates)
 	if _, err := p.superuser().ExecContext(t.Context(), `
 		insert into talks.channel (slug, title) values ('event', 'Event');
@@ -117,6 +123,7 @@ func TestMigrationTakesTalksOutOfTheFuture(t *testing.T) {
 
 // Migrating what is migrated changes nothing, also while it serves.
 func TestMigratingAgainChangesNothing(t *testing.T) {
+	t.Parallel()
 	p := start(t, dataFolder(t), certificates)
 	shape := func() []string {
 		return column(t, p.superuser(), `
@@ -139,6 +146,7 @@ func TestMigratingAgainChangesNothing(t *testing.T) {
 // Who waits until it is healthy, to start what connects to it, does not come before it is
 // let in: as long as the database is set up, nobody is.
 func TestItIsNotHealthyBeforeItLetsTheLogicTierIn(t *testing.T) {
+	t.Parallel()
 	p := start(t, dataFolder(t), certificates)
 	access := filepath.Join(p.directory, "pg_hba.conf")
 	open, err := os.ReadFile(access)
@@ -157,6 +165,7 @@ func TestItIsNotHealthyBeforeItLetsTheLogicTierIn(t *testing.T) {
 // A first start that was interrupted leaves a half-made directory beside the
 // place of the whole one.
 func TestAnInterruptedFirstStartIsBegunAnew(t *testing.T) {
+	t.Parallel()
 	directory := dataFolder(t)
 	if err := os.MkdirAll(directory+".new/base", 0o700); err != nil {
 		t.Fatal(err)
@@ -173,6 +182,7 @@ func TestAnInterruptedFirstStartIsBegunAnew(t *testing.T) {
 // A certificate that is replaced is served to who connects next; who is
 // connected stays. One that cannot be used is not taken.
 func TestACertificateIsReplacedWithoutARestart(t *testing.T) {
+	t.Parallel()
 	replaced := filepath.Join(filepath.Dir(dataFolder(t)), "certificates")
 	if err := os.CopyFS(replaced, os.DirFS(certificates)); err != nil {
 		t.Fatal(err)
@@ -215,6 +225,7 @@ func command(t *testing.T, arguments ...string) error {
 }
 
 func TestWhatIsWrongIsSaid(t *testing.T) {
+	t.Parallel()
 	file := func(path, content string) {
 		t.Helper()
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -255,6 +266,7 @@ func TestWhatIsWrongIsSaid(t *testing.T) {
 }
 
 func TestAFolderThatPostgresMayNotEnterIsNamed(t *testing.T) {
+	t.Parallel()
 	if os.Geteuid() != 0 {
 		t.Skip("Postgres runs as who runs this")
 	}
@@ -270,6 +282,7 @@ func TestAFolderThatPostgresMayNotEnterIsNamed(t *testing.T) {
 
 // A Postgres that something else runs is migrated over a connection that is named.
 func TestAPostgresElsewhereIsMigrated(t *testing.T) {
+	t.Parallel()
 	p := start(t, dataFolder(t), certificates)
 	if _, err := p.superuser().ExecContext(t.Context(), `drop schema talks cascade; drop table migrations.talks`); err != nil {
 		t.Fatal(err)
@@ -289,6 +302,7 @@ func TestAPostgresElsewhereIsMigrated(t *testing.T) {
 
 // A module may ask which version its schema has, and nobody else's.
 func TestAModuleKnowsItsVersion(t *testing.T) {
+	t.Parallel()
 	p := start(t, dataFolder(t), certificates)
 	if got := column(t, p.as("talks"), `select max(version_id)::text from migrations.talks`); got[0] == "0" {
 		t.Errorf("its version is %s", got[0])

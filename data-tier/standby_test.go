@@ -18,6 +18,7 @@ func (p *process) crash() {
 }
 
 func TestAStandbyFollowsAndTakesOver(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes long; make verify runs it")
 	}
@@ -77,6 +78,7 @@ func TestAStandbyFollowsAndTakesOver(t *testing.T) {
 
 // A standby waits, and says for whom, until its primary is there.
 func TestAStandbyWithoutAPrimaryWaitsVisibly(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes long; make verify runs it")
 	}
@@ -92,6 +94,7 @@ func TestAStandbyWithoutAPrimaryWaitsVisibly(t *testing.T) {
 
 // Another authority's data tier is not followed, and does not follow.
 func TestAStrangerIsNotFollowed(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes long; make verify runs it")
 	}

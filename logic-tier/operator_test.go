@@ -12,7 +12,7 @@ import (
 func TestOnlyOperatorsSeeTheQueues(t *testing.T) {
 	r := newRunningWith(t, func(s *settings) { s.operators = "root-of-all, ada" })
 	web, operator := r.as("web-tier"), r.as("operator")
-	ada, grace := r.signedUp(web, "ada"), r.signedUp(web, "grace")
+	ada, grace := r.signedUp(operator, "ada"), r.signedUp(web, "grace") // the web tier cannot sign up an operator
 	ask := func(ctx context.Context, client queuepb.QueuesClient) error {
 		_, err := client.GetQueues(ctx, &queuepb.GetQueuesRequest{})
 		return err

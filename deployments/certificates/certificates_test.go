@@ -30,6 +30,7 @@ func issued(t *testing.T, directory string, hosts ...string) []string {
 }
 
 func TestEveryProgramIsNamedByItsCertificate(t *testing.T) {
+	t.Parallel()
 	directory := t.TempDir()
 	made := issued(t, directory, "logic.internal", "10.0.0.7")
 	if want := []string{"ca", "web-tier", "logic-tier", "data-tier", "broker", "operator"}; !slices.Equal(made, want) {
@@ -68,6 +69,7 @@ func TestEveryProgramIsNamedByItsCertificate(t *testing.T) {
 }
 
 func TestWhatIsGoodStays(t *testing.T) {
+	t.Parallel()
 	directory := t.TempDir()
 	issued(t, directory)
 	before := leaf(t, directory, "web-tier")
@@ -80,6 +82,7 @@ func TestWhatIsGoodStays(t *testing.T) {
 }
 
 func TestWhatIsNotGoodIsMadeAnew(t *testing.T) {
+	t.Parallel()
 	expiring := func(t *testing.T, directory string, left time.Duration) {
 		authority, _, err := openAuthority(directory)
 		if err != nil {
@@ -131,6 +134,7 @@ func TestWhatIsNotGoodIsMadeAnew(t *testing.T) {
 // An authority whose key is lost is not replaced behind the back of those who
 // trust it.
 func TestAnAuthorityIsNotReplacedUnasked(t *testing.T) {
+	t.Parallel()
 	for name, spoil := range map[string]func(key string) error{
 		"without its key":   os.Remove,
 		"with half its key": func(key string) error { return os.WriteFile(key, []byte("-----BEGIN"), 0o600) },
@@ -153,6 +157,7 @@ func TestAnAuthorityIsNotReplacedUnasked(t *testing.T) {
 }
 
 func TestAProgramIsDeliveredItsOwnAlone(t *testing.T) {
+	t.Parallel()
 	directory, to := t.TempDir(), t.TempDir()
 	issued(t, directory)
 	if err := os.WriteFile(filepath.Join(to, "web-tier.key.new"), []byte("left over"), 0o400); err != nil {

@@ -75,6 +75,7 @@ func wants(t *testing.T, err error, reason string) *failure.Failure {
 }
 
 func TestSessionFromSignUpToSignOut(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	answer, err := s.SignUp(from(t, "192.0.2.1"), &accountspb.SignUpRequest{Handle: "ada-1", DisplayName: "  Ada  ", Password: password})
 	if err != nil {
@@ -104,6 +105,7 @@ func TestSessionFromSignUpToSignOut(t *testing.T) {
 }
 
 func TestHandleThatLooksLikeAnotherIsTaken(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	for _, handle := range []string{"moore-01", "will", "wren"} {
 		s.signUp(t, handle)
@@ -121,6 +123,7 @@ func TestHandleThatLooksLikeAnotherIsTaken(t *testing.T) {
 
 // Of sign-ups at the same time, for handles that look alike, one succeeds.
 func TestHandlesThatLookAlikeAtTheSameTime(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	var signUps sync.WaitGroup
 	var succeeded atomic.Int32
@@ -144,6 +147,7 @@ func TestHandlesThatLookAlikeAtTheSameTime(t *testing.T) {
 
 // Accounts from before the rule keep their handles.
 func TestExistingHandlesThatLookAlikeKeepWorking(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.signUp(t, "paul")
 	if _, err := s.database.Superuser().Exec(`
@@ -161,6 +165,7 @@ func TestExistingHandlesThatLookAlikeKeepWorking(t *testing.T) {
 }
 
 func TestDisplayNameFollowsTheRuleForNames(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	for _, name := range []string{"\u200b", "\u202eada", "A\u00adda", "\u3164", "\u2800", "A\u0085da"} {
 		_, err := s.SignUp(from(t, "192.0.2.1"), &accountspb.SignUpRequest{Handle: "ada", DisplayName: name, Password: password})
@@ -175,6 +180,7 @@ func TestDisplayNameFollowsTheRuleForNames(t *testing.T) {
 }
 
 func TestSignOutWithoutSessionChangesNothing(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	token := s.signUp(t, "ada")
 	for _, ctx := range []context.Context{t.Context(), with(t.Context(), ""), with(t.Context(), "made-up")} {
@@ -188,6 +194,7 @@ func TestSignOutWithoutSessionChangesNothing(t *testing.T) {
 }
 
 func TestSessionsOfNobody(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	for _, token := range []string{"", "made up", strings.Repeat("A", 43), "\xff\x00"} {
 		_, err := s.VerifySession(t.Context(), &accountspb.VerifySessionRequest{Token: token})
@@ -196,6 +203,7 @@ func TestSessionsOfNobody(t *testing.T) {
 }
 
 func TestSessionExpires(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	token := s.signUp(t, "ada")
 	if _, err := s.database.Superuser().Exec(`update accounts.session set expires_at = now()`); err != nil {
@@ -207,6 +215,7 @@ func TestSessionExpires(t *testing.T) {
 
 // Who reads the tables can neither sign in nor take a session over.
 func TestSecretsAreNotKept(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	token := s.signUp(t, "ada")
 	var hash, kept string
@@ -224,6 +233,7 @@ func TestSecretsAreNotKept(t *testing.T) {
 }
 
 func TestHandlesAreOneWhateverTheirCase(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.signUp(t, "ada")
 	for _, handle := range []string{"ada", "ADA", " Ada "} {
@@ -238,6 +248,7 @@ func TestHandlesAreOneWhateverTheirCase(t *testing.T) {
 }
 
 func TestSameHandleTakenAtOnceIsOneAccount(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	var mu sync.Mutex
 	made := 0
@@ -262,6 +273,7 @@ func TestSameHandleTakenAtOnceIsOneAccount(t *testing.T) {
 
 // The answer is the same whether the handle exists or not.
 func TestWrongCredentials(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.signUp(t, "ada")
 	_, wrong := s.SignIn(from(t, ""), &accountspb.SignInRequest{Handle: "ada", Password: "something else"})
@@ -273,6 +285,7 @@ func TestWrongCredentials(t *testing.T) {
 
 // Guesses made side by side do not slip through together.
 func TestAttemptsAtOnceAreCounted(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.signUp(t, "ada")
 	var mu sync.Mutex
@@ -296,6 +309,7 @@ func TestAttemptsAtOnceAreCounted(t *testing.T) {
 }
 
 func TestSignUpsFromOneAddressAreLimited(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	made := 0
 	var err error
@@ -310,6 +324,7 @@ func TestSignUpsFromOneAddressAreLimited(t *testing.T) {
 }
 
 func TestSweepRemovesWhatHasExpiredAndNothingElse(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	token := s.signUp(t, "ada")
 	admin := s.database.Superuser()
@@ -340,6 +355,7 @@ func TestSweepRemovesWhatHasExpiredAndNothingElse(t *testing.T) {
 }
 
 func TestOldestSessionMakesRoom(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	first := s.signUp(t, "ada")
 	second := ""

@@ -28,6 +28,7 @@ func (s *site) count(t *testing.T, attempts int, pattern string) {
 }
 
 func TestGuessingOnePasswordIsLimited(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.signUp(t, "ada")
 	s.signUp(t, "bob")
@@ -53,6 +54,7 @@ func TestGuessingOnePasswordIsLimited(t *testing.T) {
 }
 
 func TestGuessingFromManyAddressesSlowsDownAndLocksNobodyOut(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.signUp(t, "ada")
 	wants(t, s.signIn(t, "ada", "something else", "192.0.2.1"), "WRONG_CREDENTIALS")
@@ -68,6 +70,7 @@ func TestGuessingFromManyAddressesSlowsDownAndLocksNobodyOut(t *testing.T) {
 }
 
 func TestGuessingFromOneAddressIsLimited(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.signUp(t, "ada")
 	wants(t, s.signIn(t, "bob", password, "192.0.2.1"), "WRONG_CREDENTIALS")
@@ -88,6 +91,7 @@ func TestGuessingFromOneAddressIsLimited(t *testing.T) {
 }
 
 func TestSuccessfulSignInsOfAnAccountAreLimited(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.signUp(t, "ada")
 	for i := range 15 {
@@ -110,6 +114,7 @@ func TestSuccessfulSignInsOfAnAccountAreLimited(t *testing.T) {
 }
 
 func TestSuccessfulSignInsFromAnAddressAreLimited(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.signUp(t, "ada")
 	s.signUp(t, "bob")
@@ -127,6 +132,7 @@ func TestSuccessfulSignInsFromAnAddressAreLimited(t *testing.T) {
 }
 
 func TestHandleOfAnOperatorIsNotFree(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	request := &accountspb.SignUpRequest{Handle: "boss", Password: password}
 	if _, err := s.SignUp(from(t, "192.0.2.1"), request); err == nil {

@@ -44,6 +44,7 @@ func (s *site) valid(t *testing.T, token string) bool {
 }
 
 func TestChangePasswordEndsEveryOtherSession(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	first, stranger := s.signUp(t, "ada"), s.signUp(t, "grace")
 	thief := s.openSession(t, &accountspb.SignInRequest{Handle: "ada", Password: password})
@@ -68,6 +69,7 @@ func TestChangePasswordEndsEveryOtherSession(t *testing.T) {
 // A sign-in that checked the old password while it was being changed must not leave
 // a session behind.
 func TestNoSessionOutlivesThePasswordItWasOpenedWith(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	own := s.signUp(t, "ada")
 	ctx := s.as(t, own)
@@ -96,6 +98,7 @@ func TestNoSessionOutlivesThePasswordItWasOpenedWith(t *testing.T) {
 }
 
 func TestGuessingThePasswordFromWithinASessionIsLimited(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	ctx := s.as(t, s.signUp(t, "ada"))
 	for range 10 {
@@ -108,6 +111,7 @@ func TestGuessingThePasswordFromWithinASessionIsLimited(t *testing.T) {
 }
 
 func TestSessionsAreListedAndEnded(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	own := s.signUp(t, "ada")
 	phone := s.openSession(t, &accountspb.SignInRequest{Handle: "ada", Password: password, UserAgent: strings.Repeat("é", 301)})
@@ -151,6 +155,7 @@ func TestSessionsAreListedAndEnded(t *testing.T) {
 }
 
 func TestSigningInAgainEndsTheSessionItReplaces(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	first, other := s.signUp(t, "ada"), s.openSession(t, &accountspb.SignInRequest{Handle: "ada", Password: password})
 	if _, err := s.SignIn(from(t, ""), &accountspb.SignInRequest{Handle: "ada", Password: "a guess", ReplacedSessionToken: first}); err == nil || !s.valid(t, first) {
@@ -167,6 +172,7 @@ func TestSigningInAgainEndsTheSessionItReplaces(t *testing.T) {
 }
 
 func TestUseOfASessionIsNoted(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	own := s.signUp(t, "ada")
 	admin := s.database.Superuser()

@@ -32,6 +32,7 @@ func deliver(ctx context.Context, t *testing.T, consumers []queue.Consumer, name
 }
 
 func TestFollowsOfAClosedAccountAndFollowersOfARemovedChannelGo(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	consumers := following.New(following.Needs{DB: s.database.Open("following")}).Consumers()
 	for _, slug := range []string{"c0", "c1"} {

@@ -93,6 +93,7 @@ func (s *site) followers(t testing.TB, channel, after int64, size int32) []int64
 }
 
 func TestFollowAndUnfollowTwiceIsOnce(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	for range 2 {
 		s.follow(t, ada, "c1")
@@ -115,6 +116,7 @@ func TestFollowAndUnfollowTwiceIsOnce(t *testing.T) {
 }
 
 func TestChannelThatIsNotThere(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	_, err := s.Follow(as(t, ada), &followingpb.FollowRequest{Channel: "channels/nowhere"})
 	if status.Code(err) != codes.NotFound {
@@ -134,6 +136,7 @@ func TestChannelThatIsNotThere(t *testing.T) {
 // The bound holds when two browsers follow at once; following again what is
 // followed already is no new follow.
 func TestAccountFollowsAtMost2000Channels(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	if _, err := s.database.Superuser().Exec(`
 		insert into following.follow (channel_id, account_id, channel, channel_title)
@@ -161,6 +164,7 @@ func TestAccountFollowsAtMost2000Channels(t *testing.T) {
 }
 
 func TestFollowsTheLatestFirst(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	for i := range 12 {
 		s.follow(t, ada, fmt.Sprintf("c%d", i))
@@ -195,6 +199,7 @@ func TestFollowsTheLatestFirst(t *testing.T) {
 
 // A fan-out reads every follower once, page by page, while some come and go.
 func TestFollowersPageByPage(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	admin := s.database.Superuser()
 	if _, err := admin.Exec(`

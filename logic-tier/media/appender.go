@@ -3,10 +3,6 @@ package media
 import (
 	"context"
 	"sync"
-
-	"google.golang.org/grpc"
-
-	mediapb "techtalks.example/proto/techtalks/media/v1"
 )
 
 // appenders lets one request at a time append to an upload in this process. The newest
@@ -55,30 +51,4 @@ func (a *appenders) leave(upload string, own *appender) {
 	}
 	a.mu.Unlock()
 	close(own.done)
-}
-
-// appended is one message of AppendUpload, or how the messages end.
-type appended struct {
-	request *mediapb.AppendUploadRequest
-	err     error
-}
-
-// receive returns the messages that the client sends, until stop is closed. A stream's
-// Recv cannot be interrupted otherwise than by ending the call.
-func receive(call grpc.ClientStreamingServer[mediapb.AppendUploadRequest, mediapb.AppendUploadResponse], stop <-chan struct{}) <-chan appended {
-	messages := make(chan appended)
-	go func() {
-		for {
-			request, err := call.Recv()
-			select {
-			case messages <- appended{request, err}:
-			case <-stop:
-				return
-			}
-			if err != nil {
-				return
-			}
-		}
-	}()
-	return messages
 }

@@ -48,6 +48,7 @@ func eventually(t *testing.T, what string, is func() bool) {
 }
 
 func TestAKilledWorkerTakesItsProgramsAlong(t *testing.T) {
+	t.Parallel()
 	folder := t.TempDir()
 	worker := exec.Command(os.Args[0])
 	worker.Env = append(os.Environ(), runFolder+"="+folder)
@@ -64,6 +65,7 @@ func TestAKilledWorkerTakesItsProgramsAlong(t *testing.T) {
 
 // A program that leaves children behind does not outlive its work.
 func TestCancelKillsChildrenToo(t *testing.T) {
+	t.Parallel()
 	folder := t.TempDir()
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
@@ -80,6 +82,7 @@ func TestCancelKillsChildrenToo(t *testing.T) {
 }
 
 func TestProgramsRunUnderLimits(t *testing.T) {
+	t.Parallel()
 	folder := t.TempDir()
 	var said []string
 	err := media.Run(t.Context(), folder, func(line string) { said = append(said, line) }, "sh", "-c", "ulimit -v; ulimit -f; ulimit -t; pwd; env | sed 's/=.*//' | sort | tr '\\n' ' '")

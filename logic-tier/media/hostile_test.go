@@ -27,6 +27,7 @@ func patched(t *testing.T, data []byte, box string, offset int, with ...byte) []
 // Files made to have ffmpeg read other files, call out, or take all memory end in
 // a clear refusal, and leave nothing.
 func TestHostileRecordingsAreRefused(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	r := s.start()
 	calls, err := net.Listen("tcp", "127.0.0.1:0")

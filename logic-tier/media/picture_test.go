@@ -59,6 +59,7 @@ func (r *replica) videoStream(file string) string {
 }
 
 func TestPicturesAreInSquarePixels(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	r := s.start()
 	for _, c := range []struct {
@@ -99,6 +100,7 @@ func TestPicturesAreInSquarePixels(t *testing.T) {
 
 // A recorder in a browser writes no duration, and no picture while nothing moves.
 func TestDurationReachesTheLaterEndOfPictureAndSound(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	r := s.start()
 	vp8 := []string{"-c:v", "libvpx", "-deadline", "realtime", "-cpu-used", "8", "-c:a", "libopus", "-f", "webm", "-live", "1"}
@@ -125,6 +127,7 @@ func TestDurationReachesTheLaterEndOfPictureAndSound(t *testing.T) {
 
 // The limit holds for sound that no header announces.
 func TestSoundCountsTowardsTheLongestDuration(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	r := s.start()
 	data := ffmpeg(t, ".mkv", "-f", "lavfi", "-i", "testsrc=size=160x120:rate=1,trim=end=2", "-f", "lavfi", "-i", "anullsrc=r=8000:cl=mono,atrim=end=43300",
@@ -177,6 +180,7 @@ func frame(t *testing.T, data []byte) image.Image {
 }
 
 func TestColoursAreThoseOfBT709(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	r := s.start()
 	h264 := []string{"-c:v", "libx264", "-preset", "ultrafast"}
@@ -217,6 +221,7 @@ func TestColoursAreThoseOfBT709(t *testing.T) {
 }
 
 func TestColoursThatCannotBeConvertedAreReported(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	r := s.start(without(t, "zscale"))
 	data := bars(t, ",zscale=t=linear:npl=203,format=gbrpf32le,zscale=p=bt2020,zscale=m=bt2020nc:r=tv:npl=203:t=smpte2084,format=yuv420p10le",

@@ -96,6 +96,7 @@ func probed(t *testing.T, data []byte) string {
 }
 
 func TestAnMP4BecomesARecording(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	r := s.start()
 	r.module.SetSegment(1)
@@ -187,6 +188,7 @@ func (r *replica) leavesNothing() {
 func (r *replica) running() []string { return workingIn(r.scratch) }
 
 func TestAWebMBecomesARecording(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	r := s.start()
 	upload := r.send(ada, "looms.webm", webmOf(t, "2"))
@@ -199,6 +201,7 @@ func TestAWebMBecomesARecording(t *testing.T) {
 }
 
 func TestWhatBrowsersMayNotPlayComesAfterTheSmallOne(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	r := s.start()
 	data := ffmpeg(t, ".mov", "-f", "lavfi", "-i", "testsrc=size=480x640:rate=5", "-t", "1", "-c:v", "mpeg4")
@@ -211,6 +214,7 @@ func TestWhatBrowsersMayNotPlayComesAfterTheSmallOne(t *testing.T) {
 }
 
 func TestWhatIsNoRecordingIsRefused(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	r := s.start()
 	good, fast := mp4Of(t, "2"), mp4Of(t, "2", "-movflags", "+faststart")
@@ -247,6 +251,7 @@ func TestWhatIsNoRecordingIsRefused(t *testing.T) {
 }
 
 func TestProcessingNeedsAWholeUploadOfTheAccount(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	r := s.start()
 	half := r.begin(ada, &mediapb.CreateUploadRequest{Size: proto.Int64(10)})
@@ -297,6 +302,7 @@ func segments(t *testing.T, checkpoint []byte) int {
 }
 
 func TestCancelKillsFfmpegAndLeavesNothing(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	r := s.start()
 	r.module.SetSegment(600) // one, that takes a while
@@ -323,6 +329,7 @@ func TestCancelKillsFfmpegAndLeavesNothing(t *testing.T) {
 }
 
 func TestCancelBetweenSegmentsLeavesNothing(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	r := s.start()
 	r.module.SetSegment(1)
@@ -340,6 +347,7 @@ func TestCancelBetweenSegmentsLeavesNothing(t *testing.T) {
 
 // A worker that goes away after some segments leaves them to the next.
 func TestAnotherWorkerGoesOnWithTheNextSegment(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	first := s.start()
 	first.module.SetSegment(1)
@@ -386,6 +394,7 @@ func TestAnotherWorkerGoesOnWithTheNextSegment(t *testing.T) {
 // What a process that was killed left in the scratch folder is removed by the
 // next; what another works in stays.
 func TestLeftoversOfAKilledProcessAreRemoved(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	folder := t.TempDir()
 	left := filepath.Join(folder, "recording-left")
@@ -417,6 +426,7 @@ func TestLeftoversOfAKilledProcessAreRemoved(t *testing.T) {
 }
 
 func TestWithoutFfmpegTheOriginalIsPublished(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	r := s.start(func(n *media.Needs) {
 		n.LookPath = func(string) (string, error) { return "", exec.ErrNotFound }
@@ -468,6 +478,7 @@ func without(t *testing.T, filter string) func(*media.Needs) {
 
 // When ffmpeg fails at the small one, the recording is published all the same.
 func TestARenditionThatFailsIsLeftOut(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	r := s.start(replaced(t, "for a; do case $a in libx264) echo 'no encoder today' >&2; exit 1;; esac; done\nexec ffmpeg \"$@\"\n"))
 	name := r.process(r.send(ada, "talk.mp4", mp4Of(t, "1")), "one")
@@ -482,6 +493,7 @@ func TestARenditionThatFailsIsLeftOut(t *testing.T) {
 }
 
 func TestAWithdrawnTalksRecordingIsRemoved(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	r := s.start()
 	name := r.process(r.send(ada, "talk.webm", webmOf(t, "1")), "one")

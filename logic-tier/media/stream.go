@@ -80,3 +80,29 @@ func (s service) ReadFile(r *mediapb.ReadFileRequest, call grpc.ServerStreamingS
 		return call.Send(&mediapb.ReadFileResponse{Data: piece})
 	})
 }
+
+// appended is one message of AppendUpload, or how the messages end.
+type appended struct {
+	request *mediapb.AppendUploadRequest
+	err     error
+}
+
+// receive returns the messages that the client sends, until stop is closed. A stream's
+// Recv cannot be interrupted otherwise than by ending the call.
+func receive(call grpc.ClientStreamingServer[mediapb.AppendUploadRequest, mediapb.AppendUploadResponse], stop <-chan struct{}) <-chan appended {
+	messages := make(chan appended)
+	go func() {
+		for {
+			request, err := call.Recv()
+			select {
+			case messages <- appended{request, err}:
+			case <-stop:
+				return
+			}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	return messages
+}

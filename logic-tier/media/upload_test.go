@@ -19,6 +19,7 @@ import (
 // A client that loses its connection anywhere asks how far the upload is, and
 // goes on: the bytes are those that were sent.
 func TestAnUploadSurvivesDisconnectsAnywhere(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	r := s.start()
 	data := noise(1, 3*media.ChunkSize+12345)
@@ -57,6 +58,7 @@ func TestAnUploadSurvivesDisconnectsAnywhere(t *testing.T) {
 // A client that does not hear whether its upload was begun asks again, with the same
 // id: it is one upload.
 func TestAnUploadIsBegunOnce(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	r := s.start()
 	request := &mediapb.CreateUploadRequest{Size: proto.Int64(4), FileName: "talk.mp4", RequestId: "4f0e2a52-6f1c-4a53-8f6e-0d2c8e1f7a11"}
@@ -103,6 +105,7 @@ func (r *replica) vanish(name string, offset int64, data []byte, size int) {
 }
 
 func TestAppendingElsewhereIsRefused(t *testing.T) {
+	t.Parallel()
 	r := newSite(t).start()
 	data := noise(2, 1000)
 	name := r.begin(ada, &mediapb.CreateUploadRequest{Size: proto.Int64(1000)})
@@ -133,6 +136,7 @@ func TestAppendingElsewhereIsRefused(t *testing.T) {
 // A client whose connection broke unnoticed continues over another one. Whoever opens
 // many requests on one upload has one of them.
 func TestNewestRequestAppendsAlone(t *testing.T) {
+	t.Parallel()
 	r := newSite(t).start()
 	data := noise(11, 1000)
 	name := r.begin(ada, &mediapb.CreateUploadRequest{Size: proto.Int64(1000)})
@@ -195,6 +199,7 @@ func TestNewestRequestAppendsAlone(t *testing.T) {
 // Two clients append to one upload at once, in two processes: what is kept is one's bytes up to
 // somewhere, and nothing of the other's in between.
 func TestTwoClientsOnOneUploadMixNothing(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	r := s.start()
 	replicas := []*replica{r, s.start()}
@@ -240,6 +245,7 @@ func TestTwoClientsOnOneUploadMixNothing(t *testing.T) {
 }
 
 func TestBytesThatAreNotTheFilesAreRemoved(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	r := s.start()
 	data := noise(5, media.ChunkSize+1)
@@ -259,6 +265,7 @@ func TestBytesThatAreNotTheFilesAreRemoved(t *testing.T) {
 }
 
 func TestAnUploadTakesNoMoreThanItsSize(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	r := s.start(func(n *media.Needs) { n.Limits.Upload = 5000 })
 	name := r.begin(ada, &mediapb.CreateUploadRequest{Size: proto.Int64(1000)})
@@ -279,6 +286,7 @@ func TestAnUploadTakesNoMoreThanItsSize(t *testing.T) {
 }
 
 func TestAnUploadOfUnknownSizeIsWholeWhenItIsSaid(t *testing.T) {
+	t.Parallel()
 	r := newSite(t).start()
 	data := noise(7, 2*media.ChunkSize)
 	name := r.begin(ada, &mediapb.CreateUploadRequest{Sha256: sum(data)})
@@ -306,6 +314,7 @@ func TestAnUploadOfUnknownSizeIsWholeWhenItIsSaid(t *testing.T) {
 }
 
 func TestAClaimCostsNothing(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	r := s.start()
 	name := r.begin(ada, &mediapb.CreateUploadRequest{Size: proto.Int64(8 << 30)})
@@ -318,6 +327,7 @@ func TestAClaimCostsNothing(t *testing.T) {
 }
 
 func TestUploadsAreRefusedWhenTheSiteIsFull(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	r := s.start(func(n *media.Needs) { n.Limits = media.Limits{Total: 10_000} })
 	first := r.begin(ada, &mediapb.CreateUploadRequest{Size: proto.Int64(6000)})
@@ -357,6 +367,7 @@ func TestUploadsAreRefusedWhenTheSiteIsFull(t *testing.T) {
 }
 
 func TestQuotas(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	r := s.start(func(n *media.Needs) {
 		n.Limits = media.Limits{Stored: 10_000, Unfinished: 3, Uploads: 5}
@@ -406,6 +417,7 @@ func TestQuotas(t *testing.T) {
 }
 
 func TestUploadsThatAreNotUsedExpireWithTheirBytes(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	r := s.start()
 	var names []string
@@ -434,6 +446,7 @@ func TestUploadsThatAreNotUsedExpireWithTheirBytes(t *testing.T) {
 }
 
 func TestSomebodyElsesUploadIsNotThere(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	r := s.start()
 	name := r.begin(ada, &mediapb.CreateUploadRequest{Size: proto.Int64(10), AccountId: 2}) // not hers to say
@@ -477,6 +490,7 @@ func TestSomebodyElsesUploadIsNotThere(t *testing.T) {
 }
 
 func TestRangesAreReadAcrossChunks(t *testing.T) {
+	t.Parallel()
 	r := newSite(t).start()
 	data := noise(11, 2*media.ChunkSize+100)
 	name := r.send(ada, "talk.webm", data)
@@ -505,6 +519,7 @@ func TestRangesAreReadAcrossChunks(t *testing.T) {
 
 // A reader that stops reading holds no connection to the database.
 func TestASlowReaderHoldsNoConnection(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	r := s.start()
 	name := r.send(ada, "", noise(12, 4*media.ChunkSize))

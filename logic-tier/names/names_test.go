@@ -11,6 +11,7 @@ import (
 )
 
 func TestCleanAcceptsOrdinaryNames(t *testing.T) {
+	t.Parallel()
 	for _, name := range []string{
 		"Ada Lovelace", "O’Neil & Søn", "C++ / C#", "日本語", "한국어", "שלום", "العربية", "Ελληνικά", "İstanbul", "½ × 2 = 1",
 		"می\u200cخواهم",               // Persian, "I want"
@@ -28,6 +29,7 @@ func TestCleanAcceptsOrdinaryNames(t *testing.T) {
 }
 
 func TestCleanRefusesHiddenCharacters(t *testing.T) {
+	t.Parallel()
 	for _, name := range []string{
 		"a\u0085b", "a\x00b", "a\nb", "a\u009bb", // controls
 		"a\u2028b", "a\u2029b", // separators
@@ -43,6 +45,7 @@ func TestCleanRefusesHiddenCharacters(t *testing.T) {
 }
 
 func TestCleanRefusesBlankNames(t *testing.T) {
+	t.Parallel()
 	for _, name := range []string{"", " \t\n", "\u3000", "\u2800", "\u2800 \u2800", "\u0301", "\ufe0f", " \u0301\u0302"} {
 		if got, err := names.Clean(name); !errors.Is(err, names.ErrBlank) {
 			t.Errorf("%+q: %+q, %v", name, got, err)
@@ -51,6 +54,7 @@ func TestCleanRefusesBlankNames(t *testing.T) {
 }
 
 func TestCleanNormalizes(t *testing.T) {
+	t.Parallel()
 	for name, want := range map[string]string{"  Zoe\u0308 ": "Zo\u00eb", "\u00a0a\u3000": "a", "\u212bngstr\u00f6m": "\u00c5ngstr\u00f6m"} {
 		if got, err := names.Clean(name); err != nil || got != want {
 			t.Errorf("%+q: %+q, %v; want %+q", name, got, err, want)

@@ -12,6 +12,7 @@ import (
 // A reader that takes nothing is told of a gap in the place of what arrived;
 // what nothing would say again is kept.
 func TestAFullStreamIsAGap(t *testing.T) {
+	t.Parallel()
 	s := newLive(prometheus.NewRegistry()).open()
 	subscribed := &notificationspb.StreamNotificationsResponse{Event: &notificationspb.StreamNotificationsResponse_Subscribed_{
 		Subscribed: &notificationspb.StreamNotificationsResponse_Subscribed{Subscription: 7}}}
@@ -42,6 +43,7 @@ func TestAFullStreamIsAGap(t *testing.T) {
 }
 
 func TestOneInboxIsNotFollowedWithoutEnd(t *testing.T) {
+	t.Parallel()
 	l := newLive(prometheus.NewRegistry())
 	s := l.open()
 	all := map[uint64]*subscription{}

@@ -6,6 +6,7 @@ import (
 )
 
 func TestMadeUpCursorsAreNoCursors(t *testing.T) {
+	t.Parallel()
 	for _, text := range []string{"", "-", "0123abcd", "0123abcd-", "0123abcd--1", "0123abcd-01", "0123abcd-+1", "0123ABCD-1", "0123abcd-1 ", "123-1", "0123abcd-99999999999999999999"} {
 		if c, ok := parseCursor(text); ok {
 			t.Errorf("%q was taken as %v", text, c)
@@ -23,6 +24,7 @@ func FuzzCursor(f *testing.F) {
 }
 
 func TestAnnouncementSurvivesTheWire(t *testing.T) {
+	t.Parallel()
 	want := announcement{event: 7, arrival: 9}
 	for i := range int64(chunk) {
 		want.accounts = append(want.accounts, (i+1)*(1<<35/chunk))
@@ -43,6 +45,7 @@ func FuzzAnnouncement(f *testing.F) {
 }
 
 func TestLanesAreLockedInOneOrder(t *testing.T) {
+	t.Parallel()
 	got := lanesOf([]int64{1, 5000, 1 << 30, 1<<30 + 1, 3 << 12})
 	if !slices.IsSorted(got) || len(slices.Compact(slices.Clone(got))) != len(got) {
 		t.Fatalf("lanes %v are not ascending", got)

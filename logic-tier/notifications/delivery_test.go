@@ -19,6 +19,7 @@ import (
 // overlaps many small ones. Some follow all eight, on two replicas, and their
 // connections break all the time.
 func TestEveryFollowerGetsAllOfItInOneOrderOnce(t *testing.T) {
+	t.Parallel()
 	const (
 		big       = 50_000
 		talks     = 12 // of each publisher
@@ -111,6 +112,7 @@ func TestEveryFollowerGetsAllOfItInOneOrderOnce(t *testing.T) {
 
 // A replica dies in the middle of a fan-out, after its third page of followers.
 func TestAFanOutThatWasInterruptedIsCompletedByAnother(t *testing.T) {
+	t.Parallel()
 	const followers = 50_000
 	s := newSite(t, map[int64]crowd{1: {1, followers}})
 	dying := s.start()
@@ -145,6 +147,7 @@ func TestAFanOutThatWasInterruptedIsCompletedByAnother(t *testing.T) {
 }
 
 func TestAMessageDeliveredTwiceChangesNothing(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, map[int64]crowd{1: {1, 10}})
 	r := s.start()
 	published := s.channels.add(1, "talk")
@@ -159,6 +162,7 @@ func TestAMessageDeliveredTwiceChangesNothing(t *testing.T) {
 // Messages come in whatever order; followers are told in the order of publishing, of
 // everything, also of what no message said yet.
 func TestFollowersAreToldInTheOrderOfPublishing(t *testing.T) {
+	t.Parallel()
 	const talks = 120
 	s := newSite(t, map[int64]crowd{1: {1, 10}})
 	var published []*talkspb.TalkPublished
@@ -187,6 +191,7 @@ func TestFollowersAreToldInTheOrderOfPublishing(t *testing.T) {
 
 // A program of before numbers says nothing of them.
 func TestATalkWithoutANumberIsToldOf(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, map[int64]crowd{1: {1, 10}})
 	r := s.start()
 	published := s.channels.add(1, "talk")
@@ -199,6 +204,7 @@ func TestATalkWithoutANumberIsToldOf(t *testing.T) {
 }
 
 func TestATalkWithoutFollowersTellsNobody(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, nil)
 	r := s.start()
 	s.publish(r.engine, 1, "talk")
@@ -209,6 +215,7 @@ func TestATalkWithoutFollowersTellsNobody(t *testing.T) {
 }
 
 func TestWhatIsNoTalkGoesToTheDeadLetters(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, nil)
 	s.start()
 	if _, err := s.inside.Exec(`select queue.publish('talks', 'talk.published', 'talk.published', '', '\xff')`); err != nil {

@@ -29,6 +29,7 @@ func filled(t *testing.T, items int) (*site, *replica, []string) {
 }
 
 func TestAnInboxIsReadFromTheNewestAPageAtATime(t *testing.T) {
+	t.Parallel()
 	s, r, _ := filled(t, 5)
 	var titles []string
 	for token, first := "", true; first || token != ""; first = false {
@@ -50,6 +51,7 @@ func TestAnInboxIsReadFromTheNewestAPageAtATime(t *testing.T) {
 }
 
 func TestWhatIsReadIsNoLongerUnread(t *testing.T) {
+	t.Parallel()
 	s, r, ids := filled(t, 5)
 	mark := func(request *notificationspb.MarkReadRequest) {
 		t.Helper()
@@ -98,6 +100,7 @@ func TestWhatIsReadIsNoLongerUnread(t *testing.T) {
 }
 
 func TestAMadeUpCursorIsAnsweredWithAReset(t *testing.T) {
+	t.Parallel()
 	s, r, ids := filled(t, 3)
 	epoch, _, _ := strings.Cut(ids[0], "-")
 	if _, err := s.inside.Exec(`insert into notifications.reader (account, trimmed_through) values (1, $1)`, sequence(ids[1])); err != nil {
@@ -128,6 +131,7 @@ func TestAMadeUpCursorIsAnsweredWithAReset(t *testing.T) {
 }
 
 func TestAMadeUpIDIsAnInvalidArgument(t *testing.T) {
+	t.Parallel()
 	_, r, _ := filled(t, 0)
 	for what, call := range map[string]func() error{
 		"id": func() error {
@@ -151,6 +155,7 @@ func TestAMadeUpIDIsAnInvalidArgument(t *testing.T) {
 }
 
 func TestWhatArrivedWhileAwayIsReadInOrderThenLive(t *testing.T) {
+	t.Parallel()
 	s, r, ids := filled(t, 3)
 	f := &follower{account: 1, cursor: ids[0]}
 	followed := make(chan error, 1)
@@ -168,6 +173,7 @@ func TestWhatArrivedWhileAwayIsReadInOrderThenLive(t *testing.T) {
 }
 
 func TestALostConnectionToTheDatabaseIsAGap(t *testing.T) {
+	t.Parallel()
 	s, r, ids := filled(t, 1)
 	f := &follower{account: 1, cursor: ids[0]}
 	followed := make(chan error, 1)
@@ -187,6 +193,7 @@ func TestALostConnectionToTheDatabaseIsAGap(t *testing.T) {
 }
 
 func TestAStreamWithoutASessionIsToldSo(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, nil)
 	r := s.start()
 	ctx, done := context.WithTimeout(t.Context(), patience)
@@ -220,6 +227,7 @@ func TestAStreamWithoutASessionIsToldSo(t *testing.T) {
 }
 
 func TestAReplicaThatStopsEndsItsStreams(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, nil)
 	r := s.start()
 	ctx, done := context.WithTimeout(t.Context(), patience)
@@ -238,6 +246,7 @@ func TestAReplicaThatStopsEndsItsStreams(t *testing.T) {
 
 // An inbox over its bound loses its oldest items, and says so.
 func TestAnInboxIsTrimmedToItsBound(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, nil)
 	r := s.start()
 	if _, err := s.inside.Exec(`

@@ -14,6 +14,7 @@ import (
 
 // An operation that has ended is in its account's inbox, once, and in no other.
 func TestOnesOwnOperationsAreToldOf(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, map[int64]crowd{1: {1, 2}})
 	r := s.start()
 	s.publish(r.engine, 1, "a talk")

@@ -24,6 +24,7 @@ func (p *process) tryCancel(account int64, name string) error {
 
 // Somebody else's operation is not there, whatever is asked of it.
 func TestSomebodyElsesOperationIsNotThere(t *testing.T) {
+	t.Parallel()
 	p := newSite(t).start(nil)
 	name := p.begin(7, "one").Name
 	for _, name := range []string{name, "operations/" + strings.Repeat("a", 26), "operations/../x", "x", ""} {
@@ -43,6 +44,7 @@ func TestSomebodyElsesOperationIsNotThere(t *testing.T) {
 }
 
 func TestAListOfOnesOwn(t *testing.T) {
+	t.Parallel()
 	p := newSite(t).start(nil)
 	var want []string
 	for n := range 5 {
@@ -81,6 +83,7 @@ func TestAListOfOnesOwn(t *testing.T) {
 }
 
 func TestOnlyWhatHasEndedIsDeleted(t *testing.T) {
+	t.Parallel()
 	p := newSite(t).start(nil)
 	name := p.begin(7, "one").Name
 	remove := func() error {
@@ -96,6 +99,7 @@ func TestOnlyWhatHasEndedIsDeleted(t *testing.T) {
 }
 
 func TestWhatEndedAWeekAgoIsSwept(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	p := s.start(nil)
 	old, recent, running := p.begin(7, "old").Name, p.begin(7, "recent").Name, p.begin(7, "running").Name
@@ -114,6 +118,7 @@ func TestWhatEndedAWeekAgoIsSwept(t *testing.T) {
 }
 
 func TestAWaitEndsWithItsTimeout(t *testing.T) {
+	t.Parallel()
 	p := newSite(t).start(nil)
 	name := p.begin(7, "one").Name
 	o, err := p.handles.WaitOperation(as(t.Context(), 7), &longrunningpb.WaitOperationRequest{Name: name, Timeout: durationpb.New(time.Millisecond)})
@@ -127,6 +132,7 @@ func TestAWaitEndsWithItsTimeout(t *testing.T) {
 // Two hundred wait, on two processes. None costs the database anything while
 // nothing changes; one change releases all.
 func TestOneChangeReleasesEveryWaiter(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	replicas := []*process{s.start(nil), s.start(nil)}
 	name := replicas[0].begin(7, "one").Name
@@ -159,6 +165,7 @@ func TestOneChangeReleasesEveryWaiter(t *testing.T) {
 
 // A stream says of each operation, in order, what it has become.
 func TestAStreamFollowsOnesOwn(t *testing.T) {
+	t.Parallel()
 	p := newSite(t).start(nil)
 	mine, others := p.begin(7, "mine").Name, p.begin(8, "others").Name
 	ctx, done := context.WithTimeout(t.Context(), patience)

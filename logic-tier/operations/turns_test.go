@@ -27,6 +27,7 @@ func (p *process) tryBegin(account int64, kind, requestID string) (*operationspb
 }
 
 func TestAccountsWaitingOperationsAreBounded(t *testing.T) {
+	t.Parallel()
 	p := newSite(t).start(nil)
 	var names []string
 	for n := range 21 {
@@ -51,6 +52,7 @@ func TestAccountsWaitingOperationsAreBounded(t *testing.T) {
 
 // An account has one turn for each kind of operation.
 func TestOperationsOfAnotherKindHaveTheirOwnTurn(t *testing.T) {
+	t.Parallel()
 	p := newSite(t).start(nil)
 	first := p.begin(7, "first").Name
 	for _, c := range [][2]string{{"sums", "second"}, {"products", "third"}, {"products", "fourth"}} {
@@ -70,6 +72,7 @@ func TestOperationsOfAnotherKindHaveTheirOwnTurn(t *testing.T) {
 // An account that waits with many operations lets another one pass between two of
 // its own, though one worker does them all.
 func TestAccountsTakeTurns(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	quiet := s.start(nil)
 	var names []string
@@ -94,6 +97,7 @@ func TestAccountsTakeTurns(t *testing.T) {
 
 // A long operation of one account leaves a worker for the others.
 func TestAccountNeverHoldsEveryWorker(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.concurrency = 2
 	release := make(chan struct{})

@@ -32,6 +32,7 @@ func sums(client operationspb.OperationWorkClient, do func(context.Context, *wor
 }
 
 func TestWorkIsDoneBehindItsHandle(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	p := s.start(func(ctx context.Context, o *work.Operation) error {
 		o.Expect(10, "sums")
@@ -64,6 +65,7 @@ func steps(m *operationspb.OperationMetadata) (texts []string) {
 }
 
 func TestTheSameRequestIsTheSameOperation(t *testing.T) {
+	t.Parallel()
 	p := newSite(t).start(nil)
 	if a, b := p.begin(7, "one"), p.begin(7, "one"); a.Name != b.Name {
 		t.Errorf("%s and %s", a.Name, b.Name)
@@ -86,6 +88,7 @@ func refused(t *testing.T, err error, reason string) {
 // A worker dies after a checkpoint. Another goes on from there, and what people
 // see never goes back.
 func TestADeadWorkersWorkGoesOnFromItsCheckpoint(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	reached, resumed := make(chan struct{}), make(chan int64, 1)
 	var first sync.Once
@@ -126,6 +129,7 @@ func TestADeadWorkersWorkGoesOnFromItsCheckpoint(t *testing.T) {
 }
 
 func TestProgressNeverGoesBack(t *testing.T) {
+	t.Parallel()
 	p := newSite(t).start(nil)
 	name := p.begin(7, "one").Name
 	report := func(attempt, done int64) *operationspb.ReportOperationResponse {
@@ -157,6 +161,7 @@ func TestProgressNeverGoesBack(t *testing.T) {
 }
 
 func TestCancelStopsTheWorkInTheMiddle(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	began, cleaned := make(chan struct{}), make(chan struct{})
 	p := s.start(func(ctx context.Context, o *work.Operation) error {
@@ -184,6 +189,7 @@ func TestCancelStopsTheWorkInTheMiddle(t *testing.T) {
 
 // What waits is cancelled without a worker.
 func TestCancelOfWhatHasNotBegun(t *testing.T) {
+	t.Parallel()
 	p := newSite(t).start(nil)
 	name := p.begin(7, "one").Name
 	p.cancel(7, name)
@@ -197,6 +203,7 @@ func TestCancelOfWhatHasNotBegun(t *testing.T) {
 }
 
 func TestARefusalEndsTheWorkWithItsWords(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	p := s.start(func(context.Context, *work.Operation) error {
 		return failure.New(failure.Invalid, "NOT_A_SUM", "this is no sum; send another")
@@ -213,6 +220,7 @@ func TestARefusalEndsTheWorkWithItsWords(t *testing.T) {
 
 // What may pass is tried again; people never read what went wrong inside.
 func TestWhatMayPassIsTriedAgain(t *testing.T) {
+	t.Parallel()
 	var mu sync.Mutex
 	tries := 0
 	p := newSite(t).start(func(context.Context, *work.Operation) error {
@@ -249,6 +257,7 @@ func (s *site) tried(times int, do func(context.Context, *work.Operation) error)
 // A neighbour that is away, or another worker that is in the way, is no fault of the
 // work: it goes on, however often it was interrupted.
 func TestAnInterruptionIsNoTry(t *testing.T) {
+	t.Parallel()
 	for name, interruption := range map[string]error{
 		"away": status.Error(codes.Unavailable, "away"),
 		"busy": failure.New(failure.Exhausted, "BUSY", "come back").RetryIn(time.Second),
@@ -272,6 +281,7 @@ func TestAnInterruptionIsNoTry(t *testing.T) {
 // What fails for the last time says so, and a limit without a time to come back is no
 // interruption.
 func TestWorkIsNotTriedForEver(t *testing.T) {
+	t.Parallel()
 	for name, reason := range map[string]error{
 		"inside": errors.New("pq: secret"),
 		"full":   failure.New(failure.Exhausted, "QUOTA_EXCEEDED", "there is no room"),
@@ -291,6 +301,7 @@ func TestWorkIsNotTriedForEver(t *testing.T) {
 
 // A process that drains takes nothing from the tries of what it worked.
 func TestADrainIsNoTry(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	began := make(chan struct{})
 	p := s.start(func(ctx context.Context, _ *work.Operation) error {
@@ -313,6 +324,7 @@ func TestADrainIsNoTry(t *testing.T) {
 // Only the worker that ended the operation cleans up after it: what one that was
 // superseded thinks of it harms nobody.
 func TestOnlyWhoEndsItCleansUp(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	cleaned := make(chan int, 2)
 	quiet := s.start(nil)
@@ -352,6 +364,7 @@ func TestOnlyWhoEndsItCleansUp(t *testing.T) {
 
 // Work that its workers died of, again and again, ends; nobody tries it for ever.
 func TestWorkThatKillsItsWorkersIsGivenUp(t *testing.T) {
+	t.Parallel()
 	o, m := newSite(t).tried(8, func(context.Context, *work.Operation) error {
 		t.Error("it is tried once more")
 		return nil

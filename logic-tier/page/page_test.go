@@ -13,6 +13,7 @@ type key struct {
 }
 
 func TestTokenIsForOneQuestion(t *testing.T) {
+	t.Parallel()
 	token := page.Token[key]{Key: key{1, 2}}.Encode(page.Question("a", "bc"))
 	if got, err := page.Decode[key](token, page.Question("a", "bc")); err != nil || got.Key != (key{1, 2}) {
 		t.Fatalf("%v, %v", got, err)
@@ -24,6 +25,7 @@ func TestTokenIsForOneQuestion(t *testing.T) {
 
 // Walking to the end and back passes every item once, in order.
 func TestPagesForwardAndBack(t *testing.T) {
+	t.Parallel()
 	const total, size = 23, 5
 	read := func(from *page.Token[int]) (all []int) {
 		switch {

@@ -29,6 +29,7 @@ func (n *network) Connect(context.Context) (driver.Conn, error) {
 // A data tier that cannot be reached is not tried for everybody who waits, and is found
 // again by itself.
 func TestConnectionsThatCannotBeMadeAreNotAllTried(t *testing.T) {
+	t.Parallel()
 	n := &network{down: true}
 	b := newBreaker(n)
 	for range 100 {

@@ -8,6 +8,7 @@ import (
 )
 
 func TestTopicPatternsMatchWholeWords(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		pattern string
 		yes, no []string
@@ -41,6 +42,7 @@ func TestTopicPatternsMatchWholeWords(t *testing.T) {
 }
 
 func TestBadTopicPatternIsRefused(t *testing.T) {
+	t.Parallel()
 	for _, pattern := range []string{"a..b", "a b", "talk*", "a.(b)"} {
 		if _, err := queue.TopicExpression(pattern); err == nil {
 			t.Errorf("%q was taken", pattern)

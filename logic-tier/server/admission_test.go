@@ -92,6 +92,7 @@ func (nowhere) String() string  { return "nowhere" }
 // At the bound a call is refused at once, having done nothing, and is told when to try
 // again; below it again, the next is let in.
 func TestNoMoreCallsThanThereIsRoomFor(t *testing.T) {
+	t.Parallel()
 	s := bounded(2)
 	var inside []call
 	for range 2 {
@@ -131,6 +132,7 @@ func TestNoMoreCallsThanThereIsRoomFor(t *testing.T) {
 // Who is refused first: work that nobody waits for, then what anybody reads, then what
 // somebody signed in reads, and what changes something, or the operator asks, last.
 func TestWhoIsRefusedFirst(t *testing.T) {
+	t.Parallel()
 	s := bounded(15) // and 5 beyond
 	fill := func(until int) {
 		t.Helper()
@@ -188,6 +190,7 @@ func TestWhoIsRefusedFirst(t *testing.T) {
 // Changes that wait for each other, as those of one row do, hold a part of the slots, and
 // those of one address half of that part.
 func TestChangesLeaveSlotsForOthers(t *testing.T) {
+	t.Parallel()
 	s := bounded(12)
 	s.changes = transport.NewShares(8)
 	running, end := make(chan string, 12), make(chan string)

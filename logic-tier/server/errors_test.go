@@ -16,6 +16,7 @@ import (
 )
 
 func TestEveryKindOfRefusalHasItsCode(t *testing.T) {
+	t.Parallel()
 	of := map[codes.Code]failure.Kind{}
 	for _, kind := range failure.Kinds {
 		code := status.Code(toStatus(failure.New(kind, "R", "m")))
@@ -30,6 +31,7 @@ func TestEveryKindOfRefusalHasItsCode(t *testing.T) {
 }
 
 func TestARefusalSaysWhyAndWhatToDo(t *testing.T) {
+	t.Parallel()
 	refused := failure.InvalidField("TITLE_MISSING", "talk.title", "write one").RetryIn(2 * time.Second).Because(errors.New("pq: secret"))
 	s := status.Convert(toStatus(fmt.Errorf("while publishing: %w", refused)))
 	if s.Code() != codes.InvalidArgument || s.Message() != "talk.title: write one" {
@@ -53,6 +55,7 @@ func TestARefusalSaysWhyAndWhatToDo(t *testing.T) {
 }
 
 func TestWhatIsNoRefusal(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		err  error
 		code codes.Code

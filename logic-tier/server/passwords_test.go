@@ -58,6 +58,7 @@ func withPasswords(running, places int) *Server {
 }
 
 func TestPasswordCallsHoldNoSlotOfOtherCalls(t *testing.T) {
+	t.Parallel()
 	s := withPasswords(1, 16)
 	running, end := make(chan string, 16), make(chan string)
 	var all []<-chan error
@@ -86,6 +87,7 @@ func TestPasswordCallsHoldNoSlotOfOtherCalls(t *testing.T) {
 }
 
 func TestPasswordQueueTakesAddressesInTurn(t *testing.T) {
+	t.Parallel()
 	s := withPasswords(1, 64)
 	running, end := make(chan string, 64), make(chan string)
 	for range 5 {
@@ -105,6 +107,7 @@ func TestPasswordQueueTakesAddressesInTurn(t *testing.T) {
 }
 
 func TestPasswordCallThatGivesUpLeavesTheQueue(t *testing.T) {
+	t.Parallel()
 	s := withPasswords(1, 16)
 	running, end := make(chan string, 16), make(chan string)
 	first := callFrom(t.Context(), s, passwordMethod, "192.0.2.66", running, end)
@@ -130,6 +133,7 @@ func TestPasswordCallThatGivesUpLeavesTheQueue(t *testing.T) {
 }
 
 func TestRequestsWithPasswordAreRecognised(t *testing.T) {
+	t.Parallel()
 	service := accountspb.Accounts_ServiceDesc
 	var info grpc.ServiceInfo
 	for _, m := range service.Methods {

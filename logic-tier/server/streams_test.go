@@ -19,6 +19,7 @@ func reasonOf(err error) string {
 }
 
 func TestStreamsAreSharedBetweenAddressesAndAccounts(t *testing.T) {
+	t.Parallel()
 	s := newStreams()
 	until := func(enter func(n int) error) (entered int, reason string) {
 		for ; entered <= maxStreams; entered++ {

@@ -47,6 +47,7 @@ func check(t *testing.T, w *Watch) {
 }
 
 func TestWatchTellsEveryFollowerOfAnEndedSessionOnce(t *testing.T) {
+	t.Parallel()
 	a := &accounts{}
 	w := newWatch(a)
 	counts := map[string]int{}
@@ -73,6 +74,7 @@ func TestWatchTellsEveryFollowerOfAnEndedSessionOnce(t *testing.T) {
 }
 
 func TestWatchAsksNothingWhileNobodyFollows(t *testing.T) {
+	t.Parallel()
 	a := &accounts{}
 	w := newWatch(a)
 	w.Add(1, func() {})()
@@ -83,6 +85,7 @@ func TestWatchAsksNothingWhileNobodyFollows(t *testing.T) {
 }
 
 func TestWatchChecksManySessionsInBatches(t *testing.T) {
+	t.Parallel()
 	a := &accounts{}
 	w := newWatch(a)
 	for session := range int64(2*checkAtOnce + 1) {
@@ -95,6 +98,7 @@ func TestWatchChecksManySessionsInBatches(t *testing.T) {
 }
 
 func TestWatchChecksAgainAfterAnError(t *testing.T) {
+	t.Parallel()
 	a := &accounts{ended: []int64{1}, err: errors.New("away")}
 	w := newWatch(a)
 	w.every = time.Millisecond

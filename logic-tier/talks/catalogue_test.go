@@ -30,6 +30,7 @@ func batch(event, title string, talks int) *talkspb.BatchImportTalksRequest {
 }
 
 func TestImportTwiceAddsNothingTwice(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	first, err := s.talks.BatchImportTalks(t.Context(), batch("event", "", 50))
 	if err != nil || first.ChannelsCreated != 1 || first.TalksCreated != 50 {
@@ -54,6 +55,7 @@ func TestImportTwiceAddsNothingTwice(t *testing.T) {
 
 // A time in the future must not hold the top of the lists.
 func TestImportedTalkIsListedNoLaterThanItsImport(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	r := batch("event", "Event", 3)
 	r.Talks[0].PublishTime = timestamppb.New(time.Now().AddDate(170, 0, 0))
@@ -77,6 +79,7 @@ func TestImportedTalkIsListedNoLaterThanItsImport(t *testing.T) {
 // A batch that is handed over again, since nobody heard what came of it, is counted
 // as it was.
 func TestABatchAgainIsAnsweredAsItWas(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	r := batch("event", "", 5)
 	r.BatchId = "operations/one/0-5"
@@ -93,6 +96,7 @@ func TestABatchAgainIsAnsweredAsItWas(t *testing.T) {
 }
 
 func TestImportsSideBySide(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	var all sync.WaitGroup
 	for range 6 {
@@ -121,6 +125,7 @@ func TestImportsSideBySide(t *testing.T) {
 
 // A catalogue neither fills nor renames a channel that somebody has.
 func TestImportLeavesPeoplesChannelsAlone(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.channel(t, ada, "lakeside")
 	answer, err := s.talks.BatchImportTalks(t.Context(), batch("lakeside", "Taken over", 3))
@@ -135,6 +140,7 @@ func TestImportLeavesPeoplesChannelsAlone(t *testing.T) {
 
 // Each thing wrong is named, and nothing of the batch is kept.
 func TestImportRefusesTheWholeBatch(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	r := batch("event", "Event", 10)
 	r.Channels = append(r.Channels, &talkspb.Channel{Name: "nonsense"}, &talkspb.Channel{Name: "channels/long", Title: strings.Repeat("x", 201)})
@@ -158,6 +164,7 @@ func TestImportRefusesTheWholeBatch(t *testing.T) {
 
 // A person's catalogue makes channels of theirs, as many as they may have.
 func TestAPersonsCatalogueMakesTheirChannels(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	mine := batch("mine", "Mine", 2)
 	mine.OwnerId, mine.OwnerHandle = ada.ID, ada.Handle
@@ -197,6 +204,7 @@ func TestAPersonsCatalogueMakesTheirChannels(t *testing.T) {
 }
 
 func TestWholeTalksComeByNameWithTheirDescriptions(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	channel := s.channel(t, ada, "engines")
 	for i := range 5 {

@@ -12,6 +12,7 @@ import (
 )
 
 func TestChannelBelongsToWhoMadeIt(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	name := s.channel(t, ada, "lakeside")
 	mine, err := s.channels.GetChannel(as(t, ada), &talkspb.GetChannelRequest{Name: name})
@@ -29,6 +30,7 @@ func TestChannelBelongsToWhoMadeIt(t *testing.T) {
 }
 
 func TestNamesThatAreNone(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	for _, name := range []string{"lakeside", "channels/", "channels/a_b", "channels/a/b", "channels/ü", "talks/a", "channels/" + strings.Repeat("a", 141), "channels/\x00"} {
 		_, err := s.channels.GetChannel(t.Context(), &talkspb.GetChannelRequest{Name: name})
@@ -51,6 +53,7 @@ func TestNamesThatAreNone(t *testing.T) {
 }
 
 func TestChannelNeedsATitleAndANameOfItsOwn(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.channel(t, ada, "lakeside")
 	_, err := s.channels.CreateChannel(as(t, grace), &talkspb.CreateChannelRequest{ChannelId: "lakeside", Title: "Mine"})
@@ -63,6 +66,7 @@ func TestChannelNeedsATitleAndANameOfItsOwn(t *testing.T) {
 
 // The bound holds when channels are made side by side.
 func TestAccountHasAtMostTwentyChannels(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	for i := range 17 {
 		s.channel(t, ada, fmt.Sprintf("channel-%d", i))
@@ -91,6 +95,7 @@ func TestAccountHasAtMostTwentyChannels(t *testing.T) {
 // Pages go through all channels by title, whatever their case, forward and
 // back; a title of the longest kind fits a token.
 func TestChannelsByTitle(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	r := &talkspb.BatchImportTalksRequest{}
 	for i := range 30 {

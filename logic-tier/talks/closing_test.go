@@ -13,6 +13,7 @@ import (
 )
 
 func TestChannelsOfAClosedAccountGoAndTheirAddressesStayTaken(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	for _, slug := range []string{"looms", "engines"} {
 		s.publish(t, ada, s.channel(t, ada, slug), &talkspb.Talk{Title: "Of ada's"})

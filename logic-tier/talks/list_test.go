@@ -14,6 +14,7 @@ import (
 )
 
 func TestEmptyChannelHasAPage(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	channel := s.channel(t, ada, "lakeside")
 	answer := s.list(t, &talkspb.ListTalksRequest{Parent: channel})
@@ -42,6 +43,7 @@ func (s *site) catalogue(t *testing.T, event string, talks int) {
 // Whatever is asked for, the pages go through all of it once, in one order, and
 // back again; rows that come in between change nothing for who is on the way.
 func TestPagesForwardAndBack(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.catalogue(t, "north", 53)
 	s.catalogue(t, "south", 20)
@@ -100,6 +102,7 @@ func TestPagesForwardAndBack(t *testing.T) {
 }
 
 func TestTalksPublishedMeanwhileDoNotMoveAPage(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.catalogue(t, "north", 30)
 	first := s.list(t, &talkspb.ListTalksRequest{PageSize: 10})
@@ -112,6 +115,7 @@ func TestTalksPublishedMeanwhileDoNotMoveAPage(t *testing.T) {
 }
 
 func TestMadeUpPageTokens(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.catalogue(t, "north", 30)
 	next := s.list(t, &talkspb.ListTalksRequest{PageSize: 10}).NextPageToken
@@ -142,6 +146,7 @@ func TestMadeUpPageTokens(t *testing.T) {
 }
 
 func TestSearchFoldsCaseAndAccents(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.imported(t, "event", "Déjà vu in Zürich", "Naïve Bayes", "Running tests")
 	for query, want := range map[string]string{
@@ -155,6 +160,7 @@ func TestSearchFoldsCaseAndAccents(t *testing.T) {
 }
 
 func TestWordsOfTheTitleWeighMore(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	channel := s.channel(t, ada, "lakeside")
 	s.publish(t, ada, channel, &talkspb.Talk{Title: "Something else", Description: strings.Repeat("Postgres, and Postgres again. ", 20)})
@@ -168,6 +174,7 @@ func TestWordsOfTheTitleWeighMore(t *testing.T) {
 }
 
 func TestSearchAsPeopleType(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.imported(t, "event", "Event sourcing", "Sourcing an event", "Queues")
 	for query, want := range map[string][]string{
@@ -181,6 +188,7 @@ func TestSearchAsPeopleType(t *testing.T) {
 }
 
 func TestPageSizes(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.catalogue(t, "north", 130)
 	for asked, want := range map[int32]int{0: 20, 1: 1, 100: 100, 101: 100, 1 << 30: 100} {

@@ -117,6 +117,7 @@ func (s *site) publishRecording(t *testing.T, channel, requestID string) (*longr
 
 // The talk is out when its recording is, once, however often that is said.
 func TestATalkWaitsForItsRecording(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.consume(t)
 	channel := s.channel(t, ada, "looms")
@@ -151,6 +152,7 @@ func TestATalkWaitsForItsRecording(t *testing.T) {
 
 // What is wrong with a talk is said while who typed it is there.
 func TestATalkThatCannotBeIsNotProcessed(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	channel := s.channel(t, grace, "looms")
 	_, err := s.publishRecording(t, channel, form)
@@ -167,6 +169,7 @@ func TestATalkThatCannotBeIsNotProcessed(t *testing.T) {
 
 // A recording that nobody waits for any more is given back.
 func TestARecordingWithoutATalkIsGivenBack(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	if err := s.broker.Declare(t.Context(), talks.Topology(), queue.Topology{
 		Queues: []queue.Queue{{Name: "withdrawn", Bindings: []queue.Binding{{Exchange: "talks", Pattern: "talk.withdrawn"}}}},
@@ -186,6 +189,7 @@ func TestARecordingWithoutATalkIsGivenBack(t *testing.T) {
 
 // A talk that is withdrawn gives its recording back with it.
 func TestAWithdrawnTalkGivesItsRecordingBack(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.consume(t)
 	channel := s.channel(t, ada, "looms")
@@ -218,6 +222,7 @@ func TestAWithdrawnTalkGivesItsRecordingBack(t *testing.T) {
 }
 
 func TestOldDraftsAreSwept(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	channel := s.channel(t, ada, "looms")
 	if _, err := s.publishRecording(t, channel, form); err != nil {
@@ -236,6 +241,7 @@ func TestOldDraftsAreSwept(t *testing.T) {
 }
 
 func TestDraftIsReturnedToItsSender(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	channel := s.channel(t, ada, "looms")
 	operation, err := s.publishRecording(t, channel, form)

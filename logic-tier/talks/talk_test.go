@@ -18,6 +18,7 @@ import (
 const requestID = "6f9619ff-8b86-d011-b42d-00c04fc964ff"
 
 func TestPublishedTalkIsThereAndSaid(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	channel := s.channel(t, ada, "lakeside")
 	made := s.publish(t, ada, channel, &talkspb.Talk{
@@ -47,6 +48,7 @@ func TestPublishedTalkIsThereAndSaid(t *testing.T) {
 }
 
 func TestSlugs(t *testing.T) {
+	t.Parallel()
 	for title, want := range map[string]string{
 		"Software architecture and communication design patterns": "software-architecture-and-communication-design-patterns",
 		"  Ça va? – ŁÓDŹ's Straße, Ærø & co. ":                    "ca-va-lodzs-strasse-aero-co",
@@ -63,6 +65,7 @@ func TestSlugs(t *testing.T) {
 }
 
 func TestSameTitleTwiceIsTwoTalks(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	channel := s.channel(t, ada, "lakeside")
 	first := s.publish(t, ada, channel, &talkspb.Talk{Title: "Keynote"})
@@ -76,6 +79,7 @@ func TestSameTitleTwiceIsTwoTalks(t *testing.T) {
 // A form sent twice, one after the other or at once, is one talk; its followers
 // are told once.
 func TestSameRequestIsOneTalk(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	channel := s.channel(t, ada, "lakeside")
 	var mu sync.Mutex
@@ -110,6 +114,7 @@ func TestSameRequestIsOneTalk(t *testing.T) {
 }
 
 func TestRequestsAreForgottenAfterADay(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	channel := s.channel(t, ada, "lakeside")
 	if _, err := s.talks.CreateTalk(as(t, ada), &talkspb.CreateTalkRequest{Parent: channel, Talk: &talkspb.Talk{Title: "Old"}, RequestId: requestID}); err != nil {
@@ -131,6 +136,7 @@ func TestRequestsAreForgottenAfterADay(t *testing.T) {
 }
 
 func TestOnlyTheOwnerPublishesEditsAndWithdraws(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	channel := s.channel(t, ada, "lakeside")
 	talk := s.publish(t, ada, channel, &talkspb.Talk{Title: "Mine"})
@@ -151,6 +157,7 @@ func TestOnlyTheOwnerPublishesEditsAndWithdraws(t *testing.T) {
 }
 
 func TestTalkThatCannotBeTaken(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	channel := s.channel(t, ada, "lakeside")
 	for field, talk := range map[string]*talkspb.Talk{
@@ -172,6 +179,7 @@ func TestTalkThatCannotBeTaken(t *testing.T) {
 var hiding = []string{"\u200b", "\u3164", "\u2800", "\u202egnp.exe", "a\u0085b", "a\u200bb", "\ufffd\u2066"}
 
 func TestNamesThatHideSomethingAreRefused(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	channel := s.channel(t, ada, "lakeside")
 	talk := s.publish(t, ada, channel, &talkspb.Talk{Title: "Fine"})
@@ -194,6 +202,7 @@ func TestNamesThatHideSomethingAreRefused(t *testing.T) {
 }
 
 func TestImportedNamesThatHideSomethingAreRefused(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	for _, name := range hiding {
 		r := batch("event", name, 3)
@@ -210,6 +219,7 @@ func TestImportedNamesThatHideSomethingAreRefused(t *testing.T) {
 }
 
 func TestNamesAreNormalized(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	talk := s.publish(t, ada, s.channel(t, ada, "lakeside"), &talkspb.Talk{
 		Title: " E\u0301coute ", Speakers: []string{"Zoe\u0308", "Zo\u00eb", " "}, Tags: []string{"E\u0301t\u00e9", "\u00e9te\u0301"},
@@ -220,6 +230,7 @@ func TestNamesAreNormalized(t *testing.T) {
 }
 
 func TestRecordedDateInFutureIsRefused(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	channel := s.channel(t, ada, "lakeside")
 	day := func(days int) *talkspb.CreateTalkRequest {
@@ -236,6 +247,7 @@ func TestRecordedDateInFutureIsRefused(t *testing.T) {
 }
 
 func TestUpdateChangesWhatTheMaskNames(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	talk := s.publish(t, ada, s.channel(t, ada, "lakeside"), &talkspb.Talk{Title: "Old", Description: "stays", Tags: []string{"go"}, Language: "eng"})
 	update := func(change *talkspb.Talk, fields ...string) (*talkspb.Talk, error) {
@@ -271,6 +283,7 @@ func TestUpdateChangesWhatTheMaskNames(t *testing.T) {
 }
 
 func TestWithdrawnTalkIsFoundNowhere(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	channel := s.channel(t, ada, "lakeside")
 	talk := s.publish(t, ada, channel, &talkspb.Talk{Title: "Regretted", Language: "eng", Tags: []string{"go"}})
@@ -296,6 +309,7 @@ func TestWithdrawnTalkIsFoundNowhere(t *testing.T) {
 }
 
 func TestLanguages(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	channel := s.channel(t, ada, "lakeside")
 	for i, language := range []string{"spa", "eng", "", "deu", "eng"} {
@@ -309,6 +323,7 @@ func TestLanguages(t *testing.T) {
 
 // Nothing of a talk is kept whose message cannot be.
 func TestTalkAndMessageAreThereTogetherOrNotAtAll(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	channel := s.channel(t, ada, "lakeside")
 	if _, err := s.admin.Exec(`alter table queue.message rename to message_elsewhere`); err != nil {

@@ -100,6 +100,7 @@ func (s *site) exported(operation string) *transferspb.ExportArchiveResponse {
 
 // What is exported can be imported elsewhere, and is the same.
 func TestAnArchiveIsACatalogue(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.filled(250)
 	operation := s.export("")
@@ -174,6 +175,7 @@ func (s *site) all(channel string) map[string]*talkspb.Talk {
 // A worker is stopped at every message that it sends and at every checkpoint that
 // it saves; another goes on. What is in the end is what would have been.
 func TestAnExportThatIsKilledGoesOn(t *testing.T) {
+	t.Parallel()
 	for _, at := range []string{"message", "checkpoint"} {
 		t.Run(at, func(t *testing.T) {
 			s := newSite(t)
@@ -231,6 +233,7 @@ func TestAnExportThatIsKilledGoesOn(t *testing.T) {
 // A worker that is only taken for dead goes on beside the one that has the export now,
 // from whatever message on: what either does is no harm to the archive.
 func TestAnExportThatTwoWorkersWrite(t *testing.T) {
+	t.Parallel()
 	for met, at := 0, 0; met >= at; at++ {
 		s := newSite(t)
 		s.filled(6)
@@ -273,6 +276,7 @@ func differing(a, b map[string]string) (names []string) {
 // Between two workers a talk is edited and another withdrawn with its recording
 // half written: the archive can be read all the same.
 func TestAnExportGoesOnWhateverChanged(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.filled(60)
 	operation := s.export("channels/engines")
@@ -302,6 +306,7 @@ func TestAnExportGoesOnWhateverChanged(t *testing.T) {
 }
 
 func TestAnExportThatIsCancelledLeavesNothing(t *testing.T) {
+	t.Parallel()
 	for step := range 12 {
 		s := newSite(t)
 		s.filled(40)
@@ -334,6 +339,7 @@ func TestAnExportThatIsCancelledLeavesNothing(t *testing.T) {
 }
 
 func TestAnExportWithoutRoomSaysSo(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.filled(40)
 	s.media.quota = 500_000
@@ -350,6 +356,7 @@ func TestAnExportWithoutRoomSaysSo(t *testing.T) {
 }
 
 func TestWhatMayBeExported(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.filled(1)
 	for _, c := range []struct {

@@ -9,6 +9,7 @@ import (
 )
 
 func TestByproductsOfPackersAreIgnored(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	files := []packed{{"e/category.json", `{"title": "E"}`}, {"e/videos/one.json", `{"title": "One"}`}}
 	for _, name := range []string{

@@ -8,6 +8,7 @@ import (
 )
 
 func TestPathsOfTheLayout(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		path, channel, talk string
 		category, part      bool
@@ -29,6 +30,7 @@ func TestPathsOfTheLayout(t *testing.T) {
 }
 
 func TestPathsThatHaveNoPlaceInAnArchive(t *testing.T) {
+	t.Parallel()
 	for path, want := range map[string]string{
 		"../../event/category.json":         "..",
 		"event/videos/../../../etc/talk.js": "..",
@@ -48,6 +50,7 @@ func TestPathsThatHaveNoPlaceInAnArchive(t *testing.T) {
 }
 
 func TestNamesThatDifferStayDifferent(t *testing.T) {
+	t.Parallel()
 	seen := map[string]string{}
 	for _, name := range []string{"a-b", "a--b", "a_b", "A-b", "a b", "à-b", "日本", "日本語", "1-b", "-", strings.Repeat("x", 100), strings.Repeat("x", 101)} {
 		s := slug(name, 100)
@@ -68,6 +71,7 @@ func TestNamesThatDifferStayDifferent(t *testing.T) {
 }
 
 func TestRealWorldEntries(t *testing.T) {
+	t.Parallel()
 	where := place{channel: "c", talk: "t"}
 	talk, err := parseTalk(where, []byte(`{"title": " Line\none ", "description": null, "summary": "S", "speakers": ["A", " ", "B"],
 		"language": "eng", "tags": ["Web", ""], "recorded": "2019-05-03T10:00:00+02:00", "duration": 12.6, ",duration": 1,
@@ -89,6 +93,7 @@ func TestRealWorldEntries(t *testing.T) {
 
 // Copying leaves zero-width spaces behind; they are no reason to refuse an entry.
 func TestZeroWidthSpacesInEntriesAreSpaces(t *testing.T) {
+	t.Parallel()
 	talk, err := parseTalk(place{channel: "c", talk: "t"}, []byte("{\"title\": \"\u200bBuild the \u200b\u200bmodel\ufeff\", \"speakers\": [\"\u200b\"]}"))
 	if err != nil || talk.Title != "Build the model" || len(talk.Speakers) != 0 {
 		t.Errorf("got %v, %v", talk, err)
@@ -96,6 +101,7 @@ func TestZeroWidthSpacesInEntriesAreSpaces(t *testing.T) {
 }
 
 func TestBadEntriesSayWhatIsWrong(t *testing.T) {
+	t.Parallel()
 	for content, want := range map[string]string{
 		``:                                      "not JSON",
 		`{"title": "a",`:                        "not JSON",

@@ -39,6 +39,7 @@ func (panicking) GetChannel(context.Context, *talkspb.GetChannelRequest, ...grpc
 }
 
 func TestPanicInAnImportFailsTheAttemptOnly(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.needs.Channels = panicking{s.channels}
 	s.module = transfers.New(s.needs)
@@ -49,6 +50,7 @@ func TestPanicInAnImportFailsTheAttemptOnly(t *testing.T) {
 }
 
 func TestArchivesOfEmptyBlocksAreRefused(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	for name, content := range map[string][]byte{
 		".xz":              emptyBlocksXZ(80_000), // 1.4 MB
@@ -109,6 +111,7 @@ func resized(b []byte, offset int, size uint64) []byte {
 const talkPath = "all/e/videos/one.json"
 
 func TestHostileTarHeadersAreRefused(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	one := tarOf(t, tar.Header{Typeflag: tar.TypeReg, Name: talkPath})
 	long := tarOf(t, tar.Header{Typeflag: tar.TypeReg, Name: talkPath}, tar.Header{Typeflag: tar.TypeReg, Format: tar.FormatGNU, Name: "all/" + strings.Repeat("x", 1000)})
@@ -145,6 +148,7 @@ func TestHostileTarHeadersAreRefused(t *testing.T) {
 }
 
 func TestOnlyRegularFilesAreTaken(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	link := func(kind byte, target string) tar.Header {
 		return tar.Header{Typeflag: kind, Name: fmt.Sprintf("all/e/videos/%d.json", kind), Linkname: target}
@@ -158,6 +162,7 @@ func TestOnlyRegularFilesAreTaken(t *testing.T) {
 }
 
 func TestSparseFileOfATerabyteIsTooLarge(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	content := tarOf(t, tar.Header{Typeflag: tar.TypeReg, Name: "all/e/videos/two.json", PAXRecords: map[string]string{
 		"SCHILY.realsize": "1099511627776", "XXX.sparse.major": "0", "XXX.sparse.minor": "1", "XXX.sparse.size": "1099511627776", "XXX.sparse.map": "0,1,1099511627758,18",
@@ -178,6 +183,7 @@ func TestSparseFileOfATerabyteIsTooLarge(t *testing.T) {
 }
 
 func TestOddButHarmlessArchives(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	files := catalogue(9, 1)
 	inner := packZip(t, bombs()[:70])
@@ -215,6 +221,7 @@ func TestOddButHarmlessArchives(t *testing.T) {
 }
 
 func TestListedRejectionsAreBounded(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	var files []packed
 	for i := range 10_500 {

@@ -42,6 +42,7 @@ func zip64(size, compressed, offset uint64) func([]byte) []byte {
 }
 
 func TestHostileZipSizesAndOffsetsRejectTheFile(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	for name, edit := range map[string]func([]byte) []byte{
 		"offset 2^63":             zip64(16, 16, 1<<63),
@@ -97,6 +98,7 @@ func relisted(t *testing.T, files []packed, order []int) []byte {
 }
 
 func TestZipEntriesThatShareTheirContent(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	var files []packed
 	for i := range 24 {

@@ -17,6 +17,7 @@ import (
 )
 
 func TestArchivesOfEverySortAreTaken(t *testing.T) {
+	t.Parallel()
 	files := append(catalogue(50, 3), packed{"all/LICENSE", "free"}, packed{"all/event-0/recordings/big.mp4", strings.Repeat("x", 2<<20)},
 		packed{"all/event-0/videos/big.json", strings.Repeat("x", 1<<20+1)})
 	for name, pack := range packers {
@@ -54,6 +55,7 @@ func TestArchivesOfEverySortAreTaken(t *testing.T) {
 
 // A worker is stopped after every checkpoint that it saves; another goes on.
 func TestAnImportThatIsKilledGoesOn(t *testing.T) {
+	t.Parallel()
 	for name, pack := range packers {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t)
@@ -96,6 +98,7 @@ func TestAnImportThatIsKilledGoesOn(t *testing.T) {
 // A worker is stopped between keeping a batch and saying so, again and again: what
 // is counted is what came of it.
 func TestABatchThatIsKeptAgainIsCountedOnce(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	operation := s.begun(s.operator(), packGzip(t, catalogue(1990, 4)))
 	saves := 0
@@ -115,6 +118,7 @@ func TestABatchThatIsKeptAgainIsCountedOnce(t *testing.T) {
 }
 
 func TestAnImportThatIsCancelledLeavesNoUpload(t *testing.T) {
+	t.Parallel()
 	for _, after := range []int{0, 1, 2} {
 		s := newSite(t)
 		operation := s.begun(s.operator(), packGzip(t, catalogue(1200, 2)))
@@ -140,6 +144,7 @@ func TestAnImportThatIsCancelledLeavesNoUpload(t *testing.T) {
 }
 
 func TestPathsThatLeadElsewhereAreRefusedOneByOne(t *testing.T) {
+	t.Parallel()
 	files := append(catalogue(5, 1),
 		packed{"../event/videos/up.json", `{"title": "Up"}`}, packed{"/etc/videos/root.json", `{"title": "Root"}`},
 		packed{`event\videos\back.json`, `{"title": "Back"}`}, packed{"event/videos/../../../x", "x"})
@@ -170,6 +175,7 @@ func TestPathsThatLeadElsewhereAreRefusedOneByOne(t *testing.T) {
 
 // What cannot be read says so, keeps what came before, and leaves no upload.
 func TestBadArchives(t *testing.T) {
+	t.Parallel()
 	whole := packGzip(t, append(catalogue(3000, 2), packed{"all/x/videos/noise.json", noise(200_000)}))
 	zeros := packed{"all/zeros", strings.Repeat("\x00", 70<<20)}
 	summed := packGzip(t, catalogue(20, 1))
@@ -230,6 +236,7 @@ func bombs() (files []packed) {
 }
 
 func TestAPersonsImport(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	for _, c := range []struct {
 		of   caller.Person
@@ -281,6 +288,7 @@ func TestAPersonsImport(t *testing.T) {
 }
 
 func TestWhatMayBeImported(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	web := caller.With(t.Context(), caller.Call{Program: "web-tier"})
 	begun, err := (*s.media).CreateUpload(t.Context(), &mediapb.CreateUploadRequest{AccountId: ada.ID})
@@ -325,6 +333,7 @@ func TestWhatMayBeImported(t *testing.T) {
 // Stopped between the last checkpoint and its end, an import whose upload is gone
 // has ended well all the same.
 func TestAnImportKilledAtItsVeryEndSucceeds(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	operation := s.begun(s.operator(), packTar(t, catalogue(30, 2)))
 	if err := s.work(t.Context(), operation); err != nil {
@@ -341,6 +350,7 @@ func TestAnImportKilledAtItsVeryEndSucceeds(t *testing.T) {
 }
 
 func TestWhatIsOldIsSwept(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	operation := s.begun(s.operator(), packTar(t, catalogue(100, 2)))
 	if err := s.work(t.Context(), operation); err != nil {

@@ -11,6 +11,7 @@ import (
 
 // A decompressor that still has input, or output, stops all the same.
 func TestUnpackingStopsWhenItsContextEnds(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	content := &unpacked{from: &reading{ctx: ctx, rest: make([]byte, 1<<20)}, decompressor: bytes.NewReader(make([]byte, 1<<20))}
 	file := &ranges{ctx: ctx, size: pieceSize, budget: -1, pieces: []piece{{0, make([]byte, pieceSize)}}}
@@ -37,6 +38,7 @@ func TestUnpackingStopsWhenItsContextEnds(t *testing.T) {
 
 // A rejection must not keep the megabyte of which it holds the beginning.
 func TestPrintableTextIsACopy(t *testing.T) {
+	t.Parallel()
 	long := strings.Repeat("x", 1<<20)
 	if kept := printable(long, 100); len(kept) != 100 || unsafe.StringData(kept) == unsafe.StringData(long) {
 		t.Error("the text is a part of the name")

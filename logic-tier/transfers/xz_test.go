@@ -35,6 +35,7 @@ func emptyBlocksXZ(blocks int) []byte {
 
 // A dictionary for each of the 100 blocks would be 6,400 MiB.
 func TestXZBlocksShareOneDictionary(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	operation := s.begun(s.operator(), append(emptyBlocksXZ(100), packXZ(t, catalogue(5, 1))...))
 	var before, after runtime.MemStats
@@ -52,6 +53,7 @@ func TestXZBlocksShareOneDictionary(t *testing.T) {
 }
 
 func TestXZVariantsAreRead(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	content := packTar(t, catalogue(20, 1))
 	compress := func(config xz.WriterConfig) []byte {
@@ -89,6 +91,7 @@ func TestXZVariantsAreRead(t *testing.T) {
 }
 
 func TestXZDictionaryOfFourGigabytesIsRefused(t *testing.T) {
+	t.Parallel()
 	packed := emptyBlocksXZ(1)
 	header := packed[12:24]
 	header[4] = 40

@@ -41,6 +41,7 @@ func (s *sparse) ReadAt(p []byte, at int64) (int, error) {
 
 // Entries larger than 4 GiB, entries behind them, and more than 65,535 of them.
 func TestLargeArchivesAreReadByOthers(t *testing.T) {
+	t.Parallel()
 	file := &sparse{parts: map[int64][]byte{}}
 	large := archived{Path: "channel/recordings/größer.mp4", Stored: true, CompressedSize: 5 << 30, Size: 5 << 30}
 	at := file.put(0, large.local()) + large.Size
@@ -72,6 +73,7 @@ func TestLargeArchivesAreReadByOthers(t *testing.T) {
 }
 
 func TestManyEntries(t *testing.T) {
+	t.Parallel()
 	var b bytes.Buffer
 	const entries = 70_000
 	e := archived{Path: "x", Size: 0, CompressedSize: 0}

@@ -78,7 +78,7 @@ func clone(t testing.TB, name string) *Database {
 		t.Fatalf("the data tier does not start: %v", shared.err)
 	}
 	d := &Database{t: t, tier: shared.tier, name: name}
-	if err := d.administer(`create database ` + name + ` template ` + template + ` owner owner`); err != nil {
+	if err := d.administer(`create database ` + name + ` template ` + template + ` strategy file_copy owner owner`); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { // runs last: the test's pools are closed by then

@@ -140,6 +140,7 @@ func (p *process) watch(what string, seen func(*queuepb.Snapshot) bool) {
 }
 
 func TestWhatIsInTheQueuesIsSeen(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	hold := make(chan struct{})
 	p := s.start(queue.Consumer{Queue: "listeners", Prefetch: 2, Concurrency: 1, Handle: func(ctx context.Context, d queue.Delivery) error {
@@ -172,6 +173,7 @@ func TestWhatIsInTheQueuesIsSeen(t *testing.T) {
 }
 
 func TestTheTopologyIsSeen(t *testing.T) {
+	t.Parallel()
 	p := newSite(t).start()
 	response, err := p.client.GetQueues(t.Context(), &queuepb.GetQueuesRequest{})
 	if err != nil {
@@ -198,6 +200,7 @@ func TestTheTopologyIsSeen(t *testing.T) {
 }
 
 func TestATestMessageShowsItsWay(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	first := s.start()
 	s.start() // another process consumes, too
@@ -256,6 +259,7 @@ func TestATestMessageShowsItsWay(t *testing.T) {
 }
 
 func TestDeadLettersAreReadRedrivenAndDiscarded(t *testing.T) {
+	t.Parallel()
 	p := newSite(t).start()
 	send := func(m *queuepb.SendTestMessageRequest) int64 {
 		t.Helper()
@@ -331,6 +335,7 @@ func TestDeadLettersAreReadRedrivenAndDiscarded(t *testing.T) {
 }
 
 func TestADelayedTestMessageWaits(t *testing.T) {
+	t.Parallel()
 	p := newSite(t).start()
 	sent, err := p.client.SendTestMessage(t.Context(), &queuepb.SendTestMessageRequest{Exchange: "test.direct", RoutingKey: "blue", Delay: durationpb.New(time.Hour)})
 	if err != nil {
@@ -344,6 +349,7 @@ func TestADelayedTestMessageWaits(t *testing.T) {
 }
 
 func TestWhoWatchesIsToldWhenTheServerDrains(t *testing.T) {
+	t.Parallel()
 	p := newSite(t).start()
 	call, err := p.client.WatchQueues(t.Context(), &queuepb.WatchQueuesRequest{})
 	if err != nil {

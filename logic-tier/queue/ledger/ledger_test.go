@@ -11,6 +11,7 @@ func TestMain(m *testing.M) { postgrestest.Main(m) }
 
 // What has expired goes; what is in use stays.
 func TestTheSweepTakesOnlyWhatHasExpired(t *testing.T) {
+	t.Parallel()
 	database := postgrestest.New(t)
 	inside := database.Superuser()
 	for _, statement := range []string{
@@ -53,6 +54,7 @@ func TestTheSweepTakesOnlyWhatHasExpired(t *testing.T) {
 }
 
 func TestAHistoryIsBounded(t *testing.T) {
+	t.Parallel()
 	var history []queue.Failure
 	for i := range queue.MaxHistory + 5 {
 		history = History(history, queue.Failure{Count: i + 1})

@@ -159,6 +159,7 @@ func (l *log) seen() []string {
 func (l *log) has(n int) func() bool { return func() bool { return len(l.seen()) >= n } }
 
 func TestTheSuite(t *testing.T) {
+	t.Parallel()
 	queuetest.Run(t, func(t *testing.T) *queuetest.Place {
 		database := postgrestest.New(t)
 		return &queuetest.Place{
@@ -174,6 +175,7 @@ func TestTheSuite(t *testing.T) {
 }
 
 func TestAModuleReadsNoMessages(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, one(0))
 	if _, err := s.module.Pool().ExecContext(t.Context(), `select * from queue.message`); err == nil || !strings.Contains(err.Error(), "permission denied") {
 		t.Errorf("got %v, want permission denied", err)
@@ -189,6 +191,7 @@ func (s *site) vanish(lease time.Duration) {
 }
 
 func TestADeadConsumersMessageIsBackWhenItsLeaseEnds(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, one(0))
 	s.publish("work", "", "x")
 	s.vanish(time.Second)
@@ -212,6 +215,7 @@ func TestADeadConsumersMessageIsBackWhenItsLeaseEnds(t *testing.T) {
 // What was published, or put back, or leased, while the clock was ahead, does not wait until
 // the clock is there again.
 func TestAClockThatIsSetBackHoldsNothingUp(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, one(0))
 	s.publish("work", "", "x")
 	if n := s.count(`select count(*) from queue.message where available_at > now() - interval '10 years'`); n > 0 {
@@ -230,6 +234,7 @@ func TestAClockThatIsSetBackHoldsNothingUp(t *testing.T) {
 }
 
 func TestWhoLostTheLeaseIsToldAndAcknowledgesNothing(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, one(0))
 	s.publish("work", "", "x")
 	began, ended := make(chan struct{}, 1), make(chan struct{}, 1)
@@ -251,6 +256,7 @@ func TestWhoLostTheLeaseIsToldAndAcknowledgesNothing(t *testing.T) {
 // Whole pages are leased at once, and still there is room on each for the new
 // version of every row: the index keeps its size.
 func TestALeaseDoesNotTouchTheIndex(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, one(0))
 	const messages = 1000
 	if _, err := s.inside.Exec(`select queue.publish('work', '', 'test', '', '\x0a0161', null, 0, 0) from generate_series(1, $1)`, messages); err != nil {
@@ -266,6 +272,7 @@ func TestALeaseDoesNotTouchTheIndex(t *testing.T) {
 }
 
 func TestConsumersAreWokenInEveryProcess(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, one(0))
 	here, there := s.engine, s.another()
 	there.LookEvery(time.Hour) // only a wake brings it
@@ -283,6 +290,7 @@ func TestConsumersAreWokenInEveryProcess(t *testing.T) {
 }
 
 func TestAfterTheListenersReconnectTheTableIsRead(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, one(0))
 	there := s.another()
 	there.LookEvery(time.Hour)
@@ -309,6 +317,7 @@ func TestAfterTheListenersReconnectTheTableIsRead(t *testing.T) {
 // Messages that another engine's outbox still held when this one took over, those
 // of a retry among them, and one that the version before publishes.
 func TestNothingIsLeftBehindByAnotherEngineOrVersion(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, one(0))
 	for _, statement := range []string{
 		`select queue.put_in_outbox('work', '', 'test', '', '', null, 0, 0)`,

@@ -10,6 +10,7 @@ import (
 )
 
 func TestTheHighestPriorityComesFirstAndWithinOneTheOldest(t *testing.T) {
+	t.Parallel()
 	b := prefetch.New[string](6)
 	for _, m := range []struct {
 		priority int
@@ -25,6 +26,7 @@ func TestTheHighestPriorityComesFirstAndWithinOneTheOldest(t *testing.T) {
 }
 
 func TestEachComesToOneOfThoseThatTake(t *testing.T) {
+	t.Parallel()
 	const messages = 10_000
 	b := prefetch.New[int](16)
 	var mu sync.Mutex

@@ -123,7 +123,7 @@ func databaseAway(t *testing.T, place *Place) {
 	s.consume(s.engine, queue.Consumer{Queue: "work", Handle: got.handle})
 	s.publish(toWork, "first")
 	s.until("the first message", got.has(1))
-	if _, err := s.Superuser.Exec(`alter database techtalks connection limit 0`); err != nil {
+	if _, err := s.Superuser.Exec(`do $$ begin execute format('alter database %I connection limit 0', current_database()); end $$`); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Superuser.Exec(`select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and usename <> 'postgres'`); err != nil {
@@ -132,7 +132,7 @@ func databaseAway(t *testing.T, place *Place) {
 	if _, err := s.tryPublish(toWork, "while away"); !errors.Is(err, postgres.ErrUnavailable) {
 		t.Errorf("publishing without a database: %v; want one that says to try again", err)
 	}
-	if _, err := s.Superuser.Exec(`alter database techtalks connection limit -1`); err != nil {
+	if _, err := s.Superuser.Exec(`do $$ begin execute format('alter database %I connection limit -1', current_database()); end $$`); err != nil {
 		t.Fatal(err)
 	}
 	s.until("a database that takes messages", func() bool { _, err := s.tryPublish(toWork, "second"); return err == nil })

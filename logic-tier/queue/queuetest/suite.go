@@ -39,6 +39,9 @@ func Run(t *testing.T, place func(*testing.T) *Place) {
 		{"nothing is lost with who is killed after publishing", killedPublisher},
 		{"nothing is lost or done twice with who is killed before acknowledging", killedConsumer},
 	} {
-		t.Run(c.name, func(t *testing.T) { c.test(t, place(t)) })
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			c.test(t, place(t))
+		})
 	}
 }
