@@ -53,14 +53,14 @@ func TestSessionsAreShownAndEnded(t *testing.T) {
 	logictest.Answer(b.Logic, accountspb.Accounts_SignOutEverywhere_FullMethodName, func(context.Context, *accountspb.SignOutEverywhereRequest) (*accountspb.SignOutEverywhereResponse, error) {
 		return &accountspb.SignOutEverywhereResponse{}, nil
 	})
-	takenFrom(t, b.Post("/account/sign-out-everywhere", nil), "/sign-in")
+	takenFrom(t, b, b.Post("/account/sign-out-everywhere", nil), "/sign-in")
 }
 
 // takenFrom checks that an answer leads on and takes the session from the browser.
-func takenFrom(t *testing.T, p *pagetest.Page, to string) {
+func takenFrom(t *testing.T, b *pagetest.Browser, p *pagetest.Page, to string) {
 	t.Helper()
 	p.Leads(to)
-	if cookie := p.Cookie("session"); cookie == nil || cookie.Value != "" || cookie.MaxAge >= 0 {
+	if cookie := p.Cookie(b.SessionCookie("").Name); cookie == nil || cookie.Value != "" || cookie.MaxAge >= 0 {
 		t.Errorf("the cookie is %v", cookie)
 	}
 }
@@ -74,7 +74,7 @@ func TestAnAccountIsClosed(t *testing.T) {
 		return &accountspb.CloseAccountResponse{}, nil
 	})
 	b.Post("/account/close", url.Values{"password": {"hunter2-hunter2"}}).Is(http.StatusUnprocessableEntity, "This is not your password.").Lacks("hunter2")
-	takenFrom(t, b.Post("/account/close", url.Values{"password": {"right"}}), "/account/closed")
+	takenFrom(t, b, b.Post("/account/close", url.Values{"password": {"right"}}), "/account/closed")
 	b.With("").Get("/account/closed").Is(http.StatusOK, "You are signed out everywhere.")
 }
 
