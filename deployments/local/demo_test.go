@@ -70,6 +70,9 @@ func demoButtons(t *testing.T, site string) [][]string {
 // A site has the accounts whose passwords everybody knows when it is a demo, and never
 // opens with them otherwise.
 func TestDemoAccountsExistOnDemoAlone(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long; make verify runs it")
+	}
 	run := localtest.Folder(t)
 	plain := localtest.Up(t, run, "DEMO=false")
 	if found := demoButtons(t, plain.URL); len(found) > 0 {

@@ -26,13 +26,16 @@ func TestJourneyOverThreeProcesses(t *testing.T) {
 		"the queue":                   journey.Queue,
 	} {
 		t.Run(name, func(t *testing.T) {
-			if testing.Short() && (name == "long work" || name == "the queue") {
+			if testing.Short() && name != "a talk reaches a follower" && name != "without JavaScript" {
 				t.Skip("takes long; make verify runs it")
 			}
 			walk(t, chromium, r.URL)
 		})
 	}
 	t.Run("six tabs share one stream", func(t *testing.T) {
+		if testing.Short() {
+			t.Skip("takes long; make verify runs it")
+		}
 		ada, grace := journey.Browser(t, chromium, r.URL), journey.Browser(t, chromium, r.URL)
 		ada.SignUp("ada")
 		channel := ada.MakeChannel("Tabs")

@@ -41,6 +41,9 @@ func serverProcesses(t *testing.T, site *localtest.Site) (found []int) {
 // A tier that is frozen refuses nothing and answers nothing: every call to it uses up
 // the budget of the page.
 func TestStalledTierGetsPageThatRetries(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long; make verify runs it")
+	}
 	site := localtest.Up(t, localtest.Folder(t))
 	chromium := journey.Chromium(t)
 	for name, processes := range map[string][]int{

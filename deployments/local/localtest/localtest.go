@@ -46,10 +46,11 @@ type Site struct {
 	said bytes.Buffer
 }
 
-// buildFolder holds the supervisor's program once build has been called.
+// buildFolder holds the programs once build has been called.
 var buildFolder string
 
-// build compiles the supervisor once for a test program; Main removes it.
+// build compiles the supervisor and what it runs, once for a test program; Main removes
+// the programs.
 var build = sync.OnceValues(func() (program string, err error) {
 	if buildFolder, err = os.MkdirTemp("", "techtalks-local-"); err != nil {
 		return "", err
@@ -58,8 +59,25 @@ var build = sync.OnceValues(func() (program string, err error) {
 	if err != nil {
 		return "", err
 	}
-	return filepath.Join(buildFolder, source.Local.Name), source.Build(context.Background(), tree, buildFolder, source.Local)
+	return filepath.Join(buildFolder, source.Local.Name), source.Build(context.Background(), tree, buildFolder, append(tiers, source.Local)...)
 })
+
+// tiers are the programs that the supervisor builds into a site's folder.
+var tiers = []source.Program{source.DataTier, source.LogicTier, source.Talksctl, source.WebTier}
+
+// provide links the programs into a run folder. The go command finds them up to date and
+// links none again, which would take longer than all else that a start does.
+func provide(run string) error {
+	if err := os.MkdirAll(filepath.Join(run, "bin"), 0o755); err != nil {
+		return err
+	}
+	for _, p := range tiers {
+		if err := os.Link(filepath.Join(buildFolder, p.Name), filepath.Join(run, "bin", p.Name)); err != nil && !errors.Is(err, os.ErrExist) {
+			return err
+		}
+	}
+	return nil
+}
 
 // Program returns the supervisor's path.
 func Program(t *testing.T) string {
@@ -109,6 +127,9 @@ func Up(t *testing.T, run string, settings ...string) *Site {
 	t.Helper()
 	s := &Site{t: t, Run: run, WebAdmin: Free(t), Logic: Free(t), LogicAdmin: Free(t), Data: Free(t), ended: make(chan error, 1)}
 	s.command = exec.Command(Program(t))
+	if err := provide(run); err != nil {
+		t.Fatal(err)
+	}
 	s.command.Env = append(os.Environ(), "RUN_DIR="+run, "WEB_ADDRESS="+Free(t), "WEB_ADMIN_ADDRESS="+s.WebAdmin,
 		"LOGIC_ADDRESS="+s.Logic, "LOGIC_ADMIN_ADDRESS="+s.LogicAdmin, "DATA_ADDRESS="+s.Data, "DEMO_RECORDINGS=false")
 	s.command.Env = append(s.command.Env, settings...)
