@@ -104,6 +104,9 @@ func TestServeIgnoresStaleLockFiles(t *testing.T) {
 // As PID 1 of a container: after a kill the same few numbers are given again,
 // also to the threads of data-tier itself.
 func TestServeRestartsAfterEveryKillInItsOwnPIDNamespace(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long; make verify runs it")
+	}
 	t.Parallel()
 	command := []string{"unshare", "--pid", "--fork", "--mount-proc"}
 	if os.Geteuid() != 0 {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sync/errgroup"
 
 	"techtalks.example/proto/transport"
@@ -69,7 +70,7 @@ func serve(ctx context.Context, s settings, log *slog.Logger) error {
 	registry := prometheus.NewRegistry()
 	// Not from package collectors, as these ask: it is built from database/sql,
 	// which this tier must not be.
-	registry.MustRegister(prometheus.NewGoCollector(), prometheus.NewProcessCollector(prometheus.ProcessCollectorOpts{}))
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 
 	followed := feeds{
 		inbox:      live.NewInbox(tier.Notifications, log),

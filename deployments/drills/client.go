@@ -165,7 +165,7 @@ func (v *visitors) until(ctx context.Context, session, method, path string, head
 		}
 		select {
 		case <-ctx.Done():
-			return last, fmt.Errorf("%s %s: %w; at last %s, %v", method, path, ctx.Err(), last, failed)
+			return last, fmt.Errorf("%s %s: %w; at last %s, %w", method, path, ctx.Err(), last, failed)
 		case <-time.After(pause):
 		}
 	}

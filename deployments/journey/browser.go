@@ -340,7 +340,7 @@ func (b *Tab) Holds(expression string) {
 			return
 		}
 		if ctx.Err() != nil {
-			b.fail("wait", fmt.Errorf("in %s it does not hold: %s: %v", workPatience, expression, err))
+			b.fail("wait", fmt.Errorf("in %s it does not hold: %s: %w", workPatience, expression, err))
 		}
 		time.Sleep(50 * time.Millisecond)
 	}

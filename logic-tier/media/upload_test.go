@@ -78,7 +78,7 @@ func TestAnUploadIsBegunOnce(t *testing.T) {
 		t.Error("somebody else's request gives the same upload")
 	}
 	request.RequestId = ""
-	if r.begin(ada, request) == r.begin(ada, request) {
+	if first, second := r.begin(ada, request), r.begin(ada, request); first == second {
 		t.Error("without an id two uploads are one")
 	}
 }

@@ -69,7 +69,7 @@ func (s service) StreamNotifications(call notificationspb.Notifications_StreamNo
 func (r *reader) receive() error {
 	var verifying errgroup.Group
 	verifying.SetLimit(verifyAtOnce)
-	defer verifying.Wait()
+	defer func() { _ = verifying.Wait() }() // verifications report their errors themselves
 	for {
 		request, err := r.Recv()
 		if err != nil {

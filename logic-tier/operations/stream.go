@@ -104,7 +104,7 @@ func (r *reader) leave() {
 func (r *reader) receive() error {
 	var verifying errgroup.Group
 	verifying.SetLimit(verifyAtOnce)
-	defer verifying.Wait()
+	defer func() { _ = verifying.Wait() }() // verifications report their errors themselves
 	for {
 		request, err := r.Recv()
 		if err != nil {

@@ -76,7 +76,7 @@ func decode(content []byte, into any) error {
 	var kind *json.UnmarshalTypeError
 	switch {
 	case errors.As(err, &syntax):
-		return fmt.Errorf("not JSON: %v at byte %d", err, syntax.Offset)
+		return fmt.Errorf("not JSON: %w at byte %d", err, syntax.Offset)
 	case errors.As(err, &kind):
 		field := kind.Field
 		if field == "" {

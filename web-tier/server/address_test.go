@@ -231,6 +231,7 @@ func TestPROXYProtocolIsReadFromTrustedProxiesAlone(t *testing.T) {
 			got := "refused"
 			if response, err := http.ReadResponse(bufio.NewReader(connection), nil); err == nil && response.StatusCode == http.StatusOK {
 				body, err := io.ReadAll(response.Body)
+				_ = response.Body.Close()
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -65,8 +65,13 @@ func TestAPanicIsAPageAndOneLine(t *testing.T) {
 	if response.StatusCode != 500 || strings.Contains(string(body), "dream") {
 		t.Errorf("got %d %q", response.StatusCode, body)
 	}
-	if response, err = http.Get(served.URL + "/fine"); err != nil || response.StatusCode != 200 {
-		t.Errorf("after a panic: %v", err)
+	response, err = http.Get(served.URL + "/fine")
+	if err != nil {
+		t.Fatalf("after a panic: %v", err)
+	}
+	_ = response.Body.Close()
+	if response.StatusCode != 200 {
+		t.Errorf("after a panic: %s", response.Status)
 	}
 	served.Close() // the line is written when the handler has returned
 	if n := strings.Count(log.String(), "broken pipe dream"); n != 1 {

@@ -106,7 +106,7 @@ while True:
 		}
 		got := make([]byte, len(sent))
 		if _, err := io.ReadFull(c, got); err != nil || string(got) != sent {
-			return fmt.Errorf("%q comes back, %v", got, err)
+			return fmt.Errorf("%q comes back, %w", got, err)
 		}
 		return nil
 	}

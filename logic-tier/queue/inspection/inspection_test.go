@@ -2,6 +2,7 @@ package inspection_test
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"maps"
 	"slices"
@@ -327,7 +328,8 @@ func TestDeadLettersAreReadRedrivenAndDiscarded(t *testing.T) {
 		t.Errorf("%v, %v", discarded, err)
 	}
 	_, err = p.client.GetDeadLetter(t.Context(), &queuepb.GetDeadLetterRequest{Queue: "test.blue", Id: poison})
-	if refused, ok := err.(*failure.Failure); !ok && status.Code(err) != codes.NotFound {
+	var refused *failure.Failure
+	if ok := errors.As(err, &refused); !ok && status.Code(err) != codes.NotFound {
 		t.Errorf("a discarded letter: %v", err)
 	} else if ok && refused.Kind != failure.NotFound {
 		t.Errorf("a discarded letter: %v", err)
