@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/cookiejar"
@@ -95,6 +96,20 @@ func (c *client) signUp(name string) string {
 	return handle
 }
 
+// cookie returns the client's cookies as a header field, for raw connections.
+func (c *client) cookie() string {
+	c.t.Helper()
+	site, err := url.Parse(c.site)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	var pairs []string
+	for _, cookie := range c.http.Jar.Cookies(site) {
+		pairs = append(pairs, cookie.Name+"="+cookie.Value)
+	}
+	return "Cookie: " + strings.Join(pairs, "; ")
+}
+
 func passwordOf(handle string) string { return "password of " + handle }
 
 // bystander is a signed-in person at another address than the attacker's.
@@ -102,7 +117,12 @@ type bystander struct {
 	*client
 	site   *localtest.Site
 	handle string
+	// also adds requests to each round. It can be nil.
+	also func(context.Context) map[string]result
 }
+
+// result is the status of a request, or its error, and the status of success.
+type result struct{ got, want string }
 
 func newBystander(t *testing.T, site *localtest.Site) *bystander {
 	t.Helper()
@@ -111,17 +131,20 @@ func newBystander(t *testing.T, site *localtest.Site) *bystander {
 	return b
 }
 
-// requests are what the bystander does in each round, and the status of success.
-func (b *bystander) requests(ctx context.Context) map[string]struct{ got, want string } {
-	type result = struct{ got, want string }
+// requests sends one round of the bystander's requests.
+func (b *bystander) requests(ctx context.Context) map[string]result {
 	signIn := newClient(b.t, b.client.site, elsewhere)
-	return map[string]result{
+	results := map[string]result{
 		"front page": {b.do(ctx, "/", nil), "200"},
 		"search":     {b.do(ctx, "/talks?q=architecture", nil), "200"},
 		"inbox":      {b.do(ctx, "/inbox", nil), "200"},
 		"follow":     {b.do(ctx, "/channels/adas-notebook/follow", url.Values{}), "303"},
 		"sign in":    {signIn.do(ctx, "/sign-in", url.Values{"handle": {b.handle}, "password": {passwordOf(b.handle)}}), "303"},
 	}
+	if b.also != nil {
+		maps.Copy(results, b.also(ctx))
+	}
+	return results
 }
 
 // duringAttack runs attack, which ends when its context does, and fails the test when the

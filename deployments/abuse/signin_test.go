@@ -46,8 +46,7 @@ func TestContendedFollowsLeaveOthersServed(t *testing.T) {
 // repeat sends requests over attackConnections connections until ctx ends, and logs
 // how they were answered.
 func repeat(ctx context.Context, t *testing.T, site *localtest.Site, send func(c *client, i int) string) {
-	var mu sync.Mutex
-	got := map[string]int{}
+	var answers tally
 	var sending sync.WaitGroup
 	for connection := range attackConnections {
 		sending.Go(func() {
@@ -57,12 +56,10 @@ func repeat(ctx context.Context, t *testing.T, site *localtest.Site, send func(c
 				if ctx.Err() != nil {
 					return
 				}
-				mu.Lock()
-				got[status]++
-				mu.Unlock()
+				answers.count(status)
 			}
 		})
 	}
 	sending.Wait()
-	t.Logf("the attacker gets %v", got)
+	t.Logf("the attacker gets %v", answers.got)
 }
