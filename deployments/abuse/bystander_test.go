@@ -64,26 +64,37 @@ func newClient(t *testing.T, site, address string) *client {
 
 // do sends a request and returns the status, or the error as text. A nil form is a GET.
 func (c *client) do(ctx context.Context, path string, form url.Values) string {
-	method, body := http.MethodGet, io.Reader(nil)
+	method, header, body := http.MethodGet, http.Header{}, io.Reader(nil)
 	if form != nil {
 		method, body = http.MethodPost, strings.NewReader(form.Encode())
+		header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
+	return c.send(ctx, method, path, header, body).status
+}
+
+// answer is a whole response. Its status is the error as text if there was one.
+type answer struct {
+	status string
+	header http.Header
+	body   []byte
+}
+
+func (c *client) send(ctx context.Context, method, path string, header http.Header, body io.Reader) answer {
 	request, err := http.NewRequestWithContext(ctx, method, c.site+path, body)
 	if err != nil {
-		return err.Error()
+		return answer{status: err.Error()}
 	}
-	if form != nil {
-		request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	}
+	maps.Copy(request.Header, header)
 	response, err := c.http.Do(request)
 	if err != nil {
-		return err.Error()
+		return answer{status: err.Error()}
 	}
 	defer response.Body.Close()
-	if _, err := io.Copy(io.Discard, response.Body); err != nil {
-		return err.Error()
+	content, err := io.ReadAll(response.Body)
+	if err != nil {
+		return answer{status: err.Error()}
 	}
-	return fmt.Sprint(response.StatusCode)
+	return answer{fmt.Sprint(response.StatusCode), response.Header, content}
 }
 
 // signUp creates an account, signs in, and returns its handle; see passwordOf.

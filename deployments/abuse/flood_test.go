@@ -20,7 +20,7 @@ type flood struct {
 	connections int
 	// request returns the source address of a connection and the bytes to send.
 	request func(connection int) (address, bytes string)
-	// unread leaves the bodies of the answers unread.
+	// unread leaves the bodies of answers with status 200 unread.
 	unread bool
 
 	answers tally
@@ -64,7 +64,7 @@ func (f *flood) connect(ctx context.Context, site, address, bytes string) {
 		return
 	}
 	f.answers.count(response.Status)
-	if f.unread {
+	if f.unread && response.StatusCode == http.StatusOK {
 		<-ctx.Done()
 		return
 	}
@@ -92,4 +92,10 @@ func (t *tally) count(status string) {
 		t.got = map[string]int{}
 	}
 	t.got[status]++
+}
+
+func (t *tally) of(status string) int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.got[status]
 }
