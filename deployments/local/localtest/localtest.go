@@ -298,7 +298,14 @@ func (s *Site) Answers() bool {
 }
 
 // Streams returns the number of browsers' streams open on the web tier.
-func (s *Site) Streams() int {
+func (s *Site) Streams() int { return s.gauge("live_streams") }
+
+// LongPolls returns the number of long polls that wait on the web tier.
+func (s *Site) LongPolls() int { return s.gauge("live_waiters") }
+
+// gauge returns the value of a metric of the web tier.
+func (s *Site) gauge(name string) int {
+	s.t.Helper()
 	response, err := http.Get("http://" + s.WebAdmin + "/metrics")
 	if err != nil {
 		s.t.Fatal(err)
@@ -308,9 +315,9 @@ func (s *Site) Streams() int {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	found := regexp.MustCompile(`(?m)^live_streams (\d+)$`).FindSubmatch(text)
+	found := regexp.MustCompile(`(?m)^` + name + ` (\d+)$`).FindSubmatch(text)
 	if found == nil {
-		s.t.Fatal("the web tier's metrics do not count streams")
+		s.t.Fatalf("the web tier's metrics have no %s", name)
 	}
 	n, err := strconv.Atoi(string(found[1]))
 	if err != nil {
