@@ -45,11 +45,18 @@ const (
 	// garbage is GOGC: a page leaves little behind, and collecting a few
 	// megabytes over and over is a quarter of the work of making it.
 	garbage = 400
+	// memory is the soft limit at which the collector runs earlier: pieces of files become
+	// garbage fast. It leaves room for 20,000 streams at 20 KB each, and a third of the
+	// container's 768 MiB unused. GOMEMLIMIT in the environment takes precedence.
+	memory = 512 << 20
 )
 
 // serve answers browsers until ctx ends, and for the drain delay after it.
 func serve(ctx context.Context, s settings, log *slog.Logger) error {
 	debug.SetGCPercent(garbage)
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(memory)
+	}
 	proxies, err := server.ParseProxies(s.trustedProxies, s.proxyHeader)
 	if err != nil {
 		return err
