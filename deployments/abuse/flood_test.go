@@ -3,11 +3,13 @@ package abuse
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -20,7 +22,8 @@ type flood struct {
 	connections int
 	// request returns the source address of a connection and the bytes to send.
 	request func(connection int) (address, bytes string)
-	// unread leaves the bodies of answers with status 200 unread.
+	// unread leaves the bodies of answers with status 200 unread, with a receive buffer as
+	// small as the system allows.
 	unread bool
 
 	answers tally
@@ -47,6 +50,9 @@ func (f *flood) run(ctx context.Context, t *testing.T, site *localtest.Site) {
 // connect sends bytes on a new connection and holds it until either side closes it.
 func (f *flood) connect(ctx context.Context, site, address, bytes string) {
 	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)}, Timeout: requestTimeout}
+	if f.unread {
+		dialer.Control = smallBuffer
+	}
 	connection, err := dialer.DialContext(ctx, "tcp", site)
 	if err != nil {
 		f.answers.count("no connection")
@@ -69,6 +75,12 @@ func (f *flood) connect(ctx context.Context, site, address, bytes string) {
 		return
 	}
 	_, _ = io.Copy(io.Discard, response.Body) // until the server or ctx ends it
+}
+
+func smallBuffer(_, _ string, socket syscall.RawConn) error {
+	var failed error
+	err := socket.Control(func(fd uintptr) { failed = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 1) })
+	return errors.Join(err, failed)
 }
 
 // pause waits for reconnectPause or the end of ctx.
