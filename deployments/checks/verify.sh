@@ -1,10 +1,11 @@
-# The checks of "make verify": what takes longer than a developer waits. Tests of programs
-# in this process run with the race detector; the others start programs that are built
-# without it.
+# The checks of "make verify": what takes longer than a developer waits. What runs in the
+# tests' own process runs with the race detector; browsers and programs do not.
 # shellcheck shell=bash
-for module in proto data-tier web-tier logic-tier; do
-	tests $module -race -timeout=20m
-done
+tests proto -race -timeout=10m
+tests logic-tier -race -timeout=20m
+mapfile -t packages < <(cd web-tier && go list ./... | grep -v /pages)
+tests web-tier -race -timeout=10m "${packages[@]}"
+tests data-tier -timeout=20m # builds the data tier itself with the race detector
 tests deployments/kubernetes -timeout=20m
 mapfile -t packages < <(cd deployments && go list ./... | grep -vE '/(drills|abuse)$')
 tests deployments -timeout=40m "${packages[@]}"
