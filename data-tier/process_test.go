@@ -23,7 +23,7 @@ import (
 )
 
 // patience bounds every wait of these tests; none is expected to take it.
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 var (
 	program      string // the data tier, built with the race detector

@@ -40,7 +40,7 @@ import (
 func TestMain(m *testing.M) { postgrestest.Main(m) }
 
 // patience bounds every wait for a condition.
-const patience = 30 * time.Second
+const patience = 3 * time.Minute
 
 // running is the whole logic tier, as "logic-tier serve" runs it.
 type running struct {

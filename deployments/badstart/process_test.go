@@ -22,7 +22,7 @@ import (
 )
 
 // patience bounds every wait of these tests; none is expected to take it.
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 // folder holds the programs, and folders of certificates; Postgres, which is not root, may enter it.
 var folder string

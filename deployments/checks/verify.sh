@@ -2,7 +2,8 @@
 # tests' own process runs with the race detector; browsers and programs do not.
 # shellcheck shell=bash
 tests proto -race -timeout=10m
-tests logic-tier -race -timeout=20m
+tests logic-tier -race -short -timeout=20m
+tests logic-tier -timeout=10m ./queue/rabbitqueue/... # what is long is waiting for RabbitMQ
 mapfile -t packages < <(cd web-tier && go list ./... | grep -v /pages)
 tests web-tier -race -timeout=10m "${packages[@]}"
 tests data-tier -timeout=20m # builds the data tier itself with the race detector

@@ -22,7 +22,7 @@ import (
 )
 
 // patience bounds every wait for something to start.
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 // site is what the doctor looks at: real tiers, and a broker, as processes.
 type site struct {

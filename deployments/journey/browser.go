@@ -22,7 +22,7 @@ import (
 )
 
 // patience bounds every wait for a condition on a page.
-const patience = 30 * time.Second
+const patience = 3 * time.Minute
 
 // Chromium starts a browser program; its browsers share nothing but the program.
 func Chromium(t testing.TB) context.Context {

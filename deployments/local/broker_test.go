@@ -134,7 +134,7 @@ func (b *standing) kept() string {
 	b.t.Helper()
 	channel := b.channel()
 	// After a start the queue needs a moment to elect its leader.
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		got, found, err := channel.Get("kept", true)
 		if err != nil {
 			b.t.Fatal(err)

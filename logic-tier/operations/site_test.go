@@ -28,7 +28,7 @@ import (
 func TestMain(m *testing.M) { postgrestest.Main(m) }
 
 // patience bounds every wait for a condition.
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 // accounts is the neighbour that knows whose a session is: its token is
 // "session-of-" and the account's number.

@@ -50,7 +50,7 @@ func (w *work) FinishOperation(_ context.Context, r *operationspb.FinishOperatio
 // ends waits until so many operations were said to have ended, and returns them.
 func (w *work) ends(t *testing.T, n int) []*operationspb.FinishOperationRequest {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		w.mu.Lock()
 		all := w.finished
 		w.mu.Unlock()

@@ -22,7 +22,7 @@ import (
 )
 
 // patience bounds every call and every wait.
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // server answers health checks, and keeps what it saw of the last one.
 type server struct {

@@ -22,7 +22,7 @@ import (
 )
 
 // patience bounds every wait.
-const patience = 20 * time.Second
+const patience = 3 * time.Minute
 
 const epoch = "epoch"
 

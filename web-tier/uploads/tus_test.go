@@ -25,7 +25,7 @@ import (
 const octets = "application/offset+octet-stream"
 
 // patience bounds every wait.
-const patience = 20 * time.Second
+const patience = 3 * time.Minute
 
 func open(t *testing.T) (*pagetest.Browser, *logictest.Bytes) {
 	t.Helper()

@@ -277,12 +277,12 @@ func (s *Site) timesServed(name string) int {
 	return strings.Count(string(log), "msg=serving")
 }
 
-// Until waits until condition holds; what names it when it does not within a minute.
+// Until waits until condition holds; what names it when it does not in three minutes.
 func (s *Site) Until(what string, condition func() bool) {
 	s.t.Helper()
-	for deadline := time.Now().Add(time.Minute); !condition(); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Minute); !condition(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			s.t.Fatalf("after a minute still not: %s\n%s", what, s.Output())
+			s.t.Fatalf("in three minutes not: %s\n%s", what, s.Output())
 		}
 	}
 }
@@ -344,7 +344,7 @@ func (s *Site) Scratch() (files []string) {
 // processes exit shortly after the node.
 func AwaitBrokerEnd(t *testing.T, run string) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		left := BrokerProcesses(t, run)
 		if len(left) == 0 {
 			return

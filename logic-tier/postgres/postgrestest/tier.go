@@ -24,8 +24,8 @@ const (
 	// buildTimeout bounds the building of the programs: minutes only when
 	// nothing of them was ever built here.
 	buildTimeout = 5 * time.Minute
-	// startTimeout bounds a first start, which makes the data directory.
-	startTimeout = time.Minute
+	// startTimeout bounds a first start, which creates the data directory.
+	startTimeout = 3 * time.Minute
 	// stopTimeout bounds a stop; then the process is killed.
 	stopTimeout = 30 * time.Second
 )

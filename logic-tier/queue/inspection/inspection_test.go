@@ -28,7 +28,7 @@ import (
 func TestMain(m *testing.M) { postgrestest.Main(m) }
 
 // patience bounds every wait for a condition.
-const patience = 30 * time.Second
+const patience = 3 * time.Minute
 
 // site is the service beside a module that says what a talk is.
 type site struct {

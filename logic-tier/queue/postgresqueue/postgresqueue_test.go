@@ -42,7 +42,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience bounds every wait for a condition.
-const patience = 20 * time.Second
+const patience = 3 * time.Minute
 
 // site is the engine with a database of its own, and a module that publishes.
 type site struct {

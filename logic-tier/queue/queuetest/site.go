@@ -18,7 +18,7 @@ import (
 )
 
 // patience bounds every wait for a condition.
-const patience = 30 * time.Second
+const patience = 3 * time.Minute
 
 // Place is where an engine is tested: a database and a broker of its own.
 type Place struct {

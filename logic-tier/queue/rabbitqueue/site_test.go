@@ -25,7 +25,7 @@ import (
 )
 
 // patience bounds every wait for a condition: RabbitMQ may be starting meanwhile.
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 // site is a database and a virtual host, with one process that publishes.
 type site struct {

@@ -18,7 +18,7 @@ import (
 )
 
 // patience bounds every wait for a condition on a page.
-const patience = 30 * time.Second
+const patience = 3 * time.Minute
 
 // Tab is a tab of a real browser, signed in as its Browser is.
 type Tab struct {
