@@ -36,7 +36,7 @@ type module struct {
 const benchQueue = "bench"
 
 var benchTopology = queue.Topology{
-	Module: "bench", Publishes: []string{benchQueue}, Bodies: map[string]proto.Message{"bench.published": &wrapperspb.Int64Value{}},
+	Module: "bench", Role: "talks", Publishes: []string{benchQueue}, Bodies: map[string]proto.Message{"bench.published": &wrapperspb.Int64Value{}},
 	Exchanges: []queue.Exchange{{Name: benchQueue, Type: queue.Topic}},
 	Queues:    []queue.Queue{{Name: benchQueue, Bindings: []queue.Binding{{Exchange: benchQueue, Pattern: "bench.published"}}}},
 }
