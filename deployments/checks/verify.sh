@@ -10,7 +10,7 @@ tests web-tier -race -timeout=10m "${packages[@]}"
 tests data-tier -timeout=20m # builds the data tier itself with the race detector
 tests deployments/kubernetes -timeout=20m
 mapfile -t packages < <(cd deployments && go list ./... | grep -vE '/(drills|abuse)$')
-tests deployments -timeout=40m "${packages[@]}"
+tests deployments -timeout=60m "${packages[@]}"
 # By themselves: a starved host looks like a lost one, and two attacks like a worse one.
 tests deployments -timeout=40m ./drills
 tests deployments -timeout=30m -parallel=1 ./abuse
