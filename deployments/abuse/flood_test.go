@@ -64,7 +64,7 @@ func (f *flood) connect(ctx context.Context, site, address, bytes string) {
 		f.answers.count("cut off")
 		return
 	}
-	response, err := http.ReadResponse(bufio.NewReader(connection), nil)
+	response, err := http.ReadResponse(bufio.NewReader(connection), nil) //nolint:bodyclose // closed with the connection
 	if err != nil {
 		f.answers.count("no answer")
 		return

@@ -228,7 +228,7 @@ func measureSpike(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	defer ours.close()
+	defer func() { _ = ours.close() }()
 	n := b.size(spikeOf, 2_000)
 	var before, during, spike, heap, drained []float64
 	for range b.runs {
