@@ -19,8 +19,8 @@ import (
 	"github.com/lib/pq"
 )
 
-// connectTimeout bounds a connection's making. Longer than a busy TLS handshake
-// on loaded cores, shorter than a page's budget.
+// connectTimeout is the default of Options.ConnectTimeout: longer than a TLS handshake on
+// loaded cores, shorter than a page's budget.
 const connectTimeout = 2 * time.Second
 
 // connectionLifetime replaces connections, so that after a move of the database
@@ -41,6 +41,8 @@ type Options struct {
 	// MaxConnections bounds the pool. A query that finds all of them busy waits
 	// until its deadline.
 	MaxConnections int
+	// ConnectTimeout bounds the opening of a connection, in whole seconds; 0 means 2 s.
+	ConnectTimeout time.Duration
 	// BinaryParameters sends []byte arguments as they are and not in hexadecimal,
 	// twice as long: for a role that keeps files.
 	BinaryParameters bool
@@ -63,7 +65,7 @@ func (o Options) Source() (string, error) {
 		{"target_session_attrs", "read-write"},
 		{"dbname", cmp.Or(o.Database, "techtalks")}, {"user", o.Role},
 		{"application_name", "logic-tier/" + o.Role},
-		{"connect_timeout", fmt.Sprint(int(connectTimeout.Seconds()))},
+		{"connect_timeout", fmt.Sprint(int(cmp.Or(o.ConnectTimeout, connectTimeout).Seconds()))},
 		{"sslmode", "verify-full"},
 		{"sslrootcert", filepath.Join(o.Certificates, "ca.crt")},
 		{"sslcert", filepath.Join(o.Certificates, "logic-tier.crt")},

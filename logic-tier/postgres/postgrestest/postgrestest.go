@@ -25,6 +25,10 @@ import (
 // concurrent in the database too.
 const connections = 12
 
+// patience bounds the opening of a connection, which on a busy machine takes longer than
+// the modules wait in production.
+const patience = time.Minute
+
 // setUpTimeout bounds a statement that creates or drops a database.
 const setUpTimeout = 30 * time.Second
 
@@ -54,6 +58,8 @@ type Database struct {
 	t    testing.TB
 	tier *tier
 	name string
+
+	superuser func() *sql.DB
 }
 
 // New returns a new database in the state after all migrations. The first call in a test
@@ -78,6 +84,12 @@ func clone(t testing.TB, name string) *Database {
 		t.Fatalf("the data tier does not start: %v", shared.err)
 	}
 	d := &Database{t: t, tier: shared.tier, name: name}
+	d.superuser = sync.OnceValue(func() *sql.DB {
+		db := shared.tier.superuser(t, name)
+		db.SetMaxOpenConns(connections)
+		t.Cleanup(func() { _ = db.Close() })
+		return db
+	})
 	if err := d.administer(`create database ` + name + ` template ` + template + ` strategy file_copy owner owner`); err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +115,8 @@ func (d *Database) administer(statement string) error {
 
 // Options returns how to log in as a role.
 func (d *Database) Options(role string) postgres.Options {
-	return postgres.Options{Address: d.tier.address, Database: d.name, Certificates: d.tier.certificates, Role: role, MaxConnections: connections}
+	return postgres.Options{Address: d.tier.address, Database: d.name, Certificates: d.tier.certificates, Role: role, MaxConnections: connections,
+		ConnectTimeout: patience}
 }
 
 // Open returns a pool of a module's role, closed when the test ends.
@@ -117,11 +130,6 @@ func (d *Database) Open(role string) *postgres.DB {
 	return db
 }
 
-// Superuser returns a pool with all rights, for rows that a test inspects or ages without
-// the module's knowledge.
-func (d *Database) Superuser() *sql.DB {
-	d.t.Helper()
-	db := d.tier.superuser(d.t, d.name)
-	d.t.Cleanup(func() { _ = db.Close() })
-	return db
-}
+// Superuser returns the test's pool with all rights, for rows that a test inspects or ages
+// without the module's knowledge.
+func (d *Database) Superuser() *sql.DB { return d.superuser() }
