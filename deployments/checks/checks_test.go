@@ -96,7 +96,7 @@ func TestRunnerReportsEveryFailureWithItsCommand(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, text := range map[string]string{
-		"deployments/checks/test.sh": "step good true\nstep bad sh -c 'echo broken pipe of straw; exit 1'\nstep absent sh -c 'echo no such tool; exit 77'\ntests sample -short\n",
+		"deployments/checks/test.sh": "beside aside sh -c 'echo spilt ink; exit 1'\nstep good true\nstep bad sh -c 'echo broken pipe of straw; exit 1'\nstep absent sh -c 'echo no such tool; exit 77'\ntests sample -short\nawait_beside\n",
 		"sample/go.mod":              "module sample\n\ngo 1.26\n",
 		"sample/one/one_test.go":     "package one\n\nimport \"testing\"\n\nfunc TestGood(t *testing.T) {}\n\nfunc TestBad(t *testing.T) { t.Run(\"inner\", func(t *testing.T) { t.Error(\"as expected\") }) }\n",
 		"sample/two/two_test.go":     "package two\n\nimport \"testing\"\n\nfunc TestUnbuilt(t *testing.T) { undefined() }\n",
@@ -117,11 +117,11 @@ func TestRunnerReportsEveryFailureWithItsCommand(t *testing.T) {
 	said := string(output)
 	for _, want := range []string{
 		"✓  good", "✖  bad", "broken pipe of straw", "absent: skipped: no such tool", "as expected",
-		"  bad: sh -c",
+		"  bad: sh -c", "✖  aside", "spilt ink", "  aside: sh -c",
 		"  cd sample && GOWORK=off go test -count=1 -short -run '^TestBad$' sample/one\n",
 		"  cd sample && GOWORK=off go test -count=1 -short sample/two\n",
 		"  cd sample && GOWORK=off go test -count=1 -short sample/three\n",
-		"\n3 passed, 4 failed\n",
+		"\n3 passed, 5 failed\n",
 	} {
 		if !strings.Contains(said, want) {
 			t.Errorf("no %q in\n%s", want, said)

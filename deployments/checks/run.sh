@@ -11,26 +11,54 @@ out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 passed=0
 failures=()
+besides=()
 
 # gotestsum prints a line for each package and the output of failed tests.
 build_runner() {
 	(cd deployments/checks/tools && go build -o "$out/gotestsum" gotest.tools/gotestsum)
 }
 
-# step NAME COMMAND...: runs a command in the source tree and prints its output when it
-# fails, or the reason when it exits with 77: skipped, as in automake's tests.
+# step NAME COMMAND...: runs a command in the source tree and reports how it ended.
 step() {
-	local name=$1 began=$SECONDS status
+	local name=$1 began=$SECONDS
 	shift
 	"$@" >"$out/log" 2>&1
-	status=$?
+	report $? "$out/log" $((SECONDS - began)) "$name" "$@"
+}
+
+# beside NAME COMMAND...: starts a step that runs beside those that follow, at a lower
+# priority, and is reported by await_beside.
+beside() {
+	local log=$out/beside.${#besides[@]}
+	besides+=("$log"$'\t'"$1"$'\t'"${*:2}")
+	(
+		began=$SECONDS
+		nice "${@:2}" >"$log" 2>&1
+		echo $? $((SECONDS - began)) >"$log.end"
+	) &
+}
+
+await_beside() {
+	local one log name command status took
+	wait
+	for one in "${besides[@]}"; do
+		IFS=$'\t' read -r log name command <<<"$one"
+		read -r status took <"$log.end"
+		report "$status" "$log" "$took" "$name" "$command"
+	done
+}
+
+# report STATUS LOG SECONDS NAME COMMAND...: prints a step's log when the step failed, or
+# the reason when its status is 77: skipped, as in automake's tests.
+report() {
+	local status=$1 log=$2 took=$3 name=$4
 	case $status in
-	0) printf '✓  %s (%ds)\n' "$name" $((SECONDS - began)) ;;
-	77) printf '∅  %s: skipped: %s\n' "$name" "$(tail -n 1 "$out/log")" && return ;;
+	0) printf '✓  %s (%ds)\n' "$name" "$took" ;;
+	77) printf '∅  %s: skipped: %s\n' "$name" "$(tail -n 1 "$log")" && return ;;
 	*)
-		printf '✖  %s (%ds)\n' "$name" $((SECONDS - began))
-		sed 's/^/   /' "$out/log"
-		failures+=("$name: $*")
+		printf '✖  %s (%ds)\n' "$name" "$took"
+		sed 's/^/   /' "$log"
+		failures+=("$name: ${*:5}")
 		return
 		;;
 	esac
