@@ -70,17 +70,15 @@ func (t tools) encode(ctx context.Context, w *workFolder, timeout time.Duration,
 	return last, said, err
 }
 
-// streamEnd reads all of a stream without decoding it, and returns where it ends
-// in seconds, which for video is where the last picture begins, and what ffmpeg
-// complained of.
-func (t tools) streamEnd(ctx context.Context, w *workFolder, f facts, stream int) (float64, string, error) {
+// readThrough reads a whole stream without decoding it. It returns its length, which for
+// video is where the last frame begins, its number of frames, and ffmpeg's complaints.
+func (t tools) readThrough(ctx context.Context, w *workFolder, f facts, stream int) (progress, string, error) {
 	timeout := between(leastTime, f.duration/4, mostReadTime)
 	if f.duration <= 0 {
 		timeout = mostReadTime
 	}
-	last, said, err := t.encode(ctx, w, timeout, 0, nil, reading(f.container, original),
+	return t.encode(ctx, w, timeout, 0, nil, reading(f.container, original),
 		[]string{"-map", fmt.Sprintf("0:%d", stream), "-c", "copy", "-f", "null", "-"})
-	return last.seconds, said, err
 }
 
 // errNoFrame is that there is no picture where one was looked for.

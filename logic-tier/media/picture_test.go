@@ -125,6 +125,22 @@ func TestDurationReachesTheLaterEndOfPictureAndSound(t *testing.T) {
 	}
 }
 
+// Three frames a minute apart whose file claims 30 frames a second.
+func TestClaimedFrameRateIsNotFilledWithDuplicates(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	r := s.start()
+	data := ffmpeg(t, ".webm", "-f", "lavfi", "-i", "testsrc=size=160x120:rate=30,trim=end=0.1", "-vf", "settb=1/1000,setpts=N*60/TB", "-fps_mode", "passthrough", "-c:v", "libvpx")
+	of, _ := r.published("gaps", data)
+	small, err := r.read(nobody, of.Renditions[1].File, 0, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := probed(t, small), "h264,160,120,600"; got != want {
+		t.Errorf("the 480p version is %s, want %s: five frames a second", got, want)
+	}
+}
+
 // The limit holds for sound that no header announces.
 func TestSoundCountsTowardsTheLongestDuration(t *testing.T) {
 	t.Parallel()

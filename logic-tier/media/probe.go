@@ -42,7 +42,17 @@ type facts struct {
 type rate struct{ frames, seconds int }
 
 func (r rate) perSecond() float64 { return float64(r.frames) / float64(r.seconds) }
-func (r rate) String() string     { return fmt.Sprintf("%d/%d", r.frames, r.seconds) }
+
+// atMost returns r, or what average rounds up to where the frames that are there make less
+// than nine tenths of r.
+func (r rate) atMost(average float64) rate {
+	if average >= 0.9*r.perSecond() {
+		return r
+	}
+	return rateOf(fmt.Sprintf("%.0f/1", max(1, math.Ceil(average))))
+}
+
+func (r rate) String() string { return fmt.Sprintf("%d/%d", r.frames, r.seconds) }
 
 // answer is what ffprobe answers.
 type answer struct {
@@ -95,10 +105,11 @@ func (t tools) examine(ctx context.Context, w *workFolder, c container) (f facts
 	if f, err = a.facts(c); err != nil {
 		return f, err
 	}
-	end, complaints, err := t.streamEnd(ctx, w, f, f.video)
+	video, complaints, err := t.readThrough(ctx, w, f, f.video)
 	if err != nil {
 		return f, unreadable(err)
 	}
+	end := video.seconds
 	claimed := a.videoDuration(f)
 	if endsEarly.MatchString(complaints) || end < claimed*0.98-1 || end <= 0 {
 		return f, unusable("this recording is incomplete: it should last %s, and what is there ends after %s. Upload the whole file again.", clock(claimed), clock(end))
@@ -107,13 +118,15 @@ func (t tools) examine(ctx context.Context, w *workFolder, c container) (f facts
 	if claimed == 0 { // recorders in browsers leave it out, and end is where the last picture begins
 		f.end = end + 1/f.rate.perSecond()
 	}
+	// A file with few frames can claim a high rate: hours of duplicates to encode.
+	f.rate = f.rate.atMost(float64(video.frames) / f.end)
 	last := f.end
 	if f.audio >= 0 {
-		end, _, err := t.streamEnd(ctx, w, f, f.audio)
+		audio, _, err := t.readThrough(ctx, w, f, f.audio)
 		if err != nil {
 			return f, unreadable(err)
 		}
-		last = max(last, end)
+		last = max(last, audio.seconds)
 	}
 	f.duration = time.Duration(last * float64(time.Second)).Round(time.Millisecond) // as it is kept
 	return f, f.tooLong()
