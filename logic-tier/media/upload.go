@@ -15,7 +15,7 @@ var (
 	errQuota      = failure.New(failure.Exhausted, "QUOTA_EXCEEDED", "your account would keep more than it may; delete uploads or withdraw talks with recordings first")
 	errFull       = failure.New(failure.Exhausted, "STORAGE_FULL", "this site has no room for more uploads; try again later, or ask its operators to remove recordings or to raise the limit (--stored-limit)")
 	errTooMany    = failure.New(failure.Exhausted, "TOO_MANY_UPLOADS", "your account has too many uploads that are not whole or not used; finish or delete some first")
-	errOffset     = failure.New(failure.Conflict, "OFFSET_MISMATCH", "the upload ends elsewhere, or somebody else appends to it; ask how far it is and go on from there")
+	errOffset     = failure.New(failure.Conflict, "OFFSET_MISMATCH", "the upload does not end at this offset; ask with GetUpload where it ends and continue from there")
 	errSuperseded = failure.New(failure.Conflict, "UPLOAD_SUPERSEDED", "a newer request appends to the upload; ask how far it is and continue from there")
 	errWhole      = failure.New(failure.Conflict, "UPLOAD_WHOLE", "the upload was said to be whole: nothing more belongs to it; begin another")
 	errTooLong    = failure.New(failure.Invalid, "UPLOAD_TOO_LONG", "there are more bytes than the upload may have; begin another of the right size")

@@ -139,7 +139,7 @@ func (x *exchange) fail(err error) {
 	p := logic.Explain(err).OfResource()
 	switch p.Reason {
 	case "OFFSET_MISMATCH":
-		p.Message = "The upload does not end at this Upload-Offset, or somebody else appends to it. Ask with HEAD where it ends, and go on from there."
+		p.Message = "The upload does not end at this Upload-Offset. Ask with HEAD where it ends, and continue from there."
 	case "UPLOAD_SUPERSEDED":
 		p.Status = http.StatusLocked // what tus clients know as: ask again, then continue
 		p.Message = "A newer request appends to this upload. Ask with HEAD where it ends, and continue from there."
@@ -149,6 +149,8 @@ func (x *exchange) fail(err error) {
 	if p.Status >= http.StatusInternalServerError || errors.Is(err, cutOff) {
 		server.Because(x.r.Context(), err)
 	}
+	// A body that nobody reads any more is not waited for, beyond what is on its way.
+	_ = x.control.SetReadDeadline(time.Now().Add(answeredPatience))
 	h := x.w.Header()
 	if p.RetryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(int(max(1, p.RetryAfter.Round(time.Second).Seconds()))))

@@ -381,3 +381,24 @@ func TestOneRequestAppendsToAnUpload(t *testing.T) {
 		t.Errorf("answered %s, %s", response.Status, text)
 	}
 }
+
+// The client announces ten bytes of a type that is refused, and sends none of them.
+func TestRefusalDoesNotWaitForTheBody(t *testing.T) {
+	b, _ := open(t)
+	url := create(t, b, "Upload-Length", "10")
+	body, writer := io.Pipe()
+	defer writer.Close()
+	request, _ := http.NewRequestWithContext(t.Context(), http.MethodPatch, b.Address()+url, body)
+	request.ContentLength = 10
+	request.AddCookie(b.SessionCookie(logictest.Session))
+	request.Header.Set("Tus-Resumable", "1.0.0")
+	request.Header.Set("Content-Type", "text/plain")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusUnsupportedMediaType {
+		t.Errorf("answered %s", response.Status)
+	}
+}

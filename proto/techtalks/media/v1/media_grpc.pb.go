@@ -62,10 +62,12 @@ type MediaClient interface {
 	// compared with its checksum.
 	//
 	// Errors: NOT_FOUND (UPLOAD_NOT_FOUND); ABORTED (OFFSET_MISMATCH) when the
-	// upload ends elsewhere, or somebody else appends to it, (UPLOAD_WHOLE) when
-	// CompleteUpload has said that it ends; INVALID_ARGUMENT (UPLOAD_TOO_LONG) for
-	// bytes beyond its size, (CHECKSUM_MISMATCH), after which the upload is gone;
-	// RESOURCE_EXHAUSTED (QUOTA_EXCEEDED, STORAGE_FULL).
+	// upload ends elsewhere, (UPLOAD_SUPERSEDED) when a newer call appends to it,
+	// (UPLOAD_WHOLE) when CompleteUpload has said that it ends; INVALID_ARGUMENT
+	// (UPLOAD_TOO_LONG) for bytes beyond its size, (CHECKSUM_MISMATCH), after which
+	// the upload is gone; RESOURCE_EXHAUSTED (QUOTA_EXCEEDED, STORAGE_FULL), or
+	// (TOO_MANY_STREAMS) when the account or its address transfers more files at the
+	// same time than its share.
 	AppendUpload(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[AppendUploadRequest, AppendUploadResponse], error)
 	// CompleteUpload says that an upload of unknown size has all its bytes.
 	// Idempotent.
@@ -88,7 +90,7 @@ type MediaClient interface {
 	// holds no connection to the database.
 	//
 	// Errors: NOT_FOUND (FILE_NOT_FOUND); INVALID_ARGUMENT for an offset beyond the
-	// file's end.
+	// file's end; RESOURCE_EXHAUSTED (TOO_MANY_STREAMS) as for AppendUpload.
 	ReadFile(ctx context.Context, in *ReadFileRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadFileResponse], error)
 	// ProcessRecording makes a recording of an upload, behind a handle. When it is
 	// there, the message "media.ready" says so, and whoever hears it finishes the
@@ -238,10 +240,12 @@ type MediaServer interface {
 	// compared with its checksum.
 	//
 	// Errors: NOT_FOUND (UPLOAD_NOT_FOUND); ABORTED (OFFSET_MISMATCH) when the
-	// upload ends elsewhere, or somebody else appends to it, (UPLOAD_WHOLE) when
-	// CompleteUpload has said that it ends; INVALID_ARGUMENT (UPLOAD_TOO_LONG) for
-	// bytes beyond its size, (CHECKSUM_MISMATCH), after which the upload is gone;
-	// RESOURCE_EXHAUSTED (QUOTA_EXCEEDED, STORAGE_FULL).
+	// upload ends elsewhere, (UPLOAD_SUPERSEDED) when a newer call appends to it,
+	// (UPLOAD_WHOLE) when CompleteUpload has said that it ends; INVALID_ARGUMENT
+	// (UPLOAD_TOO_LONG) for bytes beyond its size, (CHECKSUM_MISMATCH), after which
+	// the upload is gone; RESOURCE_EXHAUSTED (QUOTA_EXCEEDED, STORAGE_FULL), or
+	// (TOO_MANY_STREAMS) when the account or its address transfers more files at the
+	// same time than its share.
 	AppendUpload(grpc.ClientStreamingServer[AppendUploadRequest, AppendUploadResponse]) error
 	// CompleteUpload says that an upload of unknown size has all its bytes.
 	// Idempotent.
@@ -264,7 +268,7 @@ type MediaServer interface {
 	// holds no connection to the database.
 	//
 	// Errors: NOT_FOUND (FILE_NOT_FOUND); INVALID_ARGUMENT for an offset beyond the
-	// file's end.
+	// file's end; RESOURCE_EXHAUSTED (TOO_MANY_STREAMS) as for AppendUpload.
 	ReadFile(*ReadFileRequest, grpc.ServerStreamingServer[ReadFileResponse]) error
 	// ProcessRecording makes a recording of an upload, behind a handle. When it is
 	// there, the message "media.ready" says so, and whoever hears it finishes the
