@@ -44,6 +44,11 @@ const (
 	// mostWaiting is how many of a class wait at most.
 	mostWaiting = 1024
 
+	// addressShare is how many pages of one address are in progress before its next one
+	// waits behind everyone else's: more than a browser asks for at once, and fewer than it
+	// takes to fill the site.
+	addressShare = 8
+
 	// busyRetry is when to come back at the earliest when there was no room.
 	busyRetry = time.Second
 )

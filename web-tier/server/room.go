@@ -28,14 +28,16 @@ type room struct {
 	served int                // of those who waited, since then
 }
 
-// class is whose a page is. Of those who wait, people who sent a session come before what
-// anybody reads. No place is kept free for them: one is in a moment, and a limit that never
-// sees the room full does not see an overload either.
+// class orders the requests that wait: those with a session come before those without, and
+// an address that has more than its share in progress comes last, whatever it sends. No
+// slot is kept free for a class: one is free within a moment, and a limit that never sees
+// all slots in use does not see an overload either.
 type class int
 
 const (
 	personal class = iota
 	public
+	crowded
 	classes
 )
 

@@ -24,6 +24,8 @@ type Passage struct {
 	caller  func(*http.Request) logic.Caller
 	metrics *metrics
 	room    *room
+	// addresses counts the pages that wait in room, or are in it.
+	addresses addresses
 	// readers are the forms that are being read, forms those that are processed, and
 	// streamed those with a file, from the first byte to the answer.
 	readers, forms, streamed *logic.Slots
@@ -43,7 +45,7 @@ type StandIn func(w http.ResponseWriter, r *http.Request) bool
 func New(log *slog.Logger, registry prometheus.Registerer, secure bool, caller func(*http.Request) logic.Caller, refuse Refuse, standIn StandIn) *Passage {
 	p := &Passage{
 		log: log, secure: secure, refuse: refuse, standIn: standIn, caller: caller, metrics: newMetrics(registry),
-		origins: http.NewCrossOriginProtection(), room: newRoom(registry),
+		origins: http.NewCrossOriginProtection(), room: newRoom(registry), addresses: addresses{pages: map[string]int{}},
 		readers: logic.NewSlots(readerSlots), forms: logic.NewSlots(formSlots), streamed: logic.NewSlots(streamedSlots),
 	}
 	p.origins.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -65,12 +67,18 @@ func (p *Passage) Admit(next http.Handler) http.Handler {
 			p.admitForm(w, r, next)
 			return
 		}
-		if !p.room.enter(r.Context(), classOf(r)) {
+		address, class := p.caller(r).Address, classOf(r)
+		if p.addresses.add(address) {
+			class = crowded
+		}
+		if !p.room.enter(r.Context(), class) {
+			p.addresses.remove(address)
 			p.full(w, r, fairshare.ErrFull)
 			return
 		}
 		began, seen := time.Now(), recordOf(r.Context())
 		leave := sync.OnceFunc(func() {
+			p.addresses.remove(address)
 			if seen != nil && seen.tells() {
 				p.room.leave(time.Since(began))
 			} else {

@@ -240,3 +240,42 @@ func TestNoMorePagesThanThereIsRoomFor(t *testing.T) {
 		<-over
 	})
 }
+
+// One address asks for more than there are slots, and the next free slot goes to another
+// address that asked later.
+func TestOneAddressDoesNotCrowdOutOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		passage := server.New(slog.New(slog.DiscardHandler), prometheus.NewRegistry(), false,
+			func(r *http.Request) logic.Caller { return logic.Caller{Address: r.RemoteAddr} },
+			func(w http.ResponseWriter, _ *http.Request, p *logic.Problem) { w.WriteHeader(p.Status) }, nothingKept)
+		admitted, finish := make(chan string, 10_000), make(chan struct{})
+		pages := passage.Admit(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			admitted <- r.RemoteAddr
+			<-finish
+		}))
+		ask := func(address string) {
+			request := httptest.NewRequest(http.MethodGet, "/", nil)
+			request.RemoteAddr = address
+			request.Header.Set("Cookie", "session=any")
+			go pages.ServeHTTP(httptest.NewRecorder(), request)
+			synctest.Wait()
+		}
+		const greedy, other = "192.0.2.1", "192.0.2.2"
+		for asked := 1; ; asked++ {
+			if ask(greedy); len(admitted) < asked {
+				break
+			}
+		}
+		ask(greedy)
+		ask(other)
+		for len(admitted) > 0 {
+			<-admitted
+		}
+		finish <- struct{}{}
+		synctest.Wait()
+		if got := <-admitted; got != other {
+			t.Errorf("the free slot goes to %s", got)
+		}
+		close(finish)
+	})
+}
