@@ -23,7 +23,7 @@ trap 'exit 130' INT TERM
 
 RUN_DIR=$site make --no-print-directory up >"$logs/up.log" 2>&1 &
 background+=($!)
-until grep -q '^TechTalks is up' "$logs/up.log"; do
+until grep -qs "^TechTalks is up" "$logs/up.log"; do
 	if ! kill -0 "${background[0]}" 2>/dev/null; then
 		cat "$logs/up.log"
 		exit 1
