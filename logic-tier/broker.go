@@ -4,11 +4,11 @@ import (
 	"fmt"
 	"log/slog"
 
-	"techtalks.example/logic-tier/postgres"
-	"techtalks.example/logic-tier/queue"
-	"techtalks.example/logic-tier/queue/ledger"
-	"techtalks.example/logic-tier/queue/postgresqueue"
-	"techtalks.example/logic-tier/queue/rabbitqueue"
+	"techtalks.example/logic-tier/platform/postgres"
+	"techtalks.example/logic-tier/platform/queue"
+	"techtalks.example/logic-tier/platform/queue/ledger"
+	"techtalks.example/logic-tier/platform/queue/postgresqueue"
+	"techtalks.example/logic-tier/platform/queue/rabbitqueue"
 )
 
 // broker is the engine that the settings choose.

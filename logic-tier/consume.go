@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"techtalks.example/logic-tier/queue"
+	"techtalks.example/logic-tier/platform/queue"
 )
 
 // chosen returns the consumers of the named queues; no names choose all.

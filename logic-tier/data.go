@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"techtalks.example/logic-tier/postgres"
+	"techtalks.example/logic-tier/platform/postgres"
 )
 
 // pingEvery is how often the data tier is asked whether it is there, which is

@@ -6,7 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
-	"techtalks.example/logic-tier/postgres"
+	"techtalks.example/logic-tier/platform/postgres"
 )
 
 // databases opens a pool a role. It keeps the first error, so that wiring reads

@@ -12,7 +12,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"techtalks.example/logic-tier/postgres/postgrestest"
+	"techtalks.example/logic-tier/platform/postgres/postgrestest"
 	accountspb "techtalks.example/proto/techtalks/accounts/v1"
 	followingpb "techtalks.example/proto/techtalks/following/v1"
 	notificationspb "techtalks.example/proto/techtalks/notifications/v1"

@@ -13,8 +13,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sync/errgroup"
 
-	"techtalks.example/logic-tier/server"
-	"techtalks.example/logic-tier/sessions"
+	"techtalks.example/logic-tier/platform/server"
+	"techtalks.example/logic-tier/platform/sessions"
 	accountspb "techtalks.example/proto/techtalks/accounts/v1"
 	"techtalks.example/proto/transport"
 )

@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"techtalks.example/logic-tier/postgres"
+	"techtalks.example/logic-tier/platform/postgres"
 )
 
 // schemas are the versions of the modules' schemas that this program was written for. A

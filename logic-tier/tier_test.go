@@ -28,7 +28,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/known/emptypb"
 
-	"techtalks.example/logic-tier/postgres/postgrestest"
+	"techtalks.example/logic-tier/platform/postgres/postgrestest"
 	accesspb "techtalks.example/proto/techtalks/access/v1"
 	accountspb "techtalks.example/proto/techtalks/accounts/v1"
 	followingpb "techtalks.example/proto/techtalks/following/v1"

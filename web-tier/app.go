@@ -15,11 +15,11 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"techtalks.example/proto/transport"
-	"techtalks.example/web-tier/live"
-	"techtalks.example/web-tier/logic"
 	"techtalks.example/web-tier/pages/ui"
-	"techtalks.example/web-tier/server"
-	"techtalks.example/web-tier/uploads"
+	"techtalks.example/web-tier/platform/live"
+	"techtalks.example/web-tier/platform/logicclient"
+	"techtalks.example/web-tier/platform/server"
+	"techtalks.example/web-tier/platform/uploads"
 )
 
 const (
@@ -64,7 +64,7 @@ func serve(ctx context.Context, s settings, log *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("%w: make them with deployments/certificates, or say with --certificates (CERTIFICATES) where they are", err)
 	}
-	tier, err := logic.Dial(s.logicAddress, creds)
+	tier, err := logicclient.Dial(s.logicAddress, creds)
 	if err != nil {
 		return fmt.Errorf("--logic-address (LOGIC_ADDRESS) %q: %w", s.logicAddress, err)
 	}

@@ -6,9 +6,6 @@ import (
 	"time"
 
 	"techtalks.example/web-tier/assets"
-	"techtalks.example/web-tier/files"
-	"techtalks.example/web-tier/live"
-	"techtalks.example/web-tier/logic"
 	"techtalks.example/web-tier/pages/account"
 	"techtalks.example/web-tier/pages/channels"
 	"techtalks.example/web-tier/pages/home"
@@ -19,13 +16,16 @@ import (
 	"techtalks.example/web-tier/pages/talks"
 	"techtalks.example/web-tier/pages/tiers"
 	"techtalks.example/web-tier/pages/ui"
+	"techtalks.example/web-tier/platform/downloads"
+	"techtalks.example/web-tier/platform/live"
+	"techtalks.example/web-tier/platform/logicclient"
 )
 
 // Classes of requests, by how long they may take. A stream has no budget but
 // its own lifetime; see package live.
 const (
-	page = logic.PageBudget
-	form = logic.FormBudget
+	page = logicclient.PageBudget
+	form = logicclient.FormBudget
 )
 
 // feeds are what can be followed, each in the same ways.
@@ -124,7 +124,7 @@ func routes(site *ui.Site, followed feeds, admit func(http.Handler) http.Handler
 	} {
 		mux.Handle(pattern, tus)
 	}
-	bytes := files.New(site.Tier.Media, site.Caller, site.Refuse)
+	bytes := downloads.New(site.Tier.Media, site.Caller, site.Refuse)
 	mux.HandleFunc("GET /recordings/{recording}/{file}", bytes.Recording)
 	mux.HandleFunc("GET /files/{upload}", bytes.Upload)
 	mux.HandleFunc("GET /assets/{name}", func(w http.ResponseWriter, r *http.Request) {
@@ -140,7 +140,7 @@ func routes(site *ui.Site, followed feeds, admit func(http.Handler) http.Handler
 func nowhere(mux *http.ServeMux, v *ui.Visit) error {
 	if allowed := methods(mux, v.Request); len(allowed) > 0 {
 		v.Writer.Header().Set("Allow", strings.Join(allowed, ", "))
-		return &logic.Problem{Status: http.StatusMethodNotAllowed, Title: "That address doesn't take this request",
+		return &logicclient.Problem{Status: http.StatusMethodNotAllowed, Title: "That address doesn't take this request",
 			Message: "Use the buttons and forms of the page instead of opening this address directly."}
 	}
 	if err := v.Gather(); err != nil {
@@ -149,7 +149,7 @@ func nowhere(mux *http.ServeMux, v *ui.Visit) error {
 	return missing
 }
 
-var missing = &logic.Problem{Status: http.StatusNotFound, Title: "Not found", Message: "There is nothing at this address."}
+var missing = &logicclient.Problem{Status: http.StatusNotFound, Title: "Not found", Message: "There is nothing at this address."}
 
 // methods returns the methods that the address of a request takes.
 func methods(mux *http.ServeMux, r *http.Request) (allowed []string) {

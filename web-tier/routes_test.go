@@ -6,9 +6,9 @@ import (
 	"strings"
 	"testing"
 
-	"techtalks.example/web-tier/logictest"
 	"techtalks.example/web-tier/pages/ui"
-	"techtalks.example/web-tier/uploads"
+	"techtalks.example/web-tier/platform/logictest"
+	"techtalks.example/web-tier/platform/uploads"
 )
 
 // site serves every route, with a stand-in logic tier behind it.

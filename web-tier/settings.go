@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"time"
 
-	"techtalks.example/web-tier/server"
+	"techtalks.example/web-tier/platform/server"
 )
 
 // settings are the flags of the program.

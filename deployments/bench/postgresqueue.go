@@ -11,9 +11,9 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
-	"techtalks.example/logic-tier/postgres"
-	"techtalks.example/logic-tier/queue"
-	"techtalks.example/logic-tier/queue/postgresqueue"
+	"techtalks.example/logic-tier/platform/postgres"
+	"techtalks.example/logic-tier/platform/queue"
+	"techtalks.example/logic-tier/platform/queue/postgresqueue"
 )
 
 // Connections of a program that publishes and of one that consumes, as the logic

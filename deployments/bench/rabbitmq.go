@@ -19,9 +19,9 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
-	"techtalks.example/logic-tier/postgres"
-	"techtalks.example/logic-tier/queue"
-	"techtalks.example/logic-tier/queue/rabbitqueue"
+	"techtalks.example/logic-tier/platform/postgres"
+	"techtalks.example/logic-tier/platform/queue"
+	"techtalks.example/logic-tier/platform/queue/rabbitqueue"
 )
 
 // ofBare is the share of a bare client's throughput that ours is to have.

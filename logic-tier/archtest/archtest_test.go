@@ -97,9 +97,9 @@ type boundary struct {
 
 var boundaries = map[string]boundary{
 	"modules import no other module": {
-		importsOfModules, example("talks/list.go", `package talks; import _ "techtalks.example/logic-tier/accounts"`)},
+		importsOfModules, example("talks/list.go", `package talks; import _ "techtalks.example/logic-tier/modules/accounts"`)},
 	"modules share a few packages": {
-		importsOfModules, example("talks/list.go", `package talks; import _ "techtalks.example/logic-tier/server"`)},
+		importsOfModules, example("talks/list.go", `package talks; import _ "techtalks.example/logic-tier/platform/server"`)},
 	"calls between modules form no cycle": {
 		cyclesOfCalls, example("following/module.go", `package following; type Deps struct { N notificationspb.NotificationsClient }`)},
 	"statements stand in stores": {

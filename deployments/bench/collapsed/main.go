@@ -18,12 +18,12 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"techtalks.example/logic-tier/postgres"
-	"techtalks.example/logic-tier/talks"
-	"techtalks.example/web-tier/logic"
+	"techtalks.example/logic-tier/modules/talks"
+	"techtalks.example/logic-tier/platform/postgres"
 	"techtalks.example/web-tier/pages/channels"
 	"techtalks.example/web-tier/pages/ui"
-	"techtalks.example/web-tier/server"
+	"techtalks.example/web-tier/platform/logicclient"
+	"techtalks.example/web-tier/platform/server"
 )
 
 func main() {
@@ -50,10 +50,10 @@ func run(ctx context.Context, address string, database postgres.Options) error {
 	defer db.Close()
 	calls := make(direct)
 	talks.New(talks.Needs{DB: db, Log: log}).Register(calls)
-	site := &ui.Site{Tier: logic.Over(calls), Log: log, Host: "collapsed"}
+	site := &ui.Site{Tier: logicclient.Over(calls), Log: log, Host: "collapsed"}
 	passage := server.New(log, prometheus.NewRegistry(), false, site.Caller, site.Refuse, site.StandIn)
 	mux := http.NewServeMux()
-	mux.Handle("GET /channels/{channel}", passage.Admit(site.Page(logic.PageBudget, channels.Show)))
+	mux.Handle("GET /channels/{channel}", passage.Admit(site.Page(logicclient.PageBudget, channels.Show)))
 	answering := &http.Server{Addr: address, Handler: passage.Handler(mux), ReadHeaderTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second}
 	stopping := context.AfterFunc(ctx, func() { _ = answering.Close() })
 	defer stopping()

@@ -18,10 +18,10 @@ import (
 	accountspb "techtalks.example/proto/techtalks/accounts/v1"
 	followingpb "techtalks.example/proto/techtalks/following/v1"
 	transferspb "techtalks.example/proto/techtalks/transfers/v1"
-	"techtalks.example/web-tier/logictest"
 	"techtalks.example/web-tier/pages/account"
 	"techtalks.example/web-tier/pages/pagetest"
 	"techtalks.example/web-tier/pages/ui"
+	"techtalks.example/web-tier/platform/logictest"
 )
 
 func open(t *testing.T, secure bool) *pagetest.Browser {

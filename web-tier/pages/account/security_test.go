@@ -9,8 +9,8 @@ import (
 	"google.golang.org/grpc/codes"
 
 	accountspb "techtalks.example/proto/techtalks/accounts/v1"
-	"techtalks.example/web-tier/logictest"
 	"techtalks.example/web-tier/pages/pagetest"
+	"techtalks.example/web-tier/platform/logictest"
 )
 
 func TestSigningInReplacesTheSessionOfTheBrowser(t *testing.T) {

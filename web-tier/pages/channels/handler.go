@@ -9,8 +9,8 @@ import (
 	followingpb "techtalks.example/proto/techtalks/following/v1"
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
 	"techtalks.example/proto/transport"
-	"techtalks.example/web-tier/logic"
 	"techtalks.example/web-tier/pages/ui"
+	"techtalks.example/web-tier/platform/logicclient"
 )
 
 // channelsPage is how many channels a page lists.
@@ -51,7 +51,7 @@ func Show(v *ui.Visit) error {
 func draft(v *ui.Visit, operation string) ui.Fields {
 	sent, err := v.Site.Tier.Talks.GetDraft(v.Context(), &talkspb.GetDraftRequest{Operation: operation})
 	if err != nil {
-		return ui.Fields{Values: map[string]string{}, Problem: logic.Explain(err)}
+		return ui.Fields{Values: map[string]string{}, Problem: logicclient.Explain(err)}
 	}
 	form := ui.TalkFields(sent.Talk)
 	form.Values["upload"] = sent.Upload

@@ -14,10 +14,10 @@ import (
 
 	followingpb "techtalks.example/proto/techtalks/following/v1"
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
-	"techtalks.example/web-tier/logictest"
 	"techtalks.example/web-tier/pages/channels"
 	"techtalks.example/web-tier/pages/pagetest"
 	"techtalks.example/web-tier/pages/ui"
+	"techtalks.example/web-tier/platform/logictest"
 )
 
 func open(t *testing.T) *pagetest.Browser {

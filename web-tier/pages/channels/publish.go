@@ -6,8 +6,8 @@ import (
 
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
 	transferspb "techtalks.example/proto/techtalks/transfers/v1"
-	"techtalks.example/web-tier/logic"
 	"techtalks.example/web-tier/pages/ui"
+	"techtalks.example/web-tier/platform/logicclient"
 )
 
 // Publish publishes a talk on the channel: at once, or, with a recording, behind
@@ -33,7 +33,7 @@ func Publish(v *ui.Visit) error {
 		return nil
 	}
 	if f, status, again := v.Refused(v.Typed(ui.PublishFieldNames...), err, nil); again {
-		if reason := logic.Explain(err).Reason; reason == "UPLOAD_NOT_FOUND" || reason == "UPLOAD_INCOMPLETE" {
+		if reason := logicclient.Explain(err).Reason; reason == "UPLOAD_NOT_FOUND" || reason == "UPLOAD_INCOMPLETE" {
 			f.Values["upload"] = ""
 		}
 		return show(v, status, f)

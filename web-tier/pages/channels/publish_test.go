@@ -20,8 +20,8 @@ import (
 	operationspb "techtalks.example/proto/techtalks/operations/v1"
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
 	transferspb "techtalks.example/proto/techtalks/transfers/v1"
-	"techtalks.example/web-tier/logictest"
 	"techtalks.example/web-tier/pages/pagetest"
+	"techtalks.example/web-tier/platform/logictest"
 )
 
 const requestID = "6f2c8c8e-2f0e-4f54-9d52-0d5d8a5e7a11"

@@ -18,10 +18,10 @@ import (
 	followingpb "techtalks.example/proto/techtalks/following/v1"
 	mediapb "techtalks.example/proto/techtalks/media/v1"
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
-	"techtalks.example/web-tier/logictest"
 	"techtalks.example/web-tier/pages/channels"
 	"techtalks.example/web-tier/pages/pagetest"
 	"techtalks.example/web-tier/pages/ui"
+	"techtalks.example/web-tier/platform/logictest"
 )
 
 // road is what lies between the browser and the site: it loses the connection in

@@ -9,10 +9,10 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	notificationspb "techtalks.example/proto/techtalks/notifications/v1"
-	"techtalks.example/web-tier/logictest"
 	"techtalks.example/web-tier/pages/inbox"
 	"techtalks.example/web-tier/pages/pagetest"
 	"techtalks.example/web-tier/pages/ui"
+	"techtalks.example/web-tier/platform/logictest"
 )
 
 // An operation that ends appears in the list as it would when the page is loaded

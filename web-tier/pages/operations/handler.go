@@ -9,8 +9,8 @@ import (
 	"cloud.google.com/go/longrunning/autogen/longrunningpb"
 
 	transferspb "techtalks.example/proto/techtalks/transfers/v1"
-	"techtalks.example/web-tier/live"
 	"techtalks.example/web-tier/pages/ui"
+	"techtalks.example/web-tier/platform/live"
 )
 
 func name(v *ui.Visit) string { return "operations/" + v.Request.PathValue("operation") }

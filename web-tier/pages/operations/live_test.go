@@ -13,10 +13,10 @@ import (
 
 	operationspb "techtalks.example/proto/techtalks/operations/v1"
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
-	"techtalks.example/web-tier/live"
-	"techtalks.example/web-tier/logictest"
 	"techtalks.example/web-tier/pages/pagetest"
 	"techtalks.example/web-tier/pages/ui"
+	"techtalks.example/web-tier/platform/live"
+	"techtalks.example/web-tier/platform/logictest"
 )
 
 // standIn is a stand-in for one operation in the logic tier, and for who follows

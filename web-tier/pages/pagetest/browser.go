@@ -15,12 +15,12 @@ import (
 	"golang.org/x/net/html"
 
 	"techtalks.example/web-tier/assets"
-	"techtalks.example/web-tier/files"
-	"techtalks.example/web-tier/logic"
-	"techtalks.example/web-tier/logictest"
 	"techtalks.example/web-tier/pages/ui"
-	"techtalks.example/web-tier/server"
-	"techtalks.example/web-tier/uploads"
+	"techtalks.example/web-tier/platform/downloads"
+	"techtalks.example/web-tier/platform/logicclient"
+	"techtalks.example/web-tier/platform/logictest"
+	"techtalks.example/web-tier/platform/server"
+	"techtalks.example/web-tier/platform/uploads"
 )
 
 // Browser opens pages.
@@ -53,12 +53,12 @@ func OpenThrough(t *testing.T, secure bool, handlers map[string]ui.Handler, betw
 	passage := server.New(log, prometheus.NewRegistry(), secure, site.Caller, site.Refuse, site.StandIn)
 	mux := http.NewServeMux()
 	for pattern, handle := range handlers {
-		mux.Handle(pattern, passage.Admit(site.Page(logic.FormBudget, handle)))
+		mux.Handle(pattern, passage.Admit(site.Page(logicclient.FormBudget, handle)))
 	}
 	mux.HandleFunc("GET /assets/{name}", func(w http.ResponseWriter, r *http.Request) { assets.Serve(w, r) })
 	mux.Handle("/uploads", site.Uploads.Handler(site.Caller))
 	mux.Handle("/uploads/{upload}", site.Uploads.Handler(site.Caller))
-	bytes := files.New(tier.Logic.Media, site.Caller, site.Refuse)
+	bytes := downloads.New(tier.Logic.Media, site.Caller, site.Refuse)
 	mux.HandleFunc("GET /recordings/{recording}/{file}", bytes.Recording)
 	mux.HandleFunc("GET /files/{upload}", bytes.Upload)
 	served := httptest.NewServer(between(passage.Handler(mux)))

@@ -13,8 +13,8 @@ import (
 
 	queuepb "techtalks.example/proto/techtalks/queue/v1"
 	"techtalks.example/proto/transport"
-	"techtalks.example/web-tier/logic"
 	"techtalks.example/web-tier/pages/ui"
+	"techtalks.example/web-tier/platform/logicclient"
 )
 
 // unroutable stands in addresses for the queue "" of those that no binding
@@ -108,7 +108,7 @@ func ShowDeadLetter(v *ui.Visit) error {
 	return render(v, http.StatusOK, deadLetterPage(v, answer.GetDeadLetter()))
 }
 
-var nowhere = &logic.Problem{Status: http.StatusNotFound, Title: "Not found", Message: "There is nothing at this address."}
+var nowhere = &logicclient.Problem{Status: http.StatusNotFound, Title: "Not found", Message: "There is nothing at this address."}
 
 // chosen are dead letters that something is to be done to.
 type chosen struct {
@@ -128,7 +128,7 @@ func chosenOf(v *ui.Visit, values url.Values) (c chosen, err error) {
 		c.ids = append(c.ids, id)
 	}
 	if c.all == (len(c.ids) > 0) {
-		return c, &logic.Problem{Status: http.StatusBadRequest, Title: "Which ones?", Message: "Choose dead letters of a queue, or all of them."}
+		return c, &logicclient.Problem{Status: http.StatusBadRequest, Title: "Which ones?", Message: "Choose dead letters of a queue, or all of them."}
 	}
 	return c, nil
 }

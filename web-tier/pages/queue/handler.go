@@ -7,8 +7,8 @@ import (
 	"net/http"
 
 	queuepb "techtalks.example/proto/techtalks/queue/v1"
-	"techtalks.example/web-tier/logic"
 	"techtalks.example/web-tier/pages/ui"
+	"techtalks.example/web-tier/platform/logicclient"
 )
 
 // Show shows the topology and its queues, as they are and as they change.
@@ -41,11 +41,11 @@ func snapshot(v *ui.Visit, calls ...func(context.Context) error) (*queuepb.Snaps
 // forOperators says what a refusal means on these pages, to whoever followed a
 // link to one.
 func forOperators(err error) error {
-	if err == nil || logic.Explain(err).Status != http.StatusForbidden {
+	if err == nil || logicclient.Explain(err).Status != http.StatusForbidden {
 		return err
 	}
-	return &logic.Problem{
-		Status: http.StatusForbidden, Reason: logic.Explain(err).Reason, Title: "For operators",
+	return &logicclient.Problem{
+		Status: http.StatusForbidden, Reason: logicclient.Explain(err).Reason, Title: "For operators",
 		Message: "You are signed in, but not as an operator. The queue serves everybody, so only operators see it and mend it: sign out, and sign in with an operator's account.",
 	}
 }

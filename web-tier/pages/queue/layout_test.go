@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	queuepb "techtalks.example/proto/techtalks/queue/v1"
-	"techtalks.example/web-tier/logictest"
+	"techtalks.example/web-tier/platform/logictest"
 )
 
 // extent is the room that a text takes.

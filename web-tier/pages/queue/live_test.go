@@ -12,10 +12,10 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	queuepb "techtalks.example/proto/techtalks/queue/v1"
-	"techtalks.example/web-tier/live"
-	"techtalks.example/web-tier/logictest"
 	"techtalks.example/web-tier/pages/pagetest"
 	"techtalks.example/web-tier/pages/ui"
+	"techtalks.example/web-tier/platform/live"
+	"techtalks.example/web-tier/platform/logictest"
 )
 
 // openLive serves the pages together with what they follow.

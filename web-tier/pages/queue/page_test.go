@@ -13,10 +13,10 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	queuepb "techtalks.example/proto/techtalks/queue/v1"
-	"techtalks.example/web-tier/logictest"
 	"techtalks.example/web-tier/pages/pagetest"
 	"techtalks.example/web-tier/pages/queue"
 	"techtalks.example/web-tier/pages/ui"
+	"techtalks.example/web-tier/platform/logictest"
 )
 
 var handlers = map[string]ui.Handler{

@@ -14,8 +14,8 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	queuepb "techtalks.example/proto/techtalks/queue/v1"
-	"techtalks.example/web-tier/logic"
 	"techtalks.example/web-tier/pages/ui"
+	"techtalks.example/web-tier/platform/logicclient"
 )
 
 // fields are those of the form, in the contract's names.
@@ -108,7 +108,7 @@ func Send(v *ui.Visit) error {
 	if err == nil {
 		return v.Redirect(fmt.Sprintf("/queue/tests/%d", answer.Id))
 	}
-	if p := logic.Explain(err); p.Reason == "EXCHANGE_NOT_FOUND" {
+	if p := logicclient.Explain(err); p.Reason == "EXCHANGE_NOT_FOUND" {
 		err = wrong(map[string]string{"exchange": p.Message})
 	}
 	if f, status, again := v.Refused(v.Typed(fields...), err, nil); again {
@@ -153,8 +153,8 @@ func typed(v *ui.Visit) (*queuepb.SendTestMessageRequest, error) {
 	return m, nil
 }
 
-func wrong(fields map[string]string) *logic.Problem {
-	return &logic.Problem{Status: http.StatusBadRequest, Title: "That does not work", Message: "What was sent could not be taken.", Fields: fields}
+func wrong(fields map[string]string) *logicclient.Problem {
+	return &logicclient.Problem{Status: http.StatusBadRequest, Title: "That does not work", Message: "What was sent could not be taken.", Fields: fields}
 }
 
 // headersIn reads a header a line, "key=value"; empty lines are passed over.

@@ -6,8 +6,8 @@ import (
 	"cloud.google.com/go/longrunning/autogen/longrunningpb"
 
 	transferspb "techtalks.example/proto/techtalks/transfers/v1"
-	"techtalks.example/web-tier/logic"
 	"techtalks.example/web-tier/pages/ui"
+	"techtalks.example/web-tier/platform/logicclient"
 )
 
 // Import begins to bring a catalogue in.
@@ -23,7 +23,7 @@ func Import(v *ui.Visit) error {
 		return v.Started(op)
 	}
 	if f, status, again := v.Refused(v.Typed("upload", "request_id"), err, nil); again {
-		if reason := logic.Explain(err).Reason; reason == "UPLOAD_NOT_FOUND" || reason == "UPLOAD_INCOMPLETE" {
+		if reason := logicclient.Explain(err).Reason; reason == "UPLOAD_NOT_FOUND" || reason == "UPLOAD_INCOMPLETE" {
 			f.Values["upload"] = ""
 		}
 		return show(v, status, ui.Fields{}, f)
@@ -47,4 +47,4 @@ func begin(v *ui.Visit) (*longrunningpb.Operation, error) {
 	})
 }
 
-var nothing = &logic.Problem{Status: http.StatusBadRequest, Title: "No file", Message: "Choose the catalogue's file first."}
+var nothing = &logicclient.Problem{Status: http.StatusBadRequest, Title: "No file", Message: "Choose the catalogue's file first."}

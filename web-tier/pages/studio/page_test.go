@@ -13,10 +13,10 @@ import (
 
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
 	transferspb "techtalks.example/proto/techtalks/transfers/v1"
-	"techtalks.example/web-tier/logictest"
 	"techtalks.example/web-tier/pages/pagetest"
 	"techtalks.example/web-tier/pages/studio"
 	"techtalks.example/web-tier/pages/ui"
+	"techtalks.example/web-tier/platform/logictest"
 )
 
 func open(t *testing.T) *pagetest.Browser {

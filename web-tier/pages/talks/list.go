@@ -7,8 +7,8 @@ import (
 	"unicode/utf8"
 
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
-	"techtalks.example/web-tier/logic"
 	"techtalks.example/web-tier/pages/ui"
+	"techtalks.example/web-tier/platform/logicclient"
 )
 
 // question is what the page was asked for.
@@ -28,7 +28,7 @@ func List(v *ui.Visit) error {
 		return err
 	})
 	if err != nil {
-		p := logic.Explain(err)
+		p := logicclient.Explain(err)
 		for _, field := range []string{"query", "language", "tag"} {
 			if wrong := p.Fields[field]; wrong != "" {
 				// What was searched for is still there to be mended.

@@ -13,10 +13,10 @@ import (
 
 	mediapb "techtalks.example/proto/techtalks/media/v1"
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
-	"techtalks.example/web-tier/logictest"
 	"techtalks.example/web-tier/pages/pagetest"
 	"techtalks.example/web-tier/pages/talks"
 	"techtalks.example/web-tier/pages/ui"
+	"techtalks.example/web-tier/platform/logictest"
 )
 
 func open(t *testing.T, talk *talkspb.Talk) *pagetest.Browser {

@@ -13,9 +13,9 @@ import (
 
 	mediapb "techtalks.example/proto/techtalks/media/v1"
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
-	"techtalks.example/web-tier/logic"
 	"techtalks.example/web-tier/pages/ui"
-	"techtalks.example/web-tier/server"
+	"techtalks.example/web-tier/platform/logicclient"
+	"techtalks.example/web-tier/platform/server"
 )
 
 // name returns the resource name that a page's address is about.
@@ -27,7 +27,7 @@ func name(v *ui.Visit) string {
 func Show(v *ui.Visit) error {
 	t, err := get(v)
 	if err != nil {
-		if p := logic.Explain(err); p.Reason == "TALK_WITHDRAWN" {
+		if p := logicclient.Explain(err); p.Reason == "TALK_WITHDRAWN" {
 			p.Status, p.Title = http.StatusGone, "Withdrawn"
 			return p
 		}
@@ -56,7 +56,7 @@ func recording(v *ui.Visit, t *talkspb.Talk) (*mediapb.Recording, error) {
 		return nil, nil
 	}
 	answer, err := v.Site.Tier.Media.GetRecording(v.Context(), &mediapb.GetRecordingRequest{Name: t.Recording})
-	if err != nil && logic.Explain(err).Reason == "RECORDING_NOT_FOUND" {
+	if err != nil && logicclient.Explain(err).Reason == "RECORDING_NOT_FOUND" {
 		return nil, nil
 	}
 	return answer.GetRecording(), err
@@ -130,7 +130,7 @@ func Edit(v *ui.Visit) error {
 		return err
 	}
 	if !t.CanEdit {
-		return &logic.Problem{Status: http.StatusForbidden, Title: "You may not do that", Message: "Only who published a talk may edit it."}
+		return &logicclient.Problem{Status: http.StatusForbidden, Title: "You may not do that", Message: "Only who published a talk may edit it."}
 	}
 	return v.Render(http.StatusOK, editPage(v, t, ui.TalkFields(t)))
 }

@@ -9,8 +9,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"techtalks.example/web-tier/logic"
-	"techtalks.example/web-tier/server"
+	"techtalks.example/web-tier/platform/logicclient"
+	"techtalks.example/web-tier/platform/server"
 )
 
 // Form parses what was typed; server.Admit has read it, unless it comes with a file. What is too large, or no text, is an error that
@@ -66,22 +66,22 @@ func incompleteEnd(body []byte) []byte {
 }
 
 var (
-	tooLarge = &logic.Problem{Status: http.StatusRequestEntityTooLarge, Title: "That is too much",
+	tooLarge = &logicclient.Problem{Status: http.StatusRequestEntityTooLarge, Title: "That is too much",
 		Message: "A form may hold 256 KB. Shorten what you typed and send it again."}
-	noForm = &logic.Problem{Status: http.StatusUnsupportedMediaType, Title: "That is no form",
+	noForm = &logicclient.Problem{Status: http.StatusUnsupportedMediaType, Title: "That is no form",
 		Message: "Send a form as application/x-www-form-urlencoded, or with a file as multipart/form-data."}
-	cutOff = &logic.Problem{Status: http.StatusBadRequest, Title: "The form did not arrive",
+	cutOff = &logicclient.Problem{Status: http.StatusBadRequest, Title: "The form did not arrive",
 		Message: "The connection broke or was too slow. Go back and send it again."}
 )
 
-var badText = &logic.Problem{Status: http.StatusBadRequest, Title: "That is no text",
+var badText = &logicclient.Problem{Status: http.StatusBadRequest, Title: "That is no text",
 	Message: "What was sent is not valid text (UTF-8). Go back, remove what is not text, and send it again."}
 
 // Fields is a form as it is shown: what was typed, and what is wrong with it.
 type Fields struct {
 	Values  map[string]string
 	Wrong   map[string]string
-	Problem *logic.Problem // of the form as a whole
+	Problem *logicclient.Problem // of the form as a whole
 }
 
 // Filled returns a form that holds values.
@@ -107,7 +107,7 @@ func (v *Visit) Refused(f Fields, err error, called map[string]string) (Fields, 
 	f, status, again := f.Refused(err, called)
 	if again {
 		v.budget(afterwards)
-		v.retryAfter(logic.Explain(err))
+		v.retryAfter(logicclient.Explain(err))
 	}
 	return f, status, again
 }
@@ -116,7 +116,7 @@ func (v *Visit) Refused(f Fields, err error, called map[string]string) (Fields, 
 // about what was typed: then the form is shown again. called says which field of
 // the form is which of the contract where their names differ.
 func (f Fields) Refused(err error, called map[string]string) (Fields, int, bool) {
-	p := logic.Explain(err)
+	p := logicclient.Explain(err)
 	if p == badText {
 		return f, 0, false // there is nothing typed to show
 	}

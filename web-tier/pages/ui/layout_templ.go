@@ -12,7 +12,7 @@ import (
 	"fmt"
 	"net/http"
 	"techtalks.example/web-tier/assets"
-	"techtalks.example/web-tier/logic"
+	"techtalks.example/web-tier/platform/logicclient"
 )
 
 // Layout is the frame of every page.
@@ -522,7 +522,7 @@ func BellIcon() templ.Component {
 	})
 }
 
-func problemPage(v *Visit, p *logic.Problem) templ.Component {
+func problemPage(v *Visit, p *logicclient.Problem) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
 		if templ_7745c5c3_CtxErr := ctx.Err(); templ_7745c5c3_CtxErr != nil {

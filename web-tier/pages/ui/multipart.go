@@ -10,9 +10,9 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"techtalks.example/web-tier/logic"
-	"techtalks.example/web-tier/server"
-	"techtalks.example/web-tier/uploads"
+	"techtalks.example/web-tier/platform/logicclient"
+	"techtalks.example/web-tier/platform/server"
+	"techtalks.example/web-tier/platform/uploads"
 )
 
 // maxParts bounds a form's fields, as server.MaxForm bounds what is in them.
@@ -79,7 +79,7 @@ func (v *Visit) Upload() (string, error) {
 		_ = control.SetReadDeadline(time.Now().Add(by))
 		_ = control.SetWriteDeadline(time.Now().Add(by + fileAnswer))
 	})
-	v.budget(logic.FormBudget)
+	v.budget(logicclient.FormBudget)
 	if err != nil {
 		v.drain(control, err)
 		return "", err

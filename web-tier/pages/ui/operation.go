@@ -9,8 +9,8 @@ import (
 	"cloud.google.com/go/longrunning/autogen/longrunningpb"
 	"google.golang.org/protobuf/encoding/protojson"
 
-	"techtalks.example/web-tier/logic"
-	"techtalks.example/web-tier/server"
+	"techtalks.example/web-tier/platform/logicclient"
+	"techtalks.example/web-tier/platform/server"
 )
 
 // firstLook is when to look at work that has just begun.
@@ -43,7 +43,7 @@ func (v *Visit) Started(op *longrunningpb.Operation) error {
 }
 
 // tellProblem is a problem for programs (RFC 9457).
-func (v *Visit) tellProblem(p *logic.Problem) {
+func (v *Visit) tellProblem(p *logicclient.Problem) {
 	body, err := json.Marshal(struct {
 		Title  string            `json:"title"`
 		Status int               `json:"status"`

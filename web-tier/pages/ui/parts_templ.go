@@ -11,7 +11,7 @@ import templruntime "github.com/a-h/templ/runtime"
 import (
 	"fmt"
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
-	"techtalks.example/web-tier/logic"
+	"techtalks.example/web-tier/platform/logicclient"
 	"time"
 )
 
@@ -77,7 +77,7 @@ func hop(tier, host string, took time.Duration) templ.Component {
 				return templ_7745c5c3_Err
 			}
 			var templ_7745c5c3_Var4 string
-			templ_7745c5c3_Var4, templ_7745c5c3_Err = templ.JoinStringErrs(fmt.Sprintf("%.1f ms", logic.Milliseconds(took)))
+			templ_7745c5c3_Var4, templ_7745c5c3_Err = templ.JoinStringErrs(fmt.Sprintf("%.1f ms", logicclient.Milliseconds(took)))
 			if templ_7745c5c3_Err != nil {
 				return templ.Error{Err: templ_7745c5c3_Err, FileName: `ui/parts.templ`, Line: 16, Col: 71}
 			}

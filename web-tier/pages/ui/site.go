@@ -8,14 +8,14 @@ import (
 	"net/http"
 	"time"
 
-	"techtalks.example/web-tier/logic"
-	"techtalks.example/web-tier/server"
-	"techtalks.example/web-tier/uploads"
+	"techtalks.example/web-tier/platform/logicclient"
+	"techtalks.example/web-tier/platform/server"
+	"techtalks.example/web-tier/platform/uploads"
 )
 
 // Site is what every page is given.
 type Site struct {
-	Tier    *logic.Tier
+	Tier    *logicclient.Tier
 	Uploads *uploads.Uploads // files that come with a form
 	Log     *slog.Logger
 	Host    string // this tier's name on pages
@@ -40,20 +40,20 @@ func (s *Site) Page(budget time.Duration, handle Handler) http.Handler {
 }
 
 func (s *Site) visit(w http.ResponseWriter, r *http.Request, budget time.Duration) (*Visit, context.CancelFunc) {
-	v := &Visit{Site: s, Writer: w, Request: r, began: time.Now(), times: &logic.Times{}, session: s.Session(r), caller: s.Caller(r)}
+	v := &Visit{Site: s, Writer: w, Request: r, began: time.Now(), times: &logicclient.Times{}, session: s.Session(r), caller: s.Caller(r)}
 	v.budget(budget)
 	return v, func() { v.end() }
 }
 
 // Caller is on whose behalf a request asks.
-func (s *Site) Caller(r *http.Request) logic.Caller {
-	return logic.Caller{Session: s.Session(r), Address: server.ClientAddress(r)}
+func (s *Site) Caller(r *http.Request) logicclient.Caller {
+	return logicclient.Caller{Session: s.Session(r), Address: server.ClientAddress(r)}
 }
 
 // Refuse answers a request with the page of a problem, without asking the logic
 // tier anything.
-func (s *Site) Refuse(w http.ResponseWriter, r *http.Request, p *logic.Problem) {
-	v, done := s.visit(w, r, logic.PageBudget)
+func (s *Site) Refuse(w http.ResponseWriter, r *http.Request, p *logicclient.Problem) {
+	v, done := s.visit(w, r, logicclient.PageBudget)
 	defer done()
 	v.session = ""
 	v.Fail(p)

@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"techtalks.example/web-tier/logic"
+	"techtalks.example/web-tier/platform/logicclient"
 )
 
 const (
@@ -72,14 +72,14 @@ func (v *Visit) public() bool {
 // StandIn answers a request for a page that there is no room to make with the page as it
 // was; false when there is none, or it is not anybody's.
 func (s *Site) StandIn(w http.ResponseWriter, r *http.Request) bool {
-	v, done := s.visit(w, r, logic.PageBudget)
+	v, done := s.visit(w, r, logicclient.PageBudget)
 	defer done()
 	return v.standIn()
 }
 
 // passes says whether a problem is one that passes, so that a page as it was may stand in
 // for the one that cannot be made now.
-func passes(p *logic.Problem) bool {
+func passes(p *logicclient.Problem) bool {
 	return p.Status == http.StatusServiceUnavailable || p.Status == http.StatusGatewayTimeout
 }
 

@@ -5,8 +5,8 @@ import (
 	"strings"
 
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
-	"techtalks.example/web-tier/logic"
 	"techtalks.example/web-tier/pages/markdown"
+	"techtalks.example/web-tier/platform/logicclient"
 )
 
 // TalkFieldNames are the fields of a talk's form.
@@ -35,7 +35,7 @@ func CheckDescription(text string) error {
 		return nil
 	}
 	const message = "This is too complex to show as Markdown. Use smaller tables, fewer levels of lists and quotations, and fewer links."
-	return &logic.Problem{
+	return &logicclient.Problem{
 		Status: http.StatusBadRequest, Reason: "FIELDS_INVALID", Title: "That does not work", Message: message,
 		Fields: map[string]string{"description": message},
 	}

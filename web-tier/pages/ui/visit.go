@@ -15,8 +15,8 @@ import (
 
 	accountspb "techtalks.example/proto/techtalks/accounts/v1"
 	notificationspb "techtalks.example/proto/techtalks/notifications/v1"
-	"techtalks.example/web-tier/logic"
-	"techtalks.example/web-tier/server"
+	"techtalks.example/web-tier/platform/logicclient"
+	"techtalks.example/web-tier/platform/server"
 )
 
 // Visit is one request for a page.
@@ -42,9 +42,9 @@ type Visit struct {
 	ctx     context.Context
 	end     context.CancelFunc
 	began   time.Time
-	times   *logic.Times
+	times   *logicclient.Times
 	session string
-	caller  logic.Caller
+	caller  logicclient.Caller
 
 	attached *attachment // with the form that Form read; nil for none
 }
@@ -57,8 +57,8 @@ func (v *Visit) budget(budget time.Duration) {
 	if v.end != nil {
 		v.end()
 	}
-	ctx, end := context.WithTimeout(logic.WithTimes(v.Request.Context(), v.times), budget)
-	v.ctx, v.end = logic.WithCaller(ctx, v.caller), end
+	ctx, end := context.WithTimeout(logicclient.WithTimes(v.Request.Context(), v.times), budget)
+	v.ctx, v.end = logicclient.WithCaller(ctx, v.caller), end
 }
 
 // Gather makes the page's calls, and those that tell who is signed in, side by
@@ -69,12 +69,12 @@ func (v *Visit) Gather(calls ...func(context.Context) error) error {
 	if err == nil || v.session == "" {
 		return err
 	}
-	if logic.Explain(err).Reason != "SESSION_INVALID" {
+	if logicclient.Explain(err).Reason != "SESSION_INVALID" {
 		return err
 	}
 	v.SignOut()
 	v.session, v.caller.Session, v.Account = "", "", nil
-	v.ctx = logic.WithCaller(v.ctx, v.caller)
+	v.ctx = logicclient.WithCaller(v.ctx, v.caller)
 	return v.gather(calls)
 }
 
@@ -105,7 +105,7 @@ func (v *Visit) gather(calls []func(context.Context) error) error {
 // Anonymous returns the visit's context without the session: a session that is
 // over must not stand in the way of a new one.
 func (v *Visit) Anonymous() context.Context {
-	return logic.WithCaller(v.ctx, logic.Caller{Address: v.caller.Address})
+	return logicclient.WithCaller(v.ctx, logicclient.Caller{Address: v.caller.Address})
 }
 
 // SignedIn says whether the browser sent a session. Whether it is valid shows
@@ -116,7 +116,7 @@ func (v *Visit) SignedIn() bool { return v.session != "" }
 // program is told.
 func (v *Visit) AskToSignIn() error {
 	if v.PrefersJSON() {
-		return &logic.Problem{Status: http.StatusUnauthorized, Title: "Sign in first", Message: "Sign in, and send the session's cookie."}
+		return &logicclient.Problem{Status: http.StatusUnauthorized, Title: "Sign in first", Message: "Sign in, and send the session's cookie."}
 	}
 	next := v.Request.URL.RequestURI()
 	if v.Request.Method == http.MethodPost {
@@ -183,7 +183,7 @@ const afterwards = time.Second
 
 // Fail answers with the page of an error.
 func (v *Visit) Fail(err error) {
-	p := logic.Explain(err)
+	p := logicclient.Explain(err)
 	if v.Request.Context().Err() != nil {
 		// The browser is gone: nobody reads it, and the log should not blame us.
 		v.Writer.WriteHeader(statusGone)
@@ -226,7 +226,7 @@ func (v *Visit) Fail(err error) {
 }
 
 // retryAfter says when trying again makes sense.
-func (v *Visit) retryAfter(p *logic.Problem) {
+func (v *Visit) retryAfter(p *logicclient.Problem) {
 	if p.RetryAfter > 0 {
 		v.Writer.Header().Set("Retry-After", seconds(p.RetryAfter))
 	}
@@ -255,5 +255,5 @@ func (v *Visit) Timing() Timing {
 
 // header returns the Server-Timing header (W3C Server Timing).
 func (t Timing) header() string {
-	return fmt.Sprintf("web;dur=%.2f, logic;dur=%.2f, data;dur=%.2f", logic.Milliseconds(t.Web), logic.Milliseconds(t.Logic), logic.Milliseconds(t.Data))
+	return fmt.Sprintf("web;dur=%.2f, logic;dur=%.2f, data;dur=%.2f", logicclient.Milliseconds(t.Web), logicclient.Milliseconds(t.Logic), logicclient.Milliseconds(t.Data))
 }

@@ -9,8 +9,8 @@ import (
 	"time"
 
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
-	"techtalks.example/web-tier/logictest"
 	"techtalks.example/web-tier/pages/ui"
+	"techtalks.example/web-tier/platform/logictest"
 )
 
 // stalled returns a site whose logic tier takes calls and answers none of a page's.

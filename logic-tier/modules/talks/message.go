@@ -1,0 +1,53 @@
+package talks
+
+import (
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"techtalks.example/logic-tier/platform/caller"
+	talkspb "techtalks.example/proto/techtalks/talks/v1"
+)
+
+// message returns a channel as the contract has it, for who asks.
+func (c channel) message(person *caller.Person) *talkspb.Channel {
+	m := &talkspb.Channel{
+		Name: "channels/" + c.slug, Id: c.id, Title: c.title, Description: c.description,
+		TalkCount: c.talkCount, CreateTime: timestamppb.New(c.created),
+		CanPublish: person != nil && c.ownedBy(*person),
+	}
+	if c.ownerHandle != "" {
+		m.Owner = caller.Person{Handle: c.ownerHandle}.Name()
+	}
+	return m
+}
+
+// message returns a talk as the contract has it; in a list without what only
+// GetTalk gives.
+func (t talk) message() *talkspb.Talk {
+	m := &talkspb.Talk{
+		Name: t.name(), Title: t.title, Speakers: t.speakers, Language: t.language, Tags: t.tags, Description: t.description,
+		MediaUrl: t.mediaURL, Recording: t.recording, RecordedDate: t.recorded, PublishTime: timestamppb.New(t.published), ChannelTitle: t.channel.title,
+	}
+	if t.duration > 0 {
+		m.Duration = durationpb.New(t.duration)
+	}
+	if !t.updated.IsZero() {
+		m.UpdateTime = timestamppb.New(t.updated)
+	}
+	return m
+}
+
+// whole adds what only GetTalk gives, for who asks.
+func (t talk) whole(person *caller.Person) *talkspb.Talk {
+	m := t.message()
+	m.CanEdit = person != nil && t.channel.ownedBy(*person)
+	return m
+}
+
+// fromMessage returns the fields of a talk that people write.
+func fromMessage(m *talkspb.Talk) talk {
+	return talk{
+		title: m.Title, speakers: m.Speakers, language: m.Language, tags: m.Tags, description: m.Description,
+		mediaURL: m.MediaUrl, duration: m.Duration.AsDuration(), recorded: m.RecordedDate,
+	}
+}

@@ -1,0 +1,64 @@
+package rabbitqueue_test
+
+import (
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"testing"
+
+	"techtalks.example/logic-tier/platform/postgres"
+	"techtalks.example/logic-tier/platform/postgres/postgrestest"
+	"techtalks.example/logic-tier/platform/queue"
+	"techtalks.example/logic-tier/platform/queue/ledger"
+	"techtalks.example/logic-tier/platform/queue/queuetest"
+	"techtalks.example/logic-tier/platform/queue/rabbitqueue"
+	"techtalks.example/logic-tier/platform/queue/rabbitqueue/rabbittest"
+)
+
+// where is what another process needs to find a place of the suite.
+type where struct {
+	Database postgres.Options
+	URL      string
+}
+
+func TestMain(m *testing.M) {
+	queuetest.Main(func() { postgrestest.Main(m) }, func(text string) (p queuetest.Process, err error) {
+		var at where
+		if err := json.Unmarshal([]byte(text), &at); err != nil {
+			return p, err
+		}
+		open := func(role string) *postgres.DB {
+			at.Database.Role = role
+			db, opened := postgres.Open(at.Database)
+			err = errors.Join(err, opened)
+			return db
+		}
+		p.Module = open("talks")
+		engine, made := rabbitqueue.New(rabbitqueue.Options{
+			URL: at.URL, Certificates: at.Database.Certificates, DB: open("queue"), Listen: at.Database, Log: slog.New(slog.DiscardHandler),
+		})
+		p.Engine = engine
+		return p, errors.Join(err, made)
+	})
+}
+
+func TestConformance(t *testing.T) {
+	queuetest.Run(t, func(t *testing.T) *queuetest.Place {
+		database := postgrestest.New(t)
+		broker := rabbittest.New(t, database.Options("queue").Certificates)
+		return &queuetest.Place{
+			Module: database.Open("talks"), Queue: database.Open("queue"), Superuser: database.Superuser(),
+			Where: string(ledger.JSON(where{database.Options("queue"), broker.URL()})),
+			Engine: func() queue.Broker {
+				engine, err := rabbitqueue.New(rabbitqueue.Options{
+					URL: broker.URL(), Certificates: database.Options("queue").Certificates,
+					DB: database.Open("queue"), Listen: database.Options("queue"), Log: slog.New(slog.DiscardHandler),
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return engine
+			},
+		}
+	})
+}
