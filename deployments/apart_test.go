@@ -78,7 +78,7 @@ func TestWhatATierIsNotBuiltFrom(t *testing.T) {
 // The logic tier says which version of each schema it was written for; the data tier's
 // migrations are what there is.
 func TestTheLogicTierKnowsTheNewestSchemas(t *testing.T) {
-	source, err := os.ReadFile(filepath.Join("..", "logic-tier", "schema.go"))
+	source, err := os.ReadFile(filepath.Join("..", "logic-tier", "app", "schema.go"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +97,7 @@ func TestTheLogicTierKnowsTheNewestSchemas(t *testing.T) {
 		}
 		module := filepath.Base(filepath.Dir(first))
 		if newest := strconv.Itoa(len(migrations)); needs[module] != newest {
-			t.Errorf("the logic tier needs version %q of %s, and the newest is %s: see logic-tier/schema.go", needs[module], module, newest)
+			t.Errorf("the logic tier needs version %q of %s, and the newest is %s: see logic-tier/app/schema.go", needs[module], module, newest)
 		}
 	}
 }

@@ -23,7 +23,7 @@ type tier struct {
 // sources are where each program's settings are.
 var sources = map[string][]string{
 	"web-tier":   {"../../web-tier/settings.go", "../../web-tier/main.go"},
-	"logic-tier": {"../../logic-tier/settings.go", "../../logic-tier/main.go"},
+	"logic-tier": {"../../logic-tier/app/settings.go", "../../logic-tier/app/command.go"},
 	"data-tier":  {"../../data-tier/main.go"},
 }
 

@@ -19,12 +19,12 @@ import (
 
 const tier = "techtalks.example/logic-tier/"
 
-// shared are the packages that modules may use: none of them knows a module.
-var shared = []string{"caller", "failure", "names", "page", "postgres", "queue", "sessions", "work"}
+// shared are the packages of the platform that modules can import.
+var shared = []string{"apperror", "caller", "names", "pagetoken", "postgres", "queue", "sessions", "work"}
 
 // file is a source file that is no test.
 type file struct {
-	folder, name string // folder below the tier's: "talks", "" for the program
+	folder, name string // folder below the tier's: "modules/talks", "" for the program
 	syntax       *ast.File
 	set          *token.FileSet
 }
@@ -78,14 +78,23 @@ func sources(t *testing.T) (all []file) {
 	return all
 }
 
-// modules returns the folders that have a module.go.
+// modules returns the names of the packages that have a module.go: the example's, and
+// operations of the platform.
 func modules(all []file) (names []string) {
 	for _, f := range all {
 		if f.name == "module.go" {
-			names = append(names, f.folder)
+			names = append(names, path.Base(f.folder))
 		}
 	}
 	return names
+}
+
+// packageOf returns the first element of a path below modules or platform, and which of the
+// two it is below.
+func packageOf(folder string) (kind, name string) {
+	kind, inside, _ := strings.Cut(folder, "/")
+	name, _, _ = strings.Cut(inside, "/")
+	return kind, name
 }
 
 // boundary is a rule about all packages. check returns a line for each violation; example
@@ -97,23 +106,23 @@ type boundary struct {
 
 var boundaries = map[string]boundary{
 	"modules import no other module": {
-		importsOfModules, example("talks/list.go", `package talks; import _ "techtalks.example/logic-tier/modules/accounts"`)},
+		importsOfModules, example("modules/talks/list.go", `package talks; import _ "techtalks.example/logic-tier/modules/accounts"`)},
 	"modules share a few packages": {
-		importsOfModules, example("talks/list.go", `package talks; import _ "techtalks.example/logic-tier/platform/server"`)},
+		importsOfModules, example("modules/talks/list.go", `package talks; import _ "techtalks.example/logic-tier/platform/server"`)},
 	"calls between modules form no cycle": {
-		cyclesOfCalls, example("following/module.go", `package following; type Deps struct { N notificationspb.NotificationsClient }`)},
+		cyclesOfCalls, example("modules/following/module.go", `package following; type Deps struct { N notificationspb.NotificationsClient }`)},
 	"statements stand in stores": {
-		statementsOutsideStores, example("talks/list.go", "package talks; const all = `select * from talks.talk`")},
+		statementsOutsideStores, example("modules/talks/list.go", "package talks; const all = `select * from talks.talk`")},
 	"stores know rows and no contracts": {
-		contractsInStores, example("talks/store.go", `package talks; import _ "techtalks.example/proto/techtalks/talks/v1"`)},
+		contractsInStores, example("modules/talks/store.go", `package talks; import _ "techtalks.example/proto/techtalks/talks/v1"`)},
 	"a module's statements name its own schema": {
-		foreignSchemas, example("talks/store.go", "package talks; const all = `select name from accounts.account`")},
+		foreignSchemas, example("modules/talks/store.go", "package talks; const all = `select name from accounts.account`")},
 	"rules know no protocol": {
-		protocolsInRules, example("talks/talk.go", `package talks; import _ "google.golang.org/grpc"`)},
+		protocolsInRules, example("modules/talks/talk.go", `package talks; import _ "google.golang.org/grpc"`)},
 	"only package postgres and stores know the driver": {
-		driversOutsideStores, example("talks/talk.go", `package talks; import _ "database/sql"`)},
+		driversOutsideStores, example("modules/talks/talk.go", `package talks; import _ "database/sql"`)},
 	"a module's doc comment says what it offers, needs, publishes and consumes": {
-		undocumentedModules, example("talks/module.go", "// Package talks has talks.\npackage talks")},
+		undocumentedModules, example("modules/talks/module.go", "// Package talks has talks.\npackage talks")},
 }
 
 // example parses a source file that exists only here.
@@ -153,20 +162,33 @@ func TestBoundariesAreNoticedWhenCrossed(t *testing.T) {
 func importsOfModules(all []file) (violations []string) {
 	names := modules(all)
 	for _, f := range all {
+		_, from := packageOf(f.folder)
+		if !slices.Contains(names, from) {
+			continue
+		}
 		for _, imported := range f.imports() {
 			inside, isOurs := strings.CutPrefix(imported, tier)
-			if !isOurs {
-				continue
+			switch kind, name := packageOf(inside); {
+			case !isOurs || name == from:
+			case slices.Contains(names, name):
+				violations = append(violations, fmt.Sprintf("%s imports the module %s; call it through its contract", f, name))
+			case kind != "platform" || !slices.Contains(shared, name):
+				violations = append(violations, fmt.Sprintf("%s imports %s, which is not one of the packages for modules: %v", f, inside, shared))
 			}
-			top, _, _ := strings.Cut(inside, "/")
-			from, _, _ := strings.Cut(f.folder, "/")
-			switch {
-			case from == "" || from == top:
-				// The program itself assembles the modules.
-			case slices.Contains(names, top):
-				violations = append(violations, fmt.Sprintf("%s imports the module %s; call it through its contract", f, top))
-			case slices.Contains(names, from) && !slices.Contains(shared, top):
-				violations = append(violations, fmt.Sprintf("%s imports %s, which is not one of the packages that modules share: %v", f, top, shared))
+		}
+	}
+	return violations
+}
+
+// importsOfPlatform keeps what a team would reuse free of the example.
+func importsOfPlatform(all []file) (violations []string) {
+	for _, f := range all {
+		if kind, _ := packageOf(f.folder); kind != "platform" {
+			continue
+		}
+		for _, imported := range f.imports() {
+			if inside, isOurs := strings.CutPrefix(imported, tier); isOurs && !strings.HasPrefix(inside, "platform/") {
+				violations = append(violations, fmt.Sprintf("%s imports %s", f, inside))
 			}
 		}
 	}
@@ -185,7 +207,7 @@ func cyclesOfCalls(all []file) (violations []string) {
 			if selector, ok := n.(*ast.SelectorExpr); ok && strings.HasSuffix(selector.Sel.Name, "Client") {
 				if from, ok := selector.X.(*ast.Ident); ok {
 					if found := client.FindStringSubmatch(from.Name); found != nil {
-						calls[f.folder] = append(calls[f.folder], found[1])
+						calls[path.Base(f.folder)] = append(calls[path.Base(f.folder)], found[1])
 					}
 				}
 			}
@@ -220,7 +242,7 @@ func isStore(name string) bool {
 
 func statementsOutsideStores(all []file) (violations []string) {
 	for _, f := range all {
-		if f.folder == "postgres" || servesTests(f) || isStore(f.name) {
+		if f.folder == "platform/postgres" || servesTests(f) || isStore(f.name) {
 			continue // package postgres asks for the server's name
 		}
 		for position, text := range f.texts() {
@@ -254,7 +276,7 @@ func foreignSchemas(all []file) (violations []string) {
 		if !isStore(f.name) {
 			continue
 		}
-		own, _, _ := strings.Cut(f.folder, "/")
+		_, own := packageOf(f.folder)
 		for position, text := range f.texts() {
 			if !strings.Contains(text, " ") {
 				continue
@@ -275,7 +297,7 @@ func protocolsInRules(all []file) (violations []string) {
 	surface := []string{"module.go", "rpc.go", "stream.go"}
 	names := modules(all)
 	for _, f := range all {
-		if !slices.Contains(names, f.folder) || slices.Contains(surface, f.name) {
+		if !slices.Contains(names, path.Base(f.folder)) || slices.Contains(surface, f.name) {
 			continue
 		}
 		if slices.Contains(f.imports(), "google.golang.org/grpc") {
@@ -288,7 +310,7 @@ func protocolsInRules(all []file) (violations []string) {
 // driversOutsideStores allows the driver where connections are made, and in stores for arrays.
 func driversOutsideStores(all []file) (violations []string) {
 	for _, f := range all {
-		if f.folder == "postgres" || servesTests(f) || isStore(f.name) {
+		if f.folder == "platform/postgres" || servesTests(f) || isStore(f.name) {
 			continue
 		}
 		for _, imported := range f.imports() {

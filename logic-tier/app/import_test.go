@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"archive/tar"
@@ -39,7 +39,7 @@ type talksctl struct {
 func newTalksctl(t *testing.T) talksctl {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "talksctl")
-	if output, err := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", program, "./cmd/talksctl").CombinedOutput(); err != nil {
+	if output, err := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", program, "../cmd/talksctl").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, output)
 	}
 	return talksctl{newRunning(t), program}

@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"bytes"
@@ -567,7 +567,7 @@ func TestASettingThatIsWrongIsNamed(t *testing.T) {
 			`no queue "media.recordings"; there are:`},
 		"health of nobody": {[]string{"health", "--admin-address", "nowhere"}, "use host:port"},
 	} {
-		if err := run(t.Context(), c.arguments, quiet); err == nil || !strings.Contains(err.Error(), c.says) {
+		if err := Run(t.Context(), c.arguments, quiet); err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v; want it to say %q", what, err, c.says)
 		}
 	}
