@@ -2,7 +2,7 @@
 # tests' own process runs with the race detector; browsers and programs do not.
 # shellcheck shell=bash
 # What takes long on RabbitMQ is waiting for it.
-beside "tests of the queue on RabbitMQ" sh -c 'cd logic-tier && go test -count=1 -timeout=20m ./queue/rabbitqueue/...'
+beside "tests of the queue on RabbitMQ" sh -c 'cd logic-tier && go test -count=1 -timeout=20m ./platform/queue/rabbitqueue/...'
 tests proto -race -timeout=10m
 mapfile -t packages < <(cd logic-tier && go list ./... | grep -vE '/(media|transfers|talks|following)$')
 tests logic-tier -race -short -timeout=20m "${packages[@]}"
