@@ -23,9 +23,10 @@ verify: ## run all other checks: races, drills, containers, attacks, Kubernetes,
 	@deployments/local/install.sh postgres chromium ffmpeg rabbitmq hosts proxies
 	@deployments/checks/run.sh verify
 
-generate: ## regenerate code after a change of a .proto or .templ file
+generate: ## regenerate code and the list of settings after a change of a .proto or .templ file or a flag
 	@proto/generate.sh
 	@web-tier/generate.sh
+	@cd deployments && go run ./settings >SETTINGS.md.new && mv SETTINGS.md.new SETTINGS.md
 
 bench: ## measure TechTalks and its alternatives side by side
 	@deployments/local/install.sh postgres rabbitmq

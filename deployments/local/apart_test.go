@@ -13,7 +13,7 @@ import (
 	"techtalks.example/deployments/local/localtest"
 )
 
-// The README's three commands take a module out into a process of its own, and what people
+// The three commands of logic-tier/README.md take a module out into a process of its own, and what people
 // do is the same.
 func TestAModuleIsTakenOut(t *testing.T) {
 	if testing.Short() {
@@ -21,21 +21,21 @@ func TestAModuleIsTakenOut(t *testing.T) {
 	}
 	chromium := journey.Chromium(t)
 	r := localtest.Up(t, localtest.Folder(t))
-	var commands string
-	for _, block := range blocks(t) {
+	var text string
+	for _, block := range commands(t, "logic-tier/README.md") {
 		if strings.Contains(block, "--modules notifications") {
-			commands = block
+			text = block
 		}
 	}
-	if strings.Count(commands, " serve ") != 3 {
-		t.Fatalf("the README takes a module out with\n%s", commands)
+	if strings.Count(text, " serve ") != 3 {
+		t.Fatalf("logic-tier/README.md takes a module out with\n%s", text)
 	}
 	web := localtest.Free(t)
-	commands = strings.NewReplacer(
+	text = strings.NewReplacer(
 		".run/", r.Run+"/", "127.0.0.1:9290", localtest.Free(t), "127.0.0.1:9291", localtest.Free(t), "127.0.0.1:9390", localtest.Free(t), "127.0.0.1:9391", localtest.Free(t),
 		"127.0.0.1:8280", web, "127.0.0.1:8281", localtest.Free(t),
-	).Replace(commands)
-	shell := exec.Command("bash", "-c", commands)
+	).Replace(text)
+	shell := exec.Command("bash", "-c", text)
 	shell.Env = append(os.Environ(), "DATA_ADDRESS="+r.Data, "SCRATCH="+t.TempDir())
 	shell.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	var said strings.Builder

@@ -4,7 +4,9 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,27 +14,35 @@ import (
 	"techtalks.example/deployments/local/localtest"
 )
 
-// blocks are the README's commands.
-func blocks(t *testing.T) []string {
+// tree is the repository's root.
+const tree = "../.."
+
+// commands returns the shell commands in some of the documents.
+func commands(t *testing.T, documents ...string) (blocks []string) {
 	t.Helper()
-	text, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
+	for _, name := range documents {
+		text, err := os.ReadFile(filepath.Join(tree, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(string(text), -1)
+		if len(found) == 0 {
+			t.Errorf("%s has no commands", name)
+		}
+		for _, match := range found {
+			blocks = append(blocks, match[1])
+		}
 	}
-	var found []string
-	for _, match := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(string(text), -1) {
-		found = append(found, match[1])
-	}
-	return found
+	return blocks
 }
 
-// The README's commands for operators do, as printed, what it says.
-func TestTheReadmesCommandsWork(t *testing.T) {
+// The commands for operators work as printed, and print what the text says.
+func TestDocumentedCommandsWork(t *testing.T) {
 	r := localtest.Up(t, localtest.Folder(t))
 	var script strings.Builder
 	script.WriteString("set -e\n")
-	for _, block := range blocks(t) {
-		if strings.Contains(block, "logic ") || strings.Contains(block, "talksctl") || strings.Contains(block, "curl ") {
+	for _, block := range commands(t, "logic-tier/README.md", "logic-tier/platform/queue/README.md", "data-tier/README.md") {
+		if strings.Contains(block, "logic ") || strings.Contains(block, "talksctl") || strings.Contains(block, "curl ") || strings.Contains(block, "bin/data-tier ") {
 			script.WriteString(block)
 		}
 	}
@@ -75,24 +85,82 @@ func TestTheReadmesCommandsWork(t *testing.T) {
 	}
 }
 
-// What the README names is there.
-func TestTheReadmesPathsExist(t *testing.T) {
-	text, err := os.ReadFile("../../README.md")
+// documents returns the Markdown files of the repository, relative to its root.
+func documents(t *testing.T) (all []string) {
+	t.Helper()
+	err := filepath.WalkDir(tree, func(path string, entry os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if name := entry.Name(); entry.IsDir() && strings.HasPrefix(name, ".") && path != tree {
+			return filepath.SkipDir
+		} else if filepath.Ext(name) == ".md" {
+			relative, err := filepath.Rel(tree, path)
+			if err != nil {
+				return err
+			}
+			all = append(all, relative)
+		}
+		return nil
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	paths := regexp.MustCompile("`((?:web-tier|logic-tier|data-tier|proto|deployments)/[^` ]*)`|\\]\\(([^)h][^)]*)\\)").FindAllStringSubmatch(string(text), -1)
-	if len(paths) < 10 {
-		t.Errorf("only %d paths were found: the pattern no longer fits the README", len(paths))
+	return all
+}
+
+var (
+	link    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	inTree  = regexp.MustCompile("`((?:web-tier|logic-tier|data-tier|proto|deployments)/[^` ]*)`")
+	heading = regexp.MustCompile(`(?m)^#+ (.*)$`)
+)
+
+// anchors returns the headings of a document as GitHub links to them.
+func anchors(text string) (all []string) {
+	for _, match := range heading.FindAllStringSubmatch(text, -1) {
+		slug := strings.ToLower(regexp.MustCompile("[^\\w\\s-]").ReplaceAllString(match[1], ""))
+		all = append(all, strings.ReplaceAll(slug, " ", "-"))
 	}
-	for _, match := range paths {
-		path := match[1] + match[2]
-		found, err := os.Stat("../../" + path)
-		if strings.Contains(path, "*") {
-			continue
+	return all
+}
+
+func TestDocumentsLinkToWhatExists(t *testing.T) {
+	checked := 0
+	for _, document := range documents(t) {
+		text, err := os.ReadFile(filepath.Join(tree, document))
+		if err != nil {
+			t.Fatal(err)
 		}
-		if err != nil || found == nil {
-			t.Errorf("%s: %v", path, err)
+		for _, match := range link.FindAllStringSubmatch(string(text), -1) {
+			target, anchor, _ := strings.Cut(match[1], "#")
+			if strings.Contains(target, "://") {
+				continue
+			}
+			checked++
+			path := filepath.Join(tree, filepath.Dir(document), target)
+			if target == "" {
+				path = filepath.Join(tree, document)
+			}
+			if _, err := os.Stat(path); err != nil {
+				t.Errorf("%s links to %s: %v", document, match[1], err)
+			} else if anchor != "" && filepath.Ext(path) == ".md" {
+				other, err := os.ReadFile(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !slices.Contains(anchors(string(other)), anchor) {
+					t.Errorf("%s links to %s, which has no such heading", document, match[1])
+				}
+			}
 		}
+		for _, match := range inTree.FindAllStringSubmatch(string(text), -1) {
+			checked++
+			if found, err := filepath.Glob(filepath.Join(tree, match[1])); err != nil || len(found) == 0 {
+				t.Errorf("%s names %s, which does not exist", document, match[1])
+			}
+		}
+	}
+	if checked < 50 {
+		t.Errorf("only %d links and paths found: the patterns no longer fit the documents", checked)
 	}
 }
