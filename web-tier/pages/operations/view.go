@@ -13,33 +13,33 @@ import (
 	"techtalks.example/web-tier/pages/ui"
 )
 
-// work is an operation as it is shown.
-type work struct {
+// operationView is an operation with its metadata and result decoded.
+type operationView struct {
 	*longrunningpb.Operation
 	*operationspb.OperationMetadata
-	// result is what came of it; nil while it runs, when it failed, and when this
-	// program is older than that kind of result.
+	// result is nil until the operation succeeds, and when its type is newer than
+	// this program.
 	result proto.Message
 }
 
-func read(op *longrunningpb.Operation) (work, error) {
-	w := work{Operation: op, OperationMetadata: &operationspb.OperationMetadata{}}
-	if err := op.GetMetadata().UnmarshalTo(w.OperationMetadata); err != nil {
-		return w, fmt.Errorf("the metadata of %s: %w", op.GetName(), err)
+func newOperationView(op *longrunningpb.Operation) (operationView, error) {
+	o := operationView{Operation: op, OperationMetadata: &operationspb.OperationMetadata{}}
+	if err := op.GetMetadata().UnmarshalTo(o.OperationMetadata); err != nil {
+		return o, fmt.Errorf("unmarshal metadata of %s: %w", op.GetName(), err)
 	}
 	if response := op.GetResponse(); response != nil {
-		w.result, _ = response.UnmarshalNew()
+		o.result, _ = response.UnmarshalNew()
 	}
-	return w, nil
+	return o, nil
 }
 
-func (w work) running() bool {
-	return !w.Done && w.State == operationspb.OperationMetadata_STATE_RUNNING
+func (o operationView) running() bool {
+	return !o.Done && o.State == operationspb.OperationMetadata_STATE_RUNNING
 }
 
-// look is the state's class: its colour and sign.
-func (w work) look() string {
-	switch w.State {
+// stateClass returns the CSS class of the operation's state.
+func (o operationView) stateClass() string {
+	switch o.State {
 	case operationspb.OperationMetadata_STATE_RUNNING:
 		return "running"
 	case operationspb.OperationMetadata_STATE_SUCCEEDED:
@@ -52,50 +52,51 @@ func (w work) look() string {
 	return "waiting"
 }
 
-// standing is how it stands, in a word or two. The words are in operation.js too.
-func (w work) standing() string {
-	if w.CancelRequested && !w.Done {
-		return "Stopping"
+// stateLabel returns the label of the operation's state. operation.js has the same
+// labels.
+func (o operationView) stateLabel() string {
+	if o.CancelRequested && !o.Done {
+		return "Cancelling"
 	}
 	return map[string]string{
 		"waiting": "Waiting", "running": "Running", "succeeded": "Done", "failed": "Failed", "cancelled": "Cancelled",
-	}[w.look()]
+	}[o.stateClass()]
 }
 
-// amount is how much is done in its own unit; empty when nothing is known.
-func (w work) amount() string {
-	if w.DoneCount == 0 && w.TotalCount == 0 {
+// amount returns the progress in the operation's unit; empty if unknown.
+func (o operationView) amount() string {
+	if o.DoneCount == 0 && o.TotalCount == 0 {
 		return ""
 	}
-	return ui.Amount(w.DoneCount, w.TotalCount, w.Unit)
+	return ui.Amount(o.DoneCount, o.TotalCount, o.Unit)
 }
 
-// left is how long it likely still takes; empty when that is not known.
-func (w work) left() string {
-	if !w.running() || !w.EstimatedEndTime.IsValid() {
+// timeLeft returns the estimated time until the operation finishes; empty if unknown.
+func (o operationView) timeLeft() string {
+	if !o.running() || !o.EstimatedEndTime.IsValid() {
 		return ""
 	}
-	return ui.Left(time.Until(w.EstimatedEndTime.AsTime()))
+	return ui.Left(time.Until(o.EstimatedEndTime.AsTime()))
 }
 
-// editAgain returns the address of the form as it was sent for this publication; empty
-// when the operation publishes nothing.
-func (w work) editAgain() string {
-	if w.Kind != "recording" || w.Subject == "" {
+// draftPath returns the URL of the publish form, prefilled as submitted for this
+// operation; empty if the operation does not publish a recording.
+func (o operationView) draftPath() string {
+	if o.Kind != "recording" || o.Subject == "" {
 		return ""
 	}
-	return ui.Path(w.Subject) + "?draft=" + url.QueryEscape(strings.TrimPrefix(w.Name, "operations/"))
+	return ui.Path(o.Subject) + "?draft=" + url.QueryEscape(strings.TrimPrefix(o.Name, "operations/"))
 }
 
-// advice is what to do about its error.
-func (w work) advice() string {
-	switch w.Kind {
+// advice returns what to do after the operation failed.
+func (o operationView) advice() string {
+	switch o.Kind {
 	case "recording":
 		return "Nothing was published. Fix the problem above and try again. Your upload is kept for a while."
 	case "import":
-		return "What was taken before stays. Import the same archive again: nothing will be there twice."
+		return "Talks imported before the failure were kept. Import the same archive again to continue; nothing is imported twice."
 	case "export":
-		return "Nothing was changed. Try again in a while."
+		return "Nothing was changed. Try again later."
 	}
-	return "Try again in a while."
+	return "Try again later."
 }
