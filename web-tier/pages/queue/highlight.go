@@ -2,41 +2,57 @@ package queue
 
 import queuepb "techtalks.example/proto/techtalks/queue/v1"
 
-// light is the way of one message through a drawing: what is on it is lit, all
-// else is dimmed. A nil light leaves a drawing as it is.
-type light struct {
+// highlight marks the route of one message through a drawing: elements on the route
+// are lit, all others dimmed. A nil highlight changes nothing.
+type highlight struct {
 	exchange string
-	bindings map[[3]string]bool
-	// notes say of each queue that gets the message what became of it there.
+	bindings map[bindingKey]bool
+	// notes holds the progress of the message in each queue that receives it.
 	notes map[string]string
 }
 
-func key(b *queuepb.Binding) [3]string { return [3]string{b.Exchange, b.Queue, b.Pattern} }
+type bindingKey struct{ exchange, queue, pattern string }
 
-func (l *light) on(lit bool) string {
+func keyOf(b *queuepb.Binding) bindingKey { return bindingKey{b.Exchange, b.Queue, b.Pattern} }
+
+// class returns the CSS class of an element.
+func (h *highlight) class(onRoute bool) string {
 	switch {
-	case l == nil:
+	case h == nil:
 		return ""
-	case lit:
+	case onRoute:
 		return "lit"
 	}
 	return "dim"
 }
 
-func (l *light) onExchange(name string) string { return l.on(l != nil && l.exchange == name) }
-
-func (l *light) onBinding(b *queuepb.Binding) string { return l.on(l != nil && l.bindings[key(b)]) }
-
-func (l *light) onQueue(name string) string { return l.on(l.gets(name)) }
-
-func (l *light) onWire(w wire) string {
-	return l.on(l != nil && (w.to == l.exchange && w.to != "" || l.gets(w.from)))
+func (h *highlight) exchangeClass(name string) string {
+	return h.class(h != nil && h.exchange == name)
 }
 
-func (l *light) gets(queue string) bool {
-	if l == nil {
+func (h *highlight) bindingClass(b *queuepb.Binding) string {
+	return h.class(h != nil && h.bindings[keyOf(b)])
+}
+
+func (h *highlight) queueClass(name string) string { return h.class(h.receives(name)) }
+
+func (h *highlight) wireClass(w wire) string {
+	return h.class(h != nil && (w.to == h.exchange && w.to != "" || h.receives(w.from)))
+}
+
+// receives reports whether the queue receives the message.
+func (h *highlight) receives(queue string) bool {
+	if h == nil {
 		return false
 	}
-	_, gets := l.notes[queue]
-	return gets
+	_, ok := h.notes[queue]
+	return ok
+}
+
+// note returns the progress of the message in a queue.
+func (h *highlight) note(queue string) string {
+	if note, ok := h.notes[queue]; ok {
+		return note
+	}
+	return "Not routed here"
 }

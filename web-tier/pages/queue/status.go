@@ -14,37 +14,38 @@ import (
 	"techtalks.example/web-tier/pages/ui"
 )
 
-// standing is how a queue stands: in a word, and how much that is to worry about.
-// The same words and figures are in queue.js.
-type standing struct{ tone, word string }
+// status summarizes a queue as a severity and a label. queue.js has the same labels
+// and thresholds.
+type status struct{ tone, label string }
 
-// A backlog grows when more than a handful wait and clearly more come in than go
-// out: two rates that are taken over seconds are never quite the same.
+// A backlog is growing when more than backlogThreshold messages are ready and the
+// in-rate exceeds the out-rate by growthFactor. Rates are averages over seconds, so
+// equal rates rarely measure as equal.
 const (
-	backlog = 20
-	growth  = 1.1
+	backlogThreshold = 20
+	growthFactor     = 1.1
 )
 
-func stands(q *queuepb.Queue) standing {
+func statusOf(q *queuepb.Queue) status {
 	switch {
 	case len(q.Consumers) == 0 && q.ReadyCount+q.DelayedCount+q.UnacknowledgedCount > 0:
-		return standing{"bad", "No consumer"}
+		return status{"bad", "No consumer"}
 	case len(q.Consumers) == 0:
-		return standing{"warn", "No consumer"}
-	case q.ReadyCount > backlog && q.InRate > growth*q.OutRate:
-		return standing{"warn", "Backlog grows"}
+		return status{"warn", "No consumer"}
+	case q.ReadyCount > backlogThreshold && q.InRate > growthFactor*q.OutRate:
+		return status{"warn", "Backlog growing"}
 	case q.UnacknowledgedCount > 0 || q.OutRate > 0:
-		return standing{"live", "Works"}
+		return status{"live", "Active"}
 	case q.ReadyCount > 0:
-		return standing{"warn", "Waits"}
+		return status{"warn", "Waiting"}
 	case q.DelayedCount > 0:
-		return standing{"calm", "Delayed"}
+		return status{"calm", "Delayed"}
 	}
-	return standing{"calm", "Empty"}
+	return status{"calm", "Empty"}
 }
 
-// short returns a number in at most five characters.
-func short(n int64) string {
+// compact formats a number in at most five characters.
+func compact(n int64) string {
 	value, unit := float64(n), ""
 	for _, next := range []string{"k", "M", "G", "T"} {
 		if n < 10_000 || unit != "" && value < 999.5 {
@@ -61,10 +62,10 @@ func short(n int64) string {
 	return fmt.Sprintf("%.0f%s", value, unit)
 }
 
-// rate returns so many a second.
+// rate formats a rate per second.
 func rate(r float64) string {
 	switch {
-	case !(r > 0): // NaN, too
+	case !(r > 0): // also NaN
 		return "0"
 	case r < 0.05:
 		return "<0.1"
@@ -74,14 +75,15 @@ func rate(r float64) string {
 	return ui.Number(int64(math.Round(r)))
 }
 
-func shortRate(r float64) string {
+// compactRate formats a rate per second in at most five characters.
+func compactRate(r float64) string {
 	if r >= 9999.5 {
-		return short(int64(math.Round(r)))
+		return compact(int64(math.Round(r)))
 	}
 	return rate(r)
 }
 
-// redelivered is how many deliveries were not the first, and how many there are now.
+// redelivered returns the number of redeliveries and, if there are any now, their rate.
 func redelivered(q *queuepb.Queue) string {
 	if q.RedeliveryRate > 0 {
 		return ui.Number(q.RedeliveredCount) + " · " + rate(q.RedeliveryRate) + "/s"
@@ -89,15 +91,15 @@ func redelivered(q *queuepb.Queue) string {
 	return ui.Number(q.RedeliveredCount)
 }
 
-// none is shown where there is nothing to tell.
-const none = "–"
+// noValue is shown in place of a missing value.
+const noValue = "–"
 
-// age returns how long before the snapshot something was; none when it never was.
-func age(s *queuepb.Snapshot, of *timestamppb.Timestamp) string {
-	if !of.IsValid() {
-		return none
+// age returns the time from t to the snapshot; noValue if t is not set.
+func age(s *queuepb.Snapshot, t *timestamppb.Timestamp) string {
+	if !t.IsValid() {
+		return noValue
 	}
-	switch d := s.GetTime().AsTime().Sub(of.AsTime()); {
+	switch d := s.GetTime().AsTime().Sub(t.AsTime()); {
 	case d < time.Second:
 		return "<1 s"
 	case d < 100*time.Second:
@@ -111,9 +113,9 @@ func age(s *queuepb.Snapshot, of *timestamppb.Timestamp) string {
 	}
 }
 
-// shape says what of a snapshot is drawn and listed, without the numbers and in
-// whatever order it is: while it is the same, a page only has to change numbers.
-// The same text is made in queue.js.
+// shape describes everything on the page except the numbers, in sorted order. While
+// the shape of the snapshots stays the same, queue.js updates numbers in place;
+// otherwise it fetches the page again. queue.js builds the same text.
 func shape(s *queuepb.Snapshot) string {
 	var lines []string
 	line := func(parts ...any) {
@@ -123,8 +125,8 @@ func shape(s *queuepb.Snapshot) string {
 	for _, e := range s.Exchanges {
 		line("exchange", e.Name, e.Type, strings.Join(slices.Sorted(slices.Values(e.Producers)), ","), e.Test)
 	}
-	for _, one := range s.Bindings {
-		line("binding", one.Exchange, one.Queue, one.Pattern)
+	for _, b := range s.Bindings {
+		line("binding", b.Exchange, b.Queue, b.Pattern)
 	}
 	for _, q := range s.Queues {
 		line("queue", q.Name, q.Exclusive, q.DeliveryLimit, q.Test)
@@ -136,10 +138,10 @@ func shape(s *queuepb.Snapshot) string {
 	return strings.Join(lines, "\n")
 }
 
-// totals is what is left of a snapshot's queues when they are taken together.
+// totals are sums over the queues of a snapshot.
 type totals struct{ ready, unacknowledged, deadLetters int64 }
 
-func total(s *queuepb.Snapshot) (t totals) {
+func totalsOf(s *queuepb.Snapshot) (t totals) {
 	for _, q := range s.Queues {
 		t.ready += q.ReadyCount
 		t.unacknowledged += q.UnacknowledgedCount
@@ -148,29 +150,29 @@ func total(s *queuepb.Snapshot) (t totals) {
 	return t
 }
 
-// engines are what engines are called.
-var engines = map[string]string{"postgres": "PostgreSQL", "rabbitmq": "RabbitMQ"}
+var engineNames = map[string]string{"postgres": "PostgreSQL", "rabbitmq": "RabbitMQ"}
 
-func engine(s *queuepb.Snapshot) string { return cmp.Or(engines[s.Engine], s.Engine) }
+func engineName(s *queuepb.Snapshot) string { return cmp.Or(engineNames[s.Engine], s.Engine) }
 
-func answers(s *queuepb.Snapshot) string {
+func brokerState(s *queuepb.Snapshot) string {
 	if s.BrokerUp {
-		return "answers"
+		return "up"
 	}
-	return "away"
+	return "down"
 }
 
-// shownConsumers is how many consumers of a queue are listed in sight.
+// shownConsumers is the number of consumers of a queue listed before the rest is
+// folded.
 const shownConsumers = 6
 
-// byHost orders consumers by where they are, so that each stays in its place.
-func byHost(all []*queuepb.Consumer) []*queuepb.Consumer {
-	return slices.SortedFunc(slices.Values(all), func(a, b *queuepb.Consumer) int {
+// sortedByHost sorts consumers by host and process, so that each keeps its position.
+func sortedByHost(consumers []*queuepb.Consumer) []*queuepb.Consumer {
+	return slices.SortedFunc(slices.Values(consumers), func(a, b *queuepb.Consumer) int {
 		return cmp.Or(strings.Compare(a.Host, b.Host), strings.Compare(a.Process, b.Process))
 	})
 }
 
-// processOf returns what tells a process from others on its host.
-func processOf(c *queuepb.Consumer) string {
+// processLabel returns the consumer's process without its host.
+func processLabel(c *queuepb.Consumer) string {
 	return cmp.Or(strings.TrimPrefix(c.Process, c.Host+"-"), c.Process)
 }

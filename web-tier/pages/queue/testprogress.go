@@ -2,74 +2,76 @@ package queue
 
 import (
 	"fmt"
+	"math"
 	"time"
 
 	queuepb "techtalks.example/proto/techtalks/queue/v1"
 )
 
-// unmatched is how long a message that no binding matches is looked at: it might
-// not have been routed yet.
-const unmatched = 5 * time.Second
+// routingGrace is how long the page keeps refreshing for a message without matching
+// bindings, which may not have been routed yet.
+const routingGrace = 5 * time.Second
 
-// fate is what became of a test message in a queue so far.
-type fate struct {
+// queueProgress is the progress of a test message in one queue.
+type queueProgress struct {
 	deliveries int
-	last       *queuepb.TestDelivery // nil: none yet
-	over       bool
+	last       *queuepb.TestDelivery // nil before the first delivery
+	settled    bool                  // no further delivery follows
 }
 
-// fates returns what became of a test message in each queue that a binding leads
-// it to. An exclusive queue counts once, however many there are of it.
-func fates(s *queuepb.Snapshot, m *queuepb.GetTestMessageResponse) map[string]fate {
-	all := map[string]fate{}
+// progressByQueue returns the progress of a test message in each queue that it is
+// routed to. The instances of an exclusive queue count as one queue.
+func progressByQueue(s *queuepb.Snapshot, m *queuepb.GetTestMessageResponse) map[string]queueProgress {
+	byQueue := map[string]queueProgress{}
 	for _, b := range m.MatchingBindings {
-		all[b.Queue] = fate{}
+		byQueue[b.Queue] = queueProgress{}
 	}
 	for _, d := range m.Deliveries {
-		f := all[d.Queue]
-		f.deliveries, f.last = f.deliveries+1, d
-		f.over = d.Outcome != "failed" || d.DeliveryCount >= limit(s, d.Queue)
-		all[d.Queue] = f
+		p := byQueue[d.Queue]
+		p.deliveries, p.last = p.deliveries+1, d
+		p.settled = d.Outcome != "failed" || d.DeliveryCount >= deliveryLimit(s, d.Queue)
+		byQueue[d.Queue] = p
 	}
-	return all
+	return byQueue
 }
 
-// limit is how often a queue delivers a message at most.
-func limit(s *queuepb.Snapshot, queue string) int32 {
+// deliveryLimit returns the maximum number of deliveries of a message from a queue.
+func deliveryLimit(s *queuepb.Snapshot, queue string) int32 {
 	for _, q := range s.Queues {
 		if q.Name == queue && q.DeliveryLimit > 0 {
 			return q.DeliveryLimit
 		}
 	}
-	return 1 << 30
+	return math.MaxInt32
 }
 
-// settled says whether nothing more is to be expected of a test message.
-func settled(s *queuepb.Snapshot, m *queuepb.GetTestMessageResponse, now time.Time) bool {
-	all := fates(s, m)
-	for _, f := range all {
-		if !f.over {
+// isSettled reports whether a test message is settled in every queue that it is
+// routed to. A message without matching bindings is settled after routingGrace.
+func isSettled(s *queuepb.Snapshot, m *queuepb.GetTestMessageResponse, now time.Time) bool {
+	byQueue := progressByQueue(s, m)
+	for _, p := range byQueue {
+		if !p.settled {
 			return false
 		}
 	}
-	return len(all) > 0 || now.Sub(m.GetSendTime().AsTime()) > unmatched
+	return len(byQueue) > 0 || now.Sub(m.GetSendTime().AsTime()) > routingGrace
 }
 
-// says is a fate in the few words there is room for in a queue's box.
-func (f fate) says() string {
+// label describes the progress in a line that fits into a queue's box.
+func (p queueProgress) label() string {
 	switch {
-	case f.last == nil:
-		return "On its way"
-	case f.last.Outcome == "acknowledged" && f.deliveries == 1:
+	case p.last == nil:
+		return "Awaiting delivery"
+	case p.last.Outcome == "acknowledged" && p.deliveries == 1:
 		return "Acknowledged"
-	case f.last.Outcome == "failed" && f.over:
-		return fmt.Sprintf("Failed %d times: dead letter", f.deliveries)
-	case f.last.Outcome == "failed":
-		return fmt.Sprintf("Failed %s: again soon", times(f.deliveries))
-	case f.last.Outcome == "rejected":
-		return "Rejected: dead letter"
+	case p.last.Outcome == "failed" && p.settled:
+		return fmt.Sprintf("Failed %s: dead-lettered", times(p.deliveries))
+	case p.last.Outcome == "failed":
+		return fmt.Sprintf("Failed %s, retrying", times(p.deliveries))
+	case p.last.Outcome == "rejected":
+		return "Rejected: dead-lettered"
 	}
-	return fmt.Sprintf("Acknowledged at delivery %d", f.last.DeliveryCount)
+	return fmt.Sprintf("Acknowledged on delivery %d", p.last.DeliveryCount)
 }
 
 func times(n int) string {
@@ -79,20 +81,20 @@ func times(n int) string {
 	return fmt.Sprintf("%d times", n)
 }
 
-// lightOf shows a test message's way.
-func lightOf(s *queuepb.Snapshot, m *queuepb.GetTestMessageResponse) *light {
-	l := &light{exchange: m.GetMessage().GetExchange(), bindings: map[[3]string]bool{}, notes: map[string]string{}}
+// highlightOf returns the highlight of a test message's route.
+func highlightOf(s *queuepb.Snapshot, m *queuepb.GetTestMessageResponse) *highlight {
+	h := &highlight{exchange: m.GetMessage().GetExchange(), bindings: map[bindingKey]bool{}, notes: map[string]string{}}
 	for _, b := range m.MatchingBindings {
-		l.bindings[key(b)] = true
+		h.bindings[keyOf(b)] = true
 	}
-	for queue, f := range fates(s, m) {
-		l.notes[queue] = f.says()
+	for queue, p := range progressByQueue(s, m) {
+		h.notes[queue] = p.label()
 	}
-	return l
+	return h
 }
 
-// look is the class of an outcome.
-func look(d *queuepb.TestDelivery) string {
+// outcomeClass returns the CSS class of a delivery's outcome.
+func outcomeClass(d *queuepb.TestDelivery) string {
 	if d.Outcome == "acknowledged" {
 		return "succeeded"
 	}
