@@ -129,7 +129,7 @@ func showPage(v *ui.Visit, op operationView, rejected *transferspb.ListRejection
 						return templ_7745c5c3_Err
 					}
 				}
-				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 10, ">Cancel operation</button><p class=\"hint\">You can leave this page. The operation continues, and your inbox notifies you when it finishes.</p></form>")
+				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 10, ">Cancel operation</button><p class=\"hint\">You can leave this page. The operation continues, and you get a notification when it finishes.</p></form>")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}

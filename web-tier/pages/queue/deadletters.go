@@ -132,7 +132,8 @@ func parseSelection(v *ui.Visit, values url.Values) (c selection, err error) {
 	return c, nil
 }
 
-// Redrive returns dead letters to their queue.
+// Redrive delivers dead letters again, with their delivery count reset. Unroutable
+// messages are routed again.
 func Redrive(v *ui.Visit) error {
 	return apply(v, "redriven", func(ctx context.Context, c selection) (int64, error) {
 		answer, err := v.Site.Tier.Queues.RedriveDeadLetters(ctx, &queuepb.RedriveDeadLettersRequest{Queue: c.queue, Ids: c.ids, All: c.all})

@@ -105,7 +105,8 @@ const (
 	maxHostLen    = 20
 )
 
-// layout arranges the topology of the site, or that for test messages.
+// layout arranges the topology for test messages if test is set, and that of the site
+// if not.
 func layout(s *queuepb.Snapshot, test bool) drawing {
 	t := selectTopology(s, test)
 	var d drawing
@@ -143,8 +144,8 @@ func layout(s *queuepb.Snapshot, test bool) drawing {
 	return d
 }
 
-// belowQueues returns the y below the last queue, where producers and exchanges that
-// lead to no queue are placed.
+// belowQueues returns the y below the last queue. Producers and exchanges that lead to
+// no queue are placed there.
 func (d *drawing) belowQueues() float64 {
 	if len(d.queues) == 0 {
 		return columnTop
@@ -310,12 +311,12 @@ func curve(x1, y1, x2, y2 int) string {
 }
 
 // spread moves boxes of the given centers and heights apart until the gap between them
-// is at least gap. It keeps their order, keeps them below columnTop, and minimizes the
+// is at least gap. It keeps their order, places none above columnTop, and minimizes the
 // sum of the squared moves: boxes that would overlap become a block at their mean. It
 // returns the new centers.
 func spread(centers []float64, heights []int, gap int) []int {
-	// sum adds up the top of the block that each of its boxes asks for; height includes
-	// the gap below.
+	// sum adds up, over the boxes of a block, the top of the block that leaves the box
+	// where it was. height includes the gap below.
 	type block struct{ sum, height float64 }
 	var blocks []block
 	var sizes []int

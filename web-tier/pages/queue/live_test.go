@@ -217,8 +217,8 @@ func TestTestMessagePageRefreshesWithoutJavaScript(t *testing.T) {
 		&queuepb.Binding{Exchange: "test.fanout", Queue: "test.every-process"})
 	tab := b.Tab().WithoutScripts()
 	tab.Open("/queue/tests/1")
-	tab.Until(`document.querySelector("[role=status]").textContent.includes("Settled in 0 of them")`)
+	tab.Until(`document.querySelector("[role=status]").textContent.includes("settled in 0 of them")`)
 	queues.Deliver(1, &queuepb.TestDelivery{Queue: "test.blue", DeliveryCount: 1, Host: "logic-1", Process: "logic-1-4711-ab12", Outcome: "rejected", Time: timestamppb.Now()})
-	tab.Until(`document.querySelector("[role=status]").textContent.includes("Settled in 1 of them")`)
+	tab.Until(`document.querySelector("[role=status]").textContent.includes("settled in 1 of them")`)
 	tab.Shot("test-without-javascript")
 }

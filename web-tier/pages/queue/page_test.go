@@ -203,7 +203,7 @@ func TestShowTestRendersProgress(t *testing.T) {
 	b.Get("/queue/tests/1").Is(200, "No binding of test.topic matches", "No deliveries yet.", "&lt;Hello&gt;", "http-equiv", "testmessage.")
 	queues.Matched(1, &queuepb.Binding{Exchange: "test.topic", Queue: "test.blue", Pattern: "colour.blue.#"},
 		&queuepb.Binding{Exchange: "test.topic", Queue: "test.green", Pattern: "colour.*.large"})
-	b.Get("/queue/tests/1").Is(200, "Routed to 2 queues. Settled in 0 of them.", "Awaiting delivery", "Not routed here")
+	b.Get("/queue/tests/1").Is(200, "Routed to 2 queues, settled in 0 of them.", "Awaiting delivery", "Not routed here")
 	deliver := func(queue string, count int32, outcome string) {
 		queues.Deliver(1, &queuepb.TestDelivery{Queue: queue, DeliveryCount: count, Host: "logic-1", Process: "logic-1-4711-ab12", Outcome: outcome, Time: timestamppb.Now()})
 	}
@@ -211,7 +211,7 @@ func TestShowTestRendersProgress(t *testing.T) {
 	b.Get("/queue/tests/1").Is(200, "Failed once, retrying")
 	deliver("test.blue", 2, "acknowledged")
 	deliver("test.green", 1, "rejected")
-	b.Get("/queue/tests/1").Is(200, "Routed to 2 queues. Settled.", "Acknowledged on delivery 2", "Rejected: dead-lettered", "logic-1-4711-ab12",
+	b.Get("/queue/tests/1").Is(200, "Routed to 2 queues and settled.", "Acknowledged on delivery 2", "Rejected: dead-lettered", "logic-1-4711-ab12",
 		`href="/queue/dead-letters?queue=test.green"`).Lacks("http-equiv", "testmessage.")
 	b.Get("/queue/tests/9").Is(404, "There is no such test message")
 	b.Get("/queue/tests/x").Is(404)

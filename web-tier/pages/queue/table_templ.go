@@ -138,7 +138,7 @@ func queueTable(s *queuepb.Snapshot) templ.Component {
 				return templ_7745c5c3_Err
 			}
 			if len(q.Consumers) == 0 {
-				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 9, "<p>No consumer. Messages wait until you start a worker for this queue.</p>")
+				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 9, "<p>Messages wait until you start a worker for this queue.</p>")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}

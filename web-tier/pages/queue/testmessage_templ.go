@@ -696,11 +696,11 @@ func summary(s *queuepb.Snapshot, m *queuepb.GetTestMessageResponse) string {
 	case m.GetMessage().GetDelay().AsDuration() > 0 && len(m.Deliveries) == 0:
 		return "Delayed for " + formatSeconds(m.GetMessage().GetDelay()) + " s in " + queues + "."
 	case settled == len(byQueue):
-		return "Routed to " + queues + ". Settled."
+		return "Routed to " + queues + " and settled."
 	case len(byQueue) == 1:
-		return "Routed to 1 queue. Not settled yet."
+		return "Routed to 1 queue, not settled yet."
 	}
-	return "Routed to " + queues + ". Settled in " + fmt.Sprint(settled) + " of them."
+	return "Routed to " + queues + ", settled in " + fmt.Sprint(settled) + " of them."
 }
 
 var _ = templruntime.GeneratedTemplate

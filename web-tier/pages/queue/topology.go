@@ -27,11 +27,11 @@ type topology struct {
 	queues    []*queuepb.Queue
 }
 
-// viewer is the producer of test messages: the person who looks at the page.
+// viewer is the producer of test messages: the user viewing the page.
 const viewer = "you"
 
-// selectTopology returns the topology for test messages, or that of the site without
-// it. Exchanges and queues are ordered so that few bindings cross.
+// selectTopology returns the exchanges and queues for test messages if test is set, and
+// all others if not. They are ordered so that few bindings cross.
 func selectTopology(s *queuepb.Snapshot, test bool) topology {
 	t := topology{publishes: map[string][]string{}}
 	selected := map[string]bool{}
@@ -124,7 +124,7 @@ func (t *topology) bindingsOf(q *queuepb.Queue) (bindings []*queuepb.Binding) {
 	return bindings
 }
 
-// consumerGroup is the processes that consume the same queues.
+// consumerGroup is a set of processes that consume the same queues.
 type consumerGroup struct {
 	queues []string
 	hosts  map[string]string // by process
@@ -219,7 +219,7 @@ func mean(positions []int) float64 {
 	return float64(sum) / float64(len(positions))
 }
 
-// bindingLabel returns the text at a binding's line.
+// bindingLabel returns the text shown on a binding's line.
 func bindingLabel(b *queuepb.Binding, kind string) string {
 	if kind == "fanout" {
 		return "every message"
