@@ -37,7 +37,7 @@ func open(t *testing.T) *pagetest.Browser {
 				NextPageToken: "after", PreviousPageToken: "before",
 			}, nil
 		case "channels/gone":
-			return nil, logictest.Refusal(codes.NotFound, "CHANNEL_NOT_FOUND", "there is no such channel")
+			return nil, logictest.Refusal(codes.NotFound, "CHANNEL_NOT_FOUND", "channel not found")
 		}
 		return nil, logictest.Refusal(codes.InvalidArgument, "NAME_INVALID", "bad", "parent", "use a channel's name")
 	})
@@ -81,7 +81,7 @@ func TestShowDropsExpiredSession(t *testing.T) {
 
 func TestShowAnswers404ForUnknownChannel(t *testing.T) {
 	b := open(t)
-	b.Get("/channels/gone").Is(404, "There is no such channel.", `action="/talks"`)
+	b.Get("/channels/gone").Is(404, "Channel not found.", `action="/talks"`)
 	b.Get("/channels/NO%20SUCH%2Fname").Is(404)
 }
 

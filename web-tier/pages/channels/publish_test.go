@@ -119,7 +119,7 @@ func TestPublishUsesNamedUpload(t *testing.T) {
 func TestPublishKeepsFormWhenTooManyOperationsRun(t *testing.T) {
 	b, stored := openOwned(t)
 	logictest.Answer(b.Logic, talkspb.Talks_PublishRecording_FullMethodName, func(context.Context, *talkspb.PublishRecordingRequest) (*longrunningpb.Operation, error) {
-		return nil, logictest.RefusalRetry(codes.ResourceExhausted, "TOO_MANY_OPERATIONS", "3 of your operations run and 20 wait; wait for one to end", 30*time.Second)
+		return nil, logictest.RefusalRetry(codes.ResourceExhausted, "TOO_MANY_OPERATIONS", "3 of your operations are running and 20 wait; wait for one to finish", 30*time.Second)
 	})
 	body, kind := form(url.Values{"title": {"On <looms>"}, "request_id": {requestID}}, "looms.mp4", "video/mp4", []byte("frames"))
 	p := b.Send(http.MethodPost, "/channels/go/talks", body, "Content-Type", kind).
@@ -137,10 +137,10 @@ func TestPublishKeepsFormWhenTooManyOperationsRun(t *testing.T) {
 func TestPublishDropsIncompleteUploadFromForm(t *testing.T) {
 	b, _ := openOwned(t)
 	logictest.Answer(b.Logic, talkspb.Talks_PublishRecording_FullMethodName, func(context.Context, *talkspb.PublishRecordingRequest) (*longrunningpb.Operation, error) {
-		return nil, logictest.Refusal(codes.InvalidArgument, "UPLOAD_INCOMPLETE", "not all of the file is there", "upload", "send the rest of the file first")
+		return nil, logictest.Refusal(codes.InvalidArgument, "UPLOAD_INCOMPLETE", "the upload is incomplete", "upload", "upload the rest of the file first")
 	})
 	b.Post("/channels/go/talks", url.Values{"title": {"On looms"}, "request_id": {requestID}, "upload": {"uploads/xyz"}}).
-		Is(http.StatusUnprocessableEntity, "Send the rest of the file first.", `name="upload" value=""`, "On looms")
+		Is(http.StatusUnprocessableEntity, "Upload the rest of the file first.", `name="upload" value=""`, "On looms")
 }
 
 func TestPublishRejectsEmptyFileAndFileOverQuota(t *testing.T) {
@@ -148,7 +148,7 @@ func TestPublishRejectsEmptyFileAndFileOverQuota(t *testing.T) {
 	fields := url.Values{"title": {"On looms"}, "request_id": {requestID}}
 	body, kind := form(fields, "looms.mp4", "video/mp4", nil)
 	b.Send(http.MethodPost, "/channels/go/talks", body, "Content-Type", kind).Is(http.StatusUnprocessableEntity, "no bytes", "On looms")
-	stored.Refuse(logictest.Refusal(codes.ResourceExhausted, "QUOTA_EXCEEDED", "your account keeps 20 GiB already; delete something"))
+	stored.Refuse(logictest.Refusal(codes.ResourceExhausted, "QUOTA_EXCEEDED", "storage quota of 20 GiB exceeded; delete uploads"))
 	body, kind = form(fields, "looms.mp4", "video/mp4", bytes.Repeat([]byte("x"), 1<<20))
 	b.Send(http.MethodPost, "/channels/go/talks", body, "Content-Type", kind).Is(http.StatusTooManyRequests, "20 GiB", "On looms")
 	if stored.Uploads() != 0 || published(b) != nil {
@@ -216,14 +216,14 @@ func TestExportRedirectsToOperation(t *testing.T) {
 	b, _ := openOwned(t)
 	logictest.Answer(b.Logic, transferspb.Transfers_ExportArchive_FullMethodName, func(_ context.Context, q *transferspb.ExportArchiveRequest) (*longrunningpb.Operation, error) {
 		if q.RequestId != requestID {
-			return nil, logictest.RefusalRetry(codes.ResourceExhausted, "TOO_MANY_OPERATIONS", "wait for one to end", time.Minute)
+			return nil, logictest.RefusalRetry(codes.ResourceExhausted, "TOO_MANY_OPERATIONS", "wait for one to finish", time.Minute)
 		}
 		return &longrunningpb.Operation{Name: "operations/of-" + strings.TrimPrefix(q.Parent, "channels/")}, nil
 	})
 	b.Get("/channels/go").Is(200, `action="/channels/go/export"`, `enctype="multipart/form-data"`)
 	b.Post("/channels/go/export", url.Values{"request_id": {requestID}}).Leads("/operations/of-go")
 	b.With("").Post("/channels/go/export", nil).Leads("/sign-in?next=%2Fchannels%2Fgo")
-	if p := b.Post("/channels/go/export", nil).Is(http.StatusTooManyRequests, "Wait for one to end.", `href="/operations">See`); p.Header.Get("Retry-After") != "60" {
+	if p := b.Post("/channels/go/export", nil).Is(http.StatusTooManyRequests, "Wait for one to finish.", `href="/operations">See`); p.Header.Get("Retry-After") != "60" {
 		t.Errorf("got Retry-After %q, want 60", p.Header.Get("Retry-After"))
 	}
 }

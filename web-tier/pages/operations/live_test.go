@@ -150,6 +150,6 @@ func TestOperationPageRefreshesWithoutJavaScript(t *testing.T) {
 	tab.Until(`document.querySelector("progress").value === 25`)
 	tab.Shot("operation-without-javascript")
 	s.update(failed(t))
-	tab.Until(`document.body.textContent.includes("The file is no <video>")`)
+	tab.Until(`document.body.textContent.includes("The file is not a <video>")`)
 	tab.Shot("operation-failed")
 }

@@ -80,7 +80,7 @@ func succeeded(t *testing.T, kind string, result proto.Message) *longrunningpb.O
 
 func failed(t *testing.T) *longrunningpb.Operation {
 	op := operation(t, &operationspb.OperationMetadata{Kind: "recording", Subject: "channels/go", Title: "Recording of “On looms”", State: operationspb.OperationMetadata_STATE_FAILED, Percent: 19})
-	op.Result = &longrunningpb.Operation_Error{Error: &rpcstatus.Status{Code: int32(codes.InvalidArgument), Message: "the file is no <video>; send an mp4 or webm file"}}
+	op.Result = &longrunningpb.Operation_Error{Error: &rpcstatus.Status{Code: int32(codes.InvalidArgument), Message: "the file is not a <video>; upload an mp4 or webm file"}}
 	return op
 }
 
@@ -94,7 +94,7 @@ func open(t *testing.T, op *longrunningpb.Operation) *pagetest.Browser {
 func answer(b *pagetest.Browser, op *longrunningpb.Operation) {
 	logictest.Answer(b.Logic, get, func(_ context.Context, r *longrunningpb.GetOperationRequest) (*longrunningpb.Operation, error) {
 		if op == nil || r.Name != op.Name {
-			return nil, logictest.Refusal(codes.NotFound, "OPERATION_NOT_FOUND", "there is no such operation of yours")
+			return nil, logictest.Refusal(codes.NotFound, "OPERATION_NOT_FOUND", "operation not found")
 		}
 		return op, nil
 	})
@@ -106,7 +106,7 @@ func TestShowRendersRunningOperation(t *testing.T) {
 		"Created the &lt;poster&gt;.", `action="/operations/abc/cancel"`, `data-cursor="epoch-3"`, "/assets/operation.",
 		`<noscript><meta http-equiv="refresh" content="5"></noscript>`).Lacks("/delete")
 	b.With("").Get("/operations/abc").Leads("/sign-in?next=%2Foperations%2Fabc")
-	b.Get("/operations/other").Is(404, "There is no such operation of yours.")
+	b.Get("/operations/other").Is(404, "Operation not found.")
 }
 
 func TestShowRendersWaitingAndCancellingOperation(t *testing.T) {
@@ -122,7 +122,7 @@ func TestShowRendersResult(t *testing.T) {
 		Get("/operations/abc").Is(200, "Done", "100 %", `href="/channels/go/talks/on-looms"`, "Expires on", `action="/operations/abc/delete"`).Lacks("/cancel", "http-equiv", "operation.js", `id="operation"`)
 	open(t, succeeded(t, "export", &transferspb.ExportArchiveResponse{File: "uploads/xyz", Size: 1_500_000_000, Talks: 1200, Recordings: 1})).
 		Get("/operations/abc").Is(200, `href="/files/xyz"`, "1,200 talks and 1 recording, 1.5 GB")
-	open(t, failed(t)).Get("/operations/abc").Is(200, "Failed", "The file is no &lt;video&gt;; send an mp4 or webm file.", "Nothing was published", `href="/channels/go?draft=abc"`, "Edit and try again")
+	open(t, failed(t)).Get("/operations/abc").Is(200, "Failed", "The file is not a &lt;video&gt;; upload an mp4 or webm file.", "Nothing was published", `href="/channels/go?draft=abc"`, "Edit and try again")
 	open(t, operation(t, &operationspb.OperationMetadata{Title: "Import", State: operationspb.OperationMetadata_STATE_CANCELLED})).
 		Get("/operations/abc").Is(200, "Cancelled").Lacks("Failed")
 }
@@ -133,9 +133,9 @@ func TestShowListsRejectedFilesOfImport(t *testing.T) {
 		if r.PageToken == "more" {
 			return &transferspb.ListRejectionsResponse{Rejections: []*transferspb.ListRejectionsResponse_Rejection{{Path: "second", Reason: "too"}}}, nil
 		}
-		return &transferspb.ListRejectionsResponse{NextPageToken: "more", Rejections: []*transferspb.ListRejectionsResponse_Rejection{{Path: "a/videos/<b>.json", Reason: "it has no title; give it one"}}}, nil
+		return &transferspb.ListRejectionsResponse{NextPageToken: "more", Rejections: []*transferspb.ListRejectionsResponse_Rejection{{Path: "a/videos/<b>.json", Reason: "title missing; add one"}}}, nil
 	})
-	b.Get("/operations/abc").Is(200, "1,234", "1,200", "a/videos/&lt;b&gt;.json", "it has no title", "page_token=more")
+	b.Get("/operations/abc").Is(200, "1,234", "1,200", "a/videos/&lt;b&gt;.json", "title missing", "page_token=more")
 	b.Get("/operations/abc?page_token=more").Is(200, "second")
 }
 
@@ -161,7 +161,7 @@ func TestCancelAndDeleteRedirect(t *testing.T) {
 	b := open(t, running(t))
 	logictest.Answer(b.Logic, cancel, func(_ context.Context, r *longrunningpb.CancelOperationRequest) (*emptypb.Empty, error) {
 		if r.Name != "operations/abc" {
-			return nil, logictest.Refusal(codes.NotFound, "OPERATION_NOT_FOUND", "there is no such operation of yours")
+			return nil, logictest.Refusal(codes.NotFound, "OPERATION_NOT_FOUND", "operation not found")
 		}
 		return &emptypb.Empty{}, nil
 	})

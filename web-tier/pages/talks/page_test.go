@@ -27,7 +27,7 @@ func open(t *testing.T, talk *talkspb.Talk) *pagetest.Browser {
 	})
 	logictest.Answer(b.Logic, talkspb.Talks_GetTalk_FullMethodName, func(_ context.Context, q *talkspb.GetTalkRequest) (*talkspb.GetTalkResponse, error) {
 		if talk == nil {
-			return nil, logictest.Refusal(codes.NotFound, "TALK_WITHDRAWN", "this talk was withdrawn by who published it")
+			return nil, logictest.Refusal(codes.NotFound, "TALK_WITHDRAWN", "this talk was withdrawn by its publisher")
 		}
 		talk.Name = q.Name
 		return &talkspb.GetTalkResponse{Talk: talk}, nil
@@ -143,7 +143,7 @@ func TestSaveUpdatesFieldsOfForm(t *testing.T) {
 	b := open(t, talkWith(&talkspb.Talk{CanEdit: true})).With(logictest.Session)
 	logictest.Answer(b.Logic, talkspb.Talks_UpdateTalk_FullMethodName, func(_ context.Context, q *talkspb.UpdateTalkRequest) (*talkspb.UpdateTalkResponse, error) {
 		if q.Talk.Title == "" {
-			return nil, logictest.Refusal(codes.InvalidArgument, "FIELDS_INVALID", "bad", "talk.title", "say what the talk is called")
+			return nil, logictest.Refusal(codes.InvalidArgument, "FIELDS_INVALID", "bad", "talk.title", "enter a title")
 		}
 		return &talkspb.UpdateTalkResponse{Talk: q.Talk}, nil
 	})
@@ -152,7 +152,7 @@ func TestSaveUpdatesFieldsOfForm(t *testing.T) {
 	if strings.Join(mask, " ") != "title speakers language tags description media_url" {
 		t.Errorf("got update mask %v, want the fields of the form", mask)
 	}
-	b.Post(path+"/edit", url.Values{"title": {""}, "description": {"kept words"}}).Is(422, "Say what the talk is called.", "kept words")
+	b.Post(path+"/edit", url.Values{"title": {""}, "description": {"kept words"}}).Is(422, "Enter a title.", "kept words")
 }
 
 func TestListSearches(t *testing.T) {
@@ -160,7 +160,7 @@ func TestListSearches(t *testing.T) {
 	logictest.Answer(b.Logic, talkspb.Talks_ListTalks_FullMethodName, func(_ context.Context, q *talkspb.ListTalksRequest) (*talkspb.ListTalksResponse, error) {
 		switch {
 		case q.PageToken != "":
-			return nil, logictest.Refusal(codes.InvalidArgument, "PAGE_TOKEN_INVALID", "bad", "page_token", "use a token as it was given")
+			return nil, logictest.Refusal(codes.InvalidArgument, "PAGE_TOKEN_INVALID", "bad", "page_token", "use a token from a previous response")
 		case len(q.Query) > 200:
 			return nil, logictest.Refusal(codes.InvalidArgument, "FIELDS_INVALID", "bad", "query", "search for at most 200 characters")
 		case q.Query == "none":
