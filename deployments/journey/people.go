@@ -63,7 +63,7 @@ func (b *Tab) Follow(channel string) {
 	b.t.Helper()
 	b.Open(channel)
 	b.Press("form[action$='/follow'] button")
-	b.Until("form[action$='/unfollow'] button", "Following ✓ ; stop following")
+	b.Until("form[action$='/unfollow'] button", "Following ✓. Unfollow")
 }
 
 // Publish publishes a talk and returns its path.

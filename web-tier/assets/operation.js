@@ -19,7 +19,7 @@ let leaving = false; // a form is on its way, and leads here anyhow
 function show(operation) {
   const about = operation.metadata;
   const [look, word] = looks[about.state] ?? looks.STATE_WAITING;
-  part("state").textContent = about.cancel_requested && !operation.done ? "Stopping" : word;
+  part("state").textContent = about.cancel_requested && !operation.done ? "Cancelling" : word;
   part("state").className = `state ${look}`;
   part("percent").textContent = `${about.percent} %`;
   const bar = box.querySelector("progress");

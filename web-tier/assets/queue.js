@@ -8,16 +8,16 @@ const longestPause = 30000;
 const none = "–";
 const numbers = new Intl.NumberFormat("en");
 
-// The words and figures of pages/queue/look.go.
+// The labels and thresholds of pages/queue/status.go.
 const backlog = 20;
 const growth = 1.1;
 
 function stands(q) {
   const waiting = q.ready + q.delayed + q.unacked;
   if (!q.consumers.length) return [waiting > 0 ? "bad" : "warn", "No consumer"];
-  if (q.ready > backlog && q.in > growth * q.out) return ["warn", "Backlog grows"];
-  if (q.unacked > 0 || q.out > 0) return ["live", "Works"];
-  if (q.ready > 0) return ["warn", "Waits"];
+  if (q.ready > backlog && q.in > growth * q.out) return ["warn", "Backlog growing"];
+  if (q.unacked > 0 || q.out > 0) return ["live", "Active"];
+  if (q.ready > 0) return ["warn", "Waiting"];
   if (q.delayed > 0) return ["calm", "Delayed"];
   return ["calm", "Empty"];
 }
@@ -114,7 +114,7 @@ function showFacts(s) {
   fact("unacked", sum("unacknowledged_count"));
   fact("dead letters", sum("dead_letter_count"));
   fact("unroutable", full(Number(s.unroutable_count)));
-  fact("broker", s.broker_up ? "answers" : "away");
+  fact("broker", s.broker_up ? "up" : "down");
   fact("outbox", full(Number(s.outbox_count)));
   fact("outbox oldest", age(s.time, s.outbox_oldest_publish_time));
   fact("problem", s.broker_problem);

@@ -1,4 +1,5 @@
-// Package channels is where talks are published and followed.
+// Package channels serves the channel pages: listing, publishing, following and
+// exporting.
 package channels
 
 import (
@@ -13,15 +14,14 @@ import (
 	"techtalks.example/web-tier/platform/logicclient"
 )
 
-// channelsPage is how many channels a page lists.
-const channelsPage = 30
+const channelsPerPage = 30
 
-// List shows all channels.
+// List renders a page of the list of channels.
 func List(v *ui.Visit) error {
 	var answer *talkspb.ListChannelsResponse
 	if err := v.Gather(func(ctx context.Context) (err error) {
 		answer, err = v.Site.Tier.Channels.ListChannels(ctx, &talkspb.ListChannelsRequest{
-			PageSize: channelsPage, PageToken: v.Request.URL.Query().Get("page_token"),
+			PageSize: channelsPerPage, PageToken: v.Request.URL.Query().Get("page_token"),
 		})
 		return err
 	}); err != nil {
@@ -30,14 +30,17 @@ func List(v *ui.Visit) error {
 	return v.Render(http.StatusOK, listPage(v, answer))
 }
 
-func name(v *ui.Visit) string { return "channels/" + v.Request.PathValue("channel") }
+// channelName returns the resource name of the channel in the request's URL.
+func channelName(v *ui.Visit) string { return "channels/" + v.Request.PathValue("channel") }
 
-// address is the page of the channel.
-func address(v *ui.Visit) string {
+// channelPath returns the URL path of the channel in the request's URL.
+func channelPath(v *ui.Visit) string {
 	return "/channels/" + url.PathEscape(v.Request.PathValue("channel"))
 }
 
-// Show shows a channel and its talks. For who is not signed in it is one call.
+// Show renders a channel and its talks. For a signed-out visitor it makes a single
+// call to the logic tier. With "draft" in the query, the publish form is prefilled
+// from that failed publication.
 func Show(v *ui.Visit) error {
 	form := ui.Fields{Values: map[string]string{}}
 	if operation := v.Request.URL.Query().Get("draft"); operation != "" && v.SignedIn() {
@@ -47,36 +50,38 @@ func Show(v *ui.Visit) error {
 	return show(v, http.StatusOK, form)
 }
 
-// draft returns the form as it was sent for a publication that failed.
+// draft returns the form as submitted for a publication that failed.
 func draft(v *ui.Visit, operation string) ui.Fields {
-	sent, err := v.Site.Tier.Talks.GetDraft(v.Context(), &talkspb.GetDraftRequest{Operation: operation})
+	answer, err := v.Site.Tier.Talks.GetDraft(v.Context(), &talkspb.GetDraftRequest{Operation: operation})
 	if err != nil {
 		return ui.Fields{Values: map[string]string{}, Problem: logicclient.Explain(err)}
 	}
-	form := ui.TalkFields(sent.Talk)
-	form.Values["upload"] = sent.Upload
+	form := ui.TalkFields(answer.Talk)
+	form.Values["upload"] = answer.Upload
 	return form
 }
 
+// show renders the channel page with the given publish form.
 func show(v *ui.Visit, status int, form ui.Fields) error {
 	var answer *talkspb.ListTalksResponse
 	calls := []func(context.Context) error{func(ctx context.Context) (err error) {
 		answer, err = v.Site.Tier.Talks.ListTalks(ctx, &talkspb.ListTalksRequest{
-			Parent: name(v), PageToken: v.Request.URL.Query().Get("page_token"),
+			Parent: channelName(v), PageToken: v.Request.URL.Query().Get("page_token"),
 		})
 		return err
 	}}
-	follows := false
+	following := false
 	if v.SignedIn() {
 		calls = append(calls, func(ctx context.Context) error {
-			answer, err := v.Site.Tier.Following.GetFollow(ctx, &followingpb.GetFollowRequest{Channel: name(v)})
-			follows = answer.GetFollowing()
+			answer, err := v.Site.Tier.Following.GetFollow(ctx, &followingpb.GetFollowRequest{Channel: channelName(v)})
+			following = answer.GetFollowing()
 			return err
 		})
 	}
 	err := v.Gather(calls...)
 	if err != nil && !v.SignedIn() && len(calls) > 1 {
-		// The session was not valid: once more, for anybody.
+		// The session was invalid and Gather dropped it: retry without GetFollow,
+		// which requires one.
 		err = v.Gather(calls[0])
 	}
 	if err != nil {
@@ -85,27 +90,27 @@ func show(v *ui.Visit, status int, form ui.Fields) error {
 	if answer.Channel.GetCanPublish() {
 		v.Scripts = append(v.Scripts, "upload.js")
 	}
-	return v.Render(status, showPage(v, answer, follows, form))
+	return v.Render(status, showPage(v, answer, following, form))
 }
 
-// Follow makes the account a follower.
+// Follow makes the signed-in account follow the channel.
 func Follow(v *ui.Visit) error {
 	if !v.SignedIn() {
-		return v.Redirect("/sign-in?next=" + url.QueryEscape(address(v)))
+		return v.Redirect("/sign-in?next=" + url.QueryEscape(channelPath(v)))
 	}
-	if _, err := v.Site.Tier.Following.Follow(v.Context(), &followingpb.FollowRequest{Channel: name(v)}); err != nil {
+	if _, err := v.Site.Tier.Following.Follow(v.Context(), &followingpb.FollowRequest{Channel: channelName(v)}); err != nil {
 		return err
 	}
-	return v.Redirect(address(v))
+	return v.Redirect(channelPath(v))
 }
 
-// Unfollow undoes Follow.
+// Unfollow makes the signed-in account stop following the channel.
 func Unfollow(v *ui.Visit) error {
 	if !v.SignedIn() {
-		return v.Redirect("/sign-in?next=" + url.QueryEscape(address(v)))
+		return v.Redirect("/sign-in?next=" + url.QueryEscape(channelPath(v)))
 	}
-	if _, err := v.Site.Tier.Following.Unfollow(v.Context(), &followingpb.UnfollowRequest{Channel: name(v)}); err != nil {
+	if _, err := v.Site.Tier.Following.Unfollow(v.Context(), &followingpb.UnfollowRequest{Channel: channelName(v)}); err != nil {
 		return err
 	}
-	return v.Redirect(address(v))
+	return v.Redirect(channelPath(v))
 }

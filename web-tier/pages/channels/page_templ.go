@@ -66,7 +66,7 @@ func listPage(v *ui.Visit, answer *talkspb.ListChannelsResponse) templ.Component
 						}()
 					}
 					ctx = templ.InitializeContext(ctx)
-					templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 2, "<a class=\"button\" href=\"/studio\">Make one</a>")
+					templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 2, "<a class=\"button\" href=\"/studio\">Create a channel</a>")
 					if templ_7745c5c3_Err != nil {
 						return templ_7745c5c3_Err
 					}
@@ -100,7 +100,7 @@ func listPage(v *ui.Visit, answer *talkspb.ListChannelsResponse) templ.Component
 	})
 }
 
-// Cards shows channels side by side.
+// Cards renders a grid of channels.
 func Cards(channels []*talkspb.Channel) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
@@ -202,7 +202,7 @@ func Cards(channels []*talkspb.Channel) templ.Component {
 	})
 }
 
-func showPage(v *ui.Visit, answer *talkspb.ListTalksResponse, follows bool, form ui.Fields) templ.Component {
+func showPage(v *ui.Visit, answer *talkspb.ListTalksResponse, following bool, form ui.Fields) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
 		if templ_7745c5c3_CtxErr := ctx.Err(); templ_7745c5c3_CtxErr != nil {
@@ -315,12 +315,12 @@ func showPage(v *ui.Visit, answer *talkspb.ListTalksResponse, follows bool, form
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
-				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 21, "\"> <button class=\"quiet\" type=\"submit\">Export</button></form>")
+				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 21, "\"> <button class=\"quiet\" type=\"submit\">Export channel</button></form>")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
 			}
-			templ_7745c5c3_Err = follow(v, answer.Channel, follows).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = followButton(v, answer.Channel, following).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -391,11 +391,11 @@ func showPage(v *ui.Visit, answer *talkspb.ListTalksResponse, follows bool, form
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
-				templ_7745c5c3_Err = ui.Drop(form, "Recording", "Drop a video here or choose one: mp4 or webm, up to 8 GiB. It is watched here, and the talk is published when it is ready.", "video/mp4,video/webm,.mp4,.webm").Render(ctx, templ_7745c5c3_Buffer)
+				templ_7745c5c3_Err = ui.Drop(form, "Recording", "Drop an mp4 or webm video here, or choose one (up to 8 GiB). It plays on this site; the talk is published once the video is processed.", "video/mp4,video/webm,.mp4,.webm").Render(ctx, templ_7745c5c3_Buffer)
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
-				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 31, "<div class=\"actions\"><button type=\"submit\">Publish</button></div></form></details>")
+				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 31, "<div class=\"actions\"><button type=\"submit\">Publish talk</button></div></form></details>")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
@@ -405,7 +405,7 @@ func showPage(v *ui.Visit, answer *talkspb.ListTalksResponse, follows bool, form
 				return templ_7745c5c3_Err
 			}
 			if len(answer.Talks) == 0 {
-				templ_7745c5c3_Err = ui.Nothing("No talks on this channel yet. Follow it to hear of the first.").Render(ctx, templ_7745c5c3_Buffer)
+				templ_7745c5c3_Err = ui.Nothing("No talks on this channel yet. Follow it to be notified of the first.").Render(ctx, templ_7745c5c3_Buffer)
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
@@ -433,7 +433,7 @@ func showPage(v *ui.Visit, answer *talkspb.ListTalksResponse, follows bool, form
 	})
 }
 
-func follow(v *ui.Visit, c *talkspb.Channel, follows bool) templ.Component {
+func followButton(v *ui.Visit, c *talkspb.Channel, following bool) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
 		if templ_7745c5c3_CtxErr := ctx.Err(); templ_7745c5c3_CtxErr != nil {
@@ -454,7 +454,7 @@ func follow(v *ui.Visit, c *talkspb.Channel, follows bool) templ.Component {
 			templ_7745c5c3_Var18 = templ.NopComponent
 		}
 		ctx = templ.ClearChildren(ctx)
-		if follows {
+		if following {
 			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 34, "<form method=\"post\" action=\"")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
@@ -468,7 +468,7 @@ func follow(v *ui.Visit, c *talkspb.Channel, follows bool) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 35, "\"><button class=\"quiet\" type=\"submit\">Following ✓ <span class=\"hidden\">; stop following</span></button></form>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 35, "\"><button class=\"quiet\" type=\"submit\">Following ✓<span class=\"hidden\">. Unfollow</span></button></form>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

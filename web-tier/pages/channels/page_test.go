@@ -37,7 +37,7 @@ func open(t *testing.T) *pagetest.Browser {
 				NextPageToken: "after", PreviousPageToken: "before",
 			}, nil
 		case "channels/gone":
-			return nil, logictest.Refusal(codes.NotFound, "CHANNEL_NOT_FOUND", "there is no such channel")
+			return nil, logictest.Refusal(codes.NotFound, "CHANNEL_NOT_FOUND", "channel not found")
 		}
 		return nil, logictest.Refusal(codes.InvalidArgument, "NAME_INVALID", "bad", "parent", "use a channel's name")
 	})
@@ -47,57 +47,58 @@ func open(t *testing.T) *pagetest.Browser {
 	return b
 }
 
-func TestAChannelForAnybodyIsOneCall(t *testing.T) {
+func TestShowMakesOneCallWhenSignedOut(t *testing.T) {
 	b := open(t)
 	p := b.Get("/channels/go")
 	p.Is(200, "Go &lt;nights&gt;", "1,234 talks", "&lt;script&gt;", "page_token=after", "page_token=before").Lacks("<script>alert")
 	calls := b.Logic.Calls("")
 	if len(calls) != 1 || !calls[0].Bounded || !calls[0].Traced || calls[0].Address == "" || calls[0].Session != "" {
-		t.Errorf("got %+v, want one call with a deadline, a trace and the browser's address", calls)
+		t.Errorf("got calls %+v, want one with a deadline, a trace and the browser's address", calls)
 	}
 	for _, part := range []string{"web;dur=", "logic;dur=2.00", "data;dur=1.00"} {
 		if got := p.Header.Get("Server-Timing"); !strings.Contains(got, part) {
-			t.Errorf("Server-Timing %q has no %s", got, part)
+			t.Errorf("got Server-Timing %q, want %s in it", got, part)
 		}
 	}
 	p.Is(200, "web-host", "logic-host", "data-host")
 }
 
-func TestAChannelForSomebodySaysThatTheyFollow(t *testing.T) {
+func TestShowOffersUnfollowToFollower(t *testing.T) {
 	b := open(t).With(logictest.Session)
 	b.Get("/channels/go").Is(200, `action="/channels/go/unfollow"`, fmt.Sprintf(`data-inbox-cursor="%s"`, logictest.Cursor), `data-inbox-unread="2"`)
 }
 
-// Reading must not fail because a session is over: the page is anybody's, and
-// the cookie is taken back.
-func TestAStaleSessionReadsAsAnybody(t *testing.T) {
-	b := open(t).With("over")
+// An expired session must not make a public page unreadable: the page renders as for
+// a signed-out visitor, and the response deletes the cookie.
+func TestShowDropsExpiredSession(t *testing.T) {
+	b := open(t).With("expired")
 	p := b.Get("/channels/go")
 	p.Is(200, "Go &lt;nights&gt;", "Sign in").Lacks("Sign out", "data-inbox-cursor")
 	if c := p.Cookie(b.SessionCookie("").Name); c == nil || c.MaxAge >= 0 {
-		t.Errorf("the cookie stays: %+v", c)
+		t.Errorf("got session cookie %+v, want it deleted", c)
 	}
 }
 
-func TestAChannelThatIsNotThere(t *testing.T) {
+func TestShowAnswers404ForUnknownChannel(t *testing.T) {
 	b := open(t)
-	b.Get("/channels/gone").Is(404, "There is no such channel.", `action="/talks"`)
+	b.Get("/channels/gone").Is(404, "Channel not found.", `action="/talks"`)
 	b.Get("/channels/NO%20SUCH%2Fname").Is(404)
 }
 
-func TestALogicTierThatIsAwayIsSaidSo(t *testing.T) {
+func TestShowAnswers503WhenLogicTierIsUnavailable(t *testing.T) {
 	b := open(t)
 	logictest.Answer(b.Logic, talkspb.Talks_ListTalks_FullMethodName, func(context.Context, *talkspb.ListTalksRequest) (*talkspb.ListTalksResponse, error) {
 		return nil, status.Error(codes.Unavailable, "dial tcp 10.0.0.7: refused")
 	})
 	p := b.Get("/channels/go").Is(http.StatusServiceUnavailable, "Nothing is lost").Lacks("10.0.0.7")
 	if p.Header.Get("Retry-After") == "" {
-		t.Error("no Retry-After")
+		t.Error("got no Retry-After header")
 	}
 }
 
-// What anybody may see is shown as it was, and says so; what is somebody's is not.
-func TestAPageStandsInForOneThatCannotBeMade(t *testing.T) {
+// A signed-out visitor gets the stored copy, marked as such; a signed-in account and
+// a JSON client get the error.
+func TestShowServesStoredCopyWhenLogicTierIsBusy(t *testing.T) {
 	b := open(t)
 	b.Get("/channels/go").Is(200, "Go &lt;nights&gt;").Lacks("how it was at")
 	b.With(logictest.Session).Get("/channels/go").Is(200)
@@ -106,14 +107,14 @@ func TestAPageStandsInForOneThatCannotBeMade(t *testing.T) {
 	})
 	p := b.Get("/channels/go").Is(200, "Go &lt;nights&gt;", "This is how it was at").Lacks("Sign out")
 	if p.Header.Get("Age") == "" || p.Header.Get("Cache-Control") != "no-store" {
-		t.Errorf("its headers are %v", p.Header)
+		t.Errorf("got headers %v, want Age and Cache-Control: no-store", p.Header)
 	}
 	b.Get("/channels/go?page_token=another").Is(http.StatusServiceUnavailable)
 	b.With(logictest.Session).Get("/channels/go").Is(http.StatusServiceUnavailable).Lacks("how it was at")
 	b.Send(http.MethodGet, "/channels/go", nil, "Accept", "application/json").Is(http.StatusServiceUnavailable)
 }
 
-func TestFollowingLeadsBack(t *testing.T) {
+func TestFollowRedirectsToChannel(t *testing.T) {
 	b := open(t)
 	b.Post("/channels/go/follow", nil).Leads("/sign-in?next=%2Fchannels%2Fgo")
 	logictest.Answer(b.Logic, followingpb.Following_Follow_FullMethodName, func(_ context.Context, q *followingpb.FollowRequest) (*followingpb.FollowResponse, error) {
@@ -122,7 +123,7 @@ func TestFollowingLeadsBack(t *testing.T) {
 	b.With(logictest.Session).Post("/channels/go/follow", nil).Leads("/channels/go")
 }
 
-func TestPublishing(t *testing.T) {
+func TestPublishSendsNormalizedFields(t *testing.T) {
 	b := open(t).With(logictest.Session)
 	logictest.Answer(b.Logic, talkspb.Talks_CreateTalk_FullMethodName, func(_ context.Context, q *talkspb.CreateTalkRequest) (*talkspb.CreateTalkResponse, error) {
 		if q.Talk.MediaUrl != "" {
@@ -138,31 +139,31 @@ func TestPublishing(t *testing.T) {
 	sent := b.Logic.Calls(talkspb.Talks_CreateTalk_FullMethodName)[0].Request.(*talkspb.CreateTalkRequest)
 	if strings.Join(sent.Talk.Speakers, "|") != "Ada|Grace|Joan" || strings.Join(sent.Talk.Tags, "|") != "go|testing" ||
 		sent.Talk.Language != "eng" || sent.Talk.Description != "one\ntwo" || sent.RequestId != form.Get("request_id") {
-		t.Errorf("sent %v", sent)
+		t.Errorf("got request %v, want normalized lists, language and line ends", sent)
 	}
 	form.Set("media_url", "javascript:alert(1)")
 	b.Post("/channels/go/talks", form).Is(422, "Use a web address.", `value="A talk"`, "Ada, Grace", form.Get("request_id"))
 }
 
-func TestExcessiveDescriptionIsRefusedWhenPublished(t *testing.T) {
+func TestPublishRejectsExcessiveDescription(t *testing.T) {
 	b := open(t).With(logictest.Session)
 	form := url.Values{"title": {"Kept title"}, "description": {strings.Repeat(">", 1000) + " deep"}}
 	b.Post("/channels/go/talks", form).Is(422, "too complex", "&gt;&gt;&gt; deep", `value="Kept title"`)
 	if n := len(b.Logic.Calls(talkspb.Talks_CreateTalk_FullMethodName)); n != 0 {
-		t.Errorf("it was published %d times", n)
+		t.Errorf("got %d CreateTalk calls, want none", n)
 	}
 }
 
-// What is too large is refused in words, and what could be read of it is kept.
-func TestAFormThatIsTooLarge(t *testing.T) {
+// The form is shown again with the fields that were read before the limit.
+func TestPublishRejectsFormOver256KB(t *testing.T) {
 	b := open(t).With(logictest.Session)
 	p := b.Post("/channels/go/talks", url.Values{"title": {"A long talk"}, "zzz": {strings.Repeat("é", 1<<20)}})
 	p.Is(http.StatusRequestEntityTooLarge, "256 KB", `value="A long talk"`)
 	if n := len(b.Logic.Calls(talkspb.Talks_CreateTalk_FullMethodName)); n != 0 {
-		t.Errorf("it was published %d times", n)
+		t.Errorf("got %d CreateTalk calls, want none", n)
 	}
 }
 
-func TestAFormThatIsNoText(t *testing.T) {
+func TestPublishRejectsInvalidUTF8(t *testing.T) {
 	open(t).With(logictest.Session).Post("/channels/go/talks", url.Values{"title": {"\xff\xfe"}}).Is(http.StatusBadRequest, "UTF-8")
 }

@@ -10,8 +10,8 @@ import (
 	"techtalks.example/web-tier/platform/logicclient"
 )
 
-// Publish publishes a talk on the channel: at once, or, with a recording, behind
-// a handle.
+// Publish publishes a talk on the channel. Without a recording the talk is published
+// before the response; with one, the response is the handle of an operation.
 func Publish(v *ui.Visit) error {
 	if !v.SignedIn() {
 		return askToSignIn(v)
@@ -32,18 +32,18 @@ func Publish(v *ui.Visit) error {
 	if err == nil {
 		return nil
 	}
-	if f, status, again := v.Refused(v.Typed(ui.PublishFieldNames...), err, nil); again {
+	if form, status, ok := v.Refused(v.Typed(ui.PublishFieldNames...), err, nil); ok {
 		if reason := logicclient.Explain(err).Reason; reason == "UPLOAD_NOT_FOUND" || reason == "UPLOAD_INCOMPLETE" {
-			f.Values["upload"] = ""
+			form.Values["upload"] = ""
 		}
-		return show(v, status, f)
+		return show(v, status, form)
 	}
 	return err
 }
 
 func publish(v *ui.Visit) error {
 	answer, err := v.Site.Tier.Talks.CreateTalk(v.Context(), &talkspb.CreateTalkRequest{
-		Parent: name(v), Talk: ui.TypedTalk(v), RequestId: v.Request.PostForm.Get("request_id"),
+		Parent: channelName(v), Talk: ui.TypedTalk(v), RequestId: v.Request.PostForm.Get("request_id"),
 	})
 	if err != nil {
 		return err
@@ -53,7 +53,7 @@ func publish(v *ui.Visit) error {
 
 func publishRecording(v *ui.Visit, upload string) error {
 	op, err := v.Site.Tier.Talks.PublishRecording(v.Context(), &talkspb.PublishRecordingRequest{
-		Parent: name(v), Talk: ui.TypedTalk(v), Upload: upload, RequestId: v.Request.PostForm.Get("request_id"),
+		Parent: channelName(v), Talk: ui.TypedTalk(v), Upload: upload, RequestId: v.Request.PostForm.Get("request_id"),
 	})
 	if err != nil {
 		return err
@@ -61,7 +61,7 @@ func publishRecording(v *ui.Visit, upload string) error {
 	return v.Started(op)
 }
 
-// Export begins an archive of the channel.
+// Export starts an operation that archives the channel.
 func Export(v *ui.Visit) error {
 	if !v.SignedIn() {
 		return askToSignIn(v)
@@ -70,7 +70,7 @@ func Export(v *ui.Visit) error {
 		return err
 	}
 	op, err := v.Site.Tier.Transfers.ExportArchive(v.Context(), &transferspb.ExportArchiveRequest{
-		Parent: name(v), RequestId: v.Request.PostForm.Get("request_id"),
+		Parent: channelName(v), RequestId: v.Request.PostForm.Get("request_id"),
 	})
 	if err != nil {
 		return err
@@ -78,9 +78,11 @@ func Export(v *ui.Visit) error {
 	return v.Started(op)
 }
 
+// askToSignIn redirects a browser to the sign-in page, and back to the channel after
+// it. Other clients get 401.
 func askToSignIn(v *ui.Visit) error {
 	if v.PrefersJSON() || v.Request.Method == http.MethodGet {
 		return v.AskToSignIn()
 	}
-	return v.Redirect("/sign-in?next=" + url.QueryEscape(address(v)))
+	return v.Redirect("/sign-in?next=" + url.QueryEscape(channelPath(v)))
 }

@@ -26,8 +26,9 @@ import (
 
 const requestID = "6f2c8c8e-2f0e-4f54-9d52-0d5d8a5e7a11"
 
-// openStudio opens a channel of the caller's whose recordings become operations.
-func openStudio(t *testing.T) (*pagetest.Browser, *logictest.Bytes) {
+// openOwned opens the pages with PublishRecording answered by an operation and with
+// storage for uploads.
+func openOwned(t *testing.T) (*pagetest.Browser, *logictest.Bytes) {
 	t.Helper()
 	b := open(t).With(logictest.Session)
 	metadata, err := anypb.New(&operationspb.OperationMetadata{Kind: "recording", Title: "Recording of “On looms”"})
@@ -40,6 +41,7 @@ func openStudio(t *testing.T) (*pagetest.Browser, *logictest.Bytes) {
 	return b, logictest.KeepBytes(b.Logic)
 }
 
+// published returns the latest PublishRecording request; nil without one.
 func published(b *pagetest.Browser) *talkspb.PublishRecordingRequest {
 	calls := b.Logic.Calls(talkspb.Talks_PublishRecording_FullMethodName)
 	if len(calls) == 0 {
@@ -48,7 +50,8 @@ func published(b *pagetest.Browser) *talkspb.PublishRecordingRequest {
 	return calls[len(calls)-1].Request.(*talkspb.PublishRecordingRequest)
 }
 
-// form writes a form with a file, as browsers do; a file without a name is none.
+// form encodes a multipart form with a file part, as browsers do. An empty fileName
+// means that no file was chosen.
 func form(fields url.Values, fileName, kind string, file []byte) (body *bytes.Buffer, contentType string) {
 	body = &bytes.Buffer{}
 	w := multipart.NewWriter(body)
@@ -64,138 +67,137 @@ func form(fields url.Values, fileName, kind string, file []byte) (body *bytes.Bu
 	return body, w.FormDataContentType()
 }
 
-// Without JavaScript the file comes with the form.
-func TestAFormWithAFilePublishesItsRecording(t *testing.T) {
-	b, kept := openStudio(t)
+// Without JavaScript the browser sends the file in the form.
+func TestPublishStoresFileOfForm(t *testing.T) {
+	b, stored := openOwned(t)
 	file := bytes.Repeat([]byte("frame "), 200_000)
 	body, kind := form(url.Values{"title": {"On looms"}, "speakers": {"Ada, Grace"}, "request_id": {requestID}, "upload": {""}}, "looms.mp4", "video/mp4", file)
 	b.Send(http.MethodPost, "/channels/go/talks", body, "Content-Type", kind).Leads("/operations/abc")
 	sent := published(b)
 	if sent.Parent != "channels/go" || sent.Talk.Title != "On looms" || len(sent.Talk.Speakers) != 2 || sent.RequestId != requestID {
-		t.Errorf("sent %v", sent)
+		t.Errorf("got request %v, want the fields of the form", sent)
 	}
-	upload, got := kept.Upload(sent.Upload)
+	upload, got := stored.Upload(sent.Upload)
 	if !bytes.Equal(got, file) || !upload.Whole || upload.FileName != "looms.mp4" || upload.ContentType != "video/mp4" {
-		t.Errorf("kept %d bytes of %v", len(got), upload)
+		t.Errorf("got %d bytes stored as %v, want %d bytes of looms.mp4", len(got), upload, len(file))
 	}
 }
 
-func TestAFormWithoutAFilePublishesAtOnce(t *testing.T) {
-	b, kept := openStudio(t)
+func TestPublishCreatesTalkWithoutFile(t *testing.T) {
+	b, stored := openOwned(t)
 	logictest.Answer(b.Logic, talkspb.Talks_CreateTalk_FullMethodName, func(_ context.Context, q *talkspb.CreateTalkRequest) (*talkspb.CreateTalkResponse, error) {
 		return &talkspb.CreateTalkResponse{Talk: &talkspb.Talk{Name: q.Parent + "/talks/" + q.Talk.Title}}, nil
 	})
 	body, kind := form(url.Values{"title": {"new"}, "request_id": {requestID}}, "", "application/octet-stream", nil)
 	b.Send(http.MethodPost, "/channels/go/talks", body, "Content-Type", kind).Leads("/channels/go/talks/new")
-	if kept.Uploads() != 0 || published(b) != nil {
-		t.Error("something was uploaded")
+	if stored.Uploads() != 0 || published(b) != nil {
+		t.Error("got an upload or a recording, want neither")
 	}
 }
 
-// With JavaScript the form names what was uploaded before; a program is given the
-// handle.
-func TestAnUploadThatIsThereIsPublished(t *testing.T) {
-	b, _ := openStudio(t)
+// With JavaScript the form names an upload that is already stored. A JSON client
+// gets the operation.
+func TestPublishUsesNamedUpload(t *testing.T) {
+	b, _ := openOwned(t)
 	fields := url.Values{"title": {"On looms"}, "request_id": {requestID}, "upload": {"uploads/xyz"}}
 	b.Post("/channels/go/talks", fields).Leads("/operations/abc")
 	p := b.Send(http.MethodPost, "/channels/go/talks", strings.NewReader(fields.Encode()),
 		"Content-Type", "application/x-www-form-urlencoded", "Accept", "application/json").Is(http.StatusAccepted)
 	if published(b).Upload != "uploads/xyz" || p.Header.Get("Location") != "/operations/abc" || p.Header.Get("Retry-After") != "1" || p.Header.Get("Content-Type") != "application/json" {
-		t.Errorf("answered %v", p.Header)
+		t.Errorf("got headers %v, want the operation's location", p.Header)
 	}
 	var operation struct {
 		Name     string
 		Metadata struct{ Kind, Title string }
 	}
 	if err := json.Unmarshal([]byte(p.Text), &operation); err != nil || operation.Name != "operations/abc" || operation.Metadata.Kind != "recording" {
-		t.Errorf("answered %s: %v", p.Text, err)
+		t.Errorf("got %s (%v), want operation abc of kind recording", p.Text, err)
 	}
 }
 
-// Too much at once is said, with when to come back; nothing that was typed or
-// sent is lost.
-func TestTooManyOperationsKeepWhatIsThere(t *testing.T) {
-	b, kept := openStudio(t)
+// The response has a Retry-After, and the form keeps its fields and its upload.
+func TestPublishKeepsFormWhenTooManyOperationsRun(t *testing.T) {
+	b, stored := openOwned(t)
 	logictest.Answer(b.Logic, talkspb.Talks_PublishRecording_FullMethodName, func(context.Context, *talkspb.PublishRecordingRequest) (*longrunningpb.Operation, error) {
-		return nil, logictest.RefusalRetry(codes.ResourceExhausted, "TOO_MANY_OPERATIONS", "3 of your operations run and 20 wait; wait for one to end", 30*time.Second)
+		return nil, logictest.RefusalRetry(codes.ResourceExhausted, "TOO_MANY_OPERATIONS", "3 of your operations are running and 20 wait; wait for one to finish", 30*time.Second)
 	})
 	body, kind := form(url.Values{"title": {"On <looms>"}, "request_id": {requestID}}, "looms.mp4", "video/mp4", []byte("frames"))
 	p := b.Send(http.MethodPost, "/channels/go/talks", body, "Content-Type", kind).
 		Is(http.StatusTooManyRequests, "20 wait", "On &lt;looms&gt;", requestID, `href="/operations">See what is under way`, `name="upload" value="uploads/upload1"`, "is here already")
-	if p.Header.Get("Retry-After") != "30" || kept.Uploads() != 1 {
-		t.Errorf("Retry-After %q, %d uploads", p.Header.Get("Retry-After"), kept.Uploads())
+	if p.Header.Get("Retry-After") != "30" || stored.Uploads() != 1 {
+		t.Errorf("got Retry-After %q and %d uploads, want 30 and 1", p.Header.Get("Retry-After"), stored.Uploads())
 	}
 	p = b.Send(http.MethodPost, "/channels/go/talks", strings.NewReader("upload=uploads/upload1"),
 		"Content-Type", "application/x-www-form-urlencoded", "Accept", "application/json").Is(http.StatusTooManyRequests, `"reason":"TOO_MANY_OPERATIONS"`)
 	if p.Header.Get("Retry-After") != "30" || p.Header.Get("Content-Type") != "application/problem+json" {
-		t.Errorf("answered %v", p.Header)
+		t.Errorf("got headers %v, want problem+json and Retry-After: 30", p.Header)
 	}
 }
 
-func TestAnUploadThatIsGoneIsNotKept(t *testing.T) {
-	b, _ := openStudio(t)
+func TestPublishDropsIncompleteUploadFromForm(t *testing.T) {
+	b, _ := openOwned(t)
 	logictest.Answer(b.Logic, talkspb.Talks_PublishRecording_FullMethodName, func(context.Context, *talkspb.PublishRecordingRequest) (*longrunningpb.Operation, error) {
-		return nil, logictest.Refusal(codes.InvalidArgument, "UPLOAD_INCOMPLETE", "not all of the file is there", "upload", "send the rest of the file first")
+		return nil, logictest.Refusal(codes.InvalidArgument, "UPLOAD_INCOMPLETE", "the upload is incomplete", "upload", "upload the rest of the file first")
 	})
 	b.Post("/channels/go/talks", url.Values{"title": {"On looms"}, "request_id": {requestID}, "upload": {"uploads/xyz"}}).
-		Is(http.StatusUnprocessableEntity, "Send the rest of the file first.", `name="upload" value=""`, "On looms")
+		Is(http.StatusUnprocessableEntity, "Upload the rest of the file first.", `name="upload" value=""`, "On looms")
 }
 
-func TestFilesThatAreRefused(t *testing.T) {
-	b, kept := openStudio(t)
+func TestPublishRejectsEmptyFileAndFileOverQuota(t *testing.T) {
+	b, stored := openOwned(t)
 	fields := url.Values{"title": {"On looms"}, "request_id": {requestID}}
 	body, kind := form(fields, "looms.mp4", "video/mp4", nil)
 	b.Send(http.MethodPost, "/channels/go/talks", body, "Content-Type", kind).Is(http.StatusUnprocessableEntity, "no bytes", "On looms")
-	kept.Refuse(logictest.Refusal(codes.ResourceExhausted, "QUOTA_EXCEEDED", "your account keeps 20 GiB already; delete something"))
+	stored.Refuse(logictest.Refusal(codes.ResourceExhausted, "QUOTA_EXCEEDED", "storage quota of 20 GiB exceeded; delete uploads"))
 	body, kind = form(fields, "looms.mp4", "video/mp4", bytes.Repeat([]byte("x"), 1<<20))
 	b.Send(http.MethodPost, "/channels/go/talks", body, "Content-Type", kind).Is(http.StatusTooManyRequests, "20 GiB", "On looms")
-	if kept.Uploads() != 0 || published(b) != nil {
-		t.Errorf("%d uploads are left", kept.Uploads())
+	if stored.Uploads() != 0 || published(b) != nil {
+		t.Errorf("got %d uploads or a publication, want none", stored.Uploads())
 	}
 }
 
-// A browser that goes away in the middle of a file leaves nothing behind.
-func TestAFormThatBreaksLeavesNothing(t *testing.T) {
-	b, kept := openStudio(t)
+func TestPublishRemovesUploadWhenBrowserDisconnects(t *testing.T) {
+	b, stored := openOwned(t)
 	body, kind := form(url.Values{"title": {"On looms"}, "request_id": {requestID}}, "looms.mp4", "video/mp4", bytes.Repeat([]byte("x"), 2<<20))
-	ctx, gone := context.WithCancel(t.Context())
-	defer gone()
-	rest, writer := io.Pipe()
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, b.Address()+"/channels/go/talks", rest)
+	ctx, disconnect := context.WithCancel(t.Context())
+	defer disconnect()
+	reader, writer := io.Pipe()
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, b.Address()+"/channels/go/talks", reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	request.Header.Set("Content-Type", kind)
 	request.AddCookie(b.SessionCookie(logictest.Session))
-	over := make(chan struct{})
+	done := make(chan struct{})
 	go func() {
-		defer close(over)
+		defer close(done)
 		if response, err := http.DefaultClient.Do(request); err == nil {
 			_ = response.Body.Close()
 		}
 	}()
 	_, _ = io.CopyN(writer, body, 1<<20)
-	until(t, "it arrives", func() bool { return kept.Uploads() == 1 })
-	gone()
+	until(t, "the upload to begin", func() bool { return stored.Uploads() == 1 })
+	disconnect()
 	_ = writer.CloseWithError(io.ErrUnexpectedEOF)
-	<-over
-	until(t, "it is removed", func() bool { return kept.Uploads() == 0 })
+	<-done
+	until(t, "the upload to be removed", func() bool { return stored.Uploads() == 0 })
 	if published(b) != nil {
-		t.Error("it was published")
+		t.Error("got a publication, want none")
 	}
 }
 
-func until(t *testing.T, what string, holds func() bool) {
+// until waits up to 20 seconds for condition.
+func until(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !holds(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); !condition(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("not yet: %s", what)
+			t.Fatalf("timed out waiting for %s", what)
 		}
 	}
 }
 
-func TestFormsOfManyPartsAreBounded(t *testing.T) {
-	b, _ := openStudio(t)
+func TestPublishRejectsMalformedMultipartForms(t *testing.T) {
+	b, _ := openOwned(t)
 	body, kind := form(url.Values{"title": {"A long talk"}, "zzz": {strings.Repeat("x", 300<<10)}}, "", "", nil)
 	b.Send(http.MethodPost, "/channels/go/talks", body, "Content-Type", kind).Is(http.StatusRequestEntityTooLarge, "256 KB")
 	body = &bytes.Buffer{}
@@ -210,18 +212,18 @@ func TestFormsOfManyPartsAreBounded(t *testing.T) {
 	b.Send(http.MethodPost, "/channels/go/talks", strings.NewReader("no boundary"), "Content-Type", "multipart/form-data; boundary=x").Is(http.StatusUnprocessableEntity, "connection broke")
 }
 
-func TestAChannelIsExported(t *testing.T) {
-	b, _ := openStudio(t)
+func TestExportRedirectsToOperation(t *testing.T) {
+	b, _ := openOwned(t)
 	logictest.Answer(b.Logic, transferspb.Transfers_ExportArchive_FullMethodName, func(_ context.Context, q *transferspb.ExportArchiveRequest) (*longrunningpb.Operation, error) {
 		if q.RequestId != requestID {
-			return nil, logictest.RefusalRetry(codes.ResourceExhausted, "TOO_MANY_OPERATIONS", "wait for one to end", time.Minute)
+			return nil, logictest.RefusalRetry(codes.ResourceExhausted, "TOO_MANY_OPERATIONS", "wait for one to finish", time.Minute)
 		}
 		return &longrunningpb.Operation{Name: "operations/of-" + strings.TrimPrefix(q.Parent, "channels/")}, nil
 	})
 	b.Get("/channels/go").Is(200, `action="/channels/go/export"`, `enctype="multipart/form-data"`)
 	b.Post("/channels/go/export", url.Values{"request_id": {requestID}}).Leads("/operations/of-go")
 	b.With("").Post("/channels/go/export", nil).Leads("/sign-in?next=%2Fchannels%2Fgo")
-	if p := b.Post("/channels/go/export", nil).Is(http.StatusTooManyRequests, "Wait for one to end.", `href="/operations">See`); p.Header.Get("Retry-After") != "60" {
-		t.Errorf("Retry-After %q", p.Header.Get("Retry-After"))
+	if p := b.Post("/channels/go/export", nil).Is(http.StatusTooManyRequests, "Wait for one to finish.", `href="/operations">See`); p.Header.Get("Retry-After") != "60" {
+		t.Errorf("got Retry-After %q, want 60", p.Header.Get("Retry-After"))
 	}
 }

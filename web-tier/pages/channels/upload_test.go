@@ -24,58 +24,59 @@ import (
 	"techtalks.example/web-tier/platform/logictest"
 )
 
-// road is what lies between the browser and the site: it loses the connection in
-// the middle of an upload, or holds an upload up for as long as it lasts.
-type road struct {
+// faultyNetwork sits between the browser and the site. It cuts the connection in the
+// middle of an upload, or stalls an upload.
+type faultyNetwork struct {
 	cut   func()
-	loses atomic.Int32 // as many more uploads are lost
-	holds atomic.Pointer[chan struct{}]
+	cuts  atomic.Int32                  // the number of uploads still to be cut
+	stall atomic.Pointer[chan struct{}] // stalls uploads until closed; nil for none
 }
 
-// after is how much of an upload passes before something happens to it.
-const after = 1 << 20
+// faultOffset is the number of bytes of an upload that pass before a fault.
+const faultOffset = 1 << 20
 
-func (r *road) between(site http.Handler) http.Handler {
+func (n *faultyNetwork) wrap(site http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
 		if request.Method == http.MethodPatch {
-			request.Body = &stretch{ReadCloser: request.Body, road: r}
+			request.Body = &faultyBody{ReadCloser: request.Body, network: n}
 		}
 		site.ServeHTTP(w, request)
 	})
 }
 
-type stretch struct {
+type faultyBody struct {
 	io.ReadCloser
-	road   *road
-	passed int
+	network *faultyNetwork
+	passed  int
 }
 
-func (s *stretch) Read(into []byte) (int, error) {
-	if s.passed >= after {
-		if hold := s.road.holds.Load(); hold != nil {
-			<-*hold
-			return 0, io.ErrUnexpectedEOF // what else was on its way is lost
+func (b *faultyBody) Read(p []byte) (int, error) {
+	if b.passed >= faultOffset {
+		if stall := b.network.stall.Load(); stall != nil {
+			<-*stall
+			return 0, io.ErrUnexpectedEOF // the rest of the body is lost
 		}
-		if s.road.loses.Add(-1) >= 0 {
-			s.road.cut()
+		if b.network.cuts.Add(-1) >= 0 {
+			b.network.cut()
 		}
 	}
-	n, err := s.ReadCloser.Read(into)
-	s.passed += n
+	n, err := b.ReadCloser.Read(p)
+	b.passed += n
 	return n, err
 }
 
-func onTheRoad(t *testing.T) (*pagetest.Browser, *logictest.Bytes, *road) {
+// openOverFaultyNetwork opens the pages of a channel on which the account can publish.
+func openOverFaultyNetwork(t *testing.T) (*pagetest.Browser, *logictest.Bytes, *faultyNetwork) {
 	t.Helper()
-	r := &road{}
+	network := &faultyNetwork{}
 	b := pagetest.OpenThrough(t, false, map[string]ui.Handler{
 		"GET /channels/{channel}": channels.Show, "POST /channels/{channel}/talks": channels.Publish,
 		"GET /operations/{operation}": func(v *ui.Visit) error {
-			_, err := io.WriteString(v.Writer, "on its way")
+			_, err := io.WriteString(v.Writer, "running")
 			return err
 		},
-	}, r.between)
-	r.cut = b.Cut
+	}, network.wrap)
+	network.cut = b.Cut
 	logictest.Answer(b.Logic, talkspb.Talks_ListTalks_FullMethodName, func(context.Context, *talkspb.ListTalksRequest) (*talkspb.ListTalksResponse, error) {
 		return &talkspb.ListTalksResponse{Channel: &talkspb.Channel{Name: "channels/go", Title: "Go nights", CanPublish: true}}, nil
 	})
@@ -85,12 +86,13 @@ func onTheRoad(t *testing.T) (*pagetest.Browser, *logictest.Bytes, *road) {
 	logictest.Answer(b.Logic, talkspb.Talks_PublishRecording_FullMethodName, func(context.Context, *talkspb.PublishRecordingRequest) (*longrunningpb.Operation, error) {
 		return &longrunningpb.Operation{Name: "operations/abc"}, nil
 	})
-	return b.With(logictest.Session), logictest.KeepBytes(b.Logic), r
+	return b.With(logictest.Session), logictest.KeepBytes(b.Logic), network
 }
 
+// video writes an 8 MiB file that begins like an mp4.
 func video(t *testing.T) (path string, content []byte) {
 	t.Helper()
-	content = bytes.Repeat([]byte("a frame of looms"), 512<<10) // 8 MiB
+	content = bytes.Repeat([]byte("a frame of looms"), 512<<10)
 	copy(content, "\x00\x00\x00\x18ftypisom")
 	path = filepath.Join(t.TempDir(), "looms.mp4")
 	if err := os.WriteFile(path, content, 0o600); err != nil {
@@ -99,94 +101,93 @@ func video(t *testing.T) (path string, content []byte) {
 	return path, content
 }
 
+// state is the JavaScript expression of the upload's state as shown.
 const state = `document.querySelector("[data-state]").textContent`
 
-// The connection is lost in the middle, the page goes on by itself, and the form
-// that was sent meanwhile goes out when the file is there.
-func TestAnUploadSurvivesALostConnection(t *testing.T) {
-	b, kept, road := onTheRoad(t)
-	road.loses.Store(1)
+// The form was submitted during the upload; the page sends it once the file is stored.
+func TestUploadResumesAfterConnectionLoss(t *testing.T) {
+	b, stored, network := openOverFaultyNetwork(t)
+	network.cuts.Store(1)
 	file, content := video(t)
 	tab := b.Tab()
 	tab.Open("/channels/go")
 	tab.Fill("#title", "On looms")
 	tab.Choose("#file", file)
 	tab.Press(".publish button[type=submit]")
-	until(t, "it is published", func() bool { return published(b) != nil })
+	until(t, "the publication", func() bool { return published(b) != nil })
 	sent := published(b)
-	if upload, got := kept.Upload(sent.Upload); !bytes.Equal(got, content) || !upload.Whole || upload.FileName != "looms.mp4" || upload.ContentType != "video/mp4" {
-		t.Errorf("%d of %d bytes came, of %v", len(got), len(content), upload)
+	if upload, got := stored.Upload(sent.Upload); !bytes.Equal(got, content) || !upload.Whole || upload.FileName != "looms.mp4" || upload.ContentType != "video/mp4" {
+		t.Errorf("got %d of %d bytes stored as %v", len(got), len(content), upload)
 	}
-	if sent.Talk.Title != "On looms" || road.loses.Load() >= 0 || kept.Uploads() != 1 {
-		t.Errorf("sent %v, with %d uploads; the connection was lost: %v", sent, kept.Uploads(), road.loses.Load() < 0)
+	if sent.Talk.Title != "On looms" || network.cuts.Load() >= 0 || stored.Uploads() != 1 {
+		t.Errorf("got request %v with %d uploads, connection cut: %v", sent, stored.Uploads(), network.cuts.Load() < 0)
 	}
 }
 
-// The page is closed in the middle. Opened again it says what waits; the same
-// file goes on where it stopped, and an upload that is whole needs no file.
-func TestAnUploadSurvivesAClosedPage(t *testing.T) {
-	b, kept, road := onTheRoad(t)
-	hold := make(chan struct{})
-	road.holds.Store(&hold)
+// Reopened, the page shows the interrupted upload. Choosing the same file resumes it,
+// and a complete upload needs no file.
+func TestUploadResumesAfterPageIsClosed(t *testing.T) {
+	b, stored, network := openOverFaultyNetwork(t)
+	stall := make(chan struct{})
+	network.stall.Store(&stall)
 	file, content := video(t)
 	tab := b.Tab()
 	tab.Open("/channels/go")
 	tab.Choose("#file", file)
-	until(t, "something arrived", func() bool {
-		upload, _ := kept.Upload("uploads/upload1")
+	until(t, "the first bytes", func() bool {
+		upload, _ := stored.Upload("uploads/upload1")
 		return upload.GetOffset() > 0
 	})
 	tab.Until(state + ` === "is on its way"`)
-	tab.Shot("upload-under-way")
+	tab.Shot("upload-running")
 	tab.Leave()
-	road.holds.Store(nil)
-	close(hold)
+	network.stall.Store(nil)
+	close(stall)
 	tab.Open("/channels/go")
 	tab.Until(state + `.startsWith("waits to be sent on")`)
-	tab.Shot("upload-waits")
-	// Sent without the file it would be published without its recording.
+	tab.Shot("upload-interrupted")
+	// Submitting now would publish the talk without its recording.
 	tab.Fill("#title", "On looms")
 	tab.Press(".publish button[type=submit]")
 	tab.Until(`document.querySelector("[data-wrong]").textContent.includes("Choose the same file")`)
 	tab.Choose("#file", file)
 	tab.Until(state + ` === "is here"`)
-	tab.Shot("upload-here")
-	if upload, got := kept.Upload("uploads/upload1"); !bytes.Equal(got, content) || !upload.Whole || kept.Uploads() != 1 {
-		t.Errorf("%d of %d bytes came", len(got), len(content))
+	tab.Shot("upload-complete")
+	if upload, got := stored.Upload("uploads/upload1"); !bytes.Equal(got, content) || !upload.Whole || stored.Uploads() != 1 {
+		t.Errorf("got %d of %d bytes stored", len(got), len(content))
 	}
 	tab.Open("/channels/go")
 	tab.Until(state + ` === "is here"`)
 	tab.Fill("#title", "On looms")
 	tab.Press(".publish button[type=submit]")
-	until(t, "it is published", func() bool { return published(b) != nil })
+	until(t, "the publication", func() bool { return published(b) != nil })
 	if got := published(b).Upload; got != "uploads/upload1" {
-		t.Errorf("published with %q", got)
+		t.Errorf("got publication with upload %q, want uploads/upload1", got)
 	}
-	// It is used: the page forgets it.
+	// The upload is used, so the page no longer offers it.
 	tab.Until(`location.pathname === "/operations/abc"`)
 	tab.Open("/channels/go")
 	tab.Until(`document.querySelector(".drop.ready") && localStorage.length === 0`)
 }
 
-func TestAnUploadIsCancelled(t *testing.T) {
-	b, kept, road := onTheRoad(t)
-	hold := make(chan struct{})
-	defer close(hold)
-	road.holds.Store(&hold)
+func TestUploadIsRemovedWhenCancelled(t *testing.T) {
+	b, stored, network := openOverFaultyNetwork(t)
+	stall := make(chan struct{})
+	defer close(stall)
+	network.stall.Store(&stall)
 	file, _ := video(t)
 	tab := b.Tab()
 	tab.Open("/channels/go")
 	tab.Choose("#file", file)
-	until(t, "it began", func() bool { return kept.Uploads() == 1 })
+	until(t, "the upload to begin", func() bool { return stored.Uploads() == 1 })
 	tab.Until(state + ` === "is on its way"`)
 	tab.Press("[data-cancel]")
-	until(t, "it is removed", func() bool { return kept.Uploads() == 0 })
+	until(t, "the upload to be removed", func() bool { return stored.Uploads() == 0 })
 	tab.Until(`document.querySelector("[data-sending]").hidden && localStorage.length === 0`)
 }
 
-// What the server refuses is said in its words, once.
-func TestAnUploadThatIsRefusedSaysWhy(t *testing.T) {
-	b, _, _ := onTheRoad(t)
+func TestUploadShowsWhyEmptyFileIsRejected(t *testing.T) {
+	b, _, _ := openOverFaultyNetwork(t)
 	empty := filepath.Join(t.TempDir(), "empty.mp4")
 	if err := os.WriteFile(empty, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -195,15 +196,14 @@ func TestAnUploadThatIsRefusedSaysWhy(t *testing.T) {
 	tab.Open("/channels/go")
 	tab.Choose("#file", empty)
 	tab.Until(`document.querySelector("[data-wrong]").textContent.includes("no bytes")`)
-	tab.Shot("upload-refused")
+	tab.Shot("upload-rejected")
 }
 
-// A file of another kind is noticed before a byte of it is sent.
-func TestWrongFileIsRefusedBeforeUpload(t *testing.T) {
-	b, _, _ := onTheRoad(t)
+func TestUploadRejectsOtherFileTypesBeforeSending(t *testing.T) {
+	b, _, _ := openOverFaultyNetwork(t)
 	tab := b.Tab()
 	tab.Open("/channels/go")
-	for _, c := range []struct{ name, content, says string }{
+	for _, c := range []struct{ name, content, want string }{
 		{"notes.pdf", "%PDF-1.7", "A file named .pdf can't be used here. Choose a .mp4 or .webm file."},
 		{"notes.mp4", "%PDF-1.7", "are not those of a .mp4 or .webm file"},
 		{"looms.webm", "PK\x03\x04", "are not those of a .mp4 or .webm file"},
@@ -214,22 +214,22 @@ func TestWrongFileIsRefusedBeforeUpload(t *testing.T) {
 		}
 		tab.Choose("#file", file)
 		tab.Until(`document.querySelector("[data-name]").textContent === ` + strconv.Quote(c.name) +
-			` && document.querySelector("[data-wrong]").textContent.includes(` + strconv.Quote(c.says) + `)`)
+			` && document.querySelector("[data-wrong]").textContent.includes(` + strconv.Quote(c.want) + `)`)
 	}
 	tab.Shot("upload-wrong-file")
 	if calls := b.Logic.Calls(mediapb.Media_CreateUpload_FullMethodName); len(calls) > 0 {
-		t.Errorf("%d uploads were created", len(calls))
+		t.Errorf("got %d CreateUpload calls, want none", len(calls))
 	}
 	good, _ := video(t)
 	tab.Choose("#file", good)
 	tab.Until(`document.querySelector("input[name=upload]").value !== "" && document.querySelector("[data-wrong]").hidden`)
 }
 
-func TestDraftOfFailedPublicationFillsForm(t *testing.T) {
-	b, _, _ := onTheRoad(t)
+func TestShowFillsFormFromDraftOfFailedPublication(t *testing.T) {
+	b, _, _ := openOverFaultyNetwork(t)
 	logictest.Answer(b.Logic, talkspb.Talks_GetDraft_FullMethodName, func(_ context.Context, q *talkspb.GetDraftRequest) (*talkspb.GetDraftResponse, error) {
 		if q.Operation != "operations/abc" {
-			return nil, logictest.Refusal(codes.NotFound, "DRAFT_NOT_FOUND", "what you typed is no longer kept; publish the talk again")
+			return nil, logictest.Refusal(codes.NotFound, "DRAFT_NOT_FOUND", "this draft has expired; publish the talk again")
 		}
 		return &talkspb.GetDraftResponse{Parent: "channels/go", Upload: "uploads/u", Talk: &talkspb.Talk{
 			Title: "On looms", Speakers: []string{"Ada", "Grace"}, Language: "eng", Tags: []string{"history"}, Description: "*Threads*",
@@ -237,7 +237,7 @@ func TestDraftOfFailedPublicationFillsForm(t *testing.T) {
 	})
 	b.Get("/channels/go?draft=abc").Is(200, " open", `value="On looms"`, `value="Ada, Grace"`, `value="eng"`, `value="history"`, "*Threads*",
 		`name="upload" value="uploads/u"`)
-	b.Get("/channels/go?draft=gone").Is(200, "What you typed is no longer kept; publish the talk again.")
+	b.Get("/channels/go?draft=gone").Is(200, "This draft has expired; publish the talk again.")
 	b.With("").Get("/channels/go?draft=abc").Is(200).Lacks("On looms")
 	tab := b.Tab()
 	tab.Open("/channels/go?draft=abc")
@@ -245,9 +245,9 @@ func TestDraftOfFailedPublicationFillsForm(t *testing.T) {
 	tab.Shot("draft")
 }
 
-// Without JavaScript the browser sends the file with the form.
-func TestAFileWithoutJavaScript(t *testing.T) {
-	b, kept, _ := onTheRoad(t)
+// Without JavaScript the browser sends the file in the form.
+func TestUploadWorksWithoutJavaScript(t *testing.T) {
+	b, stored, _ := openOverFaultyNetwork(t)
 	file, content := video(t)
 	tab := b.Tab().WithoutScripts()
 	tab.Open("/channels/go")
@@ -255,8 +255,8 @@ func TestAFileWithoutJavaScript(t *testing.T) {
 	tab.Fill("#title", "On looms")
 	tab.Choose("#file", file)
 	tab.Do(chromedp.Click(chromedp.CSS(".publish button[type=submit]")))
-	until(t, "it is published", func() bool { return published(b) != nil })
-	if _, got := kept.Upload(published(b).Upload); !bytes.Equal(got, content) || published(b).Talk.Title != "On looms" {
-		t.Errorf("%d of %d bytes came, with %v", len(got), len(content), published(b))
+	until(t, "the publication", func() bool { return published(b) != nil })
+	if _, got := stored.Upload(published(b).Upload); !bytes.Equal(got, content) || published(b).Talk.Title != "On looms" {
+		t.Errorf("got %d of %d bytes stored for %v", len(got), len(content), published(b))
 	}
 }

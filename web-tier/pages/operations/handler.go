@@ -1,5 +1,5 @@
-// Package operations shows long work: what of it runs, how far it is, and what
-// came of it.
+// Package operations serves the pages of long-running operations: their state,
+// progress and result.
 package operations
 
 import (
@@ -13,16 +13,18 @@ import (
 	"techtalks.example/web-tier/platform/live"
 )
 
-func name(v *ui.Visit) string { return "operations/" + v.Request.PathValue("operation") }
+// operationName returns the resource name of the operation in the request's URL.
+func operationName(v *ui.Visit) string { return "operations/" + v.Request.PathValue("operation") }
 
-// Show shows an operation. A program gets it as JSON: the short poll.
+// Show renders an operation. A JSON client gets the operation itself, for short
+// polling.
 func Show(v *ui.Visit) error {
 	v.Writer.Header().Add("Vary", "Accept")
 	if !v.SignedIn() {
 		return v.AskToSignIn()
 	}
 	if v.PrefersJSON() {
-		op, err := v.Site.Tier.Operations.GetOperation(v.Context(), &longrunningpb.GetOperationRequest{Name: name(v)})
+		op, err := v.Site.Tier.Operations.GetOperation(v.Context(), &longrunningpb.GetOperationRequest{Name: operationName(v)})
 		if err != nil {
 			live.AnswerProblem(v.Writer, v.Request, err)
 			return nil
@@ -32,44 +34,43 @@ func Show(v *ui.Visit) error {
 	}
 	var op *longrunningpb.Operation
 	if err := v.Gather(func(ctx context.Context) (err error) {
-		op, err = v.Site.Tier.Operations.GetOperation(ctx, &longrunningpb.GetOperationRequest{Name: name(v)})
+		op, err = v.Site.Tier.Operations.GetOperation(ctx, &longrunningpb.GetOperationRequest{Name: operationName(v)})
 		return err
 	}); err != nil {
 		return err
 	}
-	w, err := read(op)
+	view, err := newOperationView(op)
 	if err != nil {
 		return err
 	}
-	rejected, err := rejections(v, w)
+	rejected, err := rejections(v, view)
 	if err != nil {
 		return err
 	}
 	if v.Refresh = !op.Done; v.Refresh {
 		v.Scripts = append(v.Scripts, "operation.js")
 	}
-	return v.Render(http.StatusOK, showPage(v, w, rejected))
+	return v.Render(http.StatusOK, showPage(v, view, rejected))
 }
 
-// rejections returns what an import could not take, a page of it; nil when there
-// is none, or it is no import.
-func rejections(v *ui.Visit, w work) (*transferspb.ListRejectionsResponse, error) {
-	imported, ok := w.result.(*transferspb.ImportCatalogueResponse)
+// rejections returns a page of the files that an import rejected; nil if there are
+// none or op is not a finished import.
+func rejections(v *ui.Visit, op operationView) (*transferspb.ListRejectionsResponse, error) {
+	imported, ok := op.result.(*transferspb.ImportCatalogueResponse)
 	if !ok || imported.Rejected == 0 {
 		return nil, nil
 	}
 	return v.Site.Tier.Transfers.ListRejections(v.Context(), &transferspb.ListRejectionsRequest{
-		Operation: w.Name, PageToken: v.Request.URL.Query().Get("page_token"),
+		Operation: op.Name, PageToken: v.Request.URL.Query().Get("page_token"),
 	})
 }
 
-// listed is how many operations a page lists.
-const listed = 30
+const operationsPerPage = 30
 
-// filters are what the list can be narrowed to, in the contract's words.
+// filters maps the "show" parameter to a filter of ListOperations.
 var filters = map[string]string{"running": "done = false", "ended": "done = true"}
 
-// List shows the account's operations, the newest first.
+// List renders a page of the account's operations, newest first.
 func List(v *ui.Visit) error {
 	if !v.SignedIn() {
 		return v.AskToSignIn()
@@ -78,46 +79,47 @@ func List(v *ui.Visit) error {
 	var answer *longrunningpb.ListOperationsResponse
 	if err := v.Gather(func(ctx context.Context) (err error) {
 		answer, err = v.Site.Tier.Operations.ListOperations(ctx, &longrunningpb.ListOperationsRequest{
-			Name: "operations", Filter: filters[query.Get("show")], PageSize: listed, PageToken: query.Get("page_token"),
+			Name: "operations", Filter: filters[query.Get("show")], PageSize: operationsPerPage, PageToken: query.Get("page_token"),
 		})
 		return err
 	}); err != nil {
 		return err
 	}
-	all := make([]work, 0, len(answer.Operations))
+	views := make([]operationView, 0, len(answer.Operations))
 	for _, op := range answer.Operations {
-		w, err := read(op)
+		view, err := newOperationView(op)
 		if err != nil {
 			return err
 		}
-		all = append(all, w)
+		views = append(views, view)
 		v.Refresh = v.Refresh || !op.Done
 	}
-	return v.Render(http.StatusOK, listPage(v, query.Get("show"), all, answer.NextPageToken))
+	return v.Render(http.StatusOK, listPage(v, query.Get("show"), views, answer.NextPageToken))
 }
 
-// Cancel asks for an operation to stop. It stops within a second.
+// Cancel requests the cancellation of an operation, which takes up to a second.
 func Cancel(v *ui.Visit) error {
-	return change(v, "/"+name(v), func(ctx context.Context) error {
-		_, err := v.Site.Tier.Operations.CancelOperation(ctx, &longrunningpb.CancelOperationRequest{Name: name(v)})
+	return change(v, "/"+operationName(v), func(ctx context.Context) error {
+		_, err := v.Site.Tier.Operations.CancelOperation(ctx, &longrunningpb.CancelOperationRequest{Name: operationName(v)})
 		return err
 	})
 }
 
-// Delete removes an operation that has ended, before its time.
+// Delete deletes a finished operation before it expires.
 func Delete(v *ui.Visit) error {
 	return change(v, "/operations", func(ctx context.Context) error {
-		_, err := v.Site.Tier.Operations.DeleteOperation(ctx, &longrunningpb.DeleteOperationRequest{Name: name(v)})
+		_, err := v.Site.Tier.Operations.DeleteOperation(ctx, &longrunningpb.DeleteOperationRequest{Name: operationName(v)})
 		return err
 	})
 }
 
-func change(v *ui.Visit, then string, call func(context.Context) error) error {
+// change makes call and redirects to path.
+func change(v *ui.Visit, path string, call func(context.Context) error) error {
 	if !v.SignedIn() {
 		return v.AskToSignIn()
 	}
 	if err := call(v.Context()); err != nil {
 		return err
 	}
-	return v.Redirect(then)
+	return v.Redirect(path)
 }

@@ -19,16 +19,16 @@ import (
 	"techtalks.example/web-tier/platform/logictest"
 )
 
-// standIn is a stand-in for one operation in the logic tier, and for who follows
-// it.
-type standIn struct {
-	mu        sync.Mutex
-	operation *longrunningpb.Operation
-	followed  map[uint64]bool
-	stream    grpc.ServerStream
+// fakeOperation stands in for one operation in the logic tier.
+type fakeOperation struct {
+	mu            sync.Mutex
+	operation     *longrunningpb.Operation
+	subscriptions map[uint64]bool
+	stream        grpc.ServerStream // the latest; nil before the first
 }
 
-func (s *standIn) follow(stream grpc.ServerStream) error {
+// serve serves StreamOperations.
+func (s *fakeOperation) serve(stream grpc.ServerStream) error {
 	for {
 		r := &operationspb.StreamOperationsRequest{}
 		if err := stream.RecvMsg(r); err != nil {
@@ -36,43 +36,43 @@ func (s *standIn) follow(stream grpc.ServerStream) error {
 		}
 		s.mu.Lock()
 		s.stream = stream
-		if asked := r.GetSubscribe(); asked != nil {
-			s.followed[asked.Subscription] = true
+		if subscribe := r.GetSubscribe(); subscribe != nil {
+			s.subscriptions[subscribe.Subscription] = true
 			_ = stream.SendMsg(&operationspb.StreamOperationsResponse{Event: &operationspb.StreamOperationsResponse_Subscribed_{
-				Subscribed: &operationspb.StreamOperationsResponse_Subscribed{Subscription: asked.Subscription}}})
+				Subscribed: &operationspb.StreamOperationsResponse_Subscribed{Subscription: subscribe.Subscription}}})
 		} else {
-			delete(s.followed, r.GetUnsubscribe().Subscription)
+			delete(s.subscriptions, r.GetUnsubscribe().Subscription)
 		}
 		s.mu.Unlock()
 	}
 }
 
-// become changes the operation and tells who follows it.
-func (s *standIn) become(op *longrunningpb.Operation) {
+// update replaces the operation and notifies its subscribers.
+func (s *fakeOperation) update(op *longrunningpb.Operation) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.operation = op
 	changed := &operationspb.StreamOperationsResponse_Changed{Operation: op}
-	for number := range s.followed {
-		changed.Subscriptions = append(changed.Subscriptions, number)
+	for subscription := range s.subscriptions {
+		changed.Subscriptions = append(changed.Subscriptions, subscription)
 	}
 	if s.stream != nil {
 		_ = s.stream.SendMsg(&operationspb.StreamOperationsResponse{Event: &operationspb.StreamOperationsResponse_Changed_{Changed: changed}})
 	}
 }
 
-func (s *standIn) followers() int {
+func (s *fakeOperation) subscribers() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.followed)
+	return len(s.subscriptions)
 }
 
-// openLive serves the pages together with what they follow.
-func openLive(t *testing.T, op *longrunningpb.Operation) (*pagetest.Browser, *standIn) {
+// openLive opens the pages and the event stream of an operation.
+func openLive(t *testing.T, op *longrunningpb.Operation) (*pagetest.Browser, *fakeOperation) {
 	t.Helper()
 	var feed *live.Feed
 	ready := make(chan struct{})
-	with := map[string]ui.Handler{
+	routes := map[string]ui.Handler{
 		"GET /operations/{operation}/stream": func(v *ui.Visit) error {
 			<-ready
 			feed.Stream(v.Writer, v.Request, v.Site.Session(v.Request), "operations/"+v.Request.PathValue("operation"))
@@ -80,29 +80,30 @@ func openLive(t *testing.T, op *longrunningpb.Operation) (*pagetest.Browser, *st
 		},
 	}
 	for pattern, handle := range handlers {
-		with[pattern] = handle
+		routes[pattern] = handle
 	}
-	b := pagetest.Open(t, false, with).With(logictest.Session)
-	s := &standIn{operation: op, followed: map[uint64]bool{}}
+	b := pagetest.Open(t, false, routes).With(logictest.Session)
+	s := &fakeOperation{operation: op, subscriptions: map[uint64]bool{}}
 	logictest.Answer(b.Logic, get, func(context.Context, *longrunningpb.GetOperationRequest) (*longrunningpb.Operation, error) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		return s.operation, nil
 	})
-	b.Logic.Stream(operationspb.OperationStreams_StreamOperations_FullMethodName, s.follow)
+	b.Logic.Stream(operationspb.OperationStreams_StreamOperations_FullMethodName, s.serve)
 	feed = live.NewOperations(b.Logic.Logic.Operations, b.Logic.Logic.OperationStreams, slog.New(slog.DiscardHandler))
-	ctx, stop := context.WithCancel(context.Background())
-	ran := make(chan struct{})
+	ctx, cancel := context.WithCancel(context.Background())
+	stopped := make(chan struct{})
 	go func() {
-		defer close(ran)
+		defer close(stopped)
 		_ = feed.Run(ctx)
 	}()
-	t.Cleanup(func() { stop(); <-ran })
+	t.Cleanup(func() { cancel(); <-stopped })
 	close(ready)
 	return b, s
 }
 
-func at(t *testing.T, cursor string, done int64, percent int32, steps ...string) *longrunningpb.Operation {
+// progressed returns a running operation with the given progress.
+func progressed(t *testing.T, cursor string, done int64, percent int32, steps ...string) *longrunningpb.Operation {
 	m := &operationspb.OperationMetadata{
 		Kind: "recording", Title: "Recording of “On looms”", State: operationspb.OperationMetadata_STATE_RUNNING, Cursor: cursor,
 		DoneCount: done, TotalCount: 4_000_000, Unit: "bytes", Percent: percent, EstimatedEndTime: timestamppb.New(time.Now().Add(10 * time.Minute)),
@@ -113,19 +114,19 @@ func at(t *testing.T, cursor string, done int64, percent int32, steps ...string)
 	return operation(t, m)
 }
 
-// The page moves without being loaded anew; at the end it is loaded once, and
-// shows what came of it.
-func TestThePageIsLive(t *testing.T) {
-	b, s := openLive(t, at(t, "epoch-1", 1_000_000, 25, "First."))
+// Events update the page in place. When the operation finishes, the page reloads once
+// to show the result.
+func TestOperationPageUpdatesLive(t *testing.T) {
+	b, s := openLive(t, progressed(t, "epoch-1", 1_000_000, 25, "First."))
 	tab := b.Tab()
 	tab.Open("/operations/abc")
 	tab.Run("window.loadedOnce = true")
-	for deadline := time.Now().Add(20 * time.Second); s.followers() == 0; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); s.subscribers() == 0; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("nobody follows")
+			t.Fatal("timed out waiting for the subscription")
 		}
 	}
-	s.become(at(t, "epoch-2", 3_000_000, 75, "First.", "Second."))
+	s.update(progressed(t, "epoch-2", 3_000_000, 75, "First.", "Second."))
 	tab.Until(`document.querySelector("[data-percent]").textContent === "75 %"`)
 	tab.Until(`window.loadedOnce && document.querySelector("progress").value === 75`)
 	tab.Until(`document.querySelector("[data-amount]").textContent === "3.0 MB of 4.0 MB"`)
@@ -137,18 +138,18 @@ func TestThePageIsLive(t *testing.T) {
 	_ = done.Metadata.UnmarshalTo(m)
 	m.Cursor = "epoch-3"
 	done.Metadata = pack(t, m)
-	s.become(done)
+	s.update(done)
 	tab.Until(`!window.loadedOnce && document.querySelector("a[href='/channels/go/talks/on-looms']")`)
 	tab.Shot("operation-done")
 }
 
-func TestThePageWithoutJavaScript(t *testing.T) {
-	b, s := openLive(t, at(t, "epoch-1", 1_000_000, 25, "First."))
+func TestOperationPageRefreshesWithoutJavaScript(t *testing.T) {
+	b, s := openLive(t, progressed(t, "epoch-1", 1_000_000, 25, "First."))
 	tab := b.Tab().WithoutScripts()
 	tab.Open("/operations/abc")
 	tab.Until(`document.querySelector("progress").value === 25`)
 	tab.Shot("operation-without-javascript")
-	s.become(failed(t))
-	tab.Until(`document.body.textContent.includes("The file is no <video>")`)
+	s.update(failed(t))
+	tab.Until(`document.body.textContent.includes("The file is not a <video>")`)
 	tab.Shot("operation-failed")
 }

@@ -45,13 +45,13 @@ func pack(t *testing.T, m proto.Message) *anypb.Any {
 	return packed
 }
 
-// operation is one that was begun a minute ago.
+// operation returns an operation, with metadata m, that was created a minute ago.
 func operation(t *testing.T, m *operationspb.OperationMetadata) *longrunningpb.Operation {
 	t.Helper()
-	began := timestamppb.New(time.Now().Add(-time.Minute))
-	m.CreateTime, m.UpdateTime = began, began
+	created := timestamppb.New(time.Now().Add(-time.Minute))
+	m.CreateTime, m.UpdateTime = created, created
 	if m.State != operationspb.OperationMetadata_STATE_WAITING {
-		m.StartTime = began
+		m.StartTime = created
 	}
 	op := &longrunningpb.Operation{Name: "operations/abc", Done: m.State > operationspb.OperationMetadata_STATE_RUNNING}
 	if op.Done {
@@ -66,8 +66,8 @@ func running(t *testing.T) *longrunningpb.Operation {
 		Kind: "recording", Title: "Recording of “On <looms>”", State: operationspb.OperationMetadata_STATE_RUNNING, Cursor: "epoch-3",
 		DoneCount: 754, TotalCount: 3909, Unit: "seconds", Percent: 19, EstimatedEndTime: timestamppb.New(time.Now().Add(4*time.Minute + 10*time.Second)),
 		Steps: []*operationspb.OperationMetadata_Step{
-			{Time: timestamppb.New(time.Now().Add(-time.Minute)), Text: "Looked at the file: mp4, h264, 1:05:09."},
-			{Time: timestamppb.New(time.Now().Add(-50 * time.Second)), Text: "Took a picture <for> the poster."},
+			{Time: timestamppb.New(time.Now().Add(-time.Minute)), Text: "Probed the file: mp4, h264, 1:05:09."},
+			{Time: timestamppb.New(time.Now().Add(-50 * time.Second)), Text: "Created the <poster>."},
 		},
 	})
 }
@@ -80,7 +80,7 @@ func succeeded(t *testing.T, kind string, result proto.Message) *longrunningpb.O
 
 func failed(t *testing.T) *longrunningpb.Operation {
 	op := operation(t, &operationspb.OperationMetadata{Kind: "recording", Subject: "channels/go", Title: "Recording of “On looms”", State: operationspb.OperationMetadata_STATE_FAILED, Percent: 19})
-	op.Result = &longrunningpb.Operation_Error{Error: &rpcstatus.Status{Code: int32(codes.InvalidArgument), Message: "the file is no <video>; send an mp4 or webm file"}}
+	op.Result = &longrunningpb.Operation_Error{Error: &rpcstatus.Status{Code: int32(codes.InvalidArgument), Message: "the file is not a <video>; upload an mp4 or webm file"}}
 	return op
 }
 
@@ -94,74 +94,74 @@ func open(t *testing.T, op *longrunningpb.Operation) *pagetest.Browser {
 func answer(b *pagetest.Browser, op *longrunningpb.Operation) {
 	logictest.Answer(b.Logic, get, func(_ context.Context, r *longrunningpb.GetOperationRequest) (*longrunningpb.Operation, error) {
 		if op == nil || r.Name != op.Name {
-			return nil, logictest.Refusal(codes.NotFound, "OPERATION_NOT_FOUND", "there is no such operation of yours")
+			return nil, logictest.Refusal(codes.NotFound, "OPERATION_NOT_FOUND", "operation not found")
 		}
 		return op, nil
 	})
 }
 
-func TestAnOperationUnderWay(t *testing.T) {
+func TestShowRendersRunningOperation(t *testing.T) {
 	b := open(t, running(t))
 	b.Get("/operations/abc").Is(200, "Recording of “On &lt;looms&gt;”", "Running", "19 %", "12:34 of 1:05:09", "about 4 min left", `value="19"`,
-		"Took a picture &lt;for&gt; the poster.", `action="/operations/abc/cancel"`, `data-cursor="epoch-3"`, "/assets/operation.",
+		"Created the &lt;poster&gt;.", `action="/operations/abc/cancel"`, `data-cursor="epoch-3"`, "/assets/operation.",
 		`<noscript><meta http-equiv="refresh" content="5"></noscript>`).Lacks("/delete")
 	b.With("").Get("/operations/abc").Leads("/sign-in?next=%2Foperations%2Fabc")
-	b.Get("/operations/of-somebody-else").Is(404, "There is no such operation of yours.")
+	b.Get("/operations/other").Is(404, "Operation not found.")
 }
 
-func TestAnOperationThatWaits(t *testing.T) {
+func TestShowRendersWaitingAndCancellingOperation(t *testing.T) {
 	open(t, operation(t, &operationspb.OperationMetadata{Title: "Import", State: operationspb.OperationMetadata_STATE_WAITING})).
-		Get("/operations/abc").Is(200, "Waiting", "It has not begun", "0 %")
+		Get("/operations/abc").Is(200, "Waiting", "Not started yet", "0 %")
 	op := operation(t, &operationspb.OperationMetadata{Title: "Import", State: operationspb.OperationMetadata_STATE_RUNNING, CancelRequested: true})
-	open(t, op).Get("/operations/abc").Is(200, "Stopping", "disabled")
+	open(t, op).Get("/operations/abc").Is(200, "Cancelling", "disabled")
 }
 
-// What ended does not load itself anew, and says what came of it.
-func TestResults(t *testing.T) {
+// The page of a finished operation does not reload.
+func TestShowRendersResult(t *testing.T) {
 	open(t, succeeded(t, "recording", &talkspb.PublishRecordingResponse{Talk: &talkspb.Talk{Name: "channels/go/talks/on-looms"}})).
-		Get("/operations/abc").Is(200, "Done", "100 %", `href="/channels/go/talks/on-looms"`, "It is removed on", `action="/operations/abc/delete"`).Lacks("/cancel", "http-equiv", "operation.js", `id="operation"`)
+		Get("/operations/abc").Is(200, "Done", "100 %", `href="/channels/go/talks/on-looms"`, "Expires on", `action="/operations/abc/delete"`).Lacks("/cancel", "http-equiv", "operation.js", `id="operation"`)
 	open(t, succeeded(t, "export", &transferspb.ExportArchiveResponse{File: "uploads/xyz", Size: 1_500_000_000, Talks: 1200, Recordings: 1})).
 		Get("/operations/abc").Is(200, `href="/files/xyz"`, "1,200 talks and 1 recording, 1.5 GB")
-	open(t, failed(t)).Get("/operations/abc").Is(200, "Failed", "The file is no &lt;video&gt;; send an mp4 or webm file.", "Nothing was published", `href="/channels/go?draft=abc"`, "Edit and try again")
+	open(t, failed(t)).Get("/operations/abc").Is(200, "Failed", "The file is not a &lt;video&gt;; upload an mp4 or webm file.", "Nothing was published", `href="/channels/go?draft=abc"`, "Edit and try again")
 	open(t, operation(t, &operationspb.OperationMetadata{Title: "Import", State: operationspb.OperationMetadata_STATE_CANCELLED})).
-		Get("/operations/abc").Is(200, "Cancelled").Lacks("It failed")
+		Get("/operations/abc").Is(200, "Cancelled").Lacks("Failed")
 }
 
-func TestAnImportSaysWhatItCouldNotTake(t *testing.T) {
+func TestShowListsRejectedFilesOfImport(t *testing.T) {
 	b := open(t, succeeded(t, "import", &transferspb.ImportCatalogueResponse{Files: 1234, ChannelsCreated: 3, TalksCreated: 1200, TalksPresent: 10, Rejected: 2, Ignored: 22}))
 	logictest.Answer(b.Logic, transferspb.Transfers_ListRejections_FullMethodName, func(_ context.Context, r *transferspb.ListRejectionsRequest) (*transferspb.ListRejectionsResponse, error) {
 		if r.PageToken == "more" {
 			return &transferspb.ListRejectionsResponse{Rejections: []*transferspb.ListRejectionsResponse_Rejection{{Path: "second", Reason: "too"}}}, nil
 		}
-		return &transferspb.ListRejectionsResponse{NextPageToken: "more", Rejections: []*transferspb.ListRejectionsResponse_Rejection{{Path: "a/videos/<b>.json", Reason: "it has no title; give it one"}}}, nil
+		return &transferspb.ListRejectionsResponse{NextPageToken: "more", Rejections: []*transferspb.ListRejectionsResponse_Rejection{{Path: "a/videos/<b>.json", Reason: "title missing; add one"}}}, nil
 	})
-	b.Get("/operations/abc").Is(200, "1,234", "1,200", "a/videos/&lt;b&gt;.json", "it has no title", "page_token=more")
+	b.Get("/operations/abc").Is(200, "1,234", "1,200", "a/videos/&lt;b&gt;.json", "title missing", "page_token=more")
 	b.Get("/operations/abc?page_token=more").Is(200, "second")
 }
 
-// A result of a kind that is newer than this program is no error.
-func TestAResultThatIsNotKnown(t *testing.T) {
+// A newer logic tier can return a result type that this program does not know.
+func TestShowIgnoresUnknownResultType(t *testing.T) {
 	op := succeeded(t, "future", &emptypb.Empty{})
 	op.GetResponse().TypeUrl = "type.googleapis.com/techtalks.future.v1.Response"
 	open(t, op).Get("/operations/abc").Is(200, "Done")
 }
 
-func TestAProgramPolls(t *testing.T) {
+func TestShowAnswersJSONClient(t *testing.T) {
 	b := open(t, running(t))
 	p := b.Send(http.MethodGet, "/operations/abc", nil, "Accept", "application/json").Is(200, `"operations/abc"`, `"percent":19`)
 	if p.Header.Get("ETag") == "" || p.Header.Get("Retry-After") == "" || !strings.Contains(p.Header.Get("Vary"), "Accept") {
-		t.Errorf("answered %v", p.Header)
+		t.Errorf("got headers %v, want ETag, Retry-After and Vary: Accept", p.Header)
 	}
 	b.Send(http.MethodGet, "/operations/abc", nil, "Accept", "application/json", "If-None-Match", p.Header.Get("ETag")).Is(http.StatusNotModified)
 	b.With("").Send(http.MethodGet, "/operations/abc", nil, "Accept", "application/json").Is(http.StatusUnauthorized, `"status":401`)
 	b.With("").Send(http.MethodPost, "/operations/abc/cancel", nil, "Accept", "application/json").Is(http.StatusUnauthorized)
 }
 
-func TestCancellingAndRemoving(t *testing.T) {
+func TestCancelAndDeleteRedirect(t *testing.T) {
 	b := open(t, running(t))
 	logictest.Answer(b.Logic, cancel, func(_ context.Context, r *longrunningpb.CancelOperationRequest) (*emptypb.Empty, error) {
 		if r.Name != "operations/abc" {
-			return nil, logictest.Refusal(codes.NotFound, "OPERATION_NOT_FOUND", "there is no such operation of yours")
+			return nil, logictest.Refusal(codes.NotFound, "OPERATION_NOT_FOUND", "operation not found")
 		}
 		return &emptypb.Empty{}, nil
 	})
@@ -173,11 +173,11 @@ func TestCancellingAndRemoving(t *testing.T) {
 	b.Post("/operations/abc/delete", nil).Leads("/operations")
 	b.With("").Post("/operations/abc/cancel", nil).Leads("/sign-in?next=%2F")
 	if n := len(b.Logic.Calls(remove)); n != 1 {
-		t.Errorf("removed %d times", n)
+		t.Errorf("got %d DeleteOperation calls, want 1", n)
 	}
 }
 
-func TestTheList(t *testing.T) {
+func TestListFiltersOperations(t *testing.T) {
 	b := open(t, nil)
 	logictest.Answer(b.Logic, list, func(_ context.Context, r *longrunningpb.ListOperationsRequest) (*longrunningpb.ListOperationsResponse, error) {
 		switch r.Filter {
@@ -190,6 +190,6 @@ func TestTheList(t *testing.T) {
 	})
 	b.Get("/operations").Is(200, "On &lt;looms&gt;", "Running", "Failed", "page_token=more", `href="/operations/abc"`)
 	b.Get("/operations?show=running").Is(200, "Running", `href="/operations?show=running" aria-current="page"`).Lacks(">Failed<")
-	b.Get("/operations?show=ended").Is(200, "Nothing here")
+	b.Get("/operations?show=ended").Is(200, "No operations")
 	b.With("").Get("/operations").Leads("/sign-in?next=%2Foperations")
 }

@@ -17,178 +17,180 @@ import (
 	"techtalks.example/web-tier/platform/logicclient"
 )
 
-// unroutable stands in addresses for the queue "" of those that no binding
-// matched: a queue's name begins with its module's and a dot.
+// unroutable is the URL name of the queue "", which holds messages that matched no
+// binding. It cannot be the name of a queue: those begin with a module and a dot.
 const unroutable = "unroutable"
 
-// listed is how many dead letters a page lists.
-const listed = 30
+const deadLettersPerPage = 30
 
-// named returns how a queue is named in addresses.
-func named(queue string) string {
+// queueParam returns the URL name of a queue.
+func queueParam(queue string) string {
 	if queue == "" {
 		return unroutable
 	}
 	return queue
 }
 
-// meant is the reverse of named.
-func meant(name string) string {
-	if name == unroutable {
+// queueFromParam is the inverse of queueParam.
+func queueFromParam(param string) string {
+	if param == unroutable {
 		return ""
 	}
-	return name
+	return param
 }
 
+// deadLettersPath returns the URL of the list of a queue's dead letters.
 func deadLettersPath(queue string) string {
-	return "/queue/dead-letters?" + url.Values{"queue": {named(queue)}}.Encode()
+	return "/queue/dead-letters?" + url.Values{"queue": {queueParam(queue)}}.Encode()
 }
 
-// deadLetterPath returns the page of a dead letter, or of what is done to some.
-func deadLetterPath(queue, last string) string {
-	return "/queue/dead-letters/" + url.PathEscape(named(queue)) + "/" + last
+// deadLetterPath returns the URL of a dead letter, or of an action on a queue's dead
+// letters.
+func deadLetterPath(queue, idOrAction string) string {
+	return "/queue/dead-letters/" + url.PathEscape(queueParam(queue)) + "/" + idOrAction
 }
 
-// ListDeadLetters lists dead letters, the latest first: a queue's, those that no
-// binding matched, or all.
+// ListDeadLetters renders a page of dead letters, latest first: those of a queue, the
+// unroutable ones, or all.
 func ListDeadLetters(v *ui.Visit) error {
 	if !v.SignedIn() {
 		return v.AskToSignIn()
 	}
 	query := v.Request.URL.Query()
-	name := query.Get("queue")
+	param := query.Get("queue")
 	var answer *queuepb.ListDeadLettersResponse
-	s, err := snapshot(v, func(ctx context.Context) (err error) {
+	s, err := fetchSnapshot(v, func(ctx context.Context) (err error) {
 		answer, err = v.Site.Tier.Queues.ListDeadLetters(ctx, &queuepb.ListDeadLettersRequest{
-			Queue: meant(name), Unroutable: name == unroutable, PageSize: listed, PageToken: query.Get("page_token"),
+			Queue: queueFromParam(param), Unroutable: param == unroutable, PageSize: deadLettersPerPage, PageToken: query.Get("page_token"),
 		})
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	return render(v, http.StatusOK, listPage(v, name, s, answer, done(query)))
+	return render(v, http.StatusOK, listPage(v, param, s, answer, resultMessage(query)))
 }
 
-// done says what was just done, once: not beside the pages that follow.
-func done(query url.Values) string {
-	for _, one := range []struct{ name, text string }{
-		{"redriven", "delivered again, as if for the first time"}, {"discarded", "deleted"},
-	} {
-		n, err := strconv.ParseInt(query.Get(one.name), 10, 64)
+// resultMessage describes the action that redirected to the list; empty without one.
+// Only the first page of the list shows it.
+func resultMessage(query url.Values) string {
+	for _, action := range []string{"redriven", "discarded"} {
+		n, err := strconv.ParseInt(query.Get(action), 10, 64)
 		switch {
 		case err != nil || n < 0 || query.Has("page_token"):
 		case n == 0:
-			return "None of them was there any more: somebody was quicker."
-		case n == 1:
-			return "1 dead letter is " + one.text + "."
+			return "No dead letters " + action + ": they were already redriven or discarded."
 		default:
-			return ui.Number(n) + " dead letters are " + one.text + "."
+			return ui.Count(n, "dead letter", "dead letters") + " " + action + "."
 		}
 	}
 	return ""
 }
 
-// ShowDeadLetter shows a dead letter with its body, and why it was given up.
+// ShowDeadLetter renders a dead letter with its body and the errors that led to it.
 func ShowDeadLetter(v *ui.Visit) error {
 	if !v.SignedIn() {
 		return v.AskToSignIn()
 	}
 	id, err := strconv.ParseInt(v.Request.PathValue("id"), 10, 64)
 	if err != nil {
-		return nowhere
+		return errPageNotFound
 	}
 	var answer *queuepb.GetDeadLetterResponse
 	if err := v.Gather(func(ctx context.Context) (err error) {
-		answer, err = v.Site.Tier.Queues.GetDeadLetter(ctx, &queuepb.GetDeadLetterRequest{Queue: meant(v.Request.PathValue("queue")), Id: id})
+		answer, err = v.Site.Tier.Queues.GetDeadLetter(ctx, &queuepb.GetDeadLetterRequest{Queue: queueFromParam(v.Request.PathValue("queue")), Id: id})
 		return err
 	}); err != nil {
-		return forOperators(err)
+		return explainForbidden(err)
 	}
 	return render(v, http.StatusOK, deadLetterPage(v, answer.GetDeadLetter()))
 }
 
-var nowhere = &logicclient.Problem{Status: http.StatusNotFound, Title: "Not found", Message: "There is nothing at this address."}
+var errPageNotFound = &logicclient.Problem{Status: http.StatusNotFound, Title: "Not found", Message: "There is no page at this address."}
 
-// chosen are dead letters that something is to be done to.
-type chosen struct {
+// selection is the dead letters of a queue that an action applies to: those with the
+// given ids, or all.
+type selection struct {
 	queue string
 	ids   []int64
 	all   bool
 }
 
-// chosenOf reads which are chosen: one or several "id", or "all".
-func chosenOf(v *ui.Visit, values url.Values) (c chosen, err error) {
-	c.queue, c.all = meant(v.Request.PathValue("queue")), values.Get("all") != ""
+// parseSelection reads a selection from values: one or more "id", or "all".
+func parseSelection(v *ui.Visit, values url.Values) (c selection, err error) {
+	c.queue, c.all = queueFromParam(v.Request.PathValue("queue")), values.Get("all") != ""
 	for _, text := range values["id"] {
 		id, err := strconv.ParseInt(text, 10, 64)
 		if err != nil {
-			return c, nowhere
+			return c, errPageNotFound
 		}
 		c.ids = append(c.ids, id)
 	}
 	if c.all == (len(c.ids) > 0) {
-		return c, &logicclient.Problem{Status: http.StatusBadRequest, Title: "Which ones?", Message: "Choose dead letters of a queue, or all of them."}
+		return c, &logicclient.Problem{Status: http.StatusBadRequest, Title: "Invalid selection", Message: "Select one or more dead letters of a queue, or all of them."}
 	}
 	return c, nil
 }
 
-// Redrive has dead letters delivered again.
+// Redrive delivers dead letters again, with their delivery count reset. Unroutable
+// messages are routed again.
 func Redrive(v *ui.Visit) error {
-	return change(v, "redriven", func(ctx context.Context, c chosen) (int64, error) {
+	return apply(v, "redriven", func(ctx context.Context, c selection) (int64, error) {
 		answer, err := v.Site.Tier.Queues.RedriveDeadLetters(ctx, &queuepb.RedriveDeadLettersRequest{Queue: c.queue, Ids: c.ids, All: c.all})
 		return answer.GetRedrivenCount(), err
 	})
 }
 
-// Discard deletes dead letters.
+// Discard deletes dead letters for good.
 func Discard(v *ui.Visit) error {
-	return change(v, "discarded", func(ctx context.Context, c chosen) (int64, error) {
+	return apply(v, "discarded", func(ctx context.Context, c selection) (int64, error) {
 		answer, err := v.Site.Tier.Queues.DiscardDeadLetters(ctx, &queuepb.DiscardDeadLettersRequest{Queue: c.queue, Ids: c.ids, All: c.all})
 		return answer.GetDiscardedCount(), err
 	})
 }
 
-func change(v *ui.Visit, what string, call func(context.Context, chosen) (int64, error)) error {
+// apply makes call with the selected dead letters, and redirects to the list with the
+// number of dead letters affected as the parameter action.
+func apply(v *ui.Visit, action string, call func(context.Context, selection) (int64, error)) error {
 	if !v.SignedIn() {
 		return v.AskToSignIn()
 	}
 	if err := v.Form(); err != nil {
 		return err
 	}
-	c, err := chosenOf(v, v.Request.PostForm)
+	c, err := parseSelection(v, v.Request.PostForm)
 	if err != nil {
 		return err
 	}
 	n, err := call(v.Context(), c)
 	if err != nil {
-		return forOperators(err)
+		return explainForbidden(err)
 	}
-	return v.Redirect(deadLettersPath(c.queue) + fmt.Sprintf("&%s=%d", what, n))
+	return v.Redirect(deadLettersPath(c.queue) + fmt.Sprintf("&%s=%d", action, n))
 }
 
-// ConfirmDiscard asks before dead letters are deleted: that cannot be undone.
+// ConfirmDiscard renders the confirmation of Discard, which cannot be undone.
 func ConfirmDiscard(v *ui.Visit) error {
 	if !v.SignedIn() {
 		return v.AskToSignIn()
 	}
-	c, err := chosenOf(v, v.Request.URL.Query())
+	c, err := parseSelection(v, v.Request.URL.Query())
 	if err != nil {
 		return err
 	}
-	s, err := snapshot(v)
+	s, err := fetchSnapshot(v)
 	if err != nil {
 		return err
 	}
-	many := int64(len(c.ids))
+	count := int64(len(c.ids))
 	if c.all {
-		many = deadIn(s, c.queue)
+		count = deadLetterCount(s, c.queue)
 	}
-	return render(v, http.StatusOK, confirmPage(v, c, many))
+	return render(v, http.StatusOK, confirmPage(v, c, count))
 }
 
-// deadIn returns how many dead letters a queue has.
-func deadIn(s *queuepb.Snapshot, queue string) int64 {
+// deadLetterCount returns the number of dead letters of a queue.
+func deadLetterCount(s *queuepb.Snapshot, queue string) int64 {
 	if queue == "" {
 		return s.UnroutableCount
 	}
@@ -200,24 +202,24 @@ func deadIn(s *queuepb.Snapshot, queue string) int64 {
 	return 0
 }
 
-// back is where whoever does not discard after all came from.
-func (c chosen) back() string {
+// cancelPath returns the URL of the page from which the discard was requested.
+func (c selection) cancelPath() string {
 	if len(c.ids) == 1 {
 		return deadLetterPath(c.queue, fmt.Sprint(c.ids[0]))
 	}
 	return deadLettersPath(c.queue)
 }
 
-// callQueue is how a queue is called on pages.
-func callQueue(queue string) string {
+// queueLabel returns the name of a queue for display.
+func queueLabel(queue string) string {
 	if queue == "" {
 		return "Unroutable"
 	}
 	return queue
 }
 
-// readable is a body with its JSON laid out; any other is as it is.
-func readable(body string) string {
+// prettyBody indents a JSON body and returns any other unchanged.
+func prettyBody(body string) string {
 	var b bytes.Buffer
 	if json.Indent(&b, []byte(body), "", "  ") != nil {
 		return body
@@ -225,8 +227,8 @@ func readable(body string) string {
 	return b.String()
 }
 
-// traceOf returns the id of the trace that a message belongs to; empty for none.
-func traceOf(d *queuepb.DeadLetter) string {
+// traceID returns the ID of the message's trace; empty for none.
+func traceID(d *queuepb.DeadLetter) string {
 	trace, ok := transport.ParseTrace(d.Traceparent)
 	if !ok {
 		return ""

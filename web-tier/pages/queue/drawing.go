@@ -5,50 +5,45 @@ import (
 	"strconv"
 )
 
-// Where things are in a queue's box, from its top.
+// Offsets from the top of a queue's box to the baselines of its texts.
 const (
-	figureY   = 42
-	labelY    = 56
-	standingY = 78
+	figureY = 42
+	labelY  = 56
+	statusY = 78
 )
 
-// figures is how many numbers stand side by side in a queue's box.
-const figures = 5
+// figureColumns is the number of figures side by side in a queue's box.
+const figureColumns = 5
 
-// figureX is the middle of a number's column.
-func figureX(b box, column int) int { return b.x + padding + (2*column+1)*(b.w-2*padding)/(2*figures) }
-
-// edge is the coloured side of a queue's box.
-func edge(p place) string {
-	return fmt.Sprintf("M%d %dv%d", p.x+2, p.y+8, p.h-16)
+// figureX returns the center of a figure's column.
+func figureX(q queueNode, column int) int {
+	return q.x + padding + (2*column+1)*(q.w-2*padding)/(2*figureColumns)
 }
 
-// dead says how many dead letters there are; nothing when there is none.
-func dead(n int64) string {
+// edgePath returns the path of the coloured left edge of a queue's box.
+func edgePath(r rect) string {
+	return fmt.Sprintf("M%d %dv%d", r.x+2, r.y+8, r.h-16)
+}
+
+// deadLetterLabel returns the number of dead letters as text; empty for none.
+func deadLetterLabel(n int64) string {
 	if n == 0 {
 		return ""
 	}
 	if n == 1 {
 		return "1 dead letter"
 	}
-	return short(n) + " dead letters"
+	return compact(n) + " dead letters"
 }
 
-// note says what became of the message in a queue.
-func (l *light) note(queue string) string {
-	if note, gets := l.notes[queue]; gets {
-		return note
+// markerID returns the id of the arrowhead for a line of the given class.
+func markerID(drawingID, class string) string {
+	if class == "lit" {
+		return drawingID + "-lit"
 	}
-	return "Not for this queue"
-}
-
-func arrowOf(id, light string) string {
-	if light == "lit" {
-		return id + "-lit"
-	}
-	return id + "-arrow"
+	return drawingID + "-arrow"
 }
 
 func px(n int) string { return strconv.Itoa(n) }
 
-func size(t text) string { return strconv.FormatFloat(t.size, 'f', -1, 64) }
+func fontSize(t textLine) string { return strconv.FormatFloat(t.size, 'f', -1, 64) }

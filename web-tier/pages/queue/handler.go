@@ -1,5 +1,5 @@
-// Package queue shows operators the message queue: its topology with what waits
-// where, its dead letters, and what becomes of a test message.
+// Package queue serves the operators' pages of the message queue: the topology with
+// its message counts, the dead letters, and test messages.
 package queue
 
 import (
@@ -11,12 +11,12 @@ import (
 	"techtalks.example/web-tier/platform/logicclient"
 )
 
-// Show shows the topology and its queues, as they are and as they change.
+// Show renders the topology and its queues. queue.js updates the page live.
 func Show(v *ui.Visit) error {
 	if !v.SignedIn() {
 		return v.AskToSignIn()
 	}
-	s, err := snapshot(v)
+	s, err := fetchSnapshot(v)
 	if err != nil {
 		return err
 	}
@@ -25,27 +25,29 @@ func Show(v *ui.Visit) error {
 	return render(v, http.StatusOK, showPage(v, s, newForm(s)))
 }
 
-// snapshot makes a page's calls beside the one that says how the queues are.
-func snapshot(v *ui.Visit, calls ...func(context.Context) error) (*queuepb.Snapshot, error) {
+// fetchSnapshot fetches a snapshot of the queues and makes the other calls of the page
+// concurrently.
+func fetchSnapshot(v *ui.Visit, calls ...func(context.Context) error) (*queuepb.Snapshot, error) {
 	var answer *queuepb.GetQueuesResponse
 	err := v.Gather(append(calls, func(ctx context.Context) (err error) {
 		answer, err = v.Site.Tier.Queues.GetQueues(ctx, &queuepb.GetQueuesRequest{})
 		return err
 	})...)
 	if err != nil {
-		return nil, forOperators(err)
+		return nil, explainForbidden(err)
 	}
 	return answer.GetSnapshot(), nil
 }
 
-// forOperators says what a refusal means on these pages, to whoever followed a
-// link to one.
-func forOperators(err error) error {
+// explainForbidden replaces a permission error by one that explains who can open the
+// page: an account that is not an operator may have followed a link. Other errors are
+// returned unchanged.
+func explainForbidden(err error) error {
 	if err == nil || logicclient.Explain(err).Status != http.StatusForbidden {
 		return err
 	}
 	return &logicclient.Problem{
-		Status: http.StatusForbidden, Reason: logicclient.Explain(err).Reason, Title: "For operators",
-		Message: "You are signed in, but not as an operator. The queue serves everybody, so only operators see it and mend it: sign out, and sign in with an operator's account.",
+		Status: http.StatusForbidden, Reason: logicclient.Explain(err).Reason, Title: "Operators only",
+		Message: "Your account is not an operator. Only operators can view and manage the message queue. Sign out, then sign in with an operator account.",
 	}
 }

@@ -18,34 +18,35 @@ import (
 	"techtalks.example/web-tier/platform/logictest"
 )
 
-// openLive serves the pages together with what they follow.
+// openLive opens the pages and the event stream of the queues.
 func openLive(t *testing.T) (*pagetest.Browser, *logictest.Queues) {
 	t.Helper()
 	var feed *live.Feed
 	ready := make(chan struct{})
-	with := map[string]ui.Handler{"GET /queue/stream": func(v *ui.Visit) error {
+	routes := map[string]ui.Handler{"GET /queue/stream": func(v *ui.Visit) error {
 		<-ready
 		feed.Stream(v.Writer, v.Request, v.Site.Session(v.Request), "")
 		return nil
 	}}
 	for pattern, handle := range handlers {
-		with[pattern] = handle
+		routes[pattern] = handle
 	}
-	b := pagetest.Open(t, false, with).With(logictest.OperatorSession)
+	b := pagetest.Open(t, false, routes).With(logictest.OperatorSession)
 	queues := logictest.KeepQueues(b.Logic)
 	feed = live.NewQueues(b.Logic.Logic.Queues, slog.New(slog.DiscardHandler))
-	ctx, stop := context.WithCancel(context.Background())
-	ran := make(chan struct{})
+	ctx, cancel := context.WithCancel(context.Background())
+	stopped := make(chan struct{})
 	go func() {
-		defer close(ran)
+		defer close(stopped)
 		_ = feed.Run(ctx)
 	}()
-	t.Cleanup(func() { stop(); <-ran })
+	t.Cleanup(func() { cancel(); <-stopped })
 	close(ready)
 	return b, queues
 }
 
-// inBox is the text of a queue's field in the drawing, inRow that in the table.
+// inBox and inRow are JavaScript expressions of a queue's field in the drawing and in
+// the table.
 func inBox(queue, field string) string {
 	return fmt.Sprintf(`document.querySelector('svg [data-queue="%s"] [data-field="%s"]').textContent`, queue, field)
 }
@@ -54,28 +55,29 @@ func inRow(queue, field string) string {
 	return fmt.Sprintf(`document.querySelector('table [data-queue="%s"] [data-field="%s"]').textContent`, queue, field)
 }
 
-func watched(t *testing.T, queues *logictest.Queues) {
+// waitForWatcher waits until the page has subscribed to the queues.
+func waitForWatcher(t *testing.T, queues *logictest.Queues) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); queues.Watchers() == 0; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("nobody watches")
+			t.Fatal("timed out waiting for the subscription")
 		}
 	}
 }
 
-// Numbers change in their places: the page is not loaded anew, nothing moves, and
-// what is typed meanwhile stays. What is drawn anew is what a reload would show.
-func TestThePageIsLive(t *testing.T) {
+// Numbers change in place: the page does not reload, nothing moves, and the form keeps
+// its values. A new topology replaces the drawing by that of the server.
+func TestQueuePageUpdatesLive(t *testing.T) {
 	b, queues := openLive(t)
 	tab := b.Tab()
 	tab.Open("/queue")
 	tab.Shot("queue-idle")
 	tab.Run(`window.loadedOnce = true; window.drawn = document.querySelector("#topology-title").closest("svg")`)
 	tab.Fill("#routing_key", "colour.blue")
-	watched(t, queues)
-	where := `JSON.stringify([...document.querySelectorAll("#queues td, #queues th, #queues dd, #queues text, #try h2")].map(
+	waitForWatcher(t, queues)
+	positions := `JSON.stringify([...document.querySelectorAll("#queues td, #queues th, #queues dd, #queues text, #try h2")].map(
 		(e) => e.matches(".middle, .end") ? 0 : [e.getBoundingClientRect().x, e.getBoundingClientRect().y].map(Math.round)))`
-	tab.Run("scrollTo(0, 0); window.places = " + where)
+	tab.Run("scrollTo(0, 0); window.positions = " + positions)
 	s := logictest.Idle()
 	for _, q := range s.Queues {
 		if q.Name == "transfers.import" {
@@ -88,49 +90,50 @@ func TestThePageIsLive(t *testing.T) {
 	tab.Until(inBox("transfers.import", "ready") + ` === "123k"`)
 	tab.Until(inRow("transfers.import", "ready") + ` === "123,456"`)
 	tab.Until(inRow("transfers.import", "oldest") + ` === "5 min"`)
-	tab.Until(inBox("transfers.import", "standing") + ` === "Backlog grows"`)
+	tab.Until(inBox("transfers.import", "standing") + ` === "Backlog growing"`)
 	tab.Until(inBox("transfers.import", "dead") + ` === "2 dead letters"`)
-	tab.Until(`document.querySelector('table [data-queue="transfers.import"] .held').textContent === "holds 16"`)
+	tab.Until(`document.querySelector('table [data-queue="transfers.import"] .held').textContent === "unacked 16"`)
 	tab.Until(`document.querySelector('[data-fact="dead letters"]').textContent === "2"`)
 	tab.Until(`window.loadedOnce && window.drawn.isConnected && document.getElementById("routing_key").value === "colour.blue"`)
-	tab.Until("window.places === " + where)
+	tab.Until("window.positions === " + positions)
 
-	// A worker comes: the server draws it, and the form is as it was.
+	// A worker starts: the server renders the new drawing, and the form keeps its values.
 	busy := logictest.Busy()
 	queues.Become(busy)
 	tab.Until(`document.querySelector("#queues").textContent.includes("worker-8") && !window.drawn.isConnected`)
 	tab.Until(`window.loadedOnce && document.getElementById("routing_key").value === "colour.blue"`)
-	// Every number that the script writes is the one that the server writes: an event
-	// that says the same changes nothing.
+	// The script formats numbers as the server does, so an event with the same numbers
+	// changes no text.
 	tab.Run(`window.server = document.querySelector("#queues").textContent; window.changes = 0;
 		new MutationObserver((all) => (window.changes += all.filter((m) => m.target.nodeName !== "TIME").length)).observe(document.querySelector("#queues"), { childList: true, characterData: true, subtree: true })`)
-	same := proto.CloneOf(busy)
-	same.OutboxCount++
-	queues.Become(same)
+	changed := proto.CloneOf(busy)
+	changed.OutboxCount++
+	queues.Become(changed)
 	tab.Until(`document.querySelector('[data-fact="outbox"]').textContent === "13"`)
 	tab.Until(`window.changes <= 2`)
 	tab.Until(nothingOverlaps)
 	tab.Shot("queue-busy")
 
-	// The logic tier says nothing for a while: neither does the page pretend.
+	// Without events the page marks its numbers as stale.
 	tab.Until(`document.querySelector("[data-stopped]").textContent.includes("not live")`)
 	queues.Become(busy)
 	tab.Until(`document.querySelector("[data-stopped]").textContent === ""`)
 
-	away := proto.CloneOf(busy)
-	away.BrokerUp, away.BrokerProblem = false, "dial tcp 127.0.0.1:5672: connection refused."
-	queues.Become(away)
-	tab.Until(`document.querySelector('[data-fact="broker"]').textContent === "away" && !document.querySelector("[data-broker]").hidden`)
-	tab.Shot("queue-away")
+	down := proto.CloneOf(busy)
+	down.BrokerUp, down.BrokerProblem = false, "dial tcp 127.0.0.1:5672: connection refused."
+	queues.Become(down)
+	tab.Until(`document.querySelector('[data-fact="broker"]').textContent === "down" && !document.querySelector("[data-broker]").hidden`)
+	tab.Shot("queue-broker-down")
 }
 
-// nothingOverlaps says that no two texts of the drawings lie over each other, and
-// that those in a queue's box are inside it.
+// nothingOverlaps is a JavaScript expression that reports whether the texts of the
+// drawings do not overlap and lie inside their boxes. The document's title names a text
+// that does not.
 const nothingOverlaps = `[...document.querySelectorAll("svg.topology")].every((svg) => {
 	const texts = [...svg.querySelectorAll("text")].filter((t) => t.textContent.trim()).map((t) => [t.textContent, t.getBoundingClientRect()]);
 	const clash = texts.some(([name, a], i) => texts.slice(0, i).some(([other, b]) => {
 		const over = a.left < b.right - 0.5 && b.left < a.right - 0.5 && a.top + 2 < b.bottom - 2 && b.top + 2 < a.bottom - 2;
-		if (over) document.title = name + " lies over " + other;
+		if (over) document.title = name + " overlaps " + other;
 		return over;
 	}));
 	const outside = [...svg.querySelectorAll("g.queue, g.producer, g.consumer")].some((g) => {
@@ -145,7 +148,7 @@ const nothingOverlaps = `[...document.querySelectorAll("svg.topology")].every((s
 	return !clash && !outside;
 })`
 
-func TestThePageWithoutJavaScript(t *testing.T) {
+func TestQueuePageRefreshesWithoutJavaScript(t *testing.T) {
 	b, queues := openLive(t)
 	tab := b.Tab().WithoutScripts()
 	tab.Open("/queue")
@@ -155,9 +158,9 @@ func TestThePageWithoutJavaScript(t *testing.T) {
 	tab.Shot("queue-without-javascript")
 }
 
-func TestDeadLettersInABrowser(t *testing.T) {
+func TestDeadLettersAreDiscardedAndRedrivenWithoutJavaScript(t *testing.T) {
 	b, queues := openLive(t)
-	ids := letters(queues)
+	ids := addDeadLetters(queues)
 	tab := b.Tab().WithoutScripts()
 	tab.Open("/queue/dead-letters")
 	tab.Shot("dead-letters-all")
@@ -169,15 +172,15 @@ func TestDeadLettersInABrowser(t *testing.T) {
 	tab.Until(`document.querySelector("h1").textContent === "Discard 1 dead letter?"`)
 	tab.Shot("dead-letter-discard")
 	tab.Press("form .danger")
-	tab.Until(`document.querySelector(".done").textContent === "1 dead letter is deleted."`)
+	tab.Until(`document.querySelector(".done").textContent === "1 dead letter discarded."`)
 	tab.Press("main form button")
-	tab.Until(`document.querySelector(".done").textContent === "2 dead letters are delivered again, as if for the first time."`)
+	tab.Until(`document.querySelector(".done").textContent === "2 dead letters redriven."`)
 	tab.Shot("dead-letters-none")
 	tab.Open("/queue/dead-letters?queue=unroutable")
 	tab.Until(`document.querySelector(".error").textContent === "no binding matched"`)
 }
 
-func TestATestMessageInABrowser(t *testing.T) {
+func TestTestMessagePageUpdatesLive(t *testing.T) {
 	b, queues := openLive(t)
 	tab := b.Tab()
 	tab.Open("/queue")
@@ -187,16 +190,16 @@ func TestATestMessageInABrowser(t *testing.T) {
 	tab.Until(`location.pathname === "/queue/tests/1" && document.querySelector("[role=status]")`)
 	tab.Run("window.loadedOnce = true")
 	queues.Matched(1, &queuepb.Binding{Exchange: "test.topic", Queue: "test.blue", Pattern: "colour.blue.#"})
-	tab.Until(`document.querySelector("svg .queue.lit .standing").textContent === "On its way"`)
+	tab.Until(`document.querySelector("svg .queue.lit .standing").textContent === "Awaiting delivery"`)
 	tab.Until(nothingOverlaps)
-	tab.Shot("test-on-its-way")
+	tab.Shot("test-awaiting-delivery")
 	deliver := func(count int32, outcome string) {
 		queues.Deliver(1, &queuepb.TestDelivery{Queue: "test.blue", DeliveryCount: count, Host: "logic-1", Process: "logic-1-4711-ab12", Outcome: outcome, Time: timestamppb.Now()})
 	}
 	deliver(1, "failed")
 	tab.Until(`document.querySelectorAll("#test .steps li").length === 1`)
 	deliver(2, "acknowledged")
-	tab.Until(`window.loadedOnce && document.querySelector("svg .queue.lit .standing").textContent === "Acknowledged at delivery 2"`)
+	tab.Until(`window.loadedOnce && document.querySelector("svg .queue.lit .standing").textContent === "Acknowledged on delivery 2"`)
 	tab.Until(`document.querySelectorAll("svg .binding.lit").length === 1 && document.querySelectorAll("#test .steps li").length === 2`)
 	tab.Shot("test-settled")
 	tab.Open("/queue/tests?like=1")
@@ -207,7 +210,7 @@ func TestATestMessageInABrowser(t *testing.T) {
 	tab.Shot("test-form-wrong")
 }
 
-func TestATestMessageWithoutJavaScript(t *testing.T) {
+func TestTestMessagePageRefreshesWithoutJavaScript(t *testing.T) {
 	b, queues := openLive(t)
 	b.Post("/queue/tests", url.Values{"exchange": {"test.fanout"}})
 	queues.Matched(1, &queuepb.Binding{Exchange: "test.fanout", Queue: "test.blue"}, &queuepb.Binding{Exchange: "test.fanout", Queue: "test.green"},

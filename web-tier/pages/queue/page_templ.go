@@ -77,20 +77,20 @@ func showPage(v *ui.Visit, s *queuepb.Snapshot, f ui.Fields) templ.Component {
 					return templ_7745c5c3_Err
 				}
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 5, ">The broker does not answer: <span data-fact=\"problem\" dir=\"auto\">")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 5, ">The broker is unavailable: <span data-fact=\"problem\" dir=\"auto\">")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
 			var templ_7745c5c3_Var4 string
 			templ_7745c5c3_Var4, templ_7745c5c3_Err = templ.JoinStringErrs(s.BrokerProblem)
 			if templ_7745c5c3_Err != nil {
-				return templ.Error{Err: templ_7745c5c3_Err, FileName: `queue/page.templ`, Line: 13, Col: 150}
+				return templ.Error{Err: templ_7745c5c3_Err, FileName: `queue/page.templ`, Line: 13, Col: 149}
 			}
 			_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var4))
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 6, "</span> What is published meanwhile waits in the outbox.</p>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 6, "</span> New messages wait in the outbox.</p>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -102,7 +102,7 @@ func showPage(v *ui.Visit, s *queuepb.Snapshot, f ui.Fields) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = draw(layout(s, false), "topology", "Producers publish to exchanges; bindings lead from exchanges to queues; consumers work the queues.", nil).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = draw(layout(s, false), "topology", "Producers publish to exchanges; bindings route messages to queues; consumers process them.", nil).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -110,15 +110,15 @@ func showPage(v *ui.Visit, s *queuepb.Snapshot, f ui.Fields) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = table(s).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = queueTable(s).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 9, "</div><section class=\"try\" id=\"try\" aria-labelledby=\"try-title\"><h2 id=\"try-title\">Try it</h2><noscript><p class=\"hint\">Without JavaScript this page loads itself anew every few seconds, and would take what you type with it: <a href=\"/queue/tests\">send a test message on a page of its own</a>.</p></noscript>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 9, "</div><section class=\"try\" id=\"try\" aria-labelledby=\"try-title\"><h2 id=\"try-title\">Try it</h2><noscript><p class=\"hint\">Without JavaScript this page reloads every few seconds and clears the form. <a href=\"/queue/tests\">Send a test message on a separate page</a>.</p></noscript>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = try(s, f, nil).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = testForm(s, f, nil).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -136,8 +136,8 @@ func showPage(v *ui.Visit, s *queuepb.Snapshot, f ui.Fields) templ.Component {
 	})
 }
 
-// sections leads to the pages about the queue.
-func sections(here string) templ.Component {
+// sections renders the navigation between the queue pages.
+func sections(current string) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
 		if templ_7745c5c3_CtxErr := ctx.Err(); templ_7745c5c3_CtxErr != nil {
@@ -162,15 +162,15 @@ func sections(here string) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = ui.Choice(here == "/queue", "/queue", "Overview").Render(ctx, templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = ui.Choice(current == "/queue", "/queue", "Overview").Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = ui.Choice(here == "/queue/dead-letters", "/queue/dead-letters", "Dead letters").Render(ctx, templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = ui.Choice(current == "/queue/dead-letters", "/queue/dead-letters", "Dead letters").Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = ui.Choice(here == "/queue/tests", "/queue/tests", "Try it").Render(ctx, templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = ui.Choice(current == "/queue/tests", "/queue/tests", "Try it").Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -207,12 +207,12 @@ func facts(s *queuepb.Snapshot) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = fact("Engine", "engine", engine(s)).Render(ctx, templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = fact("Engine", "engine", engineName(s)).Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
 		if s.Engine == "rabbitmq" {
-			templ_7745c5c3_Err = fact("Broker", "broker", answers(s)).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = fact("Broker", "broker", brokerState(s)).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -247,11 +247,11 @@ func facts(s *queuepb.Snapshot) templ.Component {
 				return templ_7745c5c3_Err
 			}
 		}
-		templ_7745c5c3_Err = fact("Ready", "ready", ui.Number(total(s).ready)).Render(ctx, templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = fact("Ready", "ready", ui.Number(totalsOf(s).ready)).Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = fact("Unacknowledged", "unacked", ui.Number(total(s).unacknowledged)).Render(ctx, templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = fact("Unacknowledged", "unacked", ui.Number(totalsOf(s).unacknowledged)).Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -260,9 +260,9 @@ func facts(s *queuepb.Snapshot) templ.Component {
 			return templ_7745c5c3_Err
 		}
 		var templ_7745c5c3_Var9 string
-		templ_7745c5c3_Var9, templ_7745c5c3_Err = templ.JoinStringErrs(ui.Number(total(s).deadLetters))
+		templ_7745c5c3_Var9, templ_7745c5c3_Err = templ.JoinStringErrs(ui.Number(totalsOf(s).deadLetters))
 		if templ_7745c5c3_Err != nil {
-			return templ.Error{Err: templ_7745c5c3_Err, FileName: `queue/page.templ`, Line: 51, Col: 95}
+			return templ.Error{Err: templ_7745c5c3_Err, FileName: `queue/page.templ`, Line: 51, Col: 98}
 		}
 		_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var9))
 		if templ_7745c5c3_Err != nil {

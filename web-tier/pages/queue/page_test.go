@@ -28,14 +28,14 @@ var handlers = map[string]ui.Handler{
 	"GET /queue/tests":                         queue.Try, "POST /queue/tests": queue.Send, "GET /queue/tests/{test}": queue.ShowTest,
 }
 
-// open opens the pages as an operator does.
+// open opens the pages as an operator.
 func open(t *testing.T) (*pagetest.Browser, *logictest.Queues) {
 	t.Helper()
 	b := pagetest.Open(t, false, handlers).With(logictest.OperatorSession)
 	return b, logictest.KeepQueues(b.Logic)
 }
 
-func TestThePagesAreForOperators(t *testing.T) {
+func TestQueuePagesRequireOperator(t *testing.T) {
 	b, _ := open(t)
 	b.Get("/queue").Is(200, `<a href="/queue" aria-current="page">Queue</a>`)
 	for _, path := range []string{
@@ -43,40 +43,41 @@ func TestThePagesAreForOperators(t *testing.T) {
 		"/queue/tests", "/queue/tests/1",
 	} {
 		b.With("").Get(path).Leads("/sign-in?next=" + url.QueryEscape(path))
-		b.With(logictest.Session).Get(path).Is(403, "For operators", "not as an operator", "Ada").Lacks(`href="/queue"`)
+		b.With(logictest.Session).Get(path).Is(403, "Operators only", "not an operator", "Ada").Lacks(`href="/queue"`)
 	}
 	for _, path := range []string{"/queue/dead-letters/media.recording/redrive", "/queue/dead-letters/media.recording/discard"} {
 		b.With("").Post(path, url.Values{"all": {"yes"}}).Leads("/sign-in?next=%2F")
-		b.With(logictest.Session).Post(path, url.Values{"all": {"yes"}}).Is(403, "For operators")
+		b.With(logictest.Session).Post(path, url.Values{"all": {"yes"}}).Is(403, "Operators only")
 	}
-	b.With(logictest.Session).Post("/queue/tests", url.Values{"exchange": {"test.direct"}}).Is(403, "For operators")
+	b.With(logictest.Session).Post("/queue/tests", url.Values{"exchange": {"test.direct"}}).Is(403, "Operators only")
 }
 
-func TestTheTopologyAndItsQueues(t *testing.T) {
+func TestShowRendersTopologyAndQueues(t *testing.T) {
 	b, queues := open(t)
-	b.Get("/queue").Is(200, "PostgreSQL", "notifications.talk-published", "operation.started.recording", "logic-1", "4711-ab12", "prefetch 16", "4 at a time", "holds", "Empty",
-		`<noscript><meta http-equiv="refresh" content="5"></noscript>`, "/assets/queue.").Lacks("Outbox", "Backlog grows", "dead letter<")
+	b.Get("/queue").Is(200, "PostgreSQL", "notifications.talk-published", "operation.started.recording", "logic-1", "4711-ab12", "prefetch 16", "concurrency 4", "unacked", "Empty",
+		`<noscript><meta http-equiv="refresh" content="5"></noscript>`, "/assets/queue.").Lacks("Outbox", "Backlog growing", "dead letter<")
 	queues.Become(logictest.Busy())
-	b.Get("/queue").Is(200, "RabbitMQ", "Outbox", "1,204", "95 s", "212", "17 · 0.4/s", "Backlog grows", "No consumer", "3 dead letters",
+	b.Get("/queue").Is(200, "RabbitMQ", "Outbox", "1,204", "95 s", "212", "17 · 0.4/s", "Backlog growing", "No consumer", "3 dead letters",
 		`href="/queue/dead-letters?queue=media.recording"`, `href="/queue/dead-letters?queue=unroutable"`, "1,234,567", "worker-8", "26 h", "2 processes")
-	away := logictest.Busy()
-	away.BrokerUp, away.BrokerProblem = false, "dial tcp: refused <there>."
-	queues.Become(away)
-	b.Get("/queue").Is(200, "refused &lt;there&gt;", "away")
+	down := logictest.Busy()
+	down.BrokerUp, down.BrokerProblem = false, "dial tcp: refused <there>."
+	queues.Become(down)
+	b.Get("/queue").Is(200, "refused &lt;there&gt;", ">down<")
 }
 
-func TestTheQueueWhileTheDatabaseIsAway(t *testing.T) {
+func TestShowAnswers503WhenDatabaseIsUnavailable(t *testing.T) {
 	b, _ := open(t)
 	logictest.Answer(b.Logic, queuepb.Queues_GetQueues_FullMethodName, func(context.Context, *queuepb.GetQueuesRequest) (*queuepb.GetQueuesResponse, error) {
-		return nil, logictest.RefusalRetry(codes.Unavailable, "DATABASE_UNAVAILABLE", "not just now", 3*time.Second)
+		return nil, logictest.RefusalRetry(codes.Unavailable, "DATABASE_UNAVAILABLE", "database unavailable", 3*time.Second)
 	})
 	if p := b.Get("/queue").Is(503, "does not answer just now"); p.Header.Get("Retry-After") != "3" {
-		t.Errorf("Retry-After %q", p.Header.Get("Retry-After"))
+		t.Errorf("got Retry-After %q, want 3", p.Header.Get("Retry-After"))
 	}
 }
 
-// letters has three dead letters of a queue, and one of none.
-func letters(queues *logictest.Queues) []int64 {
+// addDeadLetters adds three dead letters of a queue and an unroutable one, and returns
+// their ids.
+func addDeadLetters(queues *logictest.Queues) []int64 {
 	s := logictest.Busy()
 	died := timestamppb.New(time.Now().Add(-time.Minute))
 	recording := &queuepb.DeadLetter{
@@ -84,65 +85,64 @@ func letters(queues *logictest.Queues) []int64 {
 		DeathTime: died, PublishTime: died, Error: "ffmpeg: moov atom <not> found", Body: `{"operation":"operations/7","kind":"recording"}`,
 		Traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", Headers: map[string]string{"kind": "recording"},
 		History: []*queuepb.Failure{
-			{DeliveryCount: 19, Time: died, Host: "worker-7", Error: "the data tier is away"},
+			{DeliveryCount: 19, Time: died, Host: "worker-7", Error: "the data tier is unavailable"},
 			{DeliveryCount: 20, Time: died, Host: "worker-8", Error: "ffmpeg: moov atom <not> found"},
 		},
 	}
-	nowhere := &queuepb.DeadLetter{Type: "test", Exchange: "test.direct", RoutingKey: "purple", DeathTime: died, PublishTime: died, Error: "no binding matched", Body: "0a0548656c6c6f"}
+	unroutable := &queuepb.DeadLetter{Type: "test", Exchange: "test.direct", RoutingKey: "purple", DeathTime: died, PublishTime: died, Error: "no binding matched", Body: "0a0548656c6c6f"}
 	queues.Become(s)
-	return queues.AddDeadLetters(recording, recording, recording, nowhere)
+	return queues.AddDeadLetters(recording, recording, recording, unroutable)
 }
 
-func TestDeadLetters(t *testing.T) {
+func TestDeadLettersAreListedAndShown(t *testing.T) {
 	b, queues := open(t)
-	ids := letters(queues)
+	ids := addDeadLetters(queues)
 	b.Get("/queue/dead-letters").Is(200, "moov atom &lt;not&gt; found", "no binding matched", "media.recording · 3", "Unroutable · 2",
 		fmt.Sprintf(`href="/queue/dead-letters/unroutable/%d"`, ids[3])).Lacks("Redrive all")
 	b.Get("/queue/dead-letters?queue=media.recording").Is(200, "Redrive all", `action="/queue/dead-letters/media.recording/redrive"`,
 		`href="/queue/dead-letters/media.recording/discard?all=yes"`, "20 deliveries").Lacks("no binding matched")
 	b.Get("/queue/dead-letters?queue=unroutable").Is(200, "no binding matched", `action="/queue/dead-letters/unroutable/redrive"`).Lacks("moov")
-	b.Get("/queue/dead-letters?queue=talks.media-ready").Is(200, "That is how it should be")
+	b.Get("/queue/dead-letters?queue=talks.media-ready").Is(200, "All good")
 	b.Get(fmt.Sprintf("/queue/dead-letters/media.recording/%d", ids[0])).Is(200, "moov atom &lt;not&gt; found", "&#34;operation&#34;: &#34;operations/7&#34;",
-		"4bf92f3577b34da6a3ce929d0e0e4736", "worker-8", "Delivery 19 on", "The latest 2 of 20.", "Header kind")
-	b.Get(fmt.Sprintf("/queue/dead-letters/unroutable/%d", ids[3])).Is(200, "purple", "0a0548656c6c6f", "routed anew").Lacks("Failed deliveries")
+		"4bf92f3577b34da6a3ce929d0e0e4736", "worker-8", "Delivery 19 on", "Showing the latest 2 of 20.", "Header kind")
+	b.Get(fmt.Sprintf("/queue/dead-letters/unroutable/%d", ids[3])).Is(200, "purple", "0a0548656c6c6f", "routes the message again").Lacks("Failed deliveries")
 	b.Get("/queue/dead-letters/media.recording/999").Is(404, "There is no such dead letter")
 	b.Get("/queue/dead-letters/media.recording/nonsense").Is(404)
 }
 
-func TestDeadLettersAPageAtATime(t *testing.T) {
+func TestDeadLettersArePaged(t *testing.T) {
 	b, queues := open(t)
-	var many []*queuepb.DeadLetter
+	var letters []*queuepb.DeadLetter
 	for i := range 35 {
-		many = append(many, &queuepb.DeadLetter{Queue: "media.recording", Type: "operation.started", Error: fmt.Sprintf("error number %d.", i)})
+		letters = append(letters, &queuepb.DeadLetter{Queue: "media.recording", Type: "operation.started", Error: fmt.Sprintf("error number %d.", i)})
 	}
-	queues.AddDeadLetters(many...)
+	queues.AddDeadLetters(letters...)
 	first := b.Get("/queue/dead-letters?queue=media.recording").Is(200, "error number 34.", "error number 5.", "page_token=6").Lacks("error number 4.")
 	if !strings.Contains(first.Text, "queue=media.recording") {
-		t.Error("the next page is of another queue")
+		t.Error("got a next page without the queue, want queue=media.recording")
 	}
 	b.Get("/queue/dead-letters?queue=media.recording&page_token=6").Is(200, "error number 4.", "error number 0.").Lacks("Next")
 }
 
-func TestRedriving(t *testing.T) {
+func TestRedriveRedirectsWithCount(t *testing.T) {
 	b, queues := open(t)
-	ids := letters(queues)
+	ids := addDeadLetters(queues)
 	one := url.Values{"id": {fmt.Sprint(ids[0])}}
 	b.Post("/queue/dead-letters/media.recording/redrive", one).Leads("/queue/dead-letters?queue=media.recording&redriven=1")
-	b.Get("/queue/dead-letters?queue=media.recording&redriven=1").Is(200, "1 dead letter is delivered again")
+	b.Get("/queue/dead-letters?queue=media.recording&redriven=1").Is(200, "1 dead letter redriven.")
 	b.Post("/queue/dead-letters/media.recording/redrive", one).Leads("/queue/dead-letters?queue=media.recording&redriven=0")
-	b.Get("/queue/dead-letters?queue=media.recording&redriven=0").Is(200, "somebody was quicker")
+	b.Get("/queue/dead-letters?queue=media.recording&redriven=0").Is(200, "already redriven or discarded")
 	b.Post("/queue/dead-letters/media.recording/redrive", url.Values{"all": {"yes"}}).Leads("/queue/dead-letters?queue=media.recording&redriven=2")
 	b.Post("/queue/dead-letters/unroutable/redrive", url.Values{"all": {"yes"}}).Leads("/queue/dead-letters?queue=unroutable&redriven=1")
-	b.Post("/queue/dead-letters/media.recording/redrive", nil).Is(400, "Choose dead letters")
+	b.Post("/queue/dead-letters/media.recording/redrive", nil).Is(400, "Select one or more dead letters")
 	b.Post("/queue/dead-letters/media.recording/redrive", url.Values{"id": {"x"}}).Is(404)
 	b.Send(http.MethodPost, "/queue/dead-letters/media.recording/redrive", strings.NewReader("all=yes"),
 		"Content-Type", "application/x-www-form-urlencoded", "Sec-Fetch-Site", "cross-site").Is(403, "That came from another site")
 }
 
-// What cannot be undone is asked for twice, with or without JavaScript.
-func TestDiscarding(t *testing.T) {
+func TestDiscardAsksForConfirmation(t *testing.T) {
 	b, queues := open(t)
-	ids := letters(queues)
+	ids := addDeadLetters(queues)
 	one := fmt.Sprint(ids[0])
 	b.Get("/queue/dead-letters/media.recording/discard?id="+one).Is(200, "Discard 1 dead letter?", `name="id" value="`+one+`"`,
 		`action="/queue/dead-letters/media.recording/discard"`, `href="/queue/dead-letters/media.recording/`+one+`"`)
@@ -151,13 +151,13 @@ func TestDiscarding(t *testing.T) {
 	b.Get("/queue/dead-letters/media.recording/discard").Is(400)
 	b.Post("/queue/dead-letters/media.recording/discard", url.Values{"id": {one}}).Leads("/queue/dead-letters?queue=media.recording&discarded=1")
 	b.Post("/queue/dead-letters/media.recording/discard", url.Values{"all": {"yes"}}).Leads("/queue/dead-letters?queue=media.recording&discarded=2")
-	b.Get("/queue/dead-letters?queue=media.recording&discarded=2").Is(200, "2 dead letters are deleted.", "That is how it should be")
+	b.Get("/queue/dead-letters?queue=media.recording&discarded=2").Is(200, "2 dead letters discarded.", "All good")
 }
 
-func TestSendingATestMessage(t *testing.T) {
+func TestSendPublishesTestMessage(t *testing.T) {
 	b, _ := open(t)
 	b.Get("/queue").Is(200, `action="/queue/tests"`, "word by word", `value="test.fanout"`, "every message")
-	b.Get("/queue/tests").Is(200, `action="/queue/tests"`, "letter by letter").Lacks("http-equiv")
+	b.Get("/queue/tests").Is(200, `action="/queue/tests"`, "equals the routing key").Lacks("http-equiv")
 	form := url.Values{
 		"exchange": {"test.headers"}, "routing_key": {" colour.blue "}, "headers": {"size = large\r\n\r\ncolour=blue=green"}, "priority": {"7"},
 		"delay": {"90"}, "text": {"Hello <there>"}, "failing_deliveries": {"2"}, "reject": {"yes"},
@@ -166,60 +166,60 @@ func TestSendingATestMessage(t *testing.T) {
 	m := b.Logic.Calls(queuepb.Queues_SendTestMessage_FullMethodName)[0].Request.(*queuepb.SendTestMessageRequest)
 	if m.Exchange != "test.headers" || m.RoutingKey != "colour.blue" || m.Headers["size"] != "large" || m.Headers["colour"] != "blue=green" || len(m.Headers) != 2 ||
 		m.Priority != 7 || m.Delay.AsDuration() != 90*time.Second || m.Text != "Hello <there>" || m.FailingDeliveries != 2 || !m.Reject {
-		t.Errorf("sent %v", m)
+		t.Errorf("got request %v, want the fields of the form", m)
 	}
-	// Another like it is there to be changed.
+	// The form can be filled in with a sent message.
 	b.Get("/queue/tests?like=1").Is(200, `value="test.headers" checked`, "colour=blue=green\nsize=large", `value="90"`, `value="Hello &lt;there&gt;"`, `value="yes" checked`)
 	b.Get("/queue/tests?like=9").Is(200, `value="test.direct" checked`)
 }
 
-func TestAFormThatCannotBeTakenKeepsWhatWasTyped(t *testing.T) {
+func TestSendKeepsFormWhenRejected(t *testing.T) {
 	b, _ := open(t)
-	for _, c := range []struct{ field, value, says string }{
-		{"headers", "a=1\nb", "Line 2 is no header: write key=value."},
-		{"headers", "a=1\na=2", "Line 2 names &#34;a&#34; a second time: write it once."},
-		{"headers", "=1", "Line 1 is no header"},
+	for _, c := range []struct{ field, value, want string }{
+		{"headers", "a=1\nb", "Line 2 is not a header; use key=value."},
+		{"headers", "a=1\na=2", "Line 2 repeats the header &#34;a&#34;; use it once."},
+		{"headers", "=1", "Line 1 is not a header"},
 		{"headers", "a.b=" + strings.Repeat("x", 101), "Use at most 100 characters."},
 		{"priority", "much", "Use a whole number."},
 		{"priority", "10", "Use 0 to 9."},
 		{"failing_deliveries", "21", "Use 0 to 20."},
 		{"delay", "1.5", "Use a whole number."},
-		{"exchange", "", "Choose one."},
+		{"exchange", "", "Choose an exchange."},
 		{"exchange", "operations", "There is no such test exchange"},
 	} {
 		form := url.Values{"exchange": {"test.topic"}, "routing_key": {"kept.as.typed"}, "text": {"kept, too"}}
 		form.Set(c.field, c.value)
-		b.Post("/queue/tests", form).Is(422, c.says, "kept.as.typed", "kept, too").Lacks("http-equiv")
+		b.Post("/queue/tests", form).Is(422, c.want, "kept.as.typed", "kept, too").Lacks("http-equiv")
 	}
 	logictest.Answer(b.Logic, queuepb.Queues_SendTestMessage_FullMethodName, func(context.Context, *queuepb.SendTestMessageRequest) (*queuepb.SendTestMessageResponse, error) {
-		return nil, logictest.Refusal(codes.Unavailable, "DATABASE_UNAVAILABLE", "not just now")
+		return nil, logictest.Refusal(codes.Unavailable, "DATABASE_UNAVAILABLE", "database unavailable")
 	})
 	b.Post("/queue/tests", url.Values{"exchange": {"test.topic"}, "text": {"kept"}}).Is(503, "does not answer just now", `value="kept"`)
 }
 
-func TestWhatBecomesOfATestMessage(t *testing.T) {
+func TestShowTestRendersProgress(t *testing.T) {
 	b, queues := open(t)
 	b.Post("/queue/tests", url.Values{"exchange": {"test.topic"}, "routing_key": {"colour.blue.large"}, "text": {"<Hello>"}})
-	b.Get("/queue/tests/1").Is(200, "No binding of test.topic matches", "None yet.", "&lt;Hello&gt;", "http-equiv", "testmessage.")
+	b.Get("/queue/tests/1").Is(200, "No binding of test.topic matches", "No deliveries yet.", "&lt;Hello&gt;", "http-equiv", "testmessage.")
 	queues.Matched(1, &queuepb.Binding{Exchange: "test.topic", Queue: "test.blue", Pattern: "colour.blue.#"},
 		&queuepb.Binding{Exchange: "test.topic", Queue: "test.green", Pattern: "colour.*.large"})
-	b.Get("/queue/tests/1").Is(200, "It went to 2 queues, and is settled in 0 of them.", "On its way", "Not for this queue")
+	b.Get("/queue/tests/1").Is(200, "Routed to 2 queues, settled in 0 of them.", "Awaiting delivery", "Not routed here")
 	deliver := func(queue string, count int32, outcome string) {
 		queues.Deliver(1, &queuepb.TestDelivery{Queue: queue, DeliveryCount: count, Host: "logic-1", Process: "logic-1-4711-ab12", Outcome: outcome, Time: timestamppb.Now()})
 	}
 	deliver("test.blue", 1, "failed")
-	b.Get("/queue/tests/1").Is(200, "Failed once: again soon")
+	b.Get("/queue/tests/1").Is(200, "Failed once, retrying")
 	deliver("test.blue", 2, "acknowledged")
 	deliver("test.green", 1, "rejected")
-	b.Get("/queue/tests/1").Is(200, "settled in all of them", "Acknowledged at delivery 2", "Rejected: dead letter", "logic-1-4711-ab12",
+	b.Get("/queue/tests/1").Is(200, "Routed to 2 queues and settled.", "Acknowledged on delivery 2", "Rejected: dead-lettered", "logic-1-4711-ab12",
 		`href="/queue/dead-letters?queue=test.green"`).Lacks("http-equiv", "testmessage.")
 	b.Get("/queue/tests/9").Is(404, "There is no such test message")
 	b.Get("/queue/tests/x").Is(404)
 }
 
-func TestATestMessageThatWaits(t *testing.T) {
+func TestShowTestRendersDelayedMessage(t *testing.T) {
 	b, queues := open(t)
 	b.Post("/queue/tests", url.Values{"exchange": {"test.direct"}, "routing_key": {"blue"}, "delay": {"30"}})
 	queues.Matched(1, &queuepb.Binding{Exchange: "test.direct", Queue: "test.blue", Pattern: "blue"})
-	b.Get("/queue/tests/1").Is(200, "It waits 30 s in 1 queue before it is delivered.")
+	b.Get("/queue/tests/1").Is(200, "Delayed for 30 s in 1 queue.")
 }

@@ -18,35 +18,34 @@ import (
 	"techtalks.example/web-tier/platform/logicclient"
 )
 
-// fields are those of the form, in the contract's names.
-var fields = []string{"exchange", "routing_key", "headers", "priority", "delay", "text", "failing_deliveries", "reject"}
+// formFields are the fields of the form, by their names in the contract.
+var formFields = []string{"exchange", "routing_key", "headers", "priority", "delay", "text", "failing_deliveries", "reject"}
 
-// explained says how an exchange of each type compares a message with its
-// bindings.
-var explained = map[string]string{
-	"direct":  "To the queues whose binding is the routing key, letter by letter.",
-	"topic":   "To the queues whose pattern matches the routing key word by word: * is one word, # any number of them.",
-	"fanout":  "To every queue that is bound, whatever the message says.",
-	"headers": "To the queues whose headers the message has: all of them, or any, as the binding asks. The routing key is not looked at.",
+// exchangeHelp describes how an exchange of each type routes a message.
+var exchangeHelp = map[string]string{
+	"direct":  "Routes to queues whose binding key equals the routing key.",
+	"topic":   "Routes to queues whose pattern matches the routing key word by word: * matches one word, # any number.",
+	"fanout":  "Routes to every bound queue.",
+	"headers": "Routes to queues whose binding headers the message has: all of them or any, depending on the binding. The routing key is ignored.",
 }
 
-// newForm is the form as it is at first.
+// newForm returns the form with default values.
 func newForm(s *queuepb.Snapshot) ui.Fields {
 	f := ui.Filled(map[string]string{"priority": "0", "delay": "0", "failing_deliveries": "0", "text": "Hello, queue"})
-	for _, name := range fields {
+	for _, name := range formFields {
 		f.Values[name] += ""
 	}
-	if all := testExchanges(s); len(all) > 0 {
-		f.Values["exchange"] = all[0].Name
+	if exchanges := testExchanges(s); len(exchanges) > 0 {
+		f.Values["exchange"] = exchanges[0].Name
 	}
 	return f
 }
 
-// formOf is the form with which a message like this one is sent.
-func formOf(m *queuepb.SendTestMessageRequest) ui.Fields {
+// formFor returns the form filled in with a message.
+func formFor(m *queuepb.SendTestMessageRequest) ui.Fields {
 	f := ui.Filled(map[string]string{
-		"exchange": m.GetExchange(), "routing_key": m.GetRoutingKey(), "text": m.GetText(), "headers": headerLines(m.GetHeaders()),
-		"priority": fmt.Sprint(m.GetPriority()), "delay": seconds(m.GetDelay()), "failing_deliveries": fmt.Sprint(m.GetFailingDeliveries()), "reject": "",
+		"exchange": m.GetExchange(), "routing_key": m.GetRoutingKey(), "text": m.GetText(), "headers": formatHeaders(m.GetHeaders()),
+		"priority": fmt.Sprint(m.GetPriority()), "delay": formatSeconds(m.GetDelay()), "failing_deliveries": fmt.Sprint(m.GetFailingDeliveries()), "reject": "",
 	})
 	if m.GetReject() {
 		f.Values["reject"] = "yes"
@@ -54,16 +53,16 @@ func formOf(m *queuepb.SendTestMessageRequest) ui.Fields {
 	return f
 }
 
-// testExchanges are those to try, by name.
+// testExchanges returns the exchanges for test messages, by name.
 func testExchanges(s *queuepb.Snapshot) []*queuepb.Exchange {
-	all := slices.Clone(s.Exchanges)
-	all = slices.DeleteFunc(all, func(e *queuepb.Exchange) bool { return !e.Test })
-	slices.SortFunc(all, func(a, b *queuepb.Exchange) int { return strings.Compare(a.Name, b.Name) })
-	return all
+	exchanges := slices.Clone(s.Exchanges)
+	exchanges = slices.DeleteFunc(exchanges, func(e *queuepb.Exchange) bool { return !e.Test })
+	slices.SortFunc(exchanges, func(a, b *queuepb.Exchange) int { return strings.Compare(a.Name, b.Name) })
+	return exchanges
 }
 
-// Try shows the form alone, on a page that does not load itself anew. With "like"
-// it is filled in as that test message was.
+// Try renders the form on a page of its own, which does not reload. With "like" in the
+// query, the form is filled in with that test message.
 func Try(v *ui.Visit) error {
 	if !v.SignedIn() {
 		return v.AskToSignIn()
@@ -74,25 +73,26 @@ func Try(v *ui.Visit) error {
 	}
 	answer, err := v.Site.Tier.Queues.GetTestMessage(v.Context(), &queuepb.GetTestMessageRequest{Id: like})
 	if err != nil {
-		return showTry(v, http.StatusOK, nil) // it is only to spare typing
+		return showTry(v, http.StatusOK, nil) // the form works without prefilled values
 	}
-	f := formOf(answer.GetMessage())
+	f := formFor(answer.GetMessage())
 	return showTry(v, http.StatusOK, &f)
 }
 
+// showTry renders the page of the form; a nil f stands for the default values.
 func showTry(v *ui.Visit, status int, f *ui.Fields) error {
-	s, err := snapshot(v)
+	s, err := fetchSnapshot(v)
 	if err != nil {
 		return err
 	}
 	if f == nil {
-		fresh := newForm(s)
-		f = &fresh
+		form := newForm(s)
+		f = &form
 	}
 	return render(v, status, tryPage(v, s, *f))
 }
 
-// Send publishes a test message, and leads to what becomes of it.
+// Send publishes a test message and redirects to its page.
 func Send(v *ui.Visit) error {
 	if !v.SignedIn() {
 		return v.AskToSignIn()
@@ -101,7 +101,7 @@ func Send(v *ui.Visit) error {
 	var answer *queuepb.SendTestMessageResponse
 	if err == nil {
 		var m *queuepb.SendTestMessageRequest
-		if m, err = typed(v); err == nil {
+		if m, err = parseForm(v); err == nil {
 			answer, err = v.Site.Tier.Queues.SendTestMessage(v.Context(), m)
 		}
 	}
@@ -109,19 +109,19 @@ func Send(v *ui.Visit) error {
 		return v.Redirect(fmt.Sprintf("/queue/tests/%d", answer.Id))
 	}
 	if p := logicclient.Explain(err); p.Reason == "EXCHANGE_NOT_FOUND" {
-		err = wrong(map[string]string{"exchange": p.Message})
+		err = invalidForm(map[string]string{"exchange": p.Message})
 	}
-	if f, status, again := v.Refused(v.Typed(fields...), err, nil); again {
+	if f, status, ok := v.Refused(v.Typed(formFields...), err, nil); ok {
 		return showTry(v, status, &f)
 	}
-	return forOperators(err)
+	return explainForbidden(err)
 }
 
-// typed reads the form. What is no number or no header is said here; what may be
-// asked for is the logic tier's to say.
-func typed(v *ui.Visit) (*queuepb.SendTestMessageRequest, error) {
+// parseForm reads the form. It rejects malformed numbers and headers; the logic tier
+// validates their values.
+func parseForm(v *ui.Visit) (*queuepb.SendTestMessageRequest, error) {
 	form := v.Request.PostForm
-	bad := map[string]string{}
+	violations := map[string]string{}
 	number := func(name string) int32 {
 		text := strings.TrimSpace(form.Get(name))
 		if text == "" {
@@ -129,7 +129,7 @@ func typed(v *ui.Visit) (*queuepb.SendTestMessageRequest, error) {
 		}
 		n, err := strconv.ParseInt(text, 10, 32)
 		if err != nil {
-			bad[name] = "use a whole number"
+			violations[name] = "use a whole number"
 		}
 		return int32(n)
 	}
@@ -140,45 +140,48 @@ func typed(v *ui.Visit) (*queuepb.SendTestMessageRequest, error) {
 	if delay := number("delay"); delay != 0 {
 		m.Delay = durationpb.New(time.Duration(delay) * time.Second)
 	}
-	var complaint string
-	if m.Headers, complaint = headersIn(form.Get("headers")); complaint != "" {
-		bad["headers"] = complaint
+	var violation string
+	if m.Headers, violation = parseHeaders(form.Get("headers")); violation != "" {
+		violations["headers"] = violation
 	}
 	if m.Exchange == "" {
-		bad["exchange"] = "choose one"
+		violations["exchange"] = "choose an exchange"
 	}
-	if len(bad) > 0 {
-		return nil, wrong(bad)
+	if len(violations) > 0 {
+		return nil, invalidForm(violations)
 	}
 	return m, nil
 }
 
-func wrong(fields map[string]string) *logicclient.Problem {
-	return &logicclient.Problem{Status: http.StatusBadRequest, Title: "That does not work", Message: "What was sent could not be taken.", Fields: fields}
+// invalidForm returns a problem with a violation for each of the fields.
+func invalidForm(fields map[string]string) *logicclient.Problem {
+	return &logicclient.Problem{Status: http.StatusBadRequest, Title: "Invalid form", Message: "Some fields are invalid.", Fields: fields}
 }
 
-// headersIn reads a header a line, "key=value"; empty lines are passed over.
-func headersIn(text string) (headers map[string]string, complaint string) {
+// parseHeaders reads one header per line, as key=value, and skips empty lines. An
+// invalid line is reported as a violation.
+func parseHeaders(text string) (headers map[string]string, violation string) {
 	headers = map[string]string{}
 	for i, line := range strings.Split(strings.ReplaceAll(text, "\r\n", "\n"), "\n") {
 		if line = strings.TrimSpace(line); line == "" {
 			continue
 		}
-		name, value, found := strings.Cut(line, "=")
+		name, value, ok := strings.Cut(line, "=")
 		name, value = strings.TrimSpace(name), strings.TrimSpace(value)
-		_, twice := headers[name]
+		_, duplicate := headers[name]
 		switch {
-		case !found || name == "":
-			return nil, fmt.Sprintf("line %d is no header: write key=value", i+1)
-		case twice:
-			return nil, fmt.Sprintf("line %d names %q a second time: write it once", i+1, name)
+		case !ok || name == "":
+			return nil, fmt.Sprintf("line %d is not a header; use key=value", i+1)
+		case duplicate:
+			return nil, fmt.Sprintf("line %d repeats the header %q; use it once", i+1, name)
 		}
 		headers[name] = value
 	}
 	return headers, ""
 }
 
-func headerLines(headers map[string]string) string {
+// formatHeaders is the inverse of parseHeaders.
+func formatHeaders(headers map[string]string) string {
 	var lines []string
 	for _, name := range slices.Sorted(maps.Keys(headers)) {
 		lines = append(lines, name+"="+headers[name])
@@ -186,35 +189,36 @@ func headerLines(headers map[string]string) string {
 	return strings.Join(lines, "\n")
 }
 
-func seconds(d *durationpb.Duration) string {
+func formatSeconds(d *durationpb.Duration) string {
 	return strconv.FormatFloat(d.AsDuration().Seconds(), 'f', -1, 64)
 }
 
-// ShowTest shows a test message: which bindings match it, and its deliveries so
-// far. The page goes on until the last of them.
+// ShowTest renders a test message: the bindings that match it, and its deliveries. The
+// page refreshes until the message is settled.
 func ShowTest(v *ui.Visit) error {
 	if !v.SignedIn() {
 		return v.AskToSignIn()
 	}
 	id, err := strconv.ParseInt(v.Request.PathValue("test"), 10, 64)
 	if err != nil {
-		return nowhere
+		return errPageNotFound
 	}
 	var answer *queuepb.GetTestMessageResponse
-	s, err := snapshot(v, func(ctx context.Context) (err error) {
+	s, err := fetchSnapshot(v, func(ctx context.Context) (err error) {
 		answer, err = v.Site.Tier.Queues.GetTestMessage(ctx, &queuepb.GetTestMessageRequest{Id: id})
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	v.Refresh = !settled(s, answer, time.Now())
+	v.Refresh = !isSettled(s, answer, time.Now())
 	if v.Refresh {
 		v.Scripts = append(v.Scripts, "testmessage.js")
 	}
 	return render(v, http.StatusOK, testPage(v, id, s, answer))
 }
 
+// render renders a page with the style sheet of the queue pages.
 func render(v *ui.Visit, status int, page templ.Component) error {
 	v.Styles = append(v.Styles, "queue.css")
 	return v.Render(status, page)

@@ -60,7 +60,7 @@ func tryPage(v *ui.Visit, s *queuepb.Snapshot, f ui.Fields) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = try(s, f, nil).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = testForm(s, f, nil).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -78,8 +78,8 @@ func tryPage(v *ui.Visit, s *queuepb.Snapshot, f ui.Fields) templ.Component {
 	})
 }
 
-// try is the topology for test messages, and the form that sends one.
-func try(s *queuepb.Snapshot, f ui.Fields, l *light) templ.Component {
+// testForm renders the topology for test messages and the form that sends one.
+func testForm(s *queuepb.Snapshot, f ui.Fields, h *highlight) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
 		if templ_7745c5c3_CtxErr := ctx.Err(); templ_7745c5c3_CtxErr != nil {
@@ -100,11 +100,11 @@ func try(s *queuepb.Snapshot, f ui.Fields, l *light) templ.Component {
 			templ_7745c5c3_Var3 = templ.NopComponent
 		}
 		ctx = templ.ClearChildren(ctx)
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 4, "<p class=\"lead\">Send a message to an exchange of each type, and watch which queues get it and who consumes it. These exchanges and queues are there for nothing else; consumers only note what they got.</p><div id=\"tests\">")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 4, "<p class=\"lead\">Send a message to an exchange and watch which queues receive it and which consumers process it. These exchanges and queues exist only for tests; their consumers do no other work.</p><div id=\"tests\">")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = draw(layout(s, true), "tests", "The exchanges and queues for test messages.", l).Render(ctx, templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = draw(layout(s, true), "tests", "The exchanges and queues for test messages.", h).Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -198,9 +198,9 @@ func try(s *queuepb.Snapshot, f ui.Fields, l *light) templ.Component {
 				return templ_7745c5c3_Err
 			}
 			var templ_7745c5c3_Var8 string
-			templ_7745c5c3_Var8, templ_7745c5c3_Err = templ.JoinStringErrs(explained[e.Type])
+			templ_7745c5c3_Var8, templ_7745c5c3_Err = templ.JoinStringErrs(exchangeHelp[e.Type])
 			if templ_7745c5c3_Err != nil {
-				return templ.Error{Err: templ_7745c5c3_Err, FileName: `queue/testmessage.templ`, Line: 39, Col: 31}
+				return templ.Error{Err: templ_7745c5c3_Err, FileName: `queue/testmessage.templ`, Line: 39, Col: 34}
 			}
 			_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var8))
 			if templ_7745c5c3_Err != nil {
@@ -215,11 +215,11 @@ func try(s *queuepb.Snapshot, f ui.Fields, l *light) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = ui.Text(f, "routing_key", "Routing key", "Words separated by dots, such as colour.blue. Direct and topic exchanges look at it.", templ.Attributes{"maxlength": "255", "autocapitalize": "none", "spellcheck": "false", "autocomplete": "off"}).Render(ctx, templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = ui.Text(f, "routing_key", "Routing key", "Words separated by dots, such as colour.blue. Used by direct and topic exchanges.", templ.Attributes{"maxlength": "255", "autocapitalize": "none", "spellcheck": "false", "autocomplete": "off"}).Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = ui.Area(f, "headers", "Headers", "One a line, as key=value. Headers exchanges look at them.", "2").Render(ctx, templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = ui.Area(f, "headers", "Headers", "One per line, as key=value. Used by headers exchanges.", "2").Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -227,7 +227,7 @@ func try(s *queuepb.Snapshot, f ui.Fields, l *light) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = ui.Text(f, "text", "Text", "What the message says.", templ.Attributes{"maxlength": "1000", "autocomplete": "off"}).Render(ctx, templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = ui.Text(f, "text", "Text", "The body of the message.", templ.Attributes{"maxlength": "1000", "autocomplete": "off"}).Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -235,15 +235,15 @@ func try(s *queuepb.Snapshot, f ui.Fields, l *light) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = ui.Text(f, "priority", "Priority", "0 to 9; a higher one is delivered first.", whole).Render(ctx, templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = ui.Text(f, "priority", "Priority", "0 to 9. Higher priorities are delivered first.", wholeNumber).Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = ui.Text(f, "delay", "Delay in seconds", "Up to an hour.", whole).Render(ctx, templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = ui.Text(f, "delay", "Delay in seconds", "Up to one hour (3600).", wholeNumber).Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = ui.Text(f, "failing_deliveries", "Deliveries that fail", "0 to 20, before one is acknowledged.", whole).Render(ctx, templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = ui.Text(f, "failing_deliveries", "Simulated failures", "0 to 20 failed deliveries before the message is acknowledged.", wholeNumber).Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -257,7 +257,7 @@ func try(s *queuepb.Snapshot, f ui.Fields, l *light) templ.Component {
 				return templ_7745c5c3_Err
 			}
 		}
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 22, "> Have the consumers reject it: it goes to the dead letters at once.</label><div class=\"actions\"><button type=\"submit\">Send</button></div></form>")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 22, "> Reject the message: consumers dead-letter it on the first delivery.</label><div class=\"actions\"><button type=\"submit\">Send message</button></div></form>")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -315,7 +315,7 @@ func testPage(v *ui.Visit, id int64, s *queuepb.Snapshot, m *queuepb.GetTestMess
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			if settled(s, m, time.Now()) {
+			if isSettled(s, m, time.Now()) {
 				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 25, " data-settled")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
@@ -326,9 +326,9 @@ func testPage(v *ui.Visit, id int64, s *queuepb.Snapshot, m *queuepb.GetTestMess
 				return templ_7745c5c3_Err
 			}
 			var templ_7745c5c3_Var12 string
-			templ_7745c5c3_Var12, templ_7745c5c3_Err = templ.JoinStringErrs(story(s, m))
+			templ_7745c5c3_Var12, templ_7745c5c3_Err = templ.JoinStringErrs(summary(s, m))
 			if templ_7745c5c3_Err != nil {
-				return templ.Error{Err: templ_7745c5c3_Err, FileName: `queue/testmessage.templ`, Line: 67, Col: 46}
+				return templ.Error{Err: templ_7745c5c3_Err, FileName: `queue/testmessage.templ`, Line: 67, Col: 48}
 			}
 			_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var12))
 			if templ_7745c5c3_Err != nil {
@@ -338,7 +338,7 @@ func testPage(v *ui.Visit, id int64, s *queuepb.Snapshot, m *queuepb.GetTestMess
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = draw(layout(s, true), "way", "The way of this message through the test topology.", lightOf(s, m)).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = draw(layout(s, true), "route", "The route of this message through the test topology.", highlightOf(s, m)).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -350,11 +350,11 @@ func testPage(v *ui.Visit, id int64, s *queuepb.Snapshot, m *queuepb.GetTestMess
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 29, "</section><section aria-labelledby=\"sent-title\"><h2 id=\"sent-title\">As it was sent</h2>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 29, "</section><section aria-labelledby=\"sent-title\"><h2 id=\"sent-title\">Message</h2>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = sent(m).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = messageDetails(m).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -371,7 +371,7 @@ func testPage(v *ui.Visit, id int64, s *queuepb.Snapshot, m *queuepb.GetTestMess
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 31, "\">Send another like it</a></p>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 31, "\">Send a similar message</a></p>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -407,7 +407,7 @@ func deliveries(m *queuepb.GetTestMessageResponse) templ.Component {
 		}
 		ctx = templ.ClearChildren(ctx)
 		if len(m.Deliveries) == 0 {
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 32, "<p class=\"hint\">None yet.</p>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 32, "<p class=\"hint\">No deliveries yet.</p>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -473,7 +473,7 @@ func deliveries(m *queuepb.GetTestMessageResponse) templ.Component {
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
-				var templ_7745c5c3_Var19 = []any{"state", look(d)}
+				var templ_7745c5c3_Var19 = []any{"state", outcomeClass(d)}
 				templ_7745c5c3_Err = templ.RenderCSSItems(ctx, templ_7745c5c3_Buffer, templ_7745c5c3_Var19...)
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
@@ -498,7 +498,7 @@ func deliveries(m *queuepb.GetTestMessageResponse) templ.Component {
 				var templ_7745c5c3_Var21 string
 				templ_7745c5c3_Var21, templ_7745c5c3_Err = templ.JoinStringErrs(d.Outcome)
 				if templ_7745c5c3_Err != nil {
-					return templ.Error{Err: templ_7745c5c3_Err, FileName: `queue/testmessage.templ`, Line: 93, Col: 121}
+					return templ.Error{Err: templ_7745c5c3_Err, FileName: `queue/testmessage.templ`, Line: 93, Col: 129}
 				}
 				_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var21))
 				if templ_7745c5c3_Err != nil {
@@ -548,7 +548,7 @@ func deliveries(m *queuepb.GetTestMessageResponse) templ.Component {
 					if templ_7745c5c3_Err != nil {
 						return templ_7745c5c3_Err
 					}
-					templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 45, "\">Dead letters of ")
+					templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 45, "\">Dead letters in ")
 					if templ_7745c5c3_Err != nil {
 						return templ_7745c5c3_Err
 					}
@@ -580,7 +580,7 @@ func deliveries(m *queuepb.GetTestMessageResponse) templ.Component {
 	})
 }
 
-func sent(m *queuepb.GetTestMessageResponse) templ.Component {
+func messageDetails(m *queuepb.GetTestMessageResponse) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
 		if templ_7745c5c3_CtxErr := ctx.Err(); templ_7745c5c3_CtxErr != nil {
@@ -613,7 +613,7 @@ func sent(m *queuepb.GetTestMessageResponse) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = about("Headers", headerLines(m.GetMessage().GetHeaders())).Render(ctx, templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = about("Headers", formatHeaders(m.GetMessage().GetHeaders())).Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -626,19 +626,19 @@ func sent(m *queuepb.GetTestMessageResponse) templ.Component {
 			return templ_7745c5c3_Err
 		}
 		if m.GetMessage().GetDelay().AsDuration() > 0 {
-			templ_7745c5c3_Err = about("Delay", seconds(m.GetMessage().GetDelay())+" s").Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = about("Delay", formatSeconds(m.GetMessage().GetDelay())+" s").Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
 		}
 		if n := m.GetMessage().GetFailingDeliveries(); n > 0 {
-			templ_7745c5c3_Err = about("To fail", ui.Count(int64(n), "delivery", "deliveries")).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = about("Simulated failures", fmt.Sprint(n)).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
 		}
 		if m.GetMessage().GetReject() {
-			templ_7745c5c3_Err = about("To be", "rejected").Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = about("Consumers", "reject the message").Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -677,31 +677,30 @@ func sent(m *queuepb.GetTestMessageResponse) templ.Component {
 	})
 }
 
-// whole is a field for a whole number.
-var whole = templ.Attributes{"inputmode": "numeric", "autocomplete": "off", "maxlength": "5"}
+// wholeNumber holds the attributes of an input for a whole number.
+var wholeNumber = templ.Attributes{"inputmode": "numeric", "autocomplete": "off", "maxlength": "5"}
 
-// story says in a sentence what became of a test message.
-func story(s *queuepb.Snapshot, m *queuepb.GetTestMessageResponse) string {
-	all := fates(s, m)
-	over := 0
-	for _, f := range all {
-		if f.over {
-			over++
+// summary describes the routing and the progress of a test message in a sentence.
+func summary(s *queuepb.Snapshot, m *queuepb.GetTestMessageResponse) string {
+	byQueue := progressByQueue(s, m)
+	settled := 0
+	for _, p := range byQueue {
+		if p.settled {
+			settled++
 		}
 	}
+	queues := ui.Count(int64(len(byQueue)), "queue", "queues")
 	switch {
-	case len(all) == 0:
-		return "No binding of " + m.GetMessage().GetExchange() + " matches it: no queue gets it, and it is kept among the unroutable ones."
+	case len(byQueue) == 0:
+		return "No binding of " + m.GetMessage().GetExchange() + " matches this message. It is stored with the unroutable dead letters."
 	case m.GetMessage().GetDelay().AsDuration() > 0 && len(m.Deliveries) == 0:
-		return "It waits " + seconds(m.GetMessage().GetDelay()) + " s in " + ui.Count(int64(len(all)), "queue", "queues") + " before it is delivered."
-	case over == len(all) && over == 1:
-		return "It went to 1 queue, and is settled there."
-	case over == len(all):
-		return "It went to " + ui.Count(int64(len(all)), "queue", "queues") + ", and is settled in all of them."
-	case len(all) == 1:
-		return "It went to 1 queue, and is not settled there yet."
+		return "Delayed for " + formatSeconds(m.GetMessage().GetDelay()) + " s in " + queues + "."
+	case settled == len(byQueue):
+		return "Routed to " + queues + " and settled."
+	case len(byQueue) == 1:
+		return "Routed to 1 queue, not settled yet."
 	}
-	return "It went to " + ui.Count(int64(len(all)), "queue", "queues") + ", and is settled in " + fmt.Sprint(over) + " of them."
+	return "Routed to " + queues + ", settled in " + fmt.Sprint(settled) + " of them."
 }
 
 var _ = templruntime.GeneratedTemplate

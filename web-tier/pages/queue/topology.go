@@ -12,53 +12,53 @@ import (
 )
 
 const (
-	// maxGroups bounds the groups of consumers: more are no drawing any more.
+	// maxGroups limits the groups of consumers to what a drawing can show legibly.
 	maxGroups = 8
-	// maxHosts bounds the hosts that a group names.
+	// maxHosts limits the hosts listed for a group.
 	maxHosts = 4
 )
 
-// topology is a part of a snapshot, in the order it is drawn in.
+// topology is the part of a snapshot that is drawn, in drawing order.
 type topology struct {
 	producers []string
-	publishes map[string][]string // exchanges, by producer
+	publishes map[string][]string // names of exchanges by producer
 	exchanges []*queuepb.Exchange
 	bindings  []*queuepb.Binding
 	queues    []*queuepb.Queue
 }
 
-// somebody publishes to the test exchanges: whoever looks.
-const somebody = "you"
+// viewer is the producer of test messages: the user viewing the page.
+const viewer = "you"
 
-// part returns what is, or is not, for test messages. Exchanges and queues are
-// ordered so that bindings cross little: each next to what it is bound to.
-func part(s *queuepb.Snapshot, test bool) topology {
+// selectTopology returns the exchanges and queues for test messages if test is set, and
+// all others if not. They are ordered so that few bindings cross.
+func selectTopology(s *queuepb.Snapshot, test bool) topology {
 	t := topology{publishes: map[string][]string{}}
-	here := map[string]bool{}
+	selected := map[string]bool{}
 	for _, e := range s.Exchanges {
 		if e.Test == test {
 			t.exchanges = append(t.exchanges, e)
-			here["exchange "+e.Name] = true
+			selected["exchange "+e.Name] = true
 		}
 	}
 	for _, q := range s.Queues {
 		if q.Test == test {
 			t.queues = append(t.queues, q)
-			here["queue "+q.Name] = true
+			selected["queue "+q.Name] = true
 		}
 	}
 	for _, b := range s.Bindings {
-		if here["exchange "+b.Exchange] && here["queue "+b.Queue] {
+		if selected["exchange "+b.Exchange] && selected["queue "+b.Queue] {
 			t.bindings = append(t.bindings, b)
 		}
 	}
-	t.order()
+	t.sort()
 	for _, e := range t.exchanges {
-		by := e.Producers
-		if test && len(by) == 0 {
-			by = []string{somebody}
+		producers := e.Producers
+		if test && len(producers) == 0 {
+			producers = []string{viewer}
 		}
-		for _, producer := range by {
+		for _, producer := range producers {
 			if t.publishes[producer] == nil {
 				t.producers = append(t.producers, producer)
 			}
@@ -68,119 +68,120 @@ func part(s *queuepb.Snapshot, test bool) topology {
 	return t
 }
 
-// order puts exchanges and queues next to what they are bound to, twice: after
-// that it hardly gets better.
-func (t *topology) order() {
+// sort orders queues by the mean position of their exchanges and exchanges by that of
+// their queues (the barycenter heuristic). Two rounds suffice: more rarely reduce the
+// crossings further.
+func (t *topology) sort() {
 	byName := func(a, b *queuepb.Exchange) int { return strings.Compare(a.Name, b.Name) }
 	slices.SortStableFunc(t.exchanges, byName)
 	slices.SortStableFunc(t.queues, func(a, b *queuepb.Queue) int { return strings.Compare(a.Name, b.Name) })
 	for range 2 {
-		exchangeAt := map[string]int{}
+		exchangeIndex := map[string]int{}
 		for i, e := range t.exchanges {
-			exchangeAt[e.Name] = i
+			exchangeIndex[e.Name] = i
 		}
-		near := map[string]float64{}
+		positions := map[string]float64{}
 		for _, q := range t.queues {
-			var at []int
-			for _, b := range t.into(q) {
-				at = append(at, exchangeAt[b.Exchange])
+			var indexes []int
+			for _, b := range t.bindingsOf(q) {
+				indexes = append(indexes, exchangeIndex[b.Exchange])
 			}
-			near[q.Name] = mean(at)
+			positions[q.Name] = mean(indexes)
 		}
-		slices.SortStableFunc(t.queues, func(a, b *queuepb.Queue) int { return cmp.Compare(near[a.Name], near[b.Name]) })
-		queueAt := map[string]int{}
+		slices.SortStableFunc(t.queues, func(a, b *queuepb.Queue) int { return cmp.Compare(positions[a.Name], positions[b.Name]) })
+		queueIndex := map[string]int{}
 		for i, q := range t.queues {
-			queueAt[q.Name] = i
+			queueIndex[q.Name] = i
 		}
-		clear(near)
+		clear(positions)
 		for _, e := range t.exchanges {
-			var at []int
+			var indexes []int
 			for _, b := range t.bindings {
 				if b.Exchange == e.Name {
-					at = append(at, queueAt[b.Queue])
+					indexes = append(indexes, queueIndex[b.Queue])
 				}
 			}
-			near[e.Name] = mean(at)
+			positions[e.Name] = mean(indexes)
 		}
-		slices.SortStableFunc(t.exchanges, func(a, b *queuepb.Exchange) int { return cmp.Compare(near[a.Name], near[b.Name]) })
+		slices.SortStableFunc(t.exchanges, func(a, b *queuepb.Exchange) int { return cmp.Compare(positions[a.Name], positions[b.Name]) })
 	}
-	exchangeAt := map[string]int{}
+	exchangeIndex := map[string]int{}
 	for i, e := range t.exchanges {
-		exchangeAt[e.Name] = i
+		exchangeIndex[e.Name] = i
 	}
 	slices.SortStableFunc(t.bindings, func(a, b *queuepb.Binding) int {
-		return cmp.Or(cmp.Compare(exchangeAt[a.Exchange], exchangeAt[b.Exchange]), strings.Compare(a.Pattern, b.Pattern))
+		return cmp.Or(cmp.Compare(exchangeIndex[a.Exchange], exchangeIndex[b.Exchange]), strings.Compare(a.Pattern, b.Pattern))
 	})
 }
 
-// into returns the bindings that lead to a queue.
-func (t *topology) into(q *queuepb.Queue) (into []*queuepb.Binding) {
+// bindingsOf returns the bindings of a queue.
+func (t *topology) bindingsOf(q *queuepb.Queue) (bindings []*queuepb.Binding) {
 	for _, b := range t.bindings {
 		if b.Queue == q.Name {
-			into = append(into, b)
+			bindings = append(bindings, b)
 		}
 	}
-	return into
+	return bindings
 }
 
-// consumers are processes that consume the same queues.
-type consumers struct {
+// consumerGroup is a set of processes that consume the same queues.
+type consumerGroup struct {
 	queues []string
 	hosts  map[string]string // by process
-	lines  []string
+	lines  []string          // the label
 }
 
-// group returns the processes that consume queues, those of the same queues
-// together, as one node with the lines that name it.
-func group(queues []*queuepb.Queue) []consumers {
-	of, hosts := map[string][]string{}, map[string]string{}
+// groupConsumers groups the consuming processes by the queues that they consume. When
+// there are maxGroups groups, further processes join the last one.
+func groupConsumers(queues []*queuepb.Queue) []consumerGroup {
+	queuesOf, hosts := map[string][]string{}, map[string]string{}
 	for _, q := range queues {
 		for _, c := range q.Consumers {
-			of[c.Process] = append(of[c.Process], q.Name)
+			queuesOf[c.Process] = append(queuesOf[c.Process], q.Name)
 			hosts[c.Process] = c.Host
 		}
 	}
-	var groups []consumers
-	at := map[string]int{}
-	for _, process := range slices.Sorted(maps.Keys(of)) {
-		key := strings.Join(of[process], "\n")
-		i, known := at[key]
-		if !known {
-			if len(groups) == maxGroups { // with the last one, then
+	var groups []consumerGroup
+	groupIndex := map[string]int{}
+	for _, process := range slices.Sorted(maps.Keys(queuesOf)) {
+		key := strings.Join(queuesOf[process], "\n")
+		i, ok := groupIndex[key]
+		if !ok {
+			if len(groups) == maxGroups {
 				i = maxGroups - 1
-				for _, name := range of[process] {
+				for _, name := range queuesOf[process] {
 					if !slices.Contains(groups[i].queues, name) {
 						groups[i].queues = append(groups[i].queues, name)
 					}
 				}
 			} else {
 				i = len(groups)
-				groups = append(groups, consumers{queues: of[process], hosts: map[string]string{}})
+				groups = append(groups, consumerGroup{queues: queuesOf[process], hosts: map[string]string{}})
 			}
-			at[key] = i
+			groupIndex[key] = i
 		}
 		groups[i].hosts[process] = hosts[process]
 	}
-	order := map[string]int{}
+	queueIndex := map[string]int{}
 	for i, q := range queues {
-		order[q.Name] = i
+		queueIndex[q.Name] = i
 	}
-	middle := func(g consumers) float64 {
-		var all []int
+	position := func(g consumerGroup) float64 {
+		var indexes []int
 		for _, name := range g.queues {
-			all = append(all, order[name])
+			indexes = append(indexes, queueIndex[name])
 		}
-		return mean(all)
+		return mean(indexes)
 	}
-	slices.SortStableFunc(groups, func(a, b consumers) int { return cmp.Compare(middle(a), middle(b)) })
+	slices.SortStableFunc(groups, func(a, b consumerGroup) int { return cmp.Compare(position(a), position(b)) })
 	for i := range groups {
 		groups[i].lines = groupLines(groups[i].hosts)
 	}
 	return groups
 }
 
-// groupLines names a process by its host and what tells it from others there;
-// several by how many there are on which hosts.
+// groupLines returns the label of a group: host and process of a single process, or
+// the number of processes on each host.
 func groupLines(hosts map[string]string) (lines []string) {
 	if len(hosts) == 1 {
 		for process, host := range hosts {
@@ -197,7 +198,7 @@ func groupLines(hosts map[string]string) (lines []string) {
 		case i == maxHosts:
 			return append(lines, fmt.Sprintf("and on %d more", len(count)-maxHosts))
 		case count[host] > 1:
-			lines = append(lines, fmt.Sprintf("%s ×%d", clip(host, maxHost-4), count[host]))
+			lines = append(lines, fmt.Sprintf("%s ×%d", clip(host, maxHostLen-4), count[host]))
 		default:
 			lines = append(lines, host)
 		}
@@ -205,27 +206,28 @@ func groupLines(hosts map[string]string) (lines []string) {
 	return lines
 }
 
-// mean is where what has nothing to be near to goes last.
-func mean(all []int) float64 {
-	if len(all) == 0 {
+// mean returns the mean of positions. Without positions it returns a large number, so
+// that unconnected elements are placed last.
+func mean(positions []int) float64 {
+	if len(positions) == 0 {
 		return math.MaxInt16
 	}
 	sum := 0
-	for _, n := range all {
+	for _, n := range positions {
 		sum += n
 	}
-	return float64(sum) / float64(len(all))
+	return float64(sum) / float64(len(positions))
 }
 
-// asks is what a binding asks of a message.
-func asks(b *queuepb.Binding, kind string) string {
+// bindingLabel returns the text shown on a binding's line.
+func bindingLabel(b *queuepb.Binding, kind string) string {
 	if kind == "fanout" {
 		return "every message"
 	}
 	return b.Pattern
 }
 
-func (t *topology) patterns() (all []string) {
+func (t *topology) bindingLabels() (labels []string) {
 	for _, b := range t.bindings {
 		kind := ""
 		for _, e := range t.exchanges {
@@ -233,7 +235,7 @@ func (t *topology) patterns() (all []string) {
 				kind = e.Type
 			}
 		}
-		all = append(all, asks(b, kind))
+		labels = append(labels, bindingLabel(b, kind))
 	}
-	return all
+	return labels
 }

@@ -1,4 +1,4 @@
-// Package talks is how talks are found, read, edited and withdrawn.
+// Package talks serves the pages that search, show, edit and withdraw talks.
 package talks
 
 import (
@@ -11,28 +11,28 @@ import (
 	"techtalks.example/web-tier/platform/logicclient"
 )
 
-// question is what the page was asked for.
-type question struct{ query, language, tag string }
+// searchQuery is what the list is filtered by.
+type searchQuery struct{ text, language, tag string }
 
-func (q question) empty() bool { return q == question{} }
+func (q searchQuery) empty() bool { return q == searchQuery{} }
 
-// List shows talks: all, or those that are searched for.
+// List renders a page of the talks that match the search; without one, of all talks.
 func List(v *ui.Visit) error {
 	values := v.Request.URL.Query()
-	q := question{values.Get("q"), values.Get("language"), values.Get("tag")}
+	q := searchQuery{values.Get("q"), values.Get("language"), values.Get("tag")}
 	var talks *talkspb.ListTalksResponse
 	err := v.Gather(func(ctx context.Context) (err error) {
 		talks, err = v.Site.Tier.Talks.ListTalks(ctx, &talkspb.ListTalksRequest{
-			Query: q.query, Language: q.language, Tag: q.tag, PageToken: values.Get("page_token"),
+			Query: q.text, Language: q.language, Tag: q.tag, PageToken: values.Get("page_token"),
 		})
 		return err
 	})
 	if err != nil {
 		p := logicclient.Explain(err)
 		for _, field := range []string{"query", "language", "tag"} {
-			if wrong := p.Fields[field]; wrong != "" {
-				// What was searched for is still there to be mended.
-				return v.Render(http.StatusBadRequest, listPage(v, question{query: clip(q.query)}, &talkspb.ListTalksResponse{}, wrong))
+			if violation := p.Fields[field]; violation != "" {
+				// The search field keeps its text, to be corrected.
+				return v.Render(http.StatusBadRequest, listPage(v, searchQuery{text: clip(q.text)}, &talkspb.ListTalksResponse{}, violation))
 			}
 		}
 		return err
@@ -40,10 +40,13 @@ func List(v *ui.Visit) error {
 	return v.Render(http.StatusOK, listPage(v, q, talks, ""))
 }
 
-// clip keeps what a search field takes.
+// maxSearchLength is the limit of the search field, in characters.
+const maxSearchLength = 200
+
+// clip shortens s to the limit of the search field.
 func clip(s string) string {
-	if utf8.RuneCountInString(s) <= 200 {
+	if utf8.RuneCountInString(s) <= maxSearchLength {
 		return s
 	}
-	return string([]rune(s)[:200])
+	return string([]rune(s)[:maxSearchLength])
 }

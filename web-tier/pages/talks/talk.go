@@ -18,39 +18,41 @@ import (
 	"techtalks.example/web-tier/platform/server"
 )
 
-// name returns the resource name that a page's address is about.
-func name(v *ui.Visit) string {
+// talkName returns the resource name of the talk in the request's URL.
+func talkName(v *ui.Visit) string {
 	return "channels/" + v.Request.PathValue("channel") + "/talks/" + v.Request.PathValue("talk")
 }
 
-// Show shows a talk.
+// Show renders a talk. The Content-Security-Policy lets the page load media from this
+// site when the recording is stored here, and from other sites when the page plays a
+// linked file; otherwise from nowhere.
 func Show(v *ui.Visit) error {
 	t, err := get(v)
 	if err != nil {
 		if p := logicclient.Explain(err); p.Reason == "TALK_WITHDRAWN" {
-			p.Status, p.Title = http.StatusGone, "Withdrawn"
+			p.Status, p.Title = http.StatusGone, "Talk withdrawn"
 			return p
 		}
 		return err
 	}
-	kept, err := recording(v, t)
+	stored, err := recording(v, t)
 	if err != nil {
 		return err
 	}
-	if kept != nil || mediaOf(t).kind != "" {
+	if stored != nil || linkedMedia(t).contentType != "" {
 		v.Scripts = append(v.Scripts, "player.js")
 	}
 	switch {
-	case kept != nil:
+	case stored != nil:
 		v.Writer.Header().Set("Content-Security-Policy", server.Policy("'self'"))
-	case mediaOf(t).kind != "":
+	case linkedMedia(t).contentType != "":
 		v.Writer.Header().Set("Content-Security-Policy", server.Policy("https: http:"))
 	}
-	return v.Render(http.StatusOK, talkPage(v, t, kept))
+	return v.Render(http.StatusOK, talkPage(v, t, stored))
 }
 
-// recording returns the recording that is kept here; nil when there is none, or
-// none any more.
+// recording returns the talk's stored recording; nil if it has none or it has been
+// deleted.
 func recording(v *ui.Visit, t *talkspb.Talk) (*mediapb.Recording, error) {
 	if t.Recording == "" {
 		return nil, nil
@@ -62,47 +64,50 @@ func recording(v *ui.Visit, t *talkspb.Talk) (*mediapb.Recording, error) {
 	return answer.GetRecording(), err
 }
 
+// get fetches the talk in the request's URL.
 func get(v *ui.Visit) (t *talkspb.Talk, err error) {
 	err = v.Gather(func(ctx context.Context) error {
-		answer, err := v.Site.Tier.Talks.GetTalk(ctx, &talkspb.GetTalkRequest{Name: name(v)})
+		answer, err := v.Site.Tier.Talks.GetTalk(ctx, &talkspb.GetTalkRequest{Name: talkName(v)})
 		t = answer.GetTalk()
 		return err
 	})
 	return t, err
 }
 
-// media is how a recording is shown.
+// media is a recording on another site.
 type media struct {
-	url   string
-	kind  string // of a file that the browser plays; empty for a page
-	where string // the host of a page
+	url         string
+	contentType string // of a file that the browser can play; empty for a web page
+	host        string
 }
 
-func mediaOf(t *talkspb.Talk) media {
+// linkedMedia returns the media that the talk links to; zero if the talk has no link
+// or one that is not HTTP.
+func linkedMedia(t *talkspb.Talk) media {
 	u, err := url.Parse(t.MediaUrl)
 	if err != nil || t.MediaUrl == "" || u.Scheme != "https" && u.Scheme != "http" {
 		return media{}
 	}
-	m := media{url: t.MediaUrl, where: strings.TrimPrefix(u.Hostname(), "www.")}
+	m := media{url: t.MediaUrl, host: strings.TrimPrefix(u.Hostname(), "www.")}
 	switch strings.ToLower(path.Ext(u.Path)) {
 	case ".mp4":
-		m.kind = "video/mp4"
+		m.contentType = "video/mp4"
 	case ".webm":
-		m.kind = "video/webm"
+		m.contentType = "video/webm"
 	}
 	return m
 }
 
-// streamed orders a recording's files for a player, which takes the first that it
-// can play: the original, of any size, comes last.
-func streamed(files []*mediapb.Recording_Rendition) []*mediapb.Recording_Rendition {
-	last := slices.DeleteFunc(slices.Clone(files), func(f *mediapb.Recording_Rendition) bool { return !isOriginal(f) })
-	return append(slices.DeleteFunc(slices.Clone(files), isOriginal), last...)
+// playbackOrder returns the files in the order the player tries them. The original
+// comes last: its size is unbounded.
+func playbackOrder(files []*mediapb.Recording_Rendition) []*mediapb.Recording_Rendition {
+	originals := slices.DeleteFunc(slices.Clone(files), func(f *mediapb.Recording_Rendition) bool { return !isOriginal(f) })
+	return append(slices.DeleteFunc(slices.Clone(files), isOriginal), originals...)
 }
 
 func isOriginal(file *mediapb.Recording_Rendition) bool { return path.Base(file.File) == "original" }
 
-// quality names a file of a recording: "480p", "Original".
+// quality returns the label of a file of a recording: "480p", "Original".
 func quality(file *mediapb.Recording_Rendition) string {
 	if isOriginal(file) {
 		return "Original"
@@ -110,17 +115,17 @@ func quality(file *mediapb.Recording_Rendition) string {
 	return path.Base(file.File)
 }
 
-// rendition describes a file of a recording: "854 × 480, mp4, 12 MB".
-func rendition(file *mediapb.Recording_Rendition) string {
-	_, kind, _ := strings.Cut(file.ContentType, "/")
-	parts := []string{kind, ui.Bytes(file.Size)}
+// fileSummary describes a file of a recording: "854 × 480, mp4, 12 MB".
+func fileSummary(file *mediapb.Recording_Rendition) string {
+	_, format, _ := strings.Cut(file.ContentType, "/")
+	parts := []string{format, ui.Bytes(file.Size)}
 	if file.Width > 0 && file.Height > 0 {
 		parts = append([]string{fmt.Sprintf("%d × %d", file.Width, file.Height)}, parts...)
 	}
 	return strings.Join(parts, ", ")
 }
 
-// Edit shows the form to edit a talk.
+// Edit renders the form that edits a talk.
 func Edit(v *ui.Visit) error {
 	if !v.SignedIn() {
 		return v.AskToSignIn()
@@ -130,12 +135,12 @@ func Edit(v *ui.Visit) error {
 		return err
 	}
 	if !t.CanEdit {
-		return &logicclient.Problem{Status: http.StatusForbidden, Title: "You may not do that", Message: "Only who published a talk may edit it."}
+		return &logicclient.Problem{Status: http.StatusForbidden, Title: "You can't edit this talk", Message: "Only the account that published a talk can edit it."}
 	}
 	return v.Render(http.StatusOK, editPage(v, t, ui.TalkFields(t)))
 }
 
-// Save changes a talk.
+// Save updates a talk from the submitted form.
 func Save(v *ui.Visit) error {
 	if !v.SignedIn() {
 		return v.AskToSignIn()
@@ -147,30 +152,30 @@ func Save(v *ui.Visit) error {
 	}
 	if err == nil {
 		t := ui.TypedTalk(v)
-		t.Name = name(v)
+		t.Name = talkName(v)
 		answer, err = v.Site.Tier.Talks.UpdateTalk(v.Context(), &talkspb.UpdateTalkRequest{
 			Talk: t, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"title", "speakers", "language", "tags", "description", "media_url"}},
 		})
 	}
 	if err != nil {
-		if f, status, again := v.Refused(v.Typed(ui.TalkFieldNames...), err, nil); again {
-			is, err := get(v)
+		if form, status, ok := v.Refused(v.Typed(ui.TalkFieldNames...), err, nil); ok {
+			t, err := get(v)
 			if err != nil {
 				return err
 			}
-			return v.Render(status, editPage(v, is, f))
+			return v.Render(status, editPage(v, t, form))
 		}
 		return err
 	}
 	return v.Redirect(ui.Path(answer.Talk.Name))
 }
 
-// Withdraw takes a talk back.
+// Withdraw withdraws a talk and redirects to its channel.
 func Withdraw(v *ui.Visit) error {
 	if !v.SignedIn() {
 		return v.AskToSignIn()
 	}
-	if _, err := v.Site.Tier.Talks.WithdrawTalk(v.Context(), &talkspb.WithdrawTalkRequest{Name: name(v)}); err != nil {
+	if _, err := v.Site.Tier.Talks.WithdrawTalk(v.Context(), &talkspb.WithdrawTalkRequest{Name: talkName(v)}); err != nil {
 		return err
 	}
 	return v.Redirect("/channels/" + url.PathEscape(v.Request.PathValue("channel")))
