@@ -160,14 +160,15 @@ func (n *Node) environment() []string {
 	}
 }
 
-// inherited is this process' environment without what would change RabbitMQ.
-func inherited() (clean []string) {
-	for _, setting := range os.Environ() {
-		if !strings.HasPrefix(setting, "RABBITMQ_") && !strings.HasPrefix(setting, "ERL_") {
-			clean = append(clean, setting)
+// inherited returns what RabbitMQ's scripts need of this process's environment. They would
+// take many other variables for settings, LOGS and NODENAME among them (rabbitmq-env).
+func inherited() (variables []string) {
+	for _, name := range []string{"PATH", "TMPDIR"} {
+		if value, ok := os.LookupEnv(name); ok {
+			variables = append(variables, name+"="+value)
 		}
 	}
-	return clean
+	return variables
 }
 
 // Programs are the node's two programs in the order in which they start.

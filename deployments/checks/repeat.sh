@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Looks for flaky tests: runs "make test" TIMES times (20) while "make up" runs and two busy
 # loops keep the processors occupied. Prints a line for each run; the logs of runs that
-# failed are kept in LOGS.
+# failed are kept in REPEAT_LOGS.
 #
 #	deployments/checks/repeat.sh [TIMES]
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit
 times=${1:-20}
-logs=${LOGS:-$(mktemp -d)}
+logs=${REPEAT_LOGS:-$(mktemp -d)}
 site=$(mktemp -d)
 chmod 755 "$site" # Postgres does not run as root
 mkdir -p "$logs"

@@ -223,12 +223,12 @@ func (n *node) evaluate(expression string) (string, error) {
 	return strings.TrimSuffix(strings.TrimSpace(result), "}"), nil
 }
 
-// environment is what RabbitMQ's programs are told of this node, and nothing of
-// what this process was told of another.
+// environment returns the environment of RabbitMQ's programs: this node's settings, and
+// nothing else of this process's, in which RabbitMQ's scripts would find others.
 func (n *node) environment() (all []string) {
-	for _, setting := range os.Environ() {
-		if !strings.HasPrefix(setting, "RABBITMQ_") && !strings.HasPrefix(setting, "ERL_") {
-			all = append(all, setting)
+	for _, name := range []string{"PATH", "TMPDIR"} {
+		if value, ok := os.LookupEnv(name); ok {
+			all = append(all, name+"="+value)
 		}
 	}
 	return append(all,
