@@ -42,9 +42,9 @@ func Show(v *ui.Visit) error {
 	}
 	switch {
 	case kept != nil:
-		v.Writer.Header().Set("Content-Security-Policy", server.Policy("'self'"))
+		v.Writer.Header().Set("Content-Security-Policy", server.ContentSecurityPolicy("'self'"))
 	case mediaOf(t).kind != "":
-		v.Writer.Header().Set("Content-Security-Policy", server.Policy("https: http:"))
+		v.Writer.Header().Set("Content-Security-Policy", server.ContentSecurityPolicy("https: http:"))
 	}
 	return v.Render(http.StatusOK, talkPage(v, t, kept))
 }

@@ -120,7 +120,7 @@ func AnswerProblem(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	p := logicclient.Explain(err).OfResource()
 	if p.Status >= http.StatusInternalServerError {
-		server.Because(r.Context(), err)
+		server.RecordError(r.Context(), err)
 	}
 	body, err := json.Marshal(struct {
 		Title  string            `json:"title"`

@@ -10,133 +10,137 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// room bounds the pages that are made at the same time, to as many as can be without
-// each of them becoming slower. Who finds no place waits for one, a moment: those of a
-// crowd that comes at once are served in the order in which they came. When somebody has
-// always waited for standing long, more come than can be served: who came last is served
-// first then, and nobody waits longer than it takes to see whether they will be. Whoever is
-// served has not waited long; the other way round, everybody would be served after as
-// long as the others are sent away (Maurer, "Fail at Scale", ACM Queue 13, 8: "controlled
-// delay" and "adaptive LIFO").
+// admission limits how many page requests run concurrently. A request that finds no free
+// slot waits in a queue for one.
+//
+// A short burst is served in order of arrival. When the queue has been standing for
+// standingQueueAge, requests arrive faster than they can be served: the newest is then
+// served first, and queue waits get shorter. A request that is served has not waited long;
+// in order of arrival, every request would wait as long as those that time out. This is
+// adaptive LIFO with CoDel's controlled delay (Maurer, "Fail at Scale", ACM Queue 13, 8).
 //
 // Forms have slots of their own, see admitForm: no page waits for a form.
-type room struct {
-	mu     sync.Mutex
-	limit  limit
-	lines  [classes]list.List // of waiter, the latest last
-	empty  time.Time          // when nobody waited, the last time
-	served int                // of those who waited, since then
+type admission struct {
+	mu        sync.Mutex
+	limiter   limiter
+	queues    [priorities]list.List // of waiter, the newest at the back
+	idleSince time.Time             // when the queues were last empty
+	admitted  int                   // waiters admitted since idleSince
 }
 
-// class orders the requests that wait: those with a session come before those without, and
-// an address that has more than its share in progress comes last, whatever it sends. No
-// slot is kept free for a class: one is free within a moment, and a limit that never sees
-// all slots in use does not see an overload either.
-type class int
+// priority orders waiting requests: those with a session come before those without, and
+// those of an address beyond its share come last, whatever they send. No slot is reserved
+// for a priority: one becomes free within a moment, and a limiter that never sees all slots
+// in use does not detect an overload.
+type priority int
 
 const (
-	personal class = iota
-	public
-	crowded
-	classes
+	signedIn priority = iota
+	anonymous
+	overShare
+	priorities
 )
 
-// waiter is somebody who waits. It has room for what is said to them once: whether there
-// is a place.
+// waiter receives, once, whether its request has been admitted. It is buffered, so that
+// sending never blocks.
 type waiter chan bool
 
-func newRoom(registry prometheus.Registerer) *room {
-	r := &room{limit: newLimit()}
+func newAdmission(registry prometheus.Registerer) *admission {
+	a := &admission{limiter: newLimiter()}
 	registry.MustRegister(
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "web_room", Help: "How many pages are made at a time at most, as it was found out."},
-			func() float64 { return float64(r.size()) }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "web_waiting", Help: "Requests that wait for a place."},
-			func() float64 { return float64(r.waits()) }))
-	return r
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "web_room", Help: "Current concurrency limit for page requests."},
+			func() float64 { return float64(a.limit()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "web_waiting", Help: "Page requests that wait for a slot."},
+			func() float64 { return float64(a.queueLength()) }))
+	return a
 }
 
-// enter takes a place, or waits for one; false when there is none in time, or who asked is
-// gone. leave gives it back.
-func (r *room) enter(ctx context.Context, c class) bool {
-	r.mu.Lock()
-	if r.limit.take() {
-		r.rest() // otherwise who left would have given the place to who waits
-		r.mu.Unlock()
+// acquire takes a slot, waiting for one if necessary. It reports false if none became free
+// in time or ctx ended. The caller returns the slot with release.
+func (a *admission) acquire(ctx context.Context, p priority) bool {
+	a.mu.Lock()
+	if a.limiter.acquire() {
+		a.markIdle() // release hands slots to waiters first: a free slot means that there are none
+		a.mu.Unlock()
 		return true
 	}
-	wait := longestWait
-	if r.stands() {
-		wait = briefWait
+	wait := queueWait
+	if a.queueIsStanding() {
+		wait = overloadQueueWait
 	}
-	line := &r.lines[c]
-	own := make(waiter, 1)
-	place := line.PushBack(own)
-	if line.Len() > mostWaiting {
-		line.Remove(line.Front()).(waiter) <- false
+	queue := &a.queues[p]
+	w := make(waiter, 1)
+	element := queue.PushBack(w)
+	if queue.Len() > maxQueueLength {
+		queue.Remove(queue.Front()).(waiter) <- false
 	}
-	r.mu.Unlock()
-	enough := time.NewTimer(wait/2 + rand.N(wait))
-	defer enough.Stop()
+	a.mu.Unlock()
+	timeout := time.NewTimer(wait/2 + rand.N(wait))
+	defer timeout.Stop()
 	select {
-	case is := <-own:
-		return is
-	case <-enough.C:
+	case ok := <-w:
+		return ok
+	case <-timeout.C:
 	case <-ctx.Done():
 	}
-	r.mu.Lock()
-	line.Remove(place) // unless it has left
-	r.mu.Unlock()
+	a.mu.Lock()
+	queue.Remove(element) // no effect if release has removed it
+	a.mu.Unlock()
 	select {
-	case is := <-own: // in the meantime
-		return is
+	case ok := <-w: // admitted or evicted since the timeout
+		return ok
 	default:
 		return false
 	}
 }
 
-// leave gives a place back, to who waits, and says how long it was taken; 0 when that says
-// nothing about how many may be inside.
-func (r *room) leave(took time.Duration) {
-	r.mu.Lock() // before the place is free: nobody who comes just now takes it from who waits
-	defer r.mu.Unlock()
-	r.limit.free()
-	if took > 0 {
-		r.limit.learn(took)
+// release returns a slot and admits the next waiter. latency is how long the slot was held;
+// 0 when that says nothing about the right limit.
+func (a *admission) release(latency time.Duration) {
+	a.mu.Lock() // before the slot is free: a new request must not take it from a waiter
+	defer a.mu.Unlock()
+	a.limiter.release()
+	if latency > 0 {
+		a.limiter.observe(latency)
 	}
-	for c := range classes {
-		for line := &r.lines[c]; line.Len() > 0; {
-			if !r.limit.take() {
+	for p := range priorities {
+		for queue := &a.queues[p]; queue.Len() > 0; {
+			if !a.limiter.acquire() {
 				return
 			}
-			first := line.Front()
-			if r.stands() {
-				first = line.Back()
+			next := queue.Front()
+			if a.queueIsStanding() {
+				next = queue.Back()
 			}
-			line.Remove(first).(waiter) <- true
-			r.served++
+			queue.Remove(next).(waiter) <- true
+			a.admitted++
 		}
 	}
-	r.rest()
+	a.markIdle()
 }
 
-// rest notes that nobody waits.
-func (r *room) rest() { r.empty, r.served = time.Now(), 0 }
+// markIdle records that no request waits.
+func (a *admission) markIdle() { a.idleSince, a.admitted = time.Now(), 0 }
 
-// stands says whether somebody has always waited for so long, though others were served,
-// that more come than can be.
-func (r *room) stands() bool { return time.Since(r.empty) >= standing && r.served >= standingServed }
-
-func (r *room) size() int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.limit.now()
+// queueIsStanding reports whether the queue has not been empty for so long, although
+// waiters were admitted, that requests must be arriving faster than they can be served.
+func (a *admission) queueIsStanding() bool {
+	return time.Since(a.idleSince) >= standingQueueAge && a.admitted >= standingQueueAdmitted
 }
 
-func (r *room) waits() (n int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for c := range classes {
-		n += r.lines[c].Len()
+// limit returns the current concurrency limit.
+func (a *admission) limit() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.limiter.current()
+}
+
+// queueLength returns the number of requests that wait.
+func (a *admission) queueLength() (n int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for p := range priorities {
+		n += a.queues[p].Len()
 	}
 	return n
 }

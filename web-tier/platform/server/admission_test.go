@@ -11,204 +11,206 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// crowd is people at a room, and what became of them, in the order in which it did.
-type crowd struct {
-	*room
-	mu      sync.Mutex // the race detector knows nothing of a clock that orders them
-	served  []int
-	refused []int
+// requests sends numbered requests to an admission, and records in which order they were
+// admitted and rejected.
+type requests struct {
+	*admission
+	mu       sync.Mutex // the race detector does not know the order that synctest's clock imposes
+	admitted []int
+	rejected []int
 }
 
-func newCrowd() *crowd { return &crowd{room: newRoom(prometheus.NewRegistry())} }
+func newRequests() *requests {
+	return &requests{admission: newAdmission(prometheus.NewRegistry())}
+}
 
-// come has somebody come, and waits until they are inside or wait.
-func (c *crowd) come(ctx context.Context, who int, as class) {
+// send sends a request, and returns when it has been admitted or is waiting.
+func (r *requests) send(ctx context.Context, id int, p priority) {
 	go func() {
-		inside := c.enter(ctx, as)
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if inside {
-			c.served = append(c.served, who)
+		ok := r.acquire(ctx, p)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if ok {
+			r.admitted = append(r.admitted, id)
 		} else {
-			c.refused = append(c.refused, who)
+			r.rejected = append(r.rejected, id)
 		}
 	}()
 	synctest.Wait()
 }
 
-// goes has one of those inside go.
-func (c *crowd) goes() {
-	c.leave(0)
+// finish finishes one of the admitted requests.
+func (r *requests) finish() {
+	r.release(0)
 	synctest.Wait()
 }
 
-// became returns who was served and who was refused.
-func (c *crowd) became() (served, refused []int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return slices.Clone(c.served), slices.Clone(c.refused)
+// outcome returns the admitted and the rejected requests.
+func (r *requests) outcome() (admitted, rejected []int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.admitted), slices.Clone(r.rejected)
 }
 
-// forget forgets who was served.
-func (c *crowd) forget() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.served = nil
+// clearAdmitted forgets the admitted requests.
+func (r *requests) clearAdmitted() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.admitted = nil
 }
 
-// fill has strangers come until the next would wait.
-func (c *crowd) fill() {
-	for c.waits() == 0 {
-		c.come(context.Background(), -1, public)
+// fill sends requests until the next one would wait.
+func (r *requests) fill() {
+	for r.queueLength() == 0 {
+		r.send(context.Background(), -1, anonymous)
 	}
-	c.goes() // who waited is inside, and nobody waits
-	c.forget()
+	r.finish() // admits the one that waits
+	r.clearAdmitted()
 }
 
-func TestWhoFindsNoPlaceWaitsForOne(t *testing.T) {
+func TestAdmission_QueuesRequestsUntilASlotIsFree(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCrowd()
-		c.fill()
-		for who := range 10 {
-			c.come(t.Context(), who, public)
+		r := newRequests()
+		r.fill()
+		for id := range 10 {
+			r.send(t.Context(), id, anonymous)
 		}
-		gone, leave := context.WithCancel(t.Context())
-		c.come(gone, 10, public)
-		c.come(t.Context(), 11, public)
-		leave()
+		ctx, cancel := context.WithCancel(t.Context())
+		r.send(ctx, 10, anonymous)
+		r.send(t.Context(), 11, anonymous)
+		cancel()
 		synctest.Wait()
-		if served, refused := c.became(); len(served) != 0 || !slices.Equal(refused, []int{10}) {
-			t.Fatalf("without a place %v are served, and %v are not", served, refused)
+		if admitted, rejected := r.outcome(); len(admitted) != 0 || !slices.Equal(rejected, []int{10}) {
+			t.Fatalf("got %v admitted and %v rejected without a free slot, want none and only the cancelled 10", admitted, rejected)
 		}
 		for range 11 {
-			c.goes()
+			r.finish()
 		}
-		served, _ := c.became()
-		if want := []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11}; !slices.Equal(served, want) {
-			t.Errorf("served are %v, want %v", served, want)
+		admitted, _ := r.outcome()
+		if want := []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11}; !slices.Equal(admitted, want) {
+			t.Errorf("got %v admitted, want %v", admitted, want)
 		}
-		c.come(t.Context(), 12, public)
-		time.Sleep(longestWait/2 - time.Millisecond) // of a clock for which nobody waits
+		r.send(t.Context(), 12, anonymous)
+		time.Sleep(queueWait/2 - time.Millisecond) // the fake clock: nothing waits for it
 		synctest.Wait()
-		if _, refused := c.became(); len(refused) != 1 {
-			t.Errorf("before it is time %v are sent away", refused)
+		if _, rejected := r.outcome(); len(rejected) != 1 {
+			t.Errorf("got %v rejected before the minimum queue wait, want only 10", rejected)
 		}
-		time.Sleep(longestWait + time.Millisecond)
+		time.Sleep(queueWait + time.Millisecond)
 		synctest.Wait()
-		if _, refused := c.became(); !slices.Equal(refused, []int{10, 12}) {
-			t.Errorf("who finds no place in time is not sent away: %v", refused)
+		if _, rejected := r.outcome(); !slices.Equal(rejected, []int{10, 12}) {
+			t.Errorf("got %v rejected after the maximum queue wait, want 10 and 12", rejected)
 		}
-		if c.waits() != 0 {
-			t.Errorf("%d wait who were sent away", c.waits())
+		if n := r.queueLength(); n != 0 {
+			t.Errorf("got %d requests still queued after they were rejected, want 0", n)
 		}
 	})
 }
 
-func TestWhoSentASessionIsServedFirst(t *testing.T) {
+func TestAdmission_AdmitsRequestsWithASessionFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCrowd()
-		c.fill()
-		c.come(t.Context(), 1, public)
-		c.come(t.Context(), 2, personal)
-		for c.waits() > 0 {
-			c.goes()
+		r := newRequests()
+		r.fill()
+		r.send(t.Context(), 1, anonymous)
+		r.send(t.Context(), 2, signedIn)
+		for r.queueLength() > 0 {
+			r.finish()
 		}
-		if served, _ := c.became(); !slices.Equal(served, []int{2, 1}) {
-			t.Errorf("served are %v", served)
+		if admitted, _ := r.outcome(); !slices.Equal(admitted, []int{2, 1}) {
+			t.Errorf("got %v admitted, want 2 before 1", admitted)
 		}
 	})
 }
 
-// Who come all at once, and are all served, are served in the order in which they came.
-func TestACrowdOfAMomentIsServedInOrder(t *testing.T) {
+func TestAdmission_ServesAShortBurstInOrderOfArrival(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCrowd()
-		c.fill()
-		var came []int
-		for who := range 100 {
-			c.come(t.Context(), who, public)
-			came = append(came, who)
+		r := newRequests()
+		r.fill()
+		var sent []int
+		for id := range 100 {
+			r.send(t.Context(), id, anonymous)
+			sent = append(sent, id)
 		}
-		for c.waits() > 0 {
-			c.goes()
+		for r.queueLength() > 0 {
+			r.finish()
 		}
-		if served, refused := c.became(); !slices.Equal(served, came) || len(refused) > 0 {
-			t.Errorf("served are %v, sent away %v", served, refused)
+		if admitted, rejected := r.outcome(); !slices.Equal(admitted, sent) || len(rejected) > 0 {
+			t.Errorf("got %v admitted and %v rejected, want all admitted in order", admitted, rejected)
 		}
 	})
 }
 
-// Under a load beyond what can be served, whoever is served has not waited long: the
-// others wait for nothing, and are as many as there is a bound for.
-func TestWhoCameLastIsServedWhenTooManyCome(t *testing.T) {
+// Under sustained overload an admitted request has not waited long, the others time out
+// early, and the queue is bounded.
+func TestAdmission_ServesTheNewestRequestFirstWhenTheQueueIsStanding(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCrowd()
-		c.fill()
-		const many = mostWaiting - 1
-		for who := range many {
-			c.come(t.Context(), who, public)
+		r := newRequests()
+		r.fill()
+		const burst = maxQueueLength - 1
+		for id := range burst {
+			r.send(t.Context(), id, anonymous)
 		}
-		for range standingServed {
-			c.goes()
+		for range standingQueueAdmitted {
+			r.finish()
 		}
-		time.Sleep(standing)
-		for who := range standingServed + 2 {
-			c.come(t.Context(), many+who, public)
+		time.Sleep(standingQueueAge)
+		for n := range standingQueueAdmitted + 2 {
+			r.send(t.Context(), burst+n, anonymous)
 		}
-		// The one that has waited longest made room for the last.
-		if _, refused := c.became(); !slices.Equal(refused, []int{standingServed}) {
-			t.Errorf("of %d who wait already these are sent away: %v", mostWaiting, refused)
+		// The queue is full: its oldest request was evicted for the newest.
+		if _, rejected := r.outcome(); !slices.Equal(rejected, []int{standingQueueAdmitted}) {
+			t.Errorf("got %v rejected from a full queue, want only its oldest request, %d", rejected, standingQueueAdmitted)
 		}
-		c.forget()
-		c.goes()
-		c.goes()
-		if served, _ := c.became(); !slices.Equal(served, []int{many + standingServed + 1, many + standingServed}) {
-			t.Errorf("served are %v, and not the last who came", served)
+		r.clearAdmitted()
+		r.finish()
+		r.finish()
+		if admitted, _ := r.outcome(); !slices.Equal(admitted, []int{burst + standingQueueAdmitted + 1, burst + standingQueueAdmitted}) {
+			t.Errorf("got %v admitted, want the two newest", admitted)
 		}
-		time.Sleep(briefWait * 3 / 2)
+		time.Sleep(overloadQueueWait * 3 / 2)
 		synctest.Wait()
-		_, refused := c.became()
-		for who := range standingServed {
-			if !slices.Contains(refused, many+who) {
-				t.Errorf("who comes when too many do still waits after %s", briefWait*3/2)
+		_, rejected := r.outcome()
+		for n := range standingQueueAdmitted {
+			if !slices.Contains(rejected, burst+n) {
+				t.Errorf("request %d, sent to a standing queue, still waits after %s", burst+n, overloadQueueWait*3/2)
 			}
 		}
-		for c.waits() > 0 {
-			c.goes()
+		for r.queueLength() > 0 {
+			r.finish()
 		}
-		c.come(t.Context(), -1, public)
-		c.come(t.Context(), -2, public)
-		c.forget()
-		c.goes()
-		if served, _ := c.became(); !slices.Equal(served, []int{-1}) {
-			t.Errorf("when nobody has waited any more, %v is served and not who came first", served)
+		r.send(t.Context(), -1, anonymous)
+		r.send(t.Context(), -2, anonymous)
+		r.clearAdmitted()
+		r.finish()
+		if admitted, _ := r.outcome(); !slices.Equal(admitted, []int{-1}) {
+			t.Errorf("got %v admitted after the queue was empty, want -1, the first to arrive", admitted)
 		}
-		for c.waits() > 0 {
-			c.goes()
+		for r.queueLength() > 0 {
+			r.finish()
 		}
 	})
 }
 
-// When nobody is served at all, because what all wait for is replaced, nobody is sent away
-// before their time: that is no overload.
-func TestWhoComesWhenNobodyIsServedWaitsAsLong(t *testing.T) {
+// When no request is served at all, because all wait for a peer that is being replaced, the
+// queue is not standing: requests keep the full queue wait and their order.
+func TestAdmission_KeepsTheFullQueueWaitWhenNoRequestFinishes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCrowd()
-		c.fill()
-		c.come(t.Context(), -1, public)
-		time.Sleep(standing)
-		var came []int
-		for who := range 20 {
-			c.come(t.Context(), who, public)
-			came = append(came, who)
+		r := newRequests()
+		r.fill()
+		r.send(t.Context(), -1, anonymous)
+		time.Sleep(standingQueueAge)
+		var sent []int
+		for id := range 20 {
+			r.send(t.Context(), id, anonymous)
+			sent = append(sent, id)
 		}
-		time.Sleep(longestWait/2 - time.Millisecond)
+		time.Sleep(queueWait/2 - time.Millisecond)
 		synctest.Wait()
-		for c.waits() > 0 {
-			c.goes()
+		for r.queueLength() > 0 {
+			r.finish()
 		}
-		if served, _ := c.became(); !slices.Equal(served[max(0, len(served)-len(came)):], came) {
-			t.Errorf("of %v who came these were served: %v", came, served)
+		if admitted, _ := r.outcome(); !slices.Equal(admitted[max(0, len(admitted)-len(sent)):], sent) {
+			t.Errorf("got %v admitted, want %v", admitted, sent)
 		}
 	})
 }

@@ -6,91 +6,96 @@ import (
 	"time"
 )
 
-// limit is how many pages are made at a time at most. It is found out from how long they
-// take, as FAST TCP finds out how many packets may be under way: as many as there would be
-// if none of them were slowed down by another, and some more (Wei, Jin, Low, Hegde, "FAST
-// TCP", IEEE/ACM Transactions on Networking 14, 6). Where one core makes all of a page,
-// that is a handful; where pages wait for a network, as many as are on their way.
+// limiter is an adaptive concurrency limit for page requests, with a latency gradient
+// after FAST TCP. The limit converges on the number of requests that can be in flight
+// without slowing each other down, plus some headroom (Wei, Jin, Low, Hegde, "FAST TCP",
+// IEEE/ACM Transactions on Networking 14, 6). Where one core renders every page, that is a
+// handful; where pages wait for a network, as many as the network has in transit.
 //
-// How long a page takes when nothing slows it down is forgotten after a while, since what
-// is asked for changes, and the network; at once, when pages take longer than those under
-// way can be the reason for. Under a load that does not end it is found out anew with few
-// under way for a moment (Cardwell and others, "BBR: Congestion-Based Congestion
-// Control", ACM Queue 14, 5: "ProbeRTT").
+// The base latency is that of a page which nothing slows down. It expires after
+// baseLatencyTTL, because the mix of pages and the network change, and at once when the
+// latency has grown by more than the requests in flight can explain. Under sustained load
+// the limiter measures it again by lowering the limit for a moment (Cardwell and others,
+// "BBR: Congestion-Based Congestion Control", ACM Queue 14, 5: "ProbeRTT").
 //
-// The logic tier, which refuses at once, has a library's: that moves by one at a time and
-// bounds from far above. Here somebody waits for each place, and must not for long.
+// The logic tier rejects excess calls at once and uses a library's limiter, which moves in
+// steps of one and starts far above the optimum. Here a request waits for its slot, and
+// must not wait for long.
 //
-// A limit is not safe for concurrent use.
-type limit struct {
-	most  float64 // under way at most
-	under int     // under way, now
+// A limiter is not safe for concurrent use.
+type limiter struct {
+	limit    float64
+	inFlight int
 
-	began time.Time       // when watching began
-	took  []time.Duration // what pages took since
-	full  bool            // there was no place, since
+	// The current sample window.
+	windowStart time.Time
+	latencies   []time.Duration
+	saturated   bool // a request found no free slot
 
-	light  time.Duration // what a page takes when nothing slows it down; 0 when not known
-	found  time.Time     // when that was found out
-	resume float64       // the limit that it is found out below; 0 when it is not just now
-	few    bool          // those from before are gone
+	baseLatency time.Duration // 0 when unknown
+	measuredAt  time.Time     // when baseLatency was measured
+	savedLimit  float64       // the limit to restore after a probe; 0 when not probing
+	drained     bool          // the requests admitted before the probe have finished
 }
 
-func newLimit() limit { return limit{most: firstUnderWay, began: time.Now()} }
+func newLimiter() limiter { return limiter{limit: initialLimit, windowStart: time.Now()} }
 
-// now is how many may be under way.
-func (l *limit) now() int { return int(l.most) }
+// current returns the limit in whole requests.
+func (l *limiter) current() int { return int(l.limit) }
 
-// take takes a place; false when there is none.
-func (l *limit) take() bool {
-	if l.under >= l.now() {
-		l.full = true
+// acquire takes a slot. It reports false when none is free.
+func (l *limiter) acquire() bool {
+	if l.inFlight >= l.current() {
+		l.saturated = true
 		return false
 	}
-	l.under++
+	l.inFlight++
 	return true
 }
 
-// free gives a place back.
-func (l *limit) free() { l.under-- }
+// release returns a slot.
+func (l *limiter) release() { l.inFlight-- }
 
-// learn learns how long a page took.
-func (l *limit) learn(took time.Duration) {
-	l.took = append(l.took, took)
-	if n := len(l.took); n < limitSamples || n < mostSamples && time.Since(l.began) < limitWindow {
+// observe records the latency of a page, and adapts the limit once the window holds enough
+// of them.
+func (l *limiter) observe(latency time.Duration) {
+	l.latencies = append(l.latencies, latency)
+	if n := len(l.latencies); n < minSamples || n < maxSamples && time.Since(l.windowStart) < sampleWindow {
 		return
 	}
-	slices.Sort(l.took)
-	l.adapt(l.took[len(l.took)/2], time.Now())
-	l.began, l.took, l.full = time.Now(), l.took[:0], false
+	slices.Sort(l.latencies)
+	l.adapt(l.latencies[len(l.latencies)/2], time.Now())
+	l.windowStart, l.latencies, l.saturated = time.Now(), l.latencies[:0], false
 }
 
-// adapt adapts the limit to what half of the pages took at most.
-func (l *limit) adapt(half time.Duration, now time.Time) {
-	old := now.Sub(l.found) > limitMemory
-	slower := float64(half) / float64(max(l.light, 1)) // times
+// adapt adapts the limit to the median latency of a window.
+func (l *limiter) adapt(median time.Duration, now time.Time) {
+	expired := now.Sub(l.measuredAt) > baseLatencyTTL
+	slowdown := float64(median) / float64(max(l.baseLatency, 1))
 	switch {
-	case l.resume > 0 && !l.few:
-		l.few = true // what was seen were still those from before
+	case l.savedLimit > 0 && !l.drained:
+		l.drained = true // this window still measured requests admitted before the probe
 		return
-	case l.resume > 0:
-		l.most, l.resume, l.few = l.resume, 0, false
-		l.light, l.found = half, now
-	case half < l.light || l.light == 0 || old && !l.full:
-		l.light, l.found = half, now
-	case l.full && (old && slower > tolerance || slower > foreign*l.most):
-		l.resume, l.most = l.most, fewUnderWay
+	case l.savedLimit > 0:
+		l.limit, l.savedLimit, l.drained = l.savedLimit, 0, false
+		l.baseLatency, l.measuredAt = median, now
+	case median < l.baseLatency || l.baseLatency == 0 || expired && !l.saturated:
+		l.baseLatency, l.measuredAt = median, now
+	case l.saturated && (expired && slowdown > latencyTolerance || slowdown > externalSlowdown*l.limit):
+		l.savedLimit, l.limit = l.limit, minLimit
 		return
-	case old:
-		l.found = now // it is still true
+	case expired:
+		l.measuredAt = now // the base latency still holds
 	}
-	if !l.full { // more is no use now; what was found out in an overload does not outlive it
-		l.most = max(l.most, min(l.most+1, firstUnderWay))
+	if !l.saturated {
+		// A higher limit would have no effect now. Return to initialLimit, so that the limit
+		// of an overload does not outlive it.
+		l.limit = max(l.limit, min(l.limit+1, initialLimit))
 		return
 	}
-	share := min(1, tolerance*float64(l.light)/float64(half))
-	// The square root is by how much what comes varies (Halfin, Whitt, "Heavy-Traffic Limits
-	// for Queues with Many Exponential Servers", Operations Research 29, 3).
-	aim := l.most*share + math.Sqrt(l.most)
-	l.most = min(max((l.most+aim)/2, fewUnderWay), mostUnderWay)
+	gradient := min(1, latencyTolerance*float64(l.baseLatency)/float64(median))
+	// The square root is the headroom for the variance of arrivals (Halfin, Whitt,
+	// "Heavy-Traffic Limits for Queues with Many Exponential Servers", Operations Research 29, 3).
+	target := l.limit*gradient + math.Sqrt(l.limit)
+	l.limit = min(max((l.limit+target)/2, minLimit), maxLimit)
 }

@@ -10,105 +10,104 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// visitor is somebody who asks again and again until end, a moment after they were
-// answered or sent away each time, for pages that take as long as takes says when so many
-// are made at the same time.
-func visitor(r *room, who int, end time.Time, takes func(under int) time.Duration, made, refused *atomic.Int64) {
-	for n := who; time.Now().Before(end); n++ {
-		if r.enter(context.Background(), public) {
-			began := time.Now()
-			r.mu.Lock()
-			under := r.limit.under
-			r.mu.Unlock()
-			// One takes a little longer than another.
-			time.Sleep(takes(under) * time.Duration(100+n%7*5) / 100)
-			r.leave(time.Since(began))
-			made.Add(1)
+// sendRequests requests pages one after the other until end, with a short pause after each
+// response. latency is how long a page takes with that many requests in flight.
+func sendRequests(a *admission, client int, end time.Time, latency func(inFlight int) time.Duration, served, rejected *atomic.Int64) {
+	for n := client; time.Now().Before(end); n++ {
+		if a.acquire(context.Background(), anonymous) {
+			start := time.Now()
+			a.mu.Lock()
+			inFlight := a.limiter.inFlight
+			a.mu.Unlock()
+			// Some pages take a little longer than others.
+			time.Sleep(latency(inFlight) * time.Duration(100+n%7*5) / 100)
+			a.release(time.Since(start))
+			served.Add(1)
 		} else {
-			refused.Add(1)
+			rejected.Add(1)
 		}
 		time.Sleep(time.Duration(20+n%20) * time.Millisecond)
 	}
 }
 
-// On one core a page is slower by every other that is made at the same time: more than a
-// few would only be slow, from the beginning of an overload to its end.
-func TestOnOneCoreAFewPagesAreMadeAtATime(t *testing.T) {
+// On a single core every request in flight slows down all others: a high limit would only
+// add latency, from the beginning of an overload to its end.
+func TestLimiter_StaysLowWhenPagesShareOneCore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRoom(prometheus.NewRegistry())
+		a := newAdmission(prometheus.NewRegistry())
 		const page = 2 * time.Millisecond
-		core := func(under int) time.Duration { return time.Duration(under) * page }
-		var made, refused atomic.Int64
-		for who := range 2 {
-			go visitor(r, who, time.Now().Add(10*time.Second), core, &made, &refused)
+		latency := func(inFlight int) time.Duration { return time.Duration(inFlight) * page }
+		var served, rejected atomic.Int64
+		for client := range 2 {
+			go sendRequests(a, client, time.Now().Add(10*time.Second), latency, &served, &rejected)
 		}
 		time.Sleep(11 * time.Second)
-		const lasts = 150 * time.Second // longer than it is remembered how long a page takes
-		end := time.Now().Add(lasts)
-		for who := range 100 {
-			go visitor(r, who, end, core, &made, &refused)
+		const duration = 150 * time.Second // longer than baseLatencyTTL
+		end := time.Now().Add(duration)
+		for client := range 100 {
+			go sendRequests(a, client, end, latency, &served, &rejected)
 		}
 		highest := 0
 		for time.Sleep(time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
-			highest = max(highest, r.size())
+			highest = max(highest, a.limit())
 		}
-		time.Sleep(time.Minute) // until the last is gone
-		t.Logf("%d pages; the limit was %d at most", made.Load(), highest)
+		time.Sleep(time.Minute) // until the last request has finished
+		t.Logf("%d pages; highest limit %d", served.Load(), highest)
 		if highest > 8 {
-			t.Errorf("%d pages were made at a time", highest)
+			t.Errorf("got a limit of %d, want at most 8", highest)
 		}
-		// What one core makes, less the moments in which it is found out how long a page takes.
-		if least := int64(lasts / page * 7 / 10); made.Load() < least {
-			t.Errorf("%d pages were made, want %d at least", made.Load(), least)
+		// The throughput of one core, less the time spent on probing the base latency.
+		if minimum := int64(duration / page * 7 / 10); served.Load() < minimum {
+			t.Errorf("got %d pages served, want at least %d", served.Load(), minimum)
 		}
 
 		end = time.Now().Add(time.Minute)
-		for who := range 2 {
-			go visitor(r, who, end, core, &made, &refused)
+		for client := range 2 {
+			go sendRequests(a, client, end, latency, &served, &rejected)
 		}
 		time.Sleep(2 * time.Minute)
-		if r.size() < firstUnderWay {
-			t.Errorf("when the overload is over, %d may be made at a time, want %d", r.size(), firstUnderWay)
+		if a.limit() < initialLimit {
+			t.Errorf("got a limit of %d after the overload, want at least %d", a.limit(), initialLimit)
 		}
 	})
 }
 
-// Where a page waits for a network, and slows no other down, as many are made at a time as
-// are asked for; also when the network has become slower, and when more and more come.
-func TestOfPagesThatWaitAsManyAreMadeAsAreAskedFor(t *testing.T) {
-	for _, slower := range []struct {
-		page, noticed time.Duration
+// Where pages wait for a network and do not slow each other down, the limit grows with the
+// demand, also after the network has become slower.
+func TestLimiter_GrowsWithDemandWhenPagesWaitForTheNetwork(t *testing.T) {
+	for _, network := range []struct {
+		latency, detected time.Duration
 	}{
 		{200 * time.Millisecond, 10 * time.Second},
-		// This might be those under way, until it is found out anew.
-		{12 * time.Millisecond, limitMemory + 10*time.Second},
+		// The requests in flight could explain this latency, until it is measured again.
+		{12 * time.Millisecond, baseLatencyTTL + 10*time.Second},
 	} {
-		t.Run(slower.page.String(), func(t *testing.T) {
+		t.Run(network.latency.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				r := newRoom(prometheus.NewRegistry())
-				moved := time.Now().Add(10 * time.Second)
-				end := moved.Add(3 * limitMemory)
-				far := func(int) time.Duration {
-					if time.Now().Before(moved) {
+				a := newAdmission(prometheus.NewRegistry())
+				slowed := time.Now().Add(10 * time.Second)
+				end := slowed.Add(3 * baseLatencyTTL)
+				latency := func(int) time.Duration {
+					if time.Now().Before(slowed) {
 						return 2 * time.Millisecond
 					}
-					return slower.page
+					return network.latency
 				}
-				var made, refused atomic.Int64
-				for who := range 50 {
-					go visitor(r, who, end, far, &made, &refused)
+				var served, rejected atomic.Int64
+				for client := range 50 {
+					go sendRequests(a, client, end, latency, &served, &rejected)
 				}
-				time.Sleep(time.Until(moved.Add(slower.noticed)))
-				before := refused.Load()
-				for who := 50; time.Now().Before(end); who++ {
-					go visitor(r, who, end, far, &made, &refused)
+				time.Sleep(time.Until(slowed.Add(network.detected)))
+				before := rejected.Load()
+				for client := 50; time.Now().Before(end); client++ {
+					go sendRequests(a, client, end, latency, &served, &rejected)
 					time.Sleep(time.Second)
 				}
-				t.Logf("%d pages; %d may be under way; %d were sent away, %d of them before", made.Load(), r.size(), refused.Load(), before)
-				if since := refused.Load() - before; since > 0 {
-					t.Errorf("%d were sent away, and none was in the way of another", since)
+				t.Logf("%d pages; limit %d; %d rejected, %d of them before the change was detected", served.Load(), a.limit(), rejected.Load(), before)
+				if after := rejected.Load() - before; after > 0 {
+					t.Errorf("got %d requests rejected after the change was detected, want 0", after)
 				}
-				time.Sleep(time.Minute) // until the last is gone
+				time.Sleep(time.Minute) // until the last request has finished
 			})
 		})
 	}

@@ -147,7 +147,7 @@ func (x *exchange) fail(err error) {
 		p.Status = http.StatusRequestEntityTooLarge
 	}
 	if p.Status >= http.StatusInternalServerError || errors.Is(err, cutOff) {
-		server.Because(x.r.Context(), err)
+		server.RecordError(x.r.Context(), err)
 	}
 	// A body that nobody reads any more is not waited for, beyond what is on its way.
 	_ = x.control.SetReadDeadline(time.Now().Add(answeredPatience))
