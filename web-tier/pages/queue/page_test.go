@@ -70,7 +70,7 @@ func TestTheQueueWhileTheDatabaseIsAway(t *testing.T) {
 	logictest.Answer(b.Logic, queuepb.Queues_GetQueues_FullMethodName, func(context.Context, *queuepb.GetQueuesRequest) (*queuepb.GetQueuesResponse, error) {
 		return nil, logictest.RefusalRetry(codes.Unavailable, "DATABASE_UNAVAILABLE", "not just now", 3*time.Second)
 	})
-	if p := b.Get("/queue").Is(503, "does not answer just now"); p.Header.Get("Retry-After") != "3" {
+	if p := b.Get("/queue").Is(503, "is not responding"); p.Header.Get("Retry-After") != "3" {
 		t.Errorf("Retry-After %q", p.Header.Get("Retry-After"))
 	}
 }
@@ -194,7 +194,7 @@ func TestAFormThatCannotBeTakenKeepsWhatWasTyped(t *testing.T) {
 	logictest.Answer(b.Logic, queuepb.Queues_SendTestMessage_FullMethodName, func(context.Context, *queuepb.SendTestMessageRequest) (*queuepb.SendTestMessageResponse, error) {
 		return nil, logictest.Refusal(codes.Unavailable, "DATABASE_UNAVAILABLE", "not just now")
 	})
-	b.Post("/queue/tests", url.Values{"exchange": {"test.topic"}, "text": {"kept"}}).Is(503, "does not answer just now", `value="kept"`)
+	b.Post("/queue/tests", url.Values{"exchange": {"test.topic"}, "text": {"kept"}}).Is(503, "is not responding", `value="kept"`)
 }
 
 func TestWhatBecomesOfATestMessage(t *testing.T) {

@@ -190,7 +190,7 @@ func (v *Visit) Fail(err error) {
 		return
 	}
 	if v.Request.Method == http.MethodGet || v.Request.Method == http.MethodHead {
-		p = p.OfResource()
+		p = p.InvalidNameAsNotFound()
 	}
 	if p.NeedsSession() && !v.PrefersJSON() {
 		v.SignOut()

@@ -69,7 +69,7 @@ func (f *Files) serve(w http.ResponseWriter, r *http.Request, name string, descr
 	file, err := f.get(ctx, name)
 	if err != nil {
 		p := logicclient.Explain(err)
-		if p = p.OfResource(); p.Status >= http.StatusInternalServerError {
+		if p = p.InvalidNameAsNotFound(); p.Status >= http.StatusInternalServerError {
 			server.RecordError(r.Context(), err)
 		}
 		f.refuse(w, r, p)

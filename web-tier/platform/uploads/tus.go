@@ -136,7 +136,7 @@ func (x *exchange) extend(by time.Duration) {
 
 // fail answers with what is wrong, in words.
 func (x *exchange) fail(err error) {
-	p := logicclient.Explain(err).OfResource()
+	p := logicclient.Explain(err).InvalidNameAsNotFound()
 	switch p.Reason {
 	case "OFFSET_MISMATCH":
 		p.Message = "The upload does not end at this Upload-Offset. Ask with HEAD where it ends, and continue from there."
