@@ -26,45 +26,45 @@ func serveAdmin(ctx context.Context, listener net.Listener, ready func(context.C
 	return nil
 }
 
-// adminHandler answers /healthz (the process lives), /readyz (the logic tier answers) and /metrics,
+// adminHandler serves /healthz (the process is alive), /readyz (the logic tier is ready), /metrics,
 // and on loopback connections /debug/pprof/.
 func adminHandler(ready func(context.Context) error, registry *prometheus.Registry) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "alive") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
-		asking, done := context.WithTimeout(r.Context(), 2*time.Second)
-		defer done()
-		if err := ready(asking); err != nil {
+		ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
+		defer cancel()
+		if err := ready(ctx); err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
 		}
 		fmt.Fprintln(w, "ready")
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
-	// Where the time and the memory go; for go tool pprof, 5 seconds at most.
+	// For go tool pprof, with at most 5 seconds per profile.
 	mux.HandleFunc("GET /debug/pprof/", loopbackOnly(pprof.Index))
 	mux.HandleFunc("GET /debug/pprof/profile", loopbackOnly(pprof.Profile))
 	return mux
 }
 
-// loopbackOnly refuses callers from other hosts, wherever the admin port listens: a
-// profile costs seconds of work, and its command line and goroutines tell too much.
-// "kubectl port-forward" and "ssh -L" arrive from loopback.
+// loopbackOnly rejects requests from other hosts, whatever address the admin port listens on:
+// a profile costs seconds of CPU time, and the command line and goroutines reveal internals.
+// "kubectl port-forward" and "ssh -L" connect from loopback.
 func loopbackOnly(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if peer, err := netip.ParseAddrPort(r.RemoteAddr); err != nil || !peer.Addr().Unmap().IsLoopback() {
-			http.Error(w, "profiles are for this host alone: forward the port, as with ssh -L or kubectl port-forward", http.StatusForbidden)
+			http.Error(w, "profiles are served to this host only: forward the port with ssh -L or kubectl port-forward", http.StatusForbidden)
 			return
 		}
 		next(w, r)
 	}
 }
 
-// health asks the tier on this host whether it is ready: what a container's
-// health check runs, in images without a shell.
+// health checks that the web tier on this host is ready. Containers run it as their health
+// check, since the images have no shell.
 func health(ctx context.Context, address string) error {
-	ctx, done := context.WithTimeout(ctx, 3*time.Second)
-	defer done()
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return fmt.Errorf("--admin-address (ADMIN_ADDRESS) %q: use host:port: %w", address, err)
@@ -78,7 +78,7 @@ func health(ctx context.Context, address string) error {
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return fmt.Errorf("--admin-address (ADMIN_ADDRESS) %s: nobody answers: see whether it runs, and with this address: %w", address, err)
+		return fmt.Errorf("--admin-address (ADMIN_ADDRESS) %s: no response: see whether the web tier runs with this admin address: %w", address, err)
 	}
 	defer response.Body.Close()
 	text, _ := io.ReadAll(io.LimitReader(response.Body, 1000))

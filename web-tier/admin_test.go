@@ -9,8 +9,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Health and metrics are for probes and scrapers on other hosts, profiles for this host.
-func TestProfilesAreServedToThisHostAlone(t *testing.T) {
+// Probes and scrapers on other hosts can read health and metrics, but not profiles.
+func TestProfilesAreServedToLoopbackOnly(t *testing.T) {
 	handler := adminHandler(func(context.Context) error { return nil }, prometheus.NewRegistry())
 	for _, c := range []struct {
 		peer, path string
@@ -33,7 +33,7 @@ func TestProfilesAreServedToThisHostAlone(t *testing.T) {
 		w := httptest.NewRecorder()
 		handler.ServeHTTP(w, r)
 		if w.Code != c.want {
-			t.Errorf("%s from %s: %d, want %d", c.path, c.peer, w.Code, c.want)
+			t.Errorf("%s from %s: got %d, want %d", c.path, c.peer, w.Code, c.want)
 		}
 	}
 }

@@ -23,38 +23,37 @@ import (
 )
 
 const (
-	// A browser has this long to say what it wants, and to take an answer.
-	// Streams set their own write deadlines.
+	// Timeouts of the HTTP server. Streams set their own write deadlines.
 	headerTimeout = 10 * time.Second
 	readTimeout   = 30 * time.Second
 	writeTimeout  = 30 * time.Second
 	idleTimeout   = 2 * time.Minute
-	// maxHeader bounds a request's headers: a cookie and a traceparent, not more.
+	// maxHeader bounds a request's headers, which hold little but a cookie and a traceparent.
 	maxHeader = 16 << 10
-	// maxStreams is how many requests one HTTP/2 connection may have under way: no fewer
-	// than RFC 9113, section 6.5.2, recommends.
+	// maxStreams limits the requests in flight on one HTTP/2 connection: the minimum that
+	// RFC 9113, section 6.5.2, recommends.
 	maxStreams = 100
-	// maxConnections bounds the open connections, at some 10 KB each: more than may
-	// follow one feed (package live). maxConnectionsPerAddress leaves a large network
-	// behind one address all the streams that it may have, and pages beside them.
+	// maxConnections limits the open connections, at about 10 KB each: more than the limit of
+	// subscribers of one feed (package live). maxConnectionsPerAddress leaves a large network
+	// behind one address all the streams that it is allowed, and connections for pages.
 	maxConnections           = 32_768
 	maxConnectionsPerAddress = maxConnections / 4
-	// drainTime bounds how long requests may still take when the tier stops.
-	drainTime = 5 * time.Second
-	// garbage is GOGC: a page leaves little behind, and collecting a few
-	// megabytes over and over is a quarter of the work of making it.
-	garbage = 400
-	// memory is the soft limit at which the collector runs earlier: pieces of files become
-	// garbage fast. It leaves room for 20,000 streams at 20 KB each, and a third of the
-	// container's 768 MiB unused. GOMEMLIMIT in the environment takes precedence.
-	memory = 512 << 20
+	// shutdownTimeout bounds how long requests in flight can take to finish when the tier stops.
+	shutdownTimeout = 5 * time.Second
+	// gcPercent is GOGC. A page leaves little garbage, and at the default the repeated
+	// collection of a few megabytes is a quarter of the work of rendering it.
+	gcPercent = 400
+	// memoryLimit is the soft limit above which the collector runs more often: chunks of files
+	// become garbage quickly. It is enough for 20,000 streams at 20 KB each, and leaves a third
+	// of the container's 768 MiB unused. GOMEMLIMIT in the environment takes precedence.
+	memoryLimit = 512 << 20
 )
 
-// serve answers browsers until ctx ends, and for the drain delay after it.
+// serve serves browsers until the drain delay after ctx has ended.
 func serve(ctx context.Context, s settings, log *slog.Logger) error {
-	debug.SetGCPercent(garbage)
+	debug.SetGCPercent(gcPercent)
 	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(memory)
+		debug.SetMemoryLimit(memoryLimit)
 	}
 	proxies, err := server.ParseProxies(s.trustedProxies, s.proxyHeader)
 	if err != nil {
@@ -62,7 +61,7 @@ func serve(ctx context.Context, s settings, log *slog.Logger) error {
 	}
 	creds, err := transport.ClientCredentials(s.certificates, transport.WebTier, transport.LogicTier)
 	if err != nil {
-		return fmt.Errorf("%w: make them with deployments/certificates, or say with --certificates (CERTIFICATES) where they are", err)
+		return fmt.Errorf("%w: make them with deployments/certificates, or set --certificates (CERTIFICATES) to their directory", err)
 	}
 	tier, err := logicclient.Dial(s.logicAddress, creds)
 	if err != nil {
@@ -74,22 +73,21 @@ func serve(ctx context.Context, s settings, log *slog.Logger) error {
 		return err
 	}
 	registry := prometheus.NewRegistry()
-	// Not from package collectors, as these ask: it is built from database/sql,
-	// which this tier must not be.
-	// Package collectors, which replaces these, would link database/sql into the web tier.
+	// Package collectors, which replaces these deprecated functions, would link database/sql
+	// into the web tier.
 	//nolint:staticcheck
 	registry.MustRegister(prometheus.NewGoCollector(), prometheus.NewProcessCollector(prometheus.ProcessCollectorOpts{}))
 
-	followed := feeds{
+	feeds := feeds{
 		inbox:      live.NewInbox(tier.Notifications, log),
 		operations: live.NewOperations(tier.Operations, tier.OperationStreams, log),
 		queues:     live.NewQueues(tier.Queues, log),
 	}
-	registry.MustRegister(followed.inbox.Collector("live"), followed.operations.Collector("live_operation"), followed.queues.Collector("live_queue"))
+	registry.MustRegister(feeds.inbox.Collector("live"), feeds.operations.Collector("live_operation"), feeds.queues.Collector("live_queue"))
 	site := &ui.Site{Tier: tier, Uploads: uploads.New(tier.Media), Log: log, Host: host, Secure: s.secureCookies, Demo: s.demo}
-	passage := server.New(log, registry, s.secureCookies, site.Caller, site.Refuse, site.StandIn)
-	draining := &drain{delay: s.drainDelay}
-	handler := draining.handler(proxies.Handler(log, passage.Handler(routes(site, followed, passage.Admit))))
+	middleware := server.New(log, registry, s.secureCookies, site.Caller, site.Refuse, site.StandIn)
+	drainer := &drainer{delay: s.drainDelay}
+	handler := drainer.handler(proxies.Handler(log, middleware.Handler(routes(site, feeds, middleware.Admit))))
 
 	listener, err := listen("listen-address", "LISTEN_ADDRESS", s.listenAddress)
 	if err != nil {
@@ -99,38 +97,38 @@ func serve(ctx context.Context, s settings, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	answering := newHTTPServer(handler, log)
-	counted := proxies.LimitConnections(listener, maxConnections, maxConnectionsPerAddress)
+	httpServer := newHTTPServer(handler, log)
+	limited := proxies.LimitConnections(listener, maxConnections, maxConnectionsPerAddress)
 	log.Info("serving", "address", listener.Addr().String(), "admin", adminListener.Addr().String(), "logic", s.logicAddress)
 
-	ctx, stop := draining.after(ctx)
+	ctx, stop := drainer.context(ctx)
 	defer stop()
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return serveAdmin(ctx, adminListener, draining.ready(tier.Ready), registry) })
+	g.Go(func() error { return serveAdmin(ctx, adminListener, drainer.ready(tier.Ready), registry) })
 	g.Go(func() error {
 		return transport.Watch(ctx, log, "certificate", func(context.Context) error {
 			return transport.CheckCertificate(s.certificates, transport.WebTier)
 		})
 	})
 	g.Go(func() error { return transport.Watch(ctx, log, "logic tier", tier.Ready) })
-	g.Go(func() error { return followed.inbox.Run(ctx) })
-	g.Go(func() error { return followed.operations.Run(ctx) })
-	g.Go(func() error { return followed.queues.Run(ctx) })
+	g.Go(func() error { return feeds.inbox.Run(ctx) })
+	g.Go(func() error { return feeds.operations.Run(ctx) })
+	g.Go(func() error { return feeds.queues.Run(ctx) })
 	g.Go(func() error {
-		if err := answering.Serve(proxies.Listener(counted, headerTimeout)); !errors.Is(err, http.ErrServerClosed) {
+		if err := httpServer.Serve(proxies.Listener(limited, headerTimeout)); !errors.Is(err, http.ErrServerClosed) {
 			return err
 		}
 		return nil
 	})
 	g.Go(func() error {
 		<-ctx.Done()
-		followed.inbox.Drain()
-		followed.operations.Drain()
-		followed.queues.Drain()
-		ending, done := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
-		defer done()
-		if err := answering.Shutdown(ending); err != nil {
-			return answering.Close()
+		feeds.inbox.Drain()
+		feeds.operations.Drain()
+		feeds.queues.Drain()
+		shutdownCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+		defer cancel()
+		if err := httpServer.Shutdown(shutdownCtx); err != nil {
+			return httpServer.Close()
 		}
 		return nil
 	})
@@ -151,10 +149,10 @@ func newHTTPServer(handler http.Handler, log *slog.Logger) *http.Server {
 	return server
 }
 
-func listen(flag, twin, address string) (*net.TCPListener, error) {
+func listen(flag, variable, address string) (*net.TCPListener, error) {
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
-		return nil, fmt.Errorf("--%s (%s) %s: %w: use host:port, an address of this host and a port that nothing else there listens on", flag, twin, address, err)
+		return nil, fmt.Errorf("--%s (%s) %s: %w: use host:port, with an address of this host and a port that nothing else there listens on", flag, variable, address, err)
 	}
 	return listener.(*net.TCPListener), nil
 }

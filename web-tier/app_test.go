@@ -9,8 +9,8 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// One HTTP/2 connection must not carry as many requests as there are slots for all.
-func TestHTTP2ConnectionsAnnounceHowManyRequestsTheyTake(t *testing.T) {
+// One HTTP/2 connection must not be able to fill the slots of all clients.
+func TestHTTP2ServerAnnouncesMaxConcurrentStreams(t *testing.T) {
 	listener, err := listen("listen-address", "LISTEN_ADDRESS", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -36,8 +36,8 @@ func TestHTTP2ConnectionsAnnounceHowManyRequestsTheyTake(t *testing.T) {
 			t.Fatal(err)
 		}
 		if settings, ok := frame.(*http2.SettingsFrame); ok && !settings.IsAck() {
-			if n, said := settings.Value(http2.SettingMaxConcurrentStreams); !said || n != maxStreams {
-				t.Errorf("the server takes %d requests at a time, said: %v; want %d", n, said, maxStreams)
+			if n, ok := settings.Value(http2.SettingMaxConcurrentStreams); !ok || n != maxStreams {
+				t.Errorf("got SETTINGS_MAX_CONCURRENT_STREAMS %d (present: %v), want %d", n, ok, maxStreams)
 			}
 			return
 		}

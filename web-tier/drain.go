@@ -8,20 +8,20 @@ import (
 	"time"
 )
 
-// drain is how this tier goes without anybody noticing: whoever spreads requests
-// over several web tiers is told first, by /readyz, and sends the next ones
-// elsewhere; what still comes meanwhile is answered as ever, and each answer ends
-// its connection (RFC 9112, section 9.6).
-type drain struct {
-	delay time.Duration
-	begun atomic.Bool
+// drainer stops the tier without failing requests. When the tier is asked to stop, /readyz
+// fails first, so that load balancers send new requests to another web tier. Requests that
+// still arrive during the delay are served, and each response closes its connection
+// (RFC 9112, section 9.6).
+type drainer struct {
+	delay   time.Duration
+	started atomic.Bool
 }
 
-// after returns a context that ends the delay after ctx does.
-func (d *drain) after(ctx context.Context) (context.Context, context.CancelFunc) {
+// context returns a context that ends the delay after ctx does.
+func (d *drainer) context(ctx context.Context) (context.Context, context.CancelFunc) {
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	context.AfterFunc(ctx, func() {
-		d.begun.Store(true)
+		d.started.Store(true)
 		time.AfterFunc(d.delay, stop)
 	})
 	return serving, stop
@@ -29,19 +29,19 @@ func (d *drain) after(ctx context.Context) (context.Context, context.CancelFunc)
 
 var errDraining = errors.New("this web tier is stopping: send requests to another")
 
-// ready is nil while requests may come here and the logic tier answers.
-func (d *drain) ready(logic func(context.Context) error) func(context.Context) error {
+// ready returns a readiness check that fails while the tier drains, or when check does.
+func (d *drainer) ready(check func(context.Context) error) func(context.Context) error {
 	return func(ctx context.Context) error {
-		if d.begun.Load() {
+		if d.started.Load() {
 			return errDraining
 		}
-		return logic(ctx)
+		return check(ctx)
 	}
 }
 
-func (d *drain) handler(next http.Handler) http.Handler {
+func (d *drainer) handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if d.begun.Load() {
+		if d.started.Load() {
 			w.Header().Set("Connection", "close")
 		}
 		next.ServeHTTP(w, r)

@@ -1,5 +1,5 @@
-// Command web-tier is the tier that browsers talk to: it turns what the logic
-// tier answers into pages, and holds no rule and no state.
+// Command web-tier serves browsers. It renders the logic tier's responses as pages, and holds
+// no business rules and no state.
 package main
 
 import (
@@ -12,9 +12,9 @@ import (
 	"syscall"
 )
 
-const usage = `usage: web-tier serve [flags]    answer browsers
-       web-tier health [flags]   exit 0 when the web tier on this host is ready
-Flags have a twin in the environment: --listen-address is LISTEN_ADDRESS.
+const usage = `usage: web-tier serve [flags]    serve browsers
+       web-tier health [flags]   exit 0 if the web tier on this host is ready
+Each flag has an environment variable: LISTEN_ADDRESS for --listen-address.
 `
 
 func main() {
@@ -29,7 +29,7 @@ func main() {
 
 func run(ctx context.Context, arguments []string, log *slog.Logger) error {
 	if len(arguments) == 0 {
-		return fmt.Errorf("say what to do\n%s", usage)
+		return fmt.Errorf("no command given\n%s", usage)
 	}
 	settings := settings{}
 	flags := flag.NewFlagSet("web-tier "+arguments[0], flag.ContinueOnError)
@@ -39,8 +39,8 @@ func run(ctx context.Context, arguments []string, log *slog.Logger) error {
 	if err := flags.Parse(arguments[1:]); err != nil {
 		return err
 	}
-	if left := flags.Args(); len(left) > 0 {
-		return fmt.Errorf("%q belongs to no flag: use --name value, and --name=false for one that is true or false", left)
+	if extra := flags.Args(); len(extra) > 0 {
+		return fmt.Errorf("unexpected arguments %q: use --name value, and --name=false for boolean flags", extra)
 	}
 	if settings.drainDelay < 0 {
 		return fmt.Errorf("--drain-delay (DRAIN_DELAY) %s: use 0s or more", settings.drainDelay)
@@ -51,6 +51,6 @@ func run(ctx context.Context, arguments []string, log *slog.Logger) error {
 	case "health":
 		return health(ctx, settings.adminAddress)
 	default:
-		return fmt.Errorf("%q is nothing it can do\n%s", arguments[0], usage)
+		return fmt.Errorf("unknown command %q\n%s", arguments[0], usage)
 	}
 }

@@ -21,29 +21,28 @@ import (
 	"techtalks.example/web-tier/platform/logicclient"
 )
 
-// Classes of requests, by how long they may take. A stream has no budget but
-// its own lifetime; see package live.
+// Time budgets of requests. Streams have a maximum lifetime instead; see package live.
 const (
 	page = logicclient.PageBudget
 	form = logicclient.FormBudget
 )
 
-// feeds are what can be followed, each in the same ways.
+// feeds holds the feeds that clients can subscribe to.
 type feeds struct{ inbox, operations, queues *live.Feed }
 
-// routes is every address of the site. Who may do what is the logic tier's to
-// say; "signed in" here means that others are asked to sign in first.
+// routes returns a mux with every route of the site. The logic tier decides who is allowed to
+// do what; "signed in" below means that other visitors are asked to sign in first.
 //
-// Pages pass through admit, which bounds how many are under way; what waits does
-// not: a feed has bounds of its own.
-func routes(site *ui.Site, followed feeds, admit func(http.Handler) http.Handler) *http.ServeMux {
+// Pages and forms pass through admit, which limits how many are in flight. Long polls and
+// streams do not: a feed has limits of its own.
+func routes(site *ui.Site, feeds feeds, admit func(http.Handler) http.Handler) *http.ServeMux {
 	mux := http.NewServeMux()
 	for _, r := range []struct {
 		pattern string
-		class   time.Duration
+		budget  time.Duration
 		handle  ui.Handler
 	}{
-		// anybody
+		// public
 		{"GET /{$}", page, home.Get},
 		{"GET /tiers", page, tiers.Get},
 		{"GET /talks", page, talks.List},
@@ -74,13 +73,13 @@ func routes(site *ui.Site, followed feeds, admit func(http.Handler) http.Handler
 		{"POST /operations/{operation}/delete", form, operations.Delete},
 		{"POST /channels/{channel}/follow", form, channels.Follow},
 		{"POST /channels/{channel}/unfollow", form, channels.Unfollow},
-		// signed in, and the channel is theirs
+		// signed in, as the channel's owner
 		{"POST /channels/{channel}/talks", form, channels.Publish},
 		{"POST /channels/{channel}/export", form, channels.Export},
 		{"GET /channels/{channel}/talks/{talk}/edit", page, talks.Edit},
 		{"POST /channels/{channel}/talks/{talk}/edit", form, talks.Save},
 		{"POST /channels/{channel}/talks/{talk}/withdraw", form, talks.Withdraw},
-		// signed in, and an operator; a dead letter of no queue is of "unroutable"
+		// signed in, as an operator; dead letters that reached no queue are under "unroutable"
 		{"GET /queue", page, queue.Show},
 		{"GET /queue/dead-letters", page, queue.ListDeadLetters},
 		{"GET /queue/dead-letters/{queue}/{id}", page, queue.ShowDeadLetter},
@@ -90,33 +89,33 @@ func routes(site *ui.Site, followed feeds, admit func(http.Handler) http.Handler
 		{"GET /queue/tests", page, queue.Try},
 		{"POST /queue/tests", form, queue.Send},
 		{"GET /queue/tests/{test}", page, queue.ShowTest},
-		// nowhere
-		{"/", page, func(v *ui.Visit) error { return nowhere(mux, v) }},
+		// everything else
+		{"/", page, func(v *ui.Visit) error { return noRoute(mux, v) }},
 	} {
-		mux.Handle(r.pattern, admit(site.Page(r.class, r.handle)))
+		mux.Handle(r.pattern, admit(site.Page(r.budget, r.handle)))
 	}
-	// ways to follow: signed in, for the queue as an operator; the short poll of an
-	// operation is its page, as JSON
+	// Short polls, long polls and streams: signed in, for the queue as an operator. The short
+	// poll of an operation is its page as JSON.
 	for _, r := range []struct {
 		pattern string
-		answer  func(w http.ResponseWriter, r *http.Request, session, key string)
+		handle  func(w http.ResponseWriter, r *http.Request, session, key string)
 	}{
-		{"GET /inbox/since", followed.inbox.Since},
-		{"GET /inbox/wait", followed.inbox.Wait},
-		{"GET /inbox/stream", followed.inbox.Stream},
-		{"GET /operations/{operation}/wait", followed.operations.Wait},
-		{"GET /operations/{operation}/stream", followed.operations.Stream},
-		{"GET /queue/stream", followed.queues.Stream},
+		{"GET /inbox/since", feeds.inbox.Since},
+		{"GET /inbox/wait", feeds.inbox.Wait},
+		{"GET /inbox/stream", feeds.inbox.Stream},
+		{"GET /operations/{operation}/wait", feeds.operations.Wait},
+		{"GET /operations/{operation}/stream", feeds.operations.Stream},
+		{"GET /queue/stream", feeds.queues.Stream},
 	} {
 		mux.HandleFunc(r.pattern, func(w http.ResponseWriter, request *http.Request) {
 			key := ""
 			if id := request.PathValue("operation"); id != "" {
 				key = "operations/" + id
 			}
-			r.answer(w, request, site.Session(request), key)
+			r.handle(w, request, site.Session(request), key)
 		})
 	}
-	// bytes: in by the tus protocol, out by ranges
+	// Files: uploads with the tus protocol, downloads with range requests.
 	tus := site.Uploads.Handler(site.Caller)
 	for _, pattern := range []string{
 		"POST /uploads", "OPTIONS /uploads", "POST /uploads/{upload}", "OPTIONS /uploads/{upload}",
@@ -124,21 +123,21 @@ func routes(site *ui.Site, followed feeds, admit func(http.Handler) http.Handler
 	} {
 		mux.Handle(pattern, tus)
 	}
-	bytes := downloads.New(site.Tier.Media, site.Caller, site.Refuse)
-	mux.HandleFunc("GET /recordings/{recording}/{file}", bytes.Recording)
-	mux.HandleFunc("GET /files/{upload}", bytes.Upload)
+	files := downloads.New(site.Tier.Media, site.Caller, site.Refuse)
+	mux.HandleFunc("GET /recordings/{recording}/{file}", files.Recording)
+	mux.HandleFunc("GET /files/{upload}", files.Upload)
 	mux.HandleFunc("GET /assets/{name}", func(w http.ResponseWriter, r *http.Request) {
 		if !assets.Serve(w, r) {
-			site.Refuse(w, r, missing)
+			site.Refuse(w, r, notFound)
 		}
 	})
 	return mux
 }
 
-// nowhere answers requests that no other pattern matches: 404, or 405 where the
-// address takes other methods.
-func nowhere(mux *http.ServeMux, v *ui.Visit) error {
-	if allowed := methods(mux, v.Request); len(allowed) > 0 {
+// noRoute handles requests that no other pattern matches: 405 if the address supports other
+// methods, otherwise 404.
+func noRoute(mux *http.ServeMux, v *ui.Visit) error {
+	if allowed := allowedMethods(mux, v.Request); len(allowed) > 0 {
 		v.Writer.Header().Set("Allow", strings.Join(allowed, ", "))
 		return &logicclient.Problem{Status: http.StatusMethodNotAllowed, Title: "That address doesn't take this request",
 			Message: "Use the buttons and forms of the page instead of opening this address directly."}
@@ -146,13 +145,13 @@ func nowhere(mux *http.ServeMux, v *ui.Visit) error {
 	if err := v.Gather(); err != nil {
 		return err
 	}
-	return missing
+	return notFound
 }
 
-var missing = &logicclient.Problem{Status: http.StatusNotFound, Title: "Not found", Message: "There is nothing at this address."}
+var notFound = &logicclient.Problem{Status: http.StatusNotFound, Title: "Not found", Message: "There is nothing at this address."}
 
-// methods returns the methods that the address of a request takes.
-func methods(mux *http.ServeMux, r *http.Request) (allowed []string) {
+// allowedMethods returns the methods that the address of a request supports.
+func allowedMethods(mux *http.ServeMux, r *http.Request) (allowed []string) {
 	for _, method := range []string{"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST"} {
 		other := r.Clone(r.Context())
 		other.Method = method

@@ -11,14 +11,14 @@ import (
 	"techtalks.example/web-tier/platform/uploads"
 )
 
-// site serves every route, with a stand-in logic tier behind it.
-func site(t *testing.T) http.Handler {
+// newSite returns the routes of a site with a fake logic tier.
+func newSite(t *testing.T) http.Handler {
 	t.Helper()
 	tier := logictest.New(t).Logic
 	return routes(&ui.Site{Tier: tier, Uploads: uploads.New(tier.Media), Host: "web-host"}, feeds{}, func(next http.Handler) http.Handler { return next })
 }
 
-func answer(handler http.Handler, method, path string, header ...string) *httptest.ResponseRecorder {
+func send(handler http.Handler, method, path string, header ...string) *httptest.ResponseRecorder {
 	request := httptest.NewRequest(method, path, nil)
 	for i := 0; i+1 < len(header); i += 2 {
 		request.Header.Set(header[i], header[i+1])
@@ -28,8 +28,8 @@ func answer(handler http.Handler, method, path string, header ...string) *httpte
 	return w
 }
 
-func TestUnroutedRequestsGetThePageOfTheProblem(t *testing.T) {
-	handler := site(t)
+func TestUnroutedRequestsGetAnErrorPage(t *testing.T) {
+	handler := newSite(t)
 	for _, c := range []struct {
 		method, path string
 		status       int
@@ -46,19 +46,19 @@ func TestUnroutedRequestsGetThePageOfTheProblem(t *testing.T) {
 		{"PUT", "/uploads/u", http.StatusMethodNotAllowed, "DELETE, HEAD, OPTIONS, PATCH, POST"},
 		{"GET", "/assets/none.css", http.StatusNotFound, ""},
 	} {
-		page := answer(handler, c.method, c.path, "Accept", "text/html")
+		page := send(handler, c.method, c.path, "Accept", "text/html")
 		if page.Code != c.status || page.Header().Get("Allow") != c.allow {
 			t.Errorf("%s %s: got %d, Allow %q, want %d, %q", c.method, c.path, page.Code, page.Header().Get("Allow"), c.status, c.allow)
 		}
 		if !strings.HasPrefix(page.Header().Get("Content-Type"), "text/html") || !strings.Contains(page.Body.String(), `<section class="problem">`) {
-			t.Errorf("%s %s: not a page of the site: %s %q", c.method, c.path, page.Header().Get("Content-Type"), page.Body)
+			t.Errorf("%s %s: got %s %q, want an error page of the site", c.method, c.path, page.Header().Get("Content-Type"), page.Body)
 		}
-		told := answer(handler, c.method, c.path, "Accept", "application/json")
-		if told.Code != c.status || told.Header().Get("Content-Type") != "application/problem+json" {
-			t.Errorf("%s %s as JSON: got %d, %s", c.method, c.path, told.Code, told.Header().Get("Content-Type"))
+		json := send(handler, c.method, c.path, "Accept", "application/json")
+		if json.Code != c.status || json.Header().Get("Content-Type") != "application/problem+json" {
+			t.Errorf("%s %s as JSON: got %d, %s, want %d, application/problem+json", c.method, c.path, json.Code, json.Header().Get("Content-Type"), c.status)
 		}
 	}
-	if got := answer(handler, "GET", "/sign-in").Code; got != http.StatusOK {
-		t.Errorf("a routed request: %d", got)
+	if got := send(handler, "GET", "/sign-in").Code; got != http.StatusOK {
+		t.Errorf("GET /sign-in: got %d, want 200", got)
 	}
 }

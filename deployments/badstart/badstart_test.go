@@ -39,7 +39,7 @@ func TestAStartThatCannotBeEndsAndSaysWhy(t *testing.T) {
 		{"web-tier", "DRAIN_DELAY=5", []string{"DRAIN_DELAY", `"5"`, "such as 5s"}},
 		{"web-tier", "--drain-delay -5s", []string{"--drain-delay (DRAIN_DELAY) -5s", "use 0s or more"}},
 		{"web-tier", "TRUSTED_PROXIES=proxy.example.net", []string{"--trusted-proxies (TRUSTED_PROXIES)", `"proxy.example.net"`, "as in 10.1.0.0/16"}},
-		{"web-tier", "--trusted-proxies 0.0.0.0/0", []string{"--trusted-proxies (TRUSTED_PROXIES)", `"0.0.0.0/0"`, "name the networks of the proxies alone"}},
+		{"web-tier", "--trusted-proxies 0.0.0.0/0", []string{"--trusted-proxies (TRUSTED_PROXIES)", `"0.0.0.0/0"`, "list only the networks of your proxies"}},
 		{"web-tier", "--proxy-header X-Real-IP", []string{"--proxy-header (PROXY_HEADER)", `"X-Real-IP"`, "use X-Forwarded-For, Forwarded or PROXY"}},
 		{"web-tier", "PROXY_HEADER=PROXY", []string{"--proxy-header (PROXY_HEADER) PROXY", "--trusted-proxies (TRUSTED_PROXIES)"}},
 		{"web-tier", "LISTEN_ADDRESS=" + occupied, []string{"--listen-address (LISTEN_ADDRESS) " + occupied, "address already in use", "nothing else there listens on"}},

@@ -34,7 +34,7 @@ var contracts = []protoreflect.FileDescriptor{
 
 // newNeighbours returns the connection over which modules call each other: here,
 // within this process, for those that are in it; to a peer for the others.
-func newNeighbours(s settings, here grpc.ClientConnInterface) (*transport.Split, error) {
+func newNeighbours(s settings, here grpc.ClientConnInterface) (*transport.Router, error) {
 	own := names(s.modules)
 	if len(own) == 0 {
 		own = transport.Modules
@@ -57,14 +57,14 @@ func newNeighbours(s settings, here grpc.ClientConnInterface) (*transport.Split,
 	if err != nil {
 		return nil, fmt.Errorf("%w: make them with deployments/certificates, or say with --certificates (CERTIFICATES) where they are", err)
 	}
-	all, err := transport.NewSplit(peers, func(address string) (*grpc.ClientConn, error) {
+	all, err := transport.NewRouter(peers, func(address string) (*grpc.ClientConn, error) {
 		return transport.Dial(address, credentials, contracts,
 			grpc.WithChainUnaryInterceptor(bounded, transport.TraceUnaryClient), grpc.WithChainStreamInterceptor(transport.TraceStreamClient))
 	})
 	if err != nil {
 		return nil, fmt.Errorf("--peer (PEERS): %w", err)
 	}
-	all.Here(here, own...)
+	all.Route(here, own...)
 	return all, nil
 }
 

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// authority signs what a real one would not.
+// authority is a test certificate authority that signs any certificate.
 type authority struct {
 	t           *testing.T
 	certificate *x509.Certificate
@@ -56,8 +56,8 @@ func (a *authority) sign(template *x509.Certificate) (*x509.Certificate, *ecdsa.
 	return certificate, key
 }
 
-// give writes <name>.crt and <name>.key, made for ids, and ca.crt.
-func (a *authority) give(directory, name string, ids ...string) {
+// issue writes <name>.crt and <name>.key, issued to ids, and ca.crt.
+func (a *authority) issue(directory, name string, ids ...string) {
 	a.t.Helper()
 	template := &x509.Certificate{
 		Subject:     pkix.Name{CommonName: name},

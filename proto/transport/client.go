@@ -8,74 +8,72 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials"
-	_ "google.golang.org/grpc/health" // round_robin leaves out replicas that say they cannot serve
+	_ "google.golang.org/grpc/health" // enables health checks, so that round_robin skips unhealthy replicas
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/descriptorpb"
 )
 
-// Pauses before a lost connection is made again. A program that restarts is back
-// within a second; gRPC's own default goes up to two minutes.
+// Reconnects. A program that restarts is back within a second, while gRPC's default backoff
+// grows to two minutes. Keepalive detects dead peers.
 const (
-	firstReconnect   = 100 * time.Millisecond
-	longReconnect    = 2 * time.Second
-	connectTimeout   = 3 * time.Second
-	keepaliveTime    = 20 * time.Second
-	keepaliveTimeout = 10 * time.Second
+	reconnectBaseDelay = 100 * time.Millisecond
+	reconnectMaxDelay  = 2 * time.Second
+	connectTimeout     = 3 * time.Second
+	keepaliveTime      = 20 * time.Second
+	keepaliveTimeout   = 10 * time.Second
 )
 
-// A call that may be made again without harm is made at most retryAttempts
-// times, when it is answered with UNAVAILABLE: at once, since another replica may
-// answer, and then for about two seconds, in which a database is restarted or its
-// standby takes over. A person waits three.
+// Retries. An idempotent call that fails with UNAVAILABLE is sent up to retryAttempts times:
+// almost at once, since another replica can answer, and then for about two seconds, in which
+// a database restarts or its standby takes over. A visitor waits about three.
 const (
-	retryAttempts   = 5
-	retryFirst      = "0.05s"
-	retryMultiplier = 3
-	retryLong       = "1.5s"
+	retryAttempts       = 5
+	retryInitialBackoff = "0.05s"
+	retryMultiplier     = 3
+	retryMaxBackoff     = "1.5s"
 )
 
-// Each answer with UNAVAILABLE takes a token, and each other answer gives one back.
-// With half of them gone no call is made again until some are back (gRFC A6, "Throttling
-// Retry Attempts and Hedged RPCs"): what is away for longer is not asked five times as
-// often as it would be if it were there.
+// Retry throttling (gRFC A6, "Throttling Retry Attempts and Hedged RPCs"). Each UNAVAILABLE
+// takes a token, and each other response returns one. With half of the tokens gone, calls are
+// not retried: an outage must not multiply the load by five.
 const (
-	retryTokens = 1000 // as many as gRPC lets
+	retryTokens = 1000 // the maximum that gRPC allows
 	retryRatio  = 1
 )
 
-// Dial returns a connection to every replica of a program that is at address,
-// which calls are spread over in turn: host:port, or dns:///host:port, or several
-// of them separated by commas. Names are looked up again every few seconds, so that a new
-// replica gets its share soon; one that is gone, or whose health service (gRPC
-// health checking protocol) says that it cannot serve, gets none.
+// Dial returns a connection that balances calls over all replicas of a program (round
+// robin). address is host:port, dns:///host:port, or several of them separated by commas.
+// Names are resolved every few seconds, so that a new replica gets its share soon. A replica
+// that is unreachable, or whose health service (gRPC health checking protocol) reports that
+// it is not serving, gets no calls.
 //
-// The methods of files that their contract calls idempotent are retried, and no
-// others; a request_id that is empty is filled in. Dial does not wait for anybody to
-// be there: a connection is made when it is first needed, and made again when it is
-// lost.
-func Dial(address string, creds credentials.TransportCredentials, files []protoreflect.FileDescriptor, more ...grpc.DialOption) (*grpc.ClientConn, error) {
+// Dial retries only the methods of files whose contract declares them idempotent. An empty
+// request_id is filled in. Dial does not wait for a connection: it connects at the first
+// call, and reconnects when the connection is lost.
+func Dial(address string, creds credentials.TransportCredentials, files []protoreflect.FileDescriptor, options ...grpc.DialOption) (*grpc.ClientConn, error) {
 	target, err := target(address)
 	if err != nil {
 		return nil, err
 	}
 	return grpc.NewClient(target, append([]grpc.DialOption{
 		grpc.WithTransportCredentials(creds),
-		grpc.WithResolvers(lookup{}),
+		grpc.WithResolvers(replicaBuilder{}),
 		grpc.WithDefaultServiceConfig(serviceConfig(files)),
-		grpc.WithChainUnaryInterceptor(identified),
+		grpc.WithChainUnaryInterceptor(requestIDUnary),
 		grpc.WithConnectParams(grpc.ConnectParams{
-			Backoff:           backoff.Config{BaseDelay: firstReconnect, Multiplier: 1.6, Jitter: 0.2, MaxDelay: longReconnect},
+			Backoff:           backoff.Config{BaseDelay: reconnectBaseDelay, Multiplier: 1.6, Jitter: 0.2, MaxDelay: reconnectMaxDelay},
 			MinConnectTimeout: connectTimeout,
 		}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveTime, Timeout: keepaliveTimeout, PermitWithoutStream: true}),
-	}, more...)...)
+	}, options...)...)
 }
 
-// serviceConfig is gRPC's own form of what Dial promises (gRPC, "Service Config").
+// serviceConfig returns the balancing, health checking and retries of Dial as JSON (gRPC,
+// "Service Config").
 func serviceConfig(files []protoreflect.FileDescriptor) string {
 	var names []map[string]string
-	// Google's contract of handles says it in words only (AIP-151).
+	// Google's contract for long-running operations documents this in prose only (AIP-151).
 	for _, method := range []string{"GetOperation", "ListOperations", "CancelOperation"} {
 		names = append(names, map[string]string{"service": "google.longrunning.Operations", "method": method})
 	}
@@ -92,14 +90,14 @@ func serviceConfig(files []protoreflect.FileDescriptor) string {
 		"methodConfig": []any{map[string]any{
 			"name": names,
 			"retryPolicy": map[string]any{
-				"maxAttempts": retryAttempts, "initialBackoff": retryFirst, "maxBackoff": retryLong,
+				"maxAttempts": retryAttempts, "initialBackoff": retryInitialBackoff, "maxBackoff": retryMaxBackoff,
 				"backoffMultiplier": retryMultiplier, "retryableStatusCodes": []string{"UNAVAILABLE"},
 			},
 		}},
 		"retryThrottling": map[string]any{"maxTokens": retryTokens, "tokenRatio": retryRatio},
 	})
 	if err != nil {
-		panic(fmt.Sprintf("a service config is made of constants: %v", err))
+		panic(fmt.Sprintf("transport: encoding the service config: %v", err))
 	}
 	return string(config)
 }

@@ -14,15 +14,15 @@ import (
 	"google.golang.org/grpc/credentials"
 )
 
-// ServerCredentials returns the credentials of a server that proves to be
-// name and accepts only clients with a certificate of the same authority. It
-// reads ca.crt, <name>.crt and <name>.key from directory now, and again before
-// a handshake when one of them was replaced.
+// ServerCredentials returns the credentials of a server that authenticates as name and
+// accepts only clients with a certificate of the same authority. It reads ca.crt,
+// <name>.crt and <name>.key from directory, and reloads them before a handshake when one of
+// them has changed.
 func ServerCredentials(directory, name string) (credentials.TransportCredentials, error) {
-	return load(directory, name, func(own tls.Certificate, authority *x509.CertPool) *tls.Config {
+	return load(directory, name, func(certificate tls.Certificate, authority *x509.CertPool) *tls.Config {
 		return &tls.Config{
 			MinVersion:       tls.VersionTLS13,
-			Certificates:     []tls.Certificate{own},
+			Certificates:     []tls.Certificate{certificate},
 			ClientAuth:       tls.RequireAndVerifyClientCert,
 			ClientCAs:        authority,
 			VerifyConnection: func(state tls.ConnectionState) error { _, err := program(state.PeerCertificates[0]); return err },
@@ -30,22 +30,22 @@ func ServerCredentials(directory, name string) (credentials.TransportCredentials
 	})
 }
 
-// ClientCredentials returns the credentials of a client that proves to be name
-// and speaks to no other program than server, whatever address it was given.
-// It reads the same files as ServerCredentials, and as often.
+// ClientCredentials returns the credentials of a client that authenticates as name and
+// connects only to the program server, whatever the address. It reads and reloads the same
+// files as ServerCredentials.
 func ClientCredentials(directory, name, server string) (credentials.TransportCredentials, error) {
-	return load(directory, name, func(own tls.Certificate, authority *x509.CertPool) *tls.Config {
+	return load(directory, name, func(certificate tls.Certificate, authority *x509.CertPool) *tls.Config {
 		return &tls.Config{
 			MinVersion:   tls.VersionTLS13,
-			Certificates: []tls.Certificate{own},
+			Certificates: []tls.Certificate{certificate},
 			RootCAs:      authority,
-			// The address says where, the certificate says who: replicas have
-			// many addresses and one name.
+			// The certificate identifies the program, not the address: replicas have many
+			// addresses and one name.
 			ServerName: server,
 			VerifyConnection: func(state tls.ConnectionState) error {
-				found, err := program(state.PeerCertificates[0])
-				if err == nil && found != server {
-					err = fmt.Errorf("connected to %q instead of %q", found, server)
+				actual, err := program(state.PeerCertificates[0])
+				if err == nil && actual != server {
+					err = fmt.Errorf("connected to %q instead of %q", actual, server)
 				}
 				return err
 			},
@@ -53,19 +53,19 @@ func ClientCredentials(directory, name, server string) (credentials.TransportCre
 	})
 }
 
-// reloading builds its TLS configuration from files, anew whenever they change,
-// so that a certificate is replaced without a restart.
-type reloading struct {
+// reloadingCredentials rebuilds its TLS configuration whenever its files change, so that a
+// certificate can be replaced without a restart.
+type reloadingCredentials struct {
 	files  [3]string // authority, certificate, key
 	config func(tls.Certificate, *x509.CertPool) *tls.Config
 
-	mu      sync.Mutex
-	stamp   [3]time.Time
-	current credentials.TransportCredentials
+	mu       sync.Mutex
+	modified [3]time.Time // of files
+	current  credentials.TransportCredentials
 }
 
 func load(directory, name string, config func(tls.Certificate, *x509.CertPool) *tls.Config) (credentials.TransportCredentials, error) {
-	r := &reloading{
+	r := &reloadingCredentials{
 		files: [3]string{
 			filepath.Join(directory, "ca.crt"),
 			filepath.Join(directory, name+".crt"),
@@ -79,14 +79,14 @@ func load(directory, name string, config func(tls.Certificate, *x509.CertPool) *
 	return r, nil
 }
 
-// latest returns credentials made from the files as they are. While they are
-// being replaced a certificate and its key may not match: the last good pair
-// serves until they do.
-func (r *reloading) latest() credentials.TransportCredentials {
+// latest returns credentials built from the current files. While the files are being
+// replaced the certificate and the key may not match: latest returns the last valid pair
+// until they do.
+func (r *reloadingCredentials) latest() credentials.TransportCredentials {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for i, file := range r.files {
-		if info, err := os.Stat(file); err == nil && !info.ModTime().Equal(r.stamp[i]) {
+		if info, err := os.Stat(file); err == nil && !info.ModTime().Equal(r.modified[i]) {
 			_ = r.read()
 			break
 		}
@@ -94,14 +94,14 @@ func (r *reloading) latest() credentials.TransportCredentials {
 	return r.current
 }
 
-func (r *reloading) read() error {
-	var stamp [3]time.Time
+func (r *reloadingCredentials) read() error {
+	var modified [3]time.Time
 	for i, file := range r.files {
 		info, err := os.Stat(file)
 		if err != nil {
 			return err
 		}
-		stamp[i] = info.ModTime()
+		modified[i] = info.ModTime()
 	}
 	pem, err := os.ReadFile(r.files[0])
 	if err != nil {
@@ -111,27 +111,26 @@ func (r *reloading) read() error {
 	if !authority.AppendCertsFromPEM(pem) {
 		return fmt.Errorf("%s holds no certificate", r.files[0])
 	}
-	own, err := tls.LoadX509KeyPair(r.files[1], r.files[2])
+	pair, err := tls.LoadX509KeyPair(r.files[1], r.files[2])
 	if err != nil {
 		return err
 	}
-	r.current, r.stamp = credentials.NewTLS(r.config(own, authority)), stamp
+	r.current, r.modified = credentials.NewTLS(r.config(pair, authority)), modified
 	return nil
 }
 
-func (r *reloading) ClientHandshake(ctx context.Context, authority string, conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
+func (r *reloadingCredentials) ClientHandshake(ctx context.Context, authority string, conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	return r.latest().ClientHandshake(ctx, authority, conn)
 }
 
-func (r *reloading) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
+func (r *reloadingCredentials) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	return r.latest().ServerHandshake(conn)
 }
 
-func (r *reloading) Info() credentials.ProtocolInfo { return r.latest().Info() }
+func (r *reloadingCredentials) Info() credentials.ProtocolInfo { return r.latest().Info() }
 
-// Clone returns r itself: it has no state of one connection.
-func (r *reloading) Clone() credentials.TransportCredentials { return r }
+// Clone returns r itself: it has no state of a connection.
+func (r *reloadingCredentials) Clone() credentials.TransportCredentials { return r }
 
-// OverrideServerName does nothing: the server's name is not the caller's to
-// choose.
-func (r *reloading) OverrideServerName(string) error { return nil }
+// OverrideServerName does nothing: ClientCredentials fixes the server's name.
+func (r *reloadingCredentials) OverrideServerName(string) error { return nil }

@@ -15,8 +15,8 @@ import (
 // (SPIFFE-ID specification, section 2.1).
 const TrustDomain = "techtalks.example"
 
-// The programs that speak to each other: the path of their SPIFFE ID and the
-// stem of their certificate's file name.
+// The programs that call each other. The name is the path of the program's SPIFFE ID and the
+// base name of its certificate file.
 const (
 	WebTier   = "web-tier"
 	LogicTier = "logic-tier"
@@ -28,12 +28,12 @@ func ID(program string) *url.URL {
 	return &url.URL{Scheme: "spiffe", Host: TrustDomain, Path: "/" + program}
 }
 
-// errNoIdentity is what a peer hears whose certificate our authority signed but
-// which names no program: without it, any leaf would pass for any program.
-var errNoIdentity = errors.New("the certificate names no program: it needs exactly one URI SAN, spiffe://" + TrustDomain + "/<program>")
+// errNoIdentity rejects a peer whose certificate is signed by our authority but identifies no
+// program. Without this check any leaf certificate would pass for any program.
+var errNoIdentity = errors.New("the certificate identifies no program: it needs exactly one URI SAN, spiffe://" + TrustDomain + "/<program>")
 
-// program returns the program that a certificate was made for. The X.509-SVID
-// standard (section 2) asks for exactly one URI SAN.
+// program returns the program that a certificate was issued to. The X.509-SVID standard
+// (section 2) requires exactly one URI SAN.
 func program(leaf *x509.Certificate) (string, error) {
 	if len(leaf.URIs) != 1 {
 		return "", errNoIdentity
@@ -45,8 +45,8 @@ func program(leaf *x509.Certificate) (string, error) {
 	return id.Path[1:], nil
 }
 
-// PeerProgram returns the program at the other end of a call's connection, and
-// false when the connection proves none (one that is not mTLS).
+// PeerProgram returns the program that a call's peer authenticated as. It reports false if
+// the connection does not use mTLS.
 func PeerProgram(ctx context.Context) (string, bool) {
 	p, ok := peer.FromContext(ctx)
 	if !ok {

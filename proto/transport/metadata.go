@@ -8,27 +8,27 @@ import (
 	"google.golang.org/grpc/metadata"
 )
 
-// Keys of the metadata that a call carries.
+// Metadata keys of a call.
 const (
-	// SessionKey carries the session token of the person a call is made for.
+	// SessionKey carries the session token of the user on whose behalf a call is made.
 	SessionKey = "techtalks-session"
-	// ClientAddressKey carries the address of the browser a call is made for,
-	// as the web tier saw it. Believed from the web tier alone.
+	// ClientAddressKey carries the address of the browser on whose behalf a call is made, as
+	// seen by the web tier. Only the web tier is trusted to set it.
 	ClientAddressKey = "techtalks-client-address"
-	// TraceparentKey carries the trace (W3C Trace Context).
+	// TraceparentKey carries the trace context (W3C Trace Context).
 	TraceparentKey = "traceparent"
 )
 
-// timingKey is the trailer of an answer: the microseconds in the logic tier and
-// of them in the data tier, and the two hosts. One field: each costs its
-// encoding and decoding on every call.
+// timingKey is the trailer of a response: the microseconds spent in the logic tier, the part
+// of them spent in the data tier, and the two hosts. It is a single field because each field
+// costs encoding and decoding on every call.
 const timingKey = "techtalks-timing"
 
-// Timing says where a call was answered and how long that took.
+// Timing reports which hosts served a call and how long it took.
 type Timing struct {
-	// LogicHost and DataHost are the hosts of the tiers that worked on it.
+	// LogicHost and DataHost are the hosts of the two tiers.
 	LogicHost, DataHost string
-	// Logic is the time from the request's arrival to its answer; Data is the
+	// Logic is the time from the request's arrival to its response; Data is the
 	// part of it spent waiting for the database.
 	Logic, Data time.Duration
 }
@@ -40,7 +40,8 @@ func (t Timing) Trailer() metadata.MD {
 	}}
 }
 
-// TimingFromTrailer reads what Trailer wrote; false when it is not there.
+// TimingFromTrailer parses the trailer that Trailer returns. It reports false if the trailer
+// is missing or malformed.
 func TimingFromTrailer(trailer metadata.MD) (Timing, bool) {
 	values := trailer.Get(timingKey)
 	if len(values) != 1 {

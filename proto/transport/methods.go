@@ -22,19 +22,19 @@ func Methods(file protoreflect.FileDescriptor) iter.Seq[protoreflect.MethodDescr
 	}
 }
 
-// Reads says whether a method changes nothing, as its contract says it.
-func Reads(method protoreflect.Descriptor) bool {
+// IsReadOnly reports whether a method's contract declares that it has no side effects.
+func IsReadOnly(method protoreflect.Descriptor) bool {
 	return idempotency(method) == descriptorpb.MethodOptions_NO_SIDE_EFFECTS
 }
 
-// idempotency is what a contract says of calling a method twice.
+// idempotency returns the idempotency level that a method's contract declares.
 func idempotency(method protoreflect.Descriptor) descriptorpb.MethodOptions_IdempotencyLevel {
 	options, _ := method.Options().(*descriptorpb.MethodOptions)
 	return options.GetIdempotencyLevel()
 }
 
-// TakesPassword reports whether a method's request carries a password. Such a
-// call hashes it, which takes more of a processor than any other call does.
+// TakesPassword reports whether a method's request carries a password. Such a call hashes the
+// password, which takes more CPU time than any other call.
 func TakesPassword(method protoreflect.MethodDescriptor) bool {
 	fields := method.Input().Fields()
 	for i := range fields.Len() {

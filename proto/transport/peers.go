@@ -13,34 +13,33 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Modules are the logic tier's: each is a package of the contract, and which
-// process answers for it is a matter of deployment.
+// Modules lists the modules of the logic tier. Each is a package of the contract; which
+// process serves it is a matter of deployment.
 var Modules = []string{"accounts", "talks", "following", "notifications", "media", "transfers", "operations", "queue"}
 
-// Peers says where modules are: an address as Dial takes it for all of them, and
-// others for some.
+// Peers maps modules to addresses in the form that Dial accepts.
 type Peers struct {
-	others string
-	at     map[string]string
+	defaultAddress string
+	addresses      map[string]string // by module
 }
 
-// ParsePeers reads "address,module=address,...": the address without a module is
-// that of all modules which are not named. An address may itself be several
+// ParsePeers parses "address,module=address,...". The address without a module is the
+// default, for all modules that are not named. An address can itself be several addresses
 // separated by commas.
 func ParsePeers(text string) (Peers, error) {
-	p := Peers{at: map[string]string{}}
+	p := Peers{addresses: map[string]string{}}
 	module := ""
 	for part := range strings.SplitSeq(text, ",") {
 		part = strings.TrimSpace(part)
 		if part == "" {
 			continue
 		}
-		if name, address, named := strings.Cut(part, "="); named {
+		if name, address, ok := strings.Cut(part, "="); ok {
 			if !slices.Contains(Modules, name) {
 				return Peers{}, fmt.Errorf("%q: there is no module %q; there are %s", text, name, strings.Join(Modules, ", "))
 			}
-			if p.at[name] != "" {
-				return Peers{}, fmt.Errorf("%q names %s twice: separate the addresses of one module by commas", text, name)
+			if p.addresses[name] != "" {
+				return Peers{}, fmt.Errorf("%q names module %s twice: separate the addresses of a module by commas", text, name)
 			}
 			module, part = name, address
 		}
@@ -48,36 +47,36 @@ func ParsePeers(text string) (Peers, error) {
 			return Peers{}, err
 		}
 		if module == "" {
-			p.others = joined(p.others, part)
+			p.defaultAddress = joinAddress(p.defaultAddress, part)
 		} else {
-			p.at[module] = joined(p.at[module], part)
+			p.addresses[module] = joinAddress(p.addresses[module], part)
 		}
 	}
 	return p, nil
 }
 
-func joined(addresses, one string) string {
+func joinAddress(addresses, address string) string {
 	if addresses == "" {
-		return one
+		return address
 	}
-	return addresses + "," + one
+	return addresses + "," + address
 }
 
-// Address returns where a module is; empty when that is not said.
+// Address returns the address of a module, or "" if there is neither one nor a default.
 func (p Peers) Address(module string) string {
-	if at := p.at[module]; at != "" {
-		return at
+	if address := p.addresses[module]; address != "" {
+		return address
 	}
-	return p.others
+	return p.defaultAddress
 }
 
-// Others returns where the modules are that are not named.
-func (p Peers) Others() string { return p.others }
+// DefaultAddress returns the address of the modules that are not named.
+func (p Peers) DefaultAddress() string { return p.defaultAddress }
 
 // ModuleOf returns the module that a full method name belongs to.
 func ModuleOf(method string) string {
 	service := strings.TrimPrefix(method, "/")
-	// Google's contract of handles (AIP-151) has a package of its own.
+	// Google's contract for long-running operations (AIP-151) has its own package.
 	if strings.HasPrefix(service, "google.longrunning.") {
 		return "operations"
 	}
@@ -85,101 +84,101 @@ func ModuleOf(method string) string {
 	return module
 }
 
-// Split is a connection that brings each call to whoever answers for its module.
-type Split struct {
-	others grpc.ClientConnInterface
-	at     map[string]grpc.ClientConnInterface
-	opened []*grpc.ClientConn
+// Router is a client connection that sends each call to the process that serves its module.
+type Router struct {
+	fallback grpc.ClientConnInterface            // for modules without an entry in modules
+	modules  map[string]grpc.ClientConnInterface // by module
+	dialed   []*grpc.ClientConn
 }
 
-// NewSplit returns a connection whose calls go where p says. dial makes a
-// connection to an address; there is one for each.
-func NewSplit(p Peers, dial func(address string) (*grpc.ClientConn, error)) (*Split, error) {
-	s := &Split{at: map[string]grpc.ClientConnInterface{}}
-	dialled := map[string]*grpc.ClientConn{}
-	open := func(address string) (grpc.ClientConnInterface, error) {
-		if known := dialled[address]; known != nil {
-			return known, nil
+// NewRouter returns a Router that routes calls according to p. It calls dial once for each
+// distinct address.
+func NewRouter(p Peers, dial func(address string) (*grpc.ClientConn, error)) (*Router, error) {
+	r := &Router{modules: map[string]grpc.ClientConnInterface{}}
+	dialed := map[string]*grpc.ClientConn{}
+	connect := func(address string) (grpc.ClientConnInterface, error) {
+		if connection := dialed[address]; connection != nil {
+			return connection, nil
 		}
 		connection, err := dial(address)
 		if err != nil {
-			return nil, errors.Join(err, s.Close())
+			return nil, errors.Join(err, r.Close())
 		}
-		dialled[address] = connection
-		s.opened = append(s.opened, connection)
+		dialed[address] = connection
+		r.dialed = append(r.dialed, connection)
 		return connection, nil
 	}
 	var err error
-	if p.others != "" {
-		if s.others, err = open(p.others); err != nil {
+	if p.defaultAddress != "" {
+		if r.fallback, err = connect(p.defaultAddress); err != nil {
 			return nil, err
 		}
 	}
 	for _, module := range Modules {
-		if address := p.at[module]; address != "" {
-			if s.at[module], err = open(address); err != nil {
+		if address := p.addresses[module]; address != "" {
+			if r.modules[module], err = connect(address); err != nil {
 				return nil, err
 			}
 		}
 	}
-	return s, nil
+	return r, nil
 }
 
-// Here has the calls of some modules go to a connection of the caller's own.
-func (s *Split) Here(connection grpc.ClientConnInterface, modules ...string) {
+// Route sends the calls of the given modules over connection, which Close does not close.
+func (r *Router) Route(connection grpc.ClientConnInterface, modules ...string) {
 	for _, module := range modules {
-		s.at[module] = connection
+		r.modules[module] = connection
 	}
 }
 
-// Ready says whether everybody that was dialled answers, and can do its work (gRPC health
+// Ready returns an error unless every dialed process answers and is healthy (gRPC health
 // checking protocol).
-func (s *Split) Ready(ctx context.Context) error {
-	for _, one := range s.opened {
-		at := strings.TrimPrefix(one.Target(), scheme+":///")
-		answer, err := healthpb.NewHealthClient(one).Check(ctx, &healthpb.HealthCheckRequest{})
+func (r *Router) Ready(ctx context.Context) error {
+	for _, connection := range r.dialed {
+		address := strings.TrimPrefix(connection.Target(), scheme+":///")
+		response, err := healthpb.NewHealthClient(connection).Check(ctx, &healthpb.HealthCheckRequest{})
 		switch {
 		case err != nil:
-			return fmt.Errorf("%s does not answer, or is not ready: see whether it runs there, and its own /readyz: %w", at, err)
-		case answer.Status != healthpb.HealthCheckResponse_SERVING:
-			return fmt.Errorf("%s says %s: see its own /readyz", at, answer.Status)
+			return fmt.Errorf("%s does not answer or is not ready: see whether it runs there, and check its /readyz: %w", address, err)
+		case response.Status != healthpb.HealthCheckResponse_SERVING:
+			return fmt.Errorf("%s reports %s: check its /readyz", address, response.Status)
 		}
 	}
 	return nil
 }
 
-// Close closes the connections that were dialled.
-func (s *Split) Close() (err error) {
-	for _, one := range s.opened {
-		err = errors.Join(err, one.Close())
+// Close closes the dialed connections.
+func (r *Router) Close() (err error) {
+	for _, connection := range r.dialed {
+		err = errors.Join(err, connection.Close())
 	}
 	return err
 }
 
-func (s *Split) to(method string) (grpc.ClientConnInterface, error) {
-	if at := s.at[ModuleOf(method)]; at != nil {
-		return at, nil
+func (r *Router) connection(method string) (grpc.ClientConnInterface, error) {
+	if connection := r.modules[ModuleOf(method)]; connection != nil {
+		return connection, nil
 	}
-	if s.others == nil {
-		return nil, status.Errorf(codes.Unimplemented, "nobody is named to answer for the module %s", ModuleOf(method))
+	if r.fallback == nil {
+		return nil, status.Errorf(codes.Unimplemented, "no address is set for module %s", ModuleOf(method))
 	}
-	return s.others, nil
+	return r.fallback, nil
 }
 
 // Invoke makes a unary call.
-func (s *Split) Invoke(ctx context.Context, method string, request, response any, options ...grpc.CallOption) error {
-	at, err := s.to(method)
+func (r *Router) Invoke(ctx context.Context, method string, request, response any, options ...grpc.CallOption) error {
+	connection, err := r.connection(method)
 	if err != nil {
 		return err
 	}
-	return at.Invoke(ctx, method, request, response, options...)
+	return connection.Invoke(ctx, method, request, response, options...)
 }
 
-// NewStream begins a stream.
-func (s *Split) NewStream(ctx context.Context, description *grpc.StreamDesc, method string, options ...grpc.CallOption) (grpc.ClientStream, error) {
-	at, err := s.to(method)
+// NewStream opens a stream.
+func (r *Router) NewStream(ctx context.Context, description *grpc.StreamDesc, method string, options ...grpc.CallOption) (grpc.ClientStream, error) {
+	connection, err := r.connection(method)
 	if err != nil {
 		return nil, err
 	}
-	return at.NewStream(ctx, description, method, options...)
+	return connection.NewStream(ctx, description, method, options...)
 }

@@ -14,111 +14,111 @@ import (
 )
 
 const (
-	// lookEvery is how often names are looked up again. A resolver that gRPC brings
-	// does so when a connection breaks, which no new replica brings about.
-	lookEvery = 2 * time.Second
-	// lookTimeout bounds looking up all names once.
-	lookTimeout = 2 * time.Second
+	// resolveInterval is how often names are resolved. gRPC's own DNS resolver does so when
+	// a connection breaks, and would not discover a new replica.
+	resolveInterval = 2 * time.Second
+	// resolveTimeout bounds resolving all names once.
+	resolveTimeout = 2 * time.Second
 )
 
-// scheme is of targets that lookup resolves.
+// scheme is the scheme of the targets that replicaBuilder resolves.
 const scheme = "replicas"
 
-// target is the gRPC target of an address as Dial takes it; one of another scheme
-// is gRPC's own business.
+// target returns the gRPC target of an address in the form that Dial accepts. An address
+// with another scheme that gRPC knows is returned unchanged.
 func target(address string) (string, error) {
-	if scheme, _, named := strings.Cut(address, "://"); named && !strings.HasPrefix(address, "dns:///") && resolver.Get(scheme) != nil {
+	if scheme, _, ok := strings.Cut(address, "://"); ok && !strings.HasPrefix(address, "dns:///") && resolver.Get(scheme) != nil {
 		return address, nil
 	}
-	var all []string
-	for one := range strings.SplitSeq(address, ",") {
-		one = strings.TrimPrefix(strings.TrimSpace(one), "dns:///")
-		host, port, err := net.SplitHostPort(one)
-		if number, notOne := strconv.ParseUint(port, 10, 16); err != nil || host == "" || notOne != nil || number == 0 {
-			return "", fmt.Errorf("%q: use host:port, dns:///host:port for all that a name stands for, or several separated by commas", address)
+	var endpoints []string
+	for endpoint := range strings.SplitSeq(address, ",") {
+		endpoint = strings.TrimPrefix(strings.TrimSpace(endpoint), "dns:///")
+		host, port, err := net.SplitHostPort(endpoint)
+		if number, portErr := strconv.ParseUint(port, 10, 16); err != nil || host == "" || portErr != nil || number == 0 {
+			return "", fmt.Errorf("%q: use host:port, dns:///host:port for all addresses of a name, or several separated by commas", address)
 		}
-		all = append(all, one)
+		endpoints = append(endpoints, endpoint)
 	}
-	return scheme + ":///" + strings.Join(all, ","), nil
+	return scheme + ":///" + strings.Join(endpoints, ","), nil
 }
 
-// lookup makes resolvers of where the replicas of a program are.
-type lookup struct{}
+// replicaBuilder builds resolvers that find the replicas of a program.
+type replicaBuilder struct{}
 
-func (lookup) Scheme() string { return scheme }
+func (replicaBuilder) Scheme() string { return scheme }
 
-func (lookup) Build(target resolver.Target, conn resolver.ClientConn, _ resolver.BuildOptions) (resolver.Resolver, error) {
+func (replicaBuilder) Build(target resolver.Target, conn resolver.ClientConn, _ resolver.BuildOptions) (resolver.Resolver, error) {
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &replicas{conn: conn, now: make(chan struct{}, 1), cancel: cancel}
-	for address := range strings.SplitSeq(target.Endpoint(), ",") {
-		r.names = append(r.names, &name{address: address})
+	r := &replicaResolver{conn: conn, resolveNow: make(chan struct{}, 1), cancel: cancel}
+	for endpoint := range strings.SplitSeq(target.Endpoint(), ",") {
+		r.names = append(r.names, &name{endpoint: endpoint})
 	}
 	go r.run(ctx)
 	return r, nil
 }
 
-// replicas tells a connection where a program is.
-type replicas struct {
-	names  []*name
-	conn   resolver.ClientConn
-	now    chan struct{}
-	cancel context.CancelFunc
-	told   []string
+// replicaResolver updates a connection with the addresses of a program's replicas.
+type replicaResolver struct {
+	names      []*name
+	conn       resolver.ClientConn
+	resolveNow chan struct{}
+	cancel     context.CancelFunc
+	reported   []string // the addresses last sent to conn
 }
 
-// name is a host:port, and where that was when it could last be looked up.
+// name is a host:port, and the addresses that it last resolved to.
 type name struct {
-	address string
-	at      []string
+	endpoint  string
+	addresses []string
 }
 
-func (r *replicas) ResolveNow(resolver.ResolveNowOptions) {
+func (r *replicaResolver) ResolveNow(resolver.ResolveNowOptions) {
 	select {
-	case r.now <- struct{}{}:
+	case r.resolveNow <- struct{}{}:
 	default:
 	}
 }
 
-func (r *replicas) Close() { r.cancel() }
+func (r *replicaResolver) Close() { r.cancel() }
 
-func (r *replicas) run(ctx context.Context) {
-	for look := time.NewTicker(lookEvery); ; {
-		r.look(ctx)
+func (r *replicaResolver) run(ctx context.Context) {
+	for ticker := time.NewTicker(resolveInterval); ; {
+		r.resolve(ctx)
 		select {
 		case <-ctx.Done():
-			look.Stop()
+			ticker.Stop()
 			return
-		case <-look.C:
-		case <-r.now:
-			// A connection that keeps breaking must not become a flood of questions.
+		case <-ticker.C:
+		case <-r.resolveNow:
+			// A connection that keeps breaking must not flood the name server.
 			select {
 			case <-ctx.Done():
-			case <-time.After(lookEvery / 10):
+			case <-time.After(resolveInterval / 10):
 			}
 		}
 	}
 }
 
-// look looks all names up, and tells when there is something new. Of a name that
-// cannot be looked up now what was known stays: whoever answers for names may be
-// away while the replicas are not.
-func (r *replicas) look(ctx context.Context) {
-	ctx, done := context.WithTimeout(ctx, lookTimeout)
-	defer done()
+// resolve resolves all names, and updates the connection if the addresses have changed. A
+// name that cannot be resolved keeps its addresses: the name server can be unavailable while
+// the replicas are not.
+func (r *replicaResolver) resolve(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
+	defer cancel()
 	var found []string
 	var failed error
 	for _, n := range r.names {
-		host, port, _ := net.SplitHostPort(n.address) // target saw to it
+		host, port, _ := net.SplitHostPort(n.endpoint) // validated by target
 		addresses, err := net.DefaultResolver.LookupHost(ctx, host)
 		if err != nil {
 			failed = errors.Join(failed, err)
 		} else {
-			n.at = n.at[:0]
+			n.addresses = n.addresses[:0]
 			for _, address := range addresses {
-				n.at = append(n.at, net.JoinHostPort(address, port))
+				n.addresses = append(n.addresses, net.JoinHostPort(address, port))
 			}
 		}
-		found = append(found, n.at...)
+		found = append(found, n.addresses...)
 	}
 	slices.Sort(found)
 	found = slices.Compact(found)
@@ -126,7 +126,7 @@ func (r *replicas) look(ctx context.Context) {
 		r.conn.ReportError(failed)
 		return
 	}
-	if slices.Equal(found, r.told) {
+	if slices.Equal(found, r.reported) {
 		return
 	}
 	var state resolver.State
@@ -134,6 +134,6 @@ func (r *replicas) look(ctx context.Context) {
 		state.Endpoints = append(state.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{{Addr: address}}})
 	}
 	if err := r.conn.UpdateState(state); err == nil {
-		r.told = found
+		r.reported = found
 	}
 }

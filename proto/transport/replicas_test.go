@@ -19,31 +19,30 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// names is a name server (RFC 1035) that answers every question with the same
-// addresses.
-type names struct {
-	mu sync.Mutex
-	at []netip.Addr // none: the name is not there
+// nameServer is a DNS server (RFC 1035) that answers every query with the same addresses.
+type nameServer struct {
+	mu        sync.Mutex
+	addresses []netip.Addr // empty: NXDOMAIN
 }
 
-func (n *names) are(addresses ...string) {
+func (n *nameServer) set(addresses ...string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.at = nil
+	n.addresses = nil
 	for _, a := range addresses {
-		n.at = append(n.at, netip.MustParseAddr(a))
+		n.addresses = append(n.addresses, netip.MustParseAddr(a))
 	}
 }
 
-// dns is the name server that this process asks.
-var dns = serveNames()
+// dns is the name server of net.DefaultResolver.
+var dns = startNameServer()
 
-func serveNames() *names {
+func startNameServer() *nameServer {
 	socket, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		panic(err)
 	}
-	n := &names{}
+	n := &nameServer{}
 	go func() {
 		for buffer := make([]byte, 512); ; {
 			size, from, err := socket.ReadFrom(buffer)
@@ -61,20 +60,20 @@ func serveNames() *names {
 	return n
 }
 
-func (n *names) answer(question []byte) ([]byte, error) {
+func (n *nameServer) answer(query []byte) ([]byte, error) {
 	var message dnsmessage.Message
-	if err := message.Unpack(question); err != nil {
+	if err := message.Unpack(query); err != nil {
 		return nil, err
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	message.Response = true
 	message.Additionals = nil
-	if len(n.at) == 0 {
+	if len(n.addresses) == 0 {
 		message.RCode = dnsmessage.RCodeNameError
 	}
 	q := message.Questions[0]
-	for _, address := range n.at {
+	for _, address := range n.addresses {
 		if q.Type == dnsmessage.TypeA {
 			message.Answers = append(message.Answers, dnsmessage.Resource{
 				Header: dnsmessage.ResourceHeader{Name: q.Name, Class: q.Class, TTL: 1},
@@ -85,7 +84,7 @@ func (n *names) answer(question []byte) ([]byte, error) {
 	return message.Pack()
 }
 
-// replica is one of several programs at the same port.
+// replica is one of several servers with the same port.
 type replica struct {
 	grpc   *grpc.Server
 	health *health.Server
@@ -104,7 +103,7 @@ func startReplica(t *testing.T, address string) *replica {
 	return r
 }
 
-// freePort returns a port that nobody listens on.
+// freePort returns an unused port.
 func freePort(t *testing.T) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -119,8 +118,8 @@ func freePort(t *testing.T) string {
 	return port
 }
 
-// reached makes calls until those that answered are want and no others.
-func reached(t *testing.T, connection *grpc.ClientConn, want ...string) {
+// awaitReached makes calls until exactly the addresses in want answer.
+func awaitReached(t *testing.T, connection *grpc.ClientConn, want ...string) {
 	t.Helper()
 	var seen map[string]int
 	for deadline := time.Now().Add(2 * patience); time.Now().Before(deadline); {
@@ -135,49 +134,49 @@ func reached(t *testing.T, connection *grpc.ClientConn, want ...string) {
 				seen[host]++
 			}
 		}
-		all := len(seen) == len(want)
+		match := len(seen) == len(want)
 		for _, w := range want {
-			all = all && seen[w] > 0
+			match = match && seen[w] > 0
 		}
-		if all {
+		if match {
 			return
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	t.Fatalf("calls reach %v, want %v", seen, want)
+	t.Fatalf("got calls answered by %v, want %v", seen, want)
 }
 
-func TestReplicasAreFoundByNameAndSpreadOver(t *testing.T) {
+func TestDial_BalancesOverTheReplicasOfAName(t *testing.T) {
 	port := freePort(t)
 	first := startReplica(t, "127.0.0.2:"+port)
 	second := startReplica(t, "127.0.0.3:"+port)
-	dns.are("127.0.0.2")
+	dns.set("127.0.0.2")
 	connection, err := Dial("dns:///logic.test:"+port, insecure.NewCredentials(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer connection.Close()
-	reached(t, connection, "127.0.0.2")
+	awaitReached(t, connection, "127.0.0.2")
 
-	dns.are("127.0.0.2", "127.0.0.3") // scaled out
-	reached(t, connection, "127.0.0.2", "127.0.0.3")
+	dns.set("127.0.0.2", "127.0.0.3") // scaled out
+	awaitReached(t, connection, "127.0.0.2", "127.0.0.3")
 
-	second.health.SetServingStatus("", healthpb.HealthCheckResponse_NOT_SERVING) // about to stop, or without its database
-	reached(t, connection, "127.0.0.2")
+	second.health.SetServingStatus("", healthpb.HealthCheckResponse_NOT_SERVING) // draining, or without its database
+	awaitReached(t, connection, "127.0.0.2")
 	second.health.SetServingStatus("", healthpb.HealthCheckResponse_SERVING)
-	reached(t, connection, "127.0.0.2", "127.0.0.3")
+	awaitReached(t, connection, "127.0.0.2", "127.0.0.3")
 
-	dns.are() // who answers for names is away; the replicas are not
+	dns.set() // the name server fails; the replicas do not
 	first.grpc.Stop()
-	reached(t, connection, "127.0.0.3")
+	awaitReached(t, connection, "127.0.0.3")
 	startReplica(t, "127.0.0.2:"+port)
-	reached(t, connection, "127.0.0.2", "127.0.0.3")
+	awaitReached(t, connection, "127.0.0.2", "127.0.0.3")
 
-	dns.are("127.0.0.3") // scaled in
-	reached(t, connection, "127.0.0.3")
+	dns.set("127.0.0.3") // scaled in
+	awaitReached(t, connection, "127.0.0.3")
 }
 
-func TestReplicasAreNamedOneByOne(t *testing.T) {
+func TestDial_BalancesOverListedReplicas(t *testing.T) {
 	port := freePort(t)
 	startReplica(t, "127.0.0.2:"+port)
 	startReplica(t, "127.0.0.3:"+port)
@@ -186,13 +185,12 @@ func TestReplicasAreNamedOneByOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer connection.Close()
-	reached(t, connection, "127.0.0.2", "127.0.0.3")
+	awaitReached(t, connection, "127.0.0.2", "127.0.0.3")
 }
 
-// Nobody answers to the name: the call says so at once, and a later one finds who
-// came.
-func TestANameThatIsNotThereYet(t *testing.T) {
-	dns.are()
+// A call to an unknown name fails at once. A later call succeeds once the name exists.
+func TestDial_RecoversWhenANameAppears(t *testing.T) {
+	dns.set()
 	port := freePort(t)
 	startReplica(t, "127.0.0.2:"+port)
 	connection, err := Dial("logic.test:"+port, insecure.NewCredentials(), nil)
@@ -204,14 +202,14 @@ func TestANameThatIsNotThereYet(t *testing.T) {
 	if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "logic.test") {
 		t.Errorf("got %v, want UNAVAILABLE that names logic.test", err)
 	}
-	dns.are("127.0.0.2")
-	reached(t, connection, "127.0.0.2")
+	dns.set("127.0.0.2")
+	awaitReached(t, connection, "127.0.0.2")
 }
 
-func TestAnAddressThatIsNone(t *testing.T) {
+func TestDial_RejectsInvalidAddresses(t *testing.T) {
 	for _, address := range []string{"", "logic", "logic:9090,", ":9090", "dns:///logic"} {
 		if _, err := Dial(address, insecure.NewCredentials(), nil); err == nil || !strings.Contains(err.Error(), "host:port") {
-			t.Errorf("%q: %v", address, err)
+			t.Errorf("%q: got %v, want an error with host:port", address, err)
 		}
 	}
 }

@@ -16,38 +16,38 @@ import (
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
 )
 
-// restarting is a tier that does not answer so many calls, and then answers.
-type restarting struct {
+// restartingServer fails its first failures calls with UNAVAILABLE.
+type restartingServer struct {
 	talkspb.UnimplementedTalksServer
 
 	mu       sync.Mutex
-	away     int
-	requests []string // their ids
+	failures int
+	requests []string // the request IDs
 }
 
-func (r *restarting) CreateTalk(_ context.Context, request *talkspb.CreateTalkRequest) (*talkspb.CreateTalkResponse, error) {
+func (r *restartingServer) CreateTalk(_ context.Context, request *talkspb.CreateTalkRequest) (*talkspb.CreateTalkResponse, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.requests = append(r.requests, request.RequestId)
-	if len(r.requests) <= r.away {
+	if len(r.requests) <= r.failures {
 		return nil, status.Error(codes.Unavailable, "restarting")
 	}
 	return &talkspb.CreateTalkResponse{}, nil
 }
 
-func (r *restarting) seen() []string {
+func (r *restartingServer) seen() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.requests)
 }
 
-func dialRestarting(t *testing.T, away int) (*restarting, talkspb.TalksClient) {
+func dialRestartingServer(t *testing.T, failures int) (*restartingServer, talkspb.TalksClient) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &restarting{away: away}
+	r := &restartingServer{failures: failures}
 	g := grpc.NewServer()
 	talkspb.RegisterTalksServer(g, r)
 	go func() { _ = g.Serve(listener) }()
@@ -60,10 +60,10 @@ func dialRestarting(t *testing.T, away int) (*restarting, talkspb.TalksClient) {
 	return r, talkspb.NewTalksClient(connection)
 }
 
-// Who publishes while the database is restarted waits for it, and publishes once: every
-// try has the same id, which the caller need not have given.
-func TestACallWaitsOutARestart(t *testing.T) {
-	r, talks := dialRestarting(t, retryAttempts-1)
+// A talk that is published during a restart is published once: all attempts carry the same
+// request ID, which the client generates.
+func TestRetriesCarryTheSameRequestID(t *testing.T) {
+	r, talks := dialRestartingServer(t, retryAttempts-1)
 	ctx, done := context.WithTimeout(t.Context(), patience)
 	defer done()
 	request := &talkspb.CreateTalkRequest{Parent: "channels/looms"}
@@ -72,37 +72,37 @@ func TestACallWaitsOutARestart(t *testing.T) {
 	}
 	seen := r.seen()
 	if len(seen) != retryAttempts || len(seen[0]) != 36 || len(slices.Compact(seen)) != 1 {
-		t.Errorf("the tries have the ids %q", seen)
+		t.Errorf("got attempts with the IDs %q, want %d with the same UUID", seen, retryAttempts)
 	}
 	if request.RequestId != "" {
-		t.Errorf("the caller's own request has the id %s now: used again it would be the same", request.RequestId)
+		t.Errorf("got request ID %s in the caller's message, want it unchanged: reusing the message would reuse the ID", request.RequestId)
 	}
 	request.RequestId = NewRequestID()
 	if _, err := talks.CreateTalk(ctx, request); err != nil {
 		t.Fatal(err)
 	}
 	if got := r.seen(); got[len(got)-1] != request.RequestId {
-		t.Errorf("the id %s arrives as %s", request.RequestId, got[len(got)-1])
+		t.Errorf("got request ID %s, want the caller's %s", got[len(got)-1], request.RequestId)
 	}
 }
 
-// A tier that stays away is not asked many times as often as one that is there.
-func TestTriesEndWhenNothingIsAnswered(t *testing.T) {
+// Retry throttling keeps an outage from multiplying the load.
+func TestRetriesAreThrottledDuringAnOutage(t *testing.T) {
 	const callers = 1200
-	r, talks := dialRestarting(t, callers*retryAttempts)
+	r, talks := dialRestartingServer(t, callers*retryAttempts)
 	ctx, done := context.WithTimeout(t.Context(), patience)
 	defer done()
 	var group sync.WaitGroup
 	for range callers {
 		group.Go(func() {
 			if _, err := talks.CreateTalk(ctx, &talkspb.CreateTalkRequest{}); status.Code(err) != codes.Unavailable {
-				t.Errorf("a tier that is away is answered for: %v", err)
+				t.Errorf("got %v during the outage, want UNAVAILABLE", err)
 			}
 		})
 	}
 	group.Wait()
-	// Half the tokens may be spent, and those who wait for a try then still make it.
-	if tries := len(r.seen()); tries > callers+retryTokens {
-		t.Errorf("%d calls are made %d times", callers, tries)
+	// Half of the tokens can be spent, and calls that are backing off by then are still retried.
+	if attempts := len(r.seen()); attempts > callers+retryTokens {
+		t.Errorf("got %d attempts for %d calls, want at most %d", attempts, callers, callers+retryTokens)
 	}
 }

@@ -2,11 +2,11 @@ package transport
 
 import "sync"
 
-// Shares divides a number of places among those who ask for them, so that no
-// one holder can take them all: a holder gets another place only while it holds
-// fewer than are free (Choudhury and Hahne, "Dynamic Queue Length Thresholds for
-// Shared-Memory Packet Switches", IEEE/ACM Transactions on Networking 6, 2).
-// Alone, a holder gets half of the places; the other half waits for others.
+// Shares divides a number of slots among holders, so that no holder can take them all: a
+// holder gets another slot only while it holds fewer than are free (Choudhury and Hahne,
+// "Dynamic Queue Length Thresholds for Shared-Memory Packet Switches", IEEE/ACM Transactions
+// on Networking 6, 2). A single holder gets half of the slots; the other half stays free for
+// others.
 //
 // Shares is safe for concurrent use.
 type Shares struct {
@@ -15,13 +15,13 @@ type Shares struct {
 	held map[string]int
 }
 
-// NewShares returns the given number of places, all of them free.
-func NewShares(places int) *Shares {
-	return &Shares{free: places, held: map[string]int{}}
+// NewShares returns Shares with the given number of slots.
+func NewShares(slots int) *Shares {
+	return &Shares{free: slots, held: map[string]int{}}
 }
 
-// Acquire takes a place for a holder. It reports false when none is left for it;
-// otherwise the holder returns the place with Release.
+// Acquire takes a slot for a holder. It reports false if the holder's share is in use;
+// otherwise the caller returns the slot with Release.
 func (s *Shares) Acquire(holder string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -33,7 +33,7 @@ func (s *Shares) Acquire(holder string) bool {
 	return true
 }
 
-// Release returns a holder's place.
+// Release returns a slot of a holder.
 func (s *Shares) Release(holder string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

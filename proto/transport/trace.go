@@ -10,8 +10,8 @@ import (
 	"google.golang.org/grpc/metadata"
 )
 
-// Trace is a position in a trace (W3C Trace Context, level 1): which request
-// this is part of, and which part.
+// Trace is a span of a trace (W3C Trace Context, level 1): the trace identifies the request,
+// the span the part of it.
 type Trace struct {
 	id    [16]byte
 	span  [8]byte
@@ -21,16 +21,16 @@ type Trace struct {
 // NewTrace starts a trace.
 func NewTrace() Trace {
 	t := Trace{flags: 1}
-	// It names, it keeps no secret; an id of zeros only is not allowed (section 3.2.2.3).
+	// The id is no secret. It must not be all zeros (section 3.2.2.3).
 	binary.BigEndian.PutUint64(t.id[:8], rand.Uint64()|1)
 	binary.BigEndian.PutUint64(t.id[8:], rand.Uint64())
 	return t.Child()
 }
 
-// ParseTrace reads a traceparent header; false when it is not one.
+// ParseTrace parses a traceparent header. It reports false if the header is invalid.
 func ParseTrace(traceparent string) (Trace, bool) {
-	// version "-" trace-id "-" parent-id "-" trace-flags; a later version may
-	// append fields (section 3.2.4), version 00 may not.
+	// version "-" trace-id "-" parent-id "-" trace-flags; a later version can
+	// append fields (section 3.2.4), version 00 cannot.
 	if len(traceparent) < 55 || traceparent[2] != '-' || traceparent[35] != '-' || traceparent[52] != '-' {
 		return Trace{}, false
 	}
@@ -41,15 +41,15 @@ func ParseTrace(traceparent string) (Trace, bool) {
 	var head, flags [1]byte
 	var t Trace
 	for _, part := range []struct {
-		into []byte
-		from string
+		dst []byte
+		src string
 	}{{head[:], version}, {t.id[:], traceparent[3:35]}, {t.span[:], traceparent[36:52]}, {flags[:], traceparent[53:55]}} {
-		for _, c := range part.from {
+		for _, c := range part.src {
 			if c >= 'A' && c <= 'F' {
 				return Trace{}, false
 			}
 		}
-		if _, err := hex.Decode(part.into, []byte(part.from)); err != nil {
+		if _, err := hex.Decode(part.dst, []byte(part.src)); err != nil {
 			return Trace{}, false
 		}
 	}
@@ -60,16 +60,16 @@ func ParseTrace(traceparent string) (Trace, bool) {
 	return t, true
 }
 
-// Child returns a new position in the same trace.
+// Child returns a new span of the same trace.
 func (t Trace) Child() Trace {
 	binary.BigEndian.PutUint64(t.span[:], rand.Uint64()|1)
 	return t
 }
 
-// ID returns the trace's id, 32 hexadecimal digits: what log lines share.
+// ID returns the trace ID, 32 hexadecimal digits, which all log lines of a request share.
 func (t Trace) ID() string { return hex.EncodeToString(t.id[:]) }
 
-// String returns the traceparent header.
+// String returns t as a traceparent header.
 func (t Trace) String() string {
 	return "00-" + hex.EncodeToString(t.id[:]) + "-" + hex.EncodeToString(t.span[:]) + "-" + hex.EncodeToString([]byte{t.flags})
 }
@@ -81,30 +81,30 @@ func WithTrace(ctx context.Context, t Trace) context.Context {
 	return context.WithValue(ctx, traceKey{}, t)
 }
 
-// TraceFrom returns the trace that ctx carries.
+// TraceFrom returns the trace that ctx carries, if any.
 func TraceFrom(ctx context.Context) (Trace, bool) {
 	t, ok := ctx.Value(traceKey{}).(Trace)
 	return t, ok
 }
 
-// TraceUnaryClient sends the context's trace along with a call.
+// TraceUnaryClient is an interceptor that adds the context's trace to a call's metadata.
 func TraceUnaryClient(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-	return invoke(sendTrace(ctx), method, req, reply, cc, opts...)
+	return invoke(withTraceMetadata(ctx), method, req, reply, cc, opts...)
 }
 
-// TraceStreamClient sends the context's trace along with a stream.
+// TraceStreamClient is an interceptor that adds the context's trace to a stream's metadata.
 func TraceStreamClient(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-	return open(sendTrace(ctx), desc, cc, method, opts...)
+	return open(withTraceMetadata(ctx), desc, cc, method, opts...)
 }
 
-func sendTrace(ctx context.Context) context.Context {
+func withTraceMetadata(ctx context.Context) context.Context {
 	if t, ok := TraceFrom(ctx); ok {
 		return metadata.AppendToOutgoingContext(ctx, TraceparentKey, t.Child().String())
 	}
 	return ctx
 }
 
-// ReceiveTrace returns the trace that an incoming call carries, or a new one.
+// ReceiveTrace returns a child of the trace that an incoming call carries, or a new trace.
 func ReceiveTrace(ctx context.Context) Trace {
 	if values := metadata.ValueFromIncomingContext(ctx, TraceparentKey); len(values) == 1 {
 		if t, ok := ParseTrace(values[0]); ok {

@@ -24,7 +24,7 @@ import (
 // patience bounds every call and every wait.
 const patience = time.Minute
 
-// server answers health checks, and keeps what it saw of the last one.
+// server answers health checks, and records the caller and trace of the last one.
 type server struct {
 	healthpb.HealthServer
 	address string
@@ -42,17 +42,17 @@ func (s *server) Check(ctx context.Context, request *healthpb.HealthCheckRequest
 	return s.HealthServer.Check(ctx, request)
 }
 
-// seen returns the program that called last, and its trace.
+// seen returns the program that called last, and the trace of its call.
 func (s *server) seen() (string, Trace) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.program, s.trace
 }
 
-// serve runs a server that proves to be name.
+// serve runs a server that authenticates as name.
 func serve(t *testing.T, directory, name string) *server {
 	t.Helper()
-	own, err := ServerCredentials(directory, name)
+	creds, err := ServerCredentials(directory, name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,63 +61,63 @@ func serve(t *testing.T, directory, name string) *server {
 		t.Fatal(err)
 	}
 	s := &server{HealthServer: health.NewServer(), address: listener.Addr().String()}
-	g := grpc.NewServer(grpc.Creds(own))
+	g := grpc.NewServer(grpc.Creds(creds))
 	healthpb.RegisterHealthServer(g, s)
 	go func() { _ = g.Serve(listener) }()
 	t.Cleanup(g.Stop)
 	return s
 }
 
-// call makes a call over a connection of its own and returns whom it reached.
-func call(t *testing.T, address string, own credentials.TransportCredentials, options ...grpc.DialOption) (*x509.Certificate, error) {
+// call makes a call over a new connection and returns the server's certificate.
+func call(t *testing.T, address string, creds credentials.TransportCredentials, options ...grpc.DialOption) (*x509.Certificate, error) {
 	t.Helper()
-	return callWith(t.Context(), t, address, own, options...)
+	return callWith(t.Context(), t, address, creds, options...)
 }
 
-func callWith(ctx context.Context, t *testing.T, address string, own credentials.TransportCredentials, options ...grpc.DialOption) (*x509.Certificate, error) {
+func callWith(ctx context.Context, t *testing.T, address string, creds credentials.TransportCredentials, options ...grpc.DialOption) (*x509.Certificate, error) {
 	t.Helper()
-	connection, err := grpc.NewClient(address, append(options, grpc.WithTransportCredentials(own))...)
+	connection, err := grpc.NewClient(address, append(options, grpc.WithTransportCredentials(creds))...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer connection.Close()
 	ctx, done := context.WithTimeout(ctx, patience)
 	defer done()
-	var reached peer.Peer
-	_, err = healthpb.NewHealthClient(connection).Check(ctx, &healthpb.HealthCheckRequest{}, grpc.Peer(&reached))
+	var p peer.Peer
+	_, err = healthpb.NewHealthClient(connection).Check(ctx, &healthpb.HealthCheckRequest{}, grpc.Peer(&p))
 	if err != nil {
 		return nil, err
 	}
-	return reached.AuthInfo.(credentials.TLSInfo).State.PeerCertificates[0], nil
+	return p.AuthInfo.(credentials.TLSInfo).State.PeerCertificates[0], nil
 }
 
 func client(t *testing.T, directory, name, server string) credentials.TransportCredentials {
 	t.Helper()
-	own, err := ClientCredentials(directory, name, server)
+	creds, err := ClientCredentials(directory, name, server)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return own
+	return creds
 }
 
-func TestPrograms(t *testing.T) {
+func TestMutualAuthentication(t *testing.T) {
 	good, directory, foreign := newAuthority(t), t.TempDir(), t.TempDir()
 	for _, name := range []string{WebTier, LogicTier} {
-		good.give(directory, name, ID(name).String())
-		newAuthority(t).give(foreign, name, ID(name).String())
+		good.issue(directory, name, ID(name).String())
+		newAuthority(t).issue(foreign, name, ID(name).String())
 	}
-	good.give(directory, "nameless")
-	good.give(directory, "double", ID(WebTier).String(), ID(Operator).String())
-	good.give(directory, "elsewhere", "spiffe://elsewhere.example/web-tier")
-	good.give(directory, "page", "https://techtalks.example/web-tier")
+	good.issue(directory, "nameless")
+	good.issue(directory, "double", ID(WebTier).String(), ID(Operator).String())
+	good.issue(directory, "elsewhere", "spiffe://elsewhere.example/web-tier")
+	good.issue(directory, "page", "https://techtalks.example/web-tier")
 	s := serve(t, directory, LogicTier)
 
-	t.Run("know each other", func(t *testing.T) {
+	t.Run("accepts a known program", func(t *testing.T) {
 		if _, err := call(t, s.address, client(t, directory, WebTier, LogicTier)); err != nil {
 			t.Fatal(err)
 		}
 		if program, _ := s.seen(); program != WebTier {
-			t.Errorf("the server takes the web tier for %q", program)
+			t.Errorf("got program %q, want %q", program, WebTier)
 		}
 	})
 	authority := x509.NewCertPool()
@@ -126,108 +126,108 @@ func TestPrograms(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, own := range map[string]credentials.TransportCredentials{
-		"without TLS":                     insecure.NewCredentials(),
-		"without a certificate":           credentials.NewTLS(&tls.Config{RootCAs: authority, ServerName: LogicTier}),
-		"over TLS 1.2":                    credentials.NewTLS(&tls.Config{RootCAs: authority, ServerName: LogicTier, Certificates: []tls.Certificate{pair}, MaxVersion: tls.VersionTLS12}), //nolint:gosec // refused, that is the test
-		"by another authority":            client(t, foreign, WebTier, LogicTier),
-		"by a certificate without a name": client(t, directory, "nameless", LogicTier),
-		"by a certificate of two names":   client(t, directory, "double", LogicTier),
-		"of another trust domain":         client(t, directory, "elsewhere", LogicTier),
-		"by a name that is no SPIFFE ID":  client(t, directory, "page", LogicTier),
+	for name, creds := range map[string]credentials.TransportCredentials{
+		"without TLS":                  insecure.NewCredentials(),
+		"without a certificate":        credentials.NewTLS(&tls.Config{RootCAs: authority, ServerName: LogicTier}),
+		"TLS 1.2":                      credentials.NewTLS(&tls.Config{RootCAs: authority, ServerName: LogicTier, Certificates: []tls.Certificate{pair}, MaxVersion: tls.VersionTLS12}), //nolint:gosec // the server must reject it
+		"signed by another authority":  client(t, foreign, WebTier, LogicTier),
+		"certificate without a name":   client(t, directory, "nameless", LogicTier),
+		"certificate with two names":   client(t, directory, "double", LogicTier),
+		"another trust domain":         client(t, directory, "elsewhere", LogicTier),
+		"name that is not a SPIFFE ID": client(t, directory, "page", LogicTier),
 	} {
-		t.Run("stay out "+name, func(t *testing.T) {
-			if _, err := call(t, s.address, own); err == nil {
-				t.Error("it came in")
+		t.Run("rejects "+name, func(t *testing.T) {
+			if _, err := call(t, s.address, creds); err == nil {
+				t.Error("got the call accepted, want it rejected")
 			}
 		})
 	}
-	t.Run("speak to no other than they mean", func(t *testing.T) {
+	t.Run("client rejects another program", func(t *testing.T) {
 		other := serve(t, directory, WebTier)
 		if _, err := call(t, other.address, client(t, directory, WebTier, LogicTier)); err == nil {
-			t.Error("it spoke to the web tier for the logic tier")
+			t.Error("got a call to the web tier as the logic tier accepted, want an error")
 		}
 	})
 }
 
-func TestPeerProgramNeedsMTLS(t *testing.T) {
+func TestPeerProgram_RequiresMTLS(t *testing.T) {
 	if name, ok := PeerProgram(t.Context()); ok {
-		t.Errorf("nobody calls, and it is %q", name)
+		t.Errorf("without a peer: got %q, want none", name)
 	}
-	plain := peer.NewContext(t.Context(), &peer.Peer{AuthInfo: credentials.TLSInfo{}})
-	if name, ok := PeerProgram(plain); ok {
-		t.Errorf("the peer proved nothing, and it is %q", name)
+	unverified := peer.NewContext(t.Context(), &peer.Peer{AuthInfo: credentials.TLSInfo{}})
+	if name, ok := PeerProgram(unverified); ok {
+		t.Errorf("without verified chains: got %q, want none", name)
 	}
 }
 
-func TestMissingCertificatesAreNamed(t *testing.T) {
+func TestServerCredentials_NamesTheInvalidFile(t *testing.T) {
 	_, err := ServerCredentials(t.TempDir(), LogicTier)
 	if err == nil || !strings.Contains(err.Error(), "ca.crt") {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want an error with ca.crt", err)
 	}
 	directory := t.TempDir()
-	newAuthority(t).give(directory, LogicTier, ID(LogicTier).String())
+	newAuthority(t).issue(directory, LogicTier, ID(LogicTier).String())
 	if err := os.WriteFile(filepath.Join(directory, "ca.crt"), []byte("nothing"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := ServerCredentials(directory, LogicTier); err == nil || !strings.Contains(err.Error(), "holds no certificate") {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want an error with ca.crt", err)
 	}
 }
 
-// age makes sure that what is written next has another time than what was.
-func age(t *testing.T, directory string) {
+// backdate sets the modification time of all files back, so that replacing them changes it.
+func backdate(t *testing.T, directory string) {
 	t.Helper()
 	entries, err := os.ReadDir(directory)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, entry := range entries {
-		before := time.Now().Add(-time.Minute)
-		if err := os.Chtimes(filepath.Join(directory, entry.Name()), before, before); err != nil {
+		modified := time.Now().Add(-time.Minute)
+		if err := os.Chtimes(filepath.Join(directory, entry.Name()), modified, modified); err != nil {
 			t.Fatal(err)
 		}
 	}
 }
 
-func TestAReplacedCertificateIsUsedWithoutARestart(t *testing.T) {
+func TestCredentials_ReloadReplacedCertificates(t *testing.T) {
 	a, directory := newAuthority(t), t.TempDir()
-	a.give(directory, LogicTier, ID(LogicTier).String())
-	a.give(directory, WebTier, ID(WebTier).String())
-	age(t, directory)
-	s, own := serve(t, directory, LogicTier), client(t, directory, WebTier, LogicTier)
-	first, err := call(t, s.address, own)
+	a.issue(directory, LogicTier, ID(LogicTier).String())
+	a.issue(directory, WebTier, ID(WebTier).String())
+	backdate(t, directory)
+	s, creds := serve(t, directory, LogicTier), client(t, directory, WebTier, LogicTier)
+	first, err := call(t, s.address, creds)
 	if err != nil {
 		t.Fatal(err)
 	}
 
-	// Half replaced: the key of another pair. The last good pair serves.
-	aside := t.TempDir()
-	a.give(aside, LogicTier, ID(LogicTier).String())
-	key, err := os.ReadFile(filepath.Join(aside, "logic-tier.key"))
+	// The key of another pair: the last valid pair stays in use.
+	other := t.TempDir()
+	a.issue(other, LogicTier, ID(LogicTier).String())
+	key, err := os.ReadFile(filepath.Join(other, "logic-tier.key"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(directory, "logic-tier.key"), key, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := call(t, s.address, own); err != nil || !got.Equal(first) {
-		t.Errorf("half replaced: %v", err)
+	if got, err := call(t, s.address, creds); err != nil || !got.Equal(first) {
+		t.Errorf("key replaced: got error %v or another certificate, want the first", err)
 	}
 
-	// Everything is replaced, the authority too: both sides go along.
-	other := newAuthority(t)
-	other.give(directory, LogicTier, ID(LogicTier).String())
-	other.give(directory, WebTier, ID(WebTier).String())
-	if got, err := call(t, s.address, own); err != nil || got.Equal(first) {
-		t.Errorf("all replaced: %v", err)
+	// Everything is replaced, including the authority: both sides reload.
+	b := newAuthority(t)
+	b.issue(directory, LogicTier, ID(LogicTier).String())
+	b.issue(directory, WebTier, ID(WebTier).String())
+	if got, err := call(t, s.address, creds); err != nil || got.Equal(first) {
+		t.Errorf("everything replaced: got error %v or the first certificate, want a new one", err)
 	}
 }
 
-func TestATraceGoesAlong(t *testing.T) {
+func TestTraceIsPropagated(t *testing.T) {
 	a, directory := newAuthority(t), t.TempDir()
-	a.give(directory, LogicTier, ID(LogicTier).String())
-	a.give(directory, WebTier, ID(WebTier).String())
+	a.issue(directory, LogicTier, ID(LogicTier).String())
+	a.issue(directory, WebTier, ID(WebTier).String())
 	s := serve(t, directory, LogicTier)
 	sent := NewTrace()
 	_, err := callWith(WithTrace(t.Context(), sent), t, s.address, client(t, directory, WebTier, LogicTier), grpc.WithUnaryInterceptor(TraceUnaryClient))
@@ -235,13 +235,13 @@ func TestATraceGoesAlong(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, got := s.seen(); got.ID() != sent.ID() || got == sent {
-		t.Errorf("sent %v, received %v: want another part of the same", sent, got)
+		t.Errorf("got trace %v, want a child of %v", got, sent)
 	}
 	if _, err := call(t, s.address, client(t, directory, WebTier, LogicTier)); err != nil {
 		t.Fatal(err)
 	}
 	if _, got := s.seen(); got.ID() == sent.ID() {
-		t.Error("a call without a trace got that of the one before")
+		t.Error("got the trace of the previous call for a call without one, want a new trace")
 	}
 }
 
@@ -265,10 +265,10 @@ func TestParseTrace(t *testing.T) {
 	} {
 		trace, got := ParseTrace(text)
 		if got != ok {
-			t.Errorf("%q: %v", text, got)
+			t.Errorf("%q: got %v, want %v", text, got, ok)
 		}
 		if ok && trace.ID() != id {
-			t.Errorf("%q is of the trace %s", text, trace.ID())
+			t.Errorf("%q: got trace ID %s, want %s", text, trace.ID(), id)
 		}
 	}
 }
@@ -282,29 +282,29 @@ func FuzzParseTrace(f *testing.F) {
 		if !ok {
 			return
 		}
-		again, ok := ParseTrace(trace.String())
-		if !ok || again != trace || !strings.Contains(text, trace.ID()) {
-			t.Errorf("%q became %q", text, trace)
+		reparsed, ok := ParseTrace(trace.String())
+		if !ok || reparsed != trace || !strings.Contains(text, trace.ID()) {
+			t.Errorf("%q: got %q after a round trip", text, trace)
 		}
 	})
 }
 
-func TestTimingGoesBackInTheTrailer(t *testing.T) {
+func TestTimingFromTrailer(t *testing.T) {
 	sent := Timing{LogicHost: "logic", DataHost: "data", Logic: 1500 * time.Microsecond, Data: 300 * time.Microsecond}
 	if got, ok := TimingFromTrailer(sent.Trailer()); !ok || got != sent {
-		t.Errorf("sent %+v, received %+v", sent, got)
+		t.Errorf("got %+v, want %+v", got, sent)
 	}
 	for _, text := range []string{"", "soon", "1", "1 2", "1 2 logic", "1 soon logic data", "soon 2 logic data"} {
 		if got, ok := TimingFromTrailer(metadata.Pairs(timingKey, text)); ok {
-			t.Errorf("%q was read: %+v", text, got)
+			t.Errorf("%q: got %+v, want false", text, got)
 		}
 	}
-	// Before the data tier was ever there it has no name.
+	// The data tier's host is unknown until it was first reached.
 	unnamed := Timing{LogicHost: "logic", Logic: time.Millisecond}
 	if got, ok := TimingFromTrailer(unnamed.Trailer()); !ok || got != unnamed {
-		t.Errorf("sent %+v, received %+v", unnamed, got)
+		t.Errorf("got %+v, want %+v", got, unnamed)
 	}
 	if _, ok := TimingFromTrailer(nil); ok {
-		t.Error("nothing was read")
+		t.Error("nil trailer: got true, want false")
 	}
 }

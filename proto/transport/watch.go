@@ -12,43 +12,42 @@ import (
 )
 
 const (
-	// sayEvery is how often Watch looks, and says again what is wrong.
-	sayEvery = 5 * time.Second
-	// askTimeout bounds one look.
-	askTimeout = 3 * time.Second
+	// watchInterval is how often Watch checks, and repeats its warning.
+	watchInterval = 5 * time.Second
+	// watchTimeout bounds one check.
+	watchTimeout = 3 * time.Second
 )
 
-// Watch says what is wrong with something that a program needs, as long as it is wrong, and
-// when it is well, until ctx ends. It returns nil: a program waits for what may be mended
-// while it runs.
-func Watch(ctx context.Context, log *slog.Logger, what string, well func(context.Context) error) error {
-	for was := false; ; {
-		asking, done := context.WithTimeout(ctx, askTimeout)
-		err := well(asking)
-		done()
+// Watch logs whether something that a program depends on is ready, until ctx ends. It warns
+// at each failed check, and reports once when check succeeds. It always returns nil: a
+// program keeps running while a dependency is being fixed.
+func Watch(ctx context.Context, log *slog.Logger, dependency string, check func(context.Context) error) error {
+	for ready := false; ; {
+		checkCtx, cancel := context.WithTimeout(ctx, watchTimeout)
+		err := check(checkCtx)
+		cancel()
 		switch {
 		case ctx.Err() != nil:
 			return nil
 		case err != nil:
-			log.Warn("waiting for the "+what, "reason", err)
-		case !was:
-			log.Info("the " + what + " is well")
+			log.Warn("waiting for the "+dependency, "reason", err)
+		case !ready:
+			log.Info(dependency + " ready")
 		}
-		was = err == nil
+		ready = err == nil
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(sayEvery):
+		case <-time.After(watchInterval):
 		}
 	}
 }
 
-// CheckCertificate says why others refuse the certificate of a program, that it has in
-// directory: nil when they do not. Whatever it says is mended by another certificate there,
-// without a restart.
+// CheckCertificate reports why peers would reject the certificate of a program in directory,
+// or nil if they would not. Replacing the file fixes it, without a restart.
 func CheckCertificate(directory, name string) error {
 	path := func(file string) string { return filepath.Join(directory, file) }
-	own, err := tls.LoadX509KeyPair(path(name+".crt"), path(name+".key"))
+	pair, err := tls.LoadX509KeyPair(path(name+".crt"), path(name+".key"))
 	if err != nil {
 		return err
 	}
@@ -56,19 +55,19 @@ func CheckCertificate(directory, name string) error {
 	if err != nil {
 		return err
 	}
-	authority, between := x509.NewCertPool(), x509.NewCertPool()
-	authority.AppendCertsFromPEM(pem)
-	for _, der := range own.Certificate[1:] {
+	roots, intermediates := x509.NewCertPool(), x509.NewCertPool()
+	roots.AppendCertsFromPEM(pem)
+	for _, der := range pair.Certificate[1:] {
 		if c, err := x509.ParseCertificate(der); err == nil {
-			between.AddCert(c)
+			intermediates.AddCert(c)
 		}
 	}
-	const mend = "put one made by deployments/certificates there; it is used without a restart"
-	if found, err := program(own.Leaf); err != nil || found != name {
-		return fmt.Errorf("%s (--certificates, CERTIFICATES) is that of %v, and not of %s: %s", path(name+".crt"), own.Leaf.URIs, ID(name), mend)
+	const fix = "put one made by deployments/certificates there; no restart is needed"
+	if holder, err := program(pair.Leaf); err != nil || holder != name {
+		return fmt.Errorf("%s (--certificates, CERTIFICATES) is issued to %v, not to %s: %s", path(name+".crt"), pair.Leaf.URIs, ID(name), fix)
 	}
-	if _, err := own.Leaf.Verify(x509.VerifyOptions{Roots: authority, Intermediates: between, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil {
-		return fmt.Errorf("%s (--certificates, CERTIFICATES) is refused by whoever knows the authority in %s: %w: %s", path(name+".crt"), path("ca.crt"), err, mend)
+	if _, err := pair.Leaf.Verify(x509.VerifyOptions{Roots: roots, Intermediates: intermediates, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil {
+		return fmt.Errorf("%s (--certificates, CERTIFICATES) is rejected by peers that trust %s: %w: %s", path(name+".crt"), path("ca.crt"), err, fix)
 	}
 	return nil
 }

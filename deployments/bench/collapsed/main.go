@@ -50,7 +50,7 @@ func run(ctx context.Context, address string, database postgres.Options) error {
 	defer db.Close()
 	calls := make(direct)
 	talks.New(talks.Needs{DB: db, Log: log}).Register(calls)
-	site := &ui.Site{Tier: logicclient.Over(calls), Log: log, Host: "collapsed"}
+	site := &ui.Site{Tier: logicclient.NewTier(calls), Log: log, Host: "collapsed"}
 	passage := server.New(log, prometheus.NewRegistry(), false, site.Caller, site.Refuse, site.StandIn)
 	mux := http.NewServeMux()
 	mux.Handle("GET /channels/{channel}", passage.Admit(site.Page(logicclient.PageBudget, channels.Show)))

@@ -78,7 +78,7 @@ func rules(services map[string]grpc.ServiceInfo) (map[string]rule, error) {
 				signedIn: said.Person == accesspb.Person_PERSON_SIGNED_IN,
 				operator: said.Person == accesspb.Person_PERSON_OPERATOR,
 				programs: []string{caller.Module},
-				reads:    transport.Reads(found) || name == handlesService && handleReads[m.Name],
+				reads:    transport.IsReadOnly(found) || name == handlesService && handleReads[m.Name],
 			}
 			if method, ok := found.(protoreflect.MethodDescriptor); ok {
 				r.password = transport.TakesPassword(method)

@@ -1,5 +1,5 @@
-// Package fairshare bounds how many holders use a resource at once: in total, and for
-// each key, such as a session or a client address. One key alone cannot take all slots.
+// Package fairshare limits the concurrent use of a resource, in total and per key, such as a
+// session or a client address. No single key can take all slots.
 package fairshare
 
 import (
@@ -10,12 +10,12 @@ import (
 var (
 	// ErrFull reports that all slots are in use.
 	ErrFull = errors.New("all slots are in use")
-	// ErrShare reports that one of the caller's keys holds its whole share of the slots.
+	// ErrShare reports that one of the caller's keys already holds its share of the slots.
 	ErrShare = errors.New("the caller's share of the slots is in use")
 )
 
-// Limiter is a semaphore with a bound in total and a bound for each key. It keeps an
-// entry only for keys that hold a slot. It is safe for concurrent use.
+// Limiter is a semaphore with a total limit and a limit per key. It keeps an entry only for
+// keys that hold a slot. It is safe for concurrent use.
 type Limiter struct {
 	total int
 
@@ -24,18 +24,17 @@ type Limiter struct {
 	held  map[string]int
 }
 
-// New returns a Limiter of total slots.
+// New returns a Limiter with the given number of slots.
 func New(total int) *Limiter { return &Limiter{total: total, held: map[string]int{}} }
 
-// Share is how many slots a key may hold. A share without a key is not counted: the
-// caller has no such key.
+// Share is the number of slots that a key can hold. A Share with an empty key is ignored.
 type Share struct {
 	Key   string
 	Limit int
 }
 
 // Acquire takes a slot that counts against every share, without waiting. The error is
-// ErrShare or ErrFull. Release gives the slot back; calls after the first do nothing.
+// ErrShare or ErrFull. release returns the slot; further calls do nothing.
 func (l *Limiter) Acquire(shares ...Share) (release func(), err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

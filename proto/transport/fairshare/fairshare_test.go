@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestLimiter_RefusesAKeyBeyondItsShareAndServesOthers(t *testing.T) {
+func TestLimiter_RejectsAKeyAboveItsShareOnly(t *testing.T) {
 	l := New(4)
 	greedy := []Share{{"session:a", 2}, {"address:1", 3}}
 	for range 2 {
@@ -16,33 +16,33 @@ func TestLimiter_RefusesAKeyBeyondItsShareAndServesOthers(t *testing.T) {
 		}
 	}
 	if _, err := l.Acquire(greedy...); !errors.Is(err, ErrShare) {
-		t.Errorf("third slot of a session with a share of 2: %v", err)
+		t.Errorf("third slot of a session with a share of 2: got %v, want %v", err, ErrShare)
 	}
 	sameAddress := []Share{{"session:b", 2}, {"address:1", 3}}
 	release, err := l.Acquire(sameAddress...)
 	if err != nil {
-		t.Errorf("third slot of an address with a share of 3: %v", err)
+		t.Errorf("third slot of an address with a share of 3: got %v, want nil", err)
 	}
 	if _, err := l.Acquire(sameAddress...); !errors.Is(err, ErrShare) {
-		t.Errorf("fourth slot of an address with a share of 3: %v", err)
+		t.Errorf("fourth slot of an address with a share of 3: got %v, want %v", err, ErrShare)
 	}
 	if _, err := l.Acquire(Share{"", 0}, Share{"address:2", 1}); err != nil {
-		t.Errorf("another address: %v", err)
+		t.Errorf("first slot of another address: got %v, want nil", err)
 	}
 	if _, err := l.Acquire(Share{"address:3", 1}); !errors.Is(err, ErrFull) {
-		t.Errorf("fifth slot of four: %v", err)
+		t.Errorf("fifth of four slots: got %v, want %v", err, ErrFull)
 	}
 	release()
 	release()
 	if n := l.InUse(); n != 3 {
-		t.Errorf("%d slots in use after one was released twice, want 3", n)
+		t.Errorf("got %d slots in use after one was released twice, want 3", n)
 	}
 	if _, err := l.Acquire(sameAddress...); err != nil {
-		t.Errorf("slot that was released: %v", err)
+		t.Errorf("released slot: got %v, want nil", err)
 	}
 }
 
-func TestLimiter_ForgetsKeysThatHoldNothing(t *testing.T) {
+func TestLimiter_KeepsNoEntryForKeysWithoutASlot(t *testing.T) {
 	l := New(10)
 	var group sync.WaitGroup
 	for worker := range 10 {
@@ -59,6 +59,6 @@ func TestLimiter_ForgetsKeysThatHoldNothing(t *testing.T) {
 	}
 	group.Wait()
 	if len(l.held) != 0 || l.inUse != 0 {
-		t.Errorf("%d keys and %d slots left", len(l.held), l.inUse)
+		t.Errorf("got %d keys and %d slots in use, want none", len(l.held), l.inUse)
 	}
 }

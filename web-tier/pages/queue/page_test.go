@@ -70,7 +70,7 @@ func TestShowAnswers503WhenDatabaseIsUnavailable(t *testing.T) {
 	logictest.Answer(b.Logic, queuepb.Queues_GetQueues_FullMethodName, func(context.Context, *queuepb.GetQueuesRequest) (*queuepb.GetQueuesResponse, error) {
 		return nil, logictest.RefusalRetry(codes.Unavailable, "DATABASE_UNAVAILABLE", "database unavailable", 3*time.Second)
 	})
-	if p := b.Get("/queue").Is(503, "does not answer just now"); p.Header.Get("Retry-After") != "3" {
+	if p := b.Get("/queue").Is(503, "is not responding"); p.Header.Get("Retry-After") != "3" {
 		t.Errorf("got Retry-After %q, want 3", p.Header.Get("Retry-After"))
 	}
 }
@@ -194,7 +194,7 @@ func TestSendKeepsFormWhenRejected(t *testing.T) {
 	logictest.Answer(b.Logic, queuepb.Queues_SendTestMessage_FullMethodName, func(context.Context, *queuepb.SendTestMessageRequest) (*queuepb.SendTestMessageResponse, error) {
 		return nil, logictest.Refusal(codes.Unavailable, "DATABASE_UNAVAILABLE", "database unavailable")
 	})
-	b.Post("/queue/tests", url.Values{"exchange": {"test.topic"}, "text": {"kept"}}).Is(503, "does not answer just now", `value="kept"`)
+	b.Post("/queue/tests", url.Values{"exchange": {"test.topic"}, "text": {"kept"}}).Is(503, "is not responding", `value="kept"`)
 }
 
 func TestShowTestRendersProgress(t *testing.T) {

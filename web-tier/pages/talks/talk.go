@@ -44,9 +44,9 @@ func Show(v *ui.Visit) error {
 	}
 	switch {
 	case stored != nil:
-		v.Writer.Header().Set("Content-Security-Policy", server.Policy("'self'"))
+		v.Writer.Header().Set("Content-Security-Policy", server.ContentSecurityPolicy("'self'"))
 	case linkedMedia(t).contentType != "":
-		v.Writer.Header().Set("Content-Security-Policy", server.Policy("https: http:"))
+		v.Writer.Header().Set("Content-Security-Policy", server.ContentSecurityPolicy("https: http:"))
 	}
 	return v.Render(http.StatusOK, talkPage(v, t, stored))
 }

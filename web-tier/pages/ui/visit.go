@@ -190,7 +190,7 @@ func (v *Visit) Fail(err error) {
 		return
 	}
 	if v.Request.Method == http.MethodGet || v.Request.Method == http.MethodHead {
-		p = p.OfResource()
+		p = p.InvalidNameAsNotFound()
 	}
 	if p.NeedsSession() && !v.PrefersJSON() {
 		v.SignOut()
@@ -198,7 +198,7 @@ func (v *Visit) Fail(err error) {
 		return
 	}
 	if p.Status >= 500 {
-		server.Because(v.Request.Context(), err)
+		server.RecordError(v.Request.Context(), err)
 	}
 	if passes(p) && v.standIn() {
 		return

@@ -23,13 +23,13 @@ import (
 type Files struct {
 	media  mediapb.MediaClient
 	caller func(*http.Request) logicclient.Caller
-	refuse server.Refuse
+	refuse server.ProblemHandler
 	slots  *logicclient.Slots
 }
 
 // New returns Files that reads with media on behalf of a request's caller, and
 // answers with the page of a problem by refuse.
-func New(media mediapb.MediaClient, caller func(*http.Request) logicclient.Caller, refuse server.Refuse) *Files {
+func New(media mediapb.MediaClient, caller func(*http.Request) logicclient.Caller, refuse server.ProblemHandler) *Files {
 	return &Files{media: media, caller: caller, refuse: refuse, slots: logicclient.NewSlots(slots)}
 }
 
@@ -69,8 +69,8 @@ func (f *Files) serve(w http.ResponseWriter, r *http.Request, name string, descr
 	file, err := f.get(ctx, name)
 	if err != nil {
 		p := logicclient.Explain(err)
-		if p = p.OfResource(); p.Status >= http.StatusInternalServerError {
-			server.Because(r.Context(), err)
+		if p = p.InvalidNameAsNotFound(); p.Status >= http.StatusInternalServerError {
+			server.RecordError(r.Context(), err)
 		}
 		f.refuse(w, r, p)
 		return
@@ -90,7 +90,7 @@ func (f *Files) serve(w http.ResponseWriter, r *http.Request, name string, descr
 	out := &patient{ResponseWriter: w, control: http.NewResponseController(w), park: bytes.park}
 	http.ServeContent(out, r, "", file.UpdateTime.AsTime(), bytes)
 	if err := bytes.failed; err != nil && r.Context().Err() == nil {
-		server.Because(r.Context(), err)
+		server.RecordError(r.Context(), err)
 		// Too little was sent: the browser must see that it was.
 		panic(http.ErrAbortHandler)
 	}

@@ -83,7 +83,7 @@ func (f *Feed) unaskable(session, key string) error {
 
 // final says whether an error stays, whenever one asks again.
 func final(err error) bool {
-	switch logicclient.Explain(err).OfResource().Status {
+	switch logicclient.Explain(err).InvalidNameAsNotFound().Status {
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound:
 		return true
 	}
@@ -118,9 +118,9 @@ func AnswerProblem(w http.ResponseWriter, r *http.Request, err error) {
 		w.WriteHeader(statusGone)
 		return
 	}
-	p := logicclient.Explain(err).OfResource()
+	p := logicclient.Explain(err).InvalidNameAsNotFound()
 	if p.Status >= http.StatusInternalServerError {
-		server.Because(r.Context(), err)
+		server.RecordError(r.Context(), err)
 	}
 	body, err := json.Marshal(struct {
 		Title  string            `json:"title"`

@@ -8,20 +8,22 @@ import (
 	"techtalks.example/proto/transport"
 )
 
-// maxPasswordCalls bounds the calls with a password that wait for the logic tier,
-// each of which holds the slot of a form: a quarter of the forms (server.mostForms),
-// so that the others are not refused while passwords are hashed. The queue of one
-// logic tier is as long.
+// maxPasswordCalls limits the calls with a password that wait for the logic tier, each of
+// which holds the slot of a form. It is a quarter of the form slots (package server), so
+// that other forms are not shed while passwords are hashed, and as long as the queue of one
+// logic tier.
 const maxPasswordCalls = 64
 
-// passwords bounds the calls whose request carries a password, and how many of them
-// one client address can have.
-type passwords struct{ shares *transport.Shares }
+// passwordCalls limits the calls whose request carries a password, in total and for each
+// client address.
+type passwordCalls struct{ shares *transport.Shares }
 
-func newPasswords() passwords { return passwords{transport.NewShares(maxPasswordCalls)} }
+func newPasswordCalls() passwordCalls {
+	return passwordCalls{transport.NewShares(maxPasswordCalls)}
+}
 
-func (p passwords) unary(ctx context.Context, method string, request, response any, connection *grpc.ClientConn, invoke grpc.UnaryInvoker, options ...grpc.CallOption) error {
-	if hashing[method] {
+func (p passwordCalls) unary(ctx context.Context, method string, request, response any, connection *grpc.ClientConn, invoke grpc.UnaryInvoker, options ...grpc.CallOption) error {
+	if passwordMethods[method] {
 		c, _ := ctx.Value(callerKey{}).(Caller)
 		if !p.shares.Acquire(c.Address) {
 			return errThrottled()
@@ -31,5 +33,5 @@ func (p passwords) unary(ctx context.Context, method string, request, response a
 	return invoke(ctx, method, request, response, connection, options...)
 }
 
-// hashing are the methods that hash a password.
-var hashing = methods(transport.TakesPassword)
+// passwordMethods is the set of methods that hash a password.
+var passwordMethods = methodsWhere(transport.TakesPassword)

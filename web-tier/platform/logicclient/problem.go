@@ -15,84 +15,86 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Problem is what an error means to a person: a page's status, and what it
-// says.
+// Problem is an error as a page shows it: an HTTP status and text for the user.
 type Problem struct {
 	// Status is the HTTP status.
 	Status int
-	// Reason is the stable reason of ErrorInfo; empty when there is none.
+	// Reason is the stable reason code of ErrorInfo; empty without one.
 	Reason string
-	// Title and Message are for the person.
+	// Title and Message are shown to the user.
 	Title, Message string
-	// Fields says what is wrong with which field of a form, by the field's name
-	// in the contract, without index, key or the message it is in.
+	// Fields maps invalid form fields to what is wrong with them. The key is the field's
+	// name in the contract, without index, map key or enclosing message.
 	Fields map[string]string
-	// RetryAfter is when trying again makes sense; 0 when it does not.
+	// RetryAfter is when to retry; 0 if retrying does not help.
 	RetryAfter time.Duration
 }
 
 // Error returns the message.
 func (p *Problem) Error() string { return p.Message }
 
-// meaning is what a gRPC code means over HTTP and to a person.
-type meaning struct {
+// explanation is the HTTP status and text of a gRPC code.
+type explanation struct {
 	status         int
 	title, message string
 }
 
-// meanings is the whole table from gRPC codes (google.rpc.Code) to HTTP. The
-// message is said when the logic tier's own is not meant for people.
-var meanings = map[codes.Code]meaning{
+// explanations maps every gRPC code (google.rpc.Code) to HTTP. The message is shown when
+// the logic tier's own is not written for users.
+var explanations = map[codes.Code]explanation{
 	codes.OK:                 {http.StatusOK, "", ""},
-	codes.Canceled:           {499, "Cancelled", "You left before the answer was there."},
-	codes.Unknown:            {http.StatusInternalServerError, "Something went wrong", "It is our fault, not yours. Try again in a while."},
-	codes.InvalidArgument:    {http.StatusBadRequest, "That does not work", ""},
-	codes.DeadlineExceeded:   {http.StatusGatewayTimeout, "That took too long", "The answer did not come in time. Try again in a moment."},
+	codes.Canceled:           {499, "Cancelled", "You left before the answer arrived."},
+	codes.Unknown:            {http.StatusInternalServerError, "Something went wrong", "This is our fault, not yours. Try again in a few minutes."},
+	codes.InvalidArgument:    {http.StatusBadRequest, "Invalid request", ""},
+	codes.DeadlineExceeded:   {http.StatusGatewayTimeout, "That took too long", "The answer did not arrive in time. Try again in a moment."},
 	codes.NotFound:           {http.StatusNotFound, "Not found", ""},
-	codes.AlreadyExists:      {http.StatusConflict, "That is there already", ""},
-	codes.PermissionDenied:   {http.StatusForbidden, "You may not do that", ""},
-	codes.ResourceExhausted:  {http.StatusTooManyRequests, "Too much at once", ""},
-	codes.FailedPrecondition: {http.StatusConflict, "That does not work now", ""},
-	codes.Aborted:            {http.StatusConflict, "Somebody was quicker", "Somebody else changed the same thing. Try again."},
-	codes.OutOfRange:         {http.StatusBadRequest, "That does not work", ""},
-	codes.Unimplemented:      {http.StatusNotImplemented, "Not there yet", "This part of TechTalks cannot do that."},
-	codes.Internal:           {http.StatusInternalServerError, "Something went wrong", "It is our fault, not yours. Try again in a while."},
-	codes.Unavailable:        {http.StatusServiceUnavailable, "Back in a moment", "A part of TechTalks does not answer just now. Nothing is lost; try again in a moment."},
-	codes.DataLoss:           {http.StatusInternalServerError, "Something went wrong", "It is our fault, not yours. Try again in a while."},
+	codes.AlreadyExists:      {http.StatusConflict, "Already exists", ""},
+	codes.PermissionDenied:   {http.StatusForbidden, "You can't do that", ""},
+	codes.ResourceExhausted:  {http.StatusTooManyRequests, "Too many requests", ""},
+	codes.FailedPrecondition: {http.StatusConflict, "Not possible right now", ""},
+	codes.Aborted:            {http.StatusConflict, "Changed in the meantime", "Someone else changed this at the same time. Try again."},
+	codes.OutOfRange:         {http.StatusBadRequest, "Invalid request", ""},
+	codes.Unimplemented:      {http.StatusNotImplemented, "Not supported", "TechTalks does not support this."},
+	codes.Internal:           {http.StatusInternalServerError, "Something went wrong", "This is our fault, not yours. Try again in a few minutes."},
+	codes.Unavailable:        {http.StatusServiceUnavailable, "Back in a moment", "Part of TechTalks is not responding right now. Nothing is lost; try again in a moment."},
+	codes.DataLoss:           {http.StatusInternalServerError, "Something went wrong", "This is our fault, not yours. Try again in a few minutes."},
 	codes.Unauthenticated:    {http.StatusUnauthorized, "Sign in first", ""},
 }
 
-// stranger is what UNAUTHENTICATED means when it is this program that is not
-// known, or may not call: signing in does not help.
-var stranger = meaning{http.StatusInternalServerError, "Something went wrong", "It is our fault, not yours. Try again in a while."}
+// callerRejected explains UNAUTHENTICATED when the logic tier rejects this program and not
+// the user: signing in does not help.
+var callerRejected = explanation{http.StatusInternalServerError, "Something went wrong", "This is our fault, not yours. Try again in a few minutes."}
 
-// busy is what RESOURCE_EXHAUSTED means when it is the server that is at its
-// limit and not the person.
-var busy = meaning{http.StatusServiceUnavailable, "Very busy just now", "More people are here than we can serve at once. Try again in a moment."}
+// serverBusy explains RESOURCE_EXHAUSTED when the server is at its limit and not the user.
+var serverBusy = explanation{http.StatusServiceUnavailable, "Very busy just now", "TechTalks is getting more requests than it can serve. Try again in a moment."}
 
-// noRoom is what RESOURCE_EXHAUSTED means when the site keeps all that it can.
-var noRoom = meaning{http.StatusInsufficientStorage, "No room for uploads", ""}
+// storageFull explains RESOURCE_EXHAUSTED when the site's storage is full.
+var storageFull = explanation{http.StatusInsufficientStorage, "Storage is full", ""}
 
-// fallback is said for codes without a message above when no rule said one.
+// invalidPageToken explains INVALID_ARGUMENT for a page token.
+var invalidPageToken = explanation{http.StatusBadRequest, "This link is no longer valid", "This page of the list has expired, or its address was changed."}
+
+// fallback holds the message of codes without one in explanations, for errors that no
+// business rule explains.
 var fallback = map[codes.Code]string{
-	codes.InvalidArgument:    "What was sent could not be taken.",
+	codes.InvalidArgument:    "The request is not valid.",
 	codes.NotFound:           "There is nothing at this address.",
-	codes.AlreadyExists:      "Something like this is there already.",
-	codes.PermissionDenied:   "Only somebody else may do this.",
+	codes.AlreadyExists:      "Something like this already exists.",
+	codes.PermissionDenied:   "Your account is not allowed to do this.",
 	codes.ResourceExhausted:  "Wait a moment, then try again.",
-	codes.FailedPrecondition: "Something else has to happen first.",
-	codes.OutOfRange:         "What was sent could not be taken.",
+	codes.FailedPrecondition: "This can't be done in the current state. Reload the page and try again.",
+	codes.OutOfRange:         "The request is not valid.",
 	codes.Unauthenticated:    "Sign in, then try again.",
 }
 
-// defaultRetry is when to try again when the logic tier does not say.
+// defaultRetry is the RetryAfter of unavailable and slow responses without RetryInfo.
 const defaultRetry = 2 * time.Second
 
-// index is a list's index or a map's key in a field's path.
-var index = regexp.MustCompile(`\[(\d+|"([^"\\]|\\.)*")\]`)
+// subscript matches a list index or a map key in a field path.
+var subscript = regexp.MustCompile(`\[(\d+|"([^"\\]|\\.)*")\]`)
 
-// Explain says what err means to a person. An error that is a Problem already
-// is returned as it is.
+// Explain returns the Problem that err is to the user. If err wraps a Problem, Explain
+// returns that Problem.
 func Explain(err error) *Problem {
 	var p *Problem
 	if errors.As(err, &p) {
@@ -111,7 +113,7 @@ func Explain(err error) *Problem {
 			p.RetryAfter = d.RetryDelay.AsDuration()
 		case *errdetails.BadRequest:
 			for _, v := range d.FieldViolations {
-				field := index.ReplaceAllString(v.Field, "")
+				field := subscript.ReplaceAllString(v.Field, "")
 				field = field[strings.LastIndexByte(field, '.')+1:]
 				if p.Fields[field] == "" {
 					p.Fields[field] = v.Description
@@ -119,19 +121,19 @@ func Explain(err error) *Problem {
 			}
 		}
 	}
-	m := meanings[s.Code()]
+	m := explanations[s.Code()]
 	switch p.Reason {
 	case "SERVER_BUSY":
-		m = busy
+		m = serverBusy
 	case "STORAGE_FULL":
-		m = noRoom
+		m = storageFull
 	case "PROGRAM_UNKNOWN", "PROGRAM_DENIED":
-		m = stranger
+		m = callerRejected
 	case "PAGE_TOKEN_INVALID":
-		m.message = "This page of the list is not there any more, or its address was changed."
+		m = invalidPageToken
 	case "":
-		// Not from a rule of the logic tier but from the machinery on the way,
-		// whose words are for logs.
+		// The error comes from the infrastructure and not from a rule of the logic tier:
+		// its message is for logs.
 		m.message = cmp.Or(m.message, fallback[s.Code()])
 	}
 	p.Status, p.Title, p.Message = m.status, m.title, m.message
@@ -144,15 +146,16 @@ func Explain(err error) *Problem {
 	return p
 }
 
-// NeedsSession says whether the call was refused for want of a valid session:
-// signing in mends it.
+// NeedsSession reports whether the call was rejected for lack of a valid session, so that
+// signing in helps.
 func (p *Problem) NeedsSession() bool {
 	return p.Status == http.StatusUnauthorized && p.Reason != "WRONG_CREDENTIALS"
 }
 
-// OfResource makes a malformed name in a page's address what it is to a person:
-// a page that is not there. What else is wrong stays wrong.
-func (p *Problem) OfResource() *Problem {
+// InvalidNameAsNotFound returns 404 if the only invalid fields are resource names: to the
+// user, a malformed name in a page's address is a page that does not exist. It returns any
+// other Problem unchanged.
+func (p *Problem) InvalidNameAsNotFound() *Problem {
 	if p.Status != http.StatusBadRequest || len(p.Fields) == 0 {
 		return p
 	}
@@ -161,11 +164,11 @@ func (p *Problem) OfResource() *Problem {
 			return p
 		}
 	}
-	m := meanings[codes.NotFound]
+	m := explanations[codes.NotFound]
 	return &Problem{Status: m.status, Reason: p.Reason, Title: m.title, Message: fallback[codes.NotFound]}
 }
 
-// sentence makes a sentence of an error's message.
+// sentence returns an error message as a sentence.
 func sentence(s string) string {
 	if s == "" {
 		return s

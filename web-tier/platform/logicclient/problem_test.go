@@ -14,23 +14,22 @@ import (
 	"techtalks.example/web-tier/platform/logictest"
 )
 
-// Every code there is means something: a status of HTTP and words for a person.
-func TestEveryCodeIsExplained(t *testing.T) {
+func TestExplain_CoversEveryCode(t *testing.T) {
 	for code := codes.OK + 1; code <= codes.Unauthenticated; code++ {
 		t.Run(code.String(), func(t *testing.T) {
 			p := logicclient.Explain(status.Error(code, ""))
 			if p.Status < 400 || p.Status > 599 || p.Title == "" || p.Message == "" {
-				t.Errorf("got %+v", p)
+				t.Errorf("got %+v, want an error status, a title and a message", p)
 			}
 			internal := logicclient.Explain(status.Error(code, "dial tcp 10.0.0.7:9090: secret"))
 			if internal.Message != p.Message {
-				t.Errorf("words of the machinery reach a person: %q", internal.Message)
+				t.Errorf("got message %q for an internal error, want %q", internal.Message, p.Message)
 			}
 		})
 	}
 }
 
-func TestWhatARuleSaysIsPassedOn(t *testing.T) {
+func TestExplain_KeepsTheMessageOfARule(t *testing.T) {
 	for _, c := range []struct {
 		err     error
 		status  int
@@ -40,10 +39,10 @@ func TestWhatARuleSaysIsPassedOn(t *testing.T) {
 		{logictest.Refusal(codes.NotFound, "TALK_NOT_FOUND", "there is no such talk"), 404, "There is no such talk.", 0},
 		{logictest.RefusalRetry(codes.ResourceExhausted, "TOO_MANY_ATTEMPTS", "too many attempts; wait", time.Minute), 429, "Too many attempts; wait.", time.Minute},
 		{logictest.Refusal(codes.ResourceExhausted, "STORAGE_FULL", "this site has no room for more uploads; ask its operators"), 507, "This site has no room for more uploads; ask its operators.", 0},
-		{logictest.RefusalRetry(codes.ResourceExhausted, "SERVER_BUSY", "internal words", time.Second), 503, "More people are here than we can serve at once. Try again in a moment.", time.Second},
-		{logictest.Refusal(codes.Unauthenticated, "PROGRAM_UNKNOWN", "connect with a certificate"), 500, "It is our fault, not yours. Try again in a while.", 0},
+		{logictest.RefusalRetry(codes.ResourceExhausted, "SERVER_BUSY", "internal message", time.Second), 503, "TechTalks is getting more requests than it can serve. Try again in a moment.", time.Second},
+		{logictest.Refusal(codes.Unauthenticated, "PROGRAM_UNKNOWN", "connect with a certificate"), 500, "This is our fault, not yours. Try again in a few minutes.", 0},
 		{fmt.Errorf("wrapped: %w", &logicclient.Problem{Status: 418, Message: "tea"}), 418, "tea", 0},
-		{context.DeadlineExceeded, 504, "The answer did not come in time. Try again in a moment.", 2 * time.Second},
+		{context.DeadlineExceeded, 504, "The answer did not arrive in time. Try again in a moment.", 2 * time.Second},
 	} {
 		p := logicclient.Explain(c.err)
 		if p.Status != c.status || p.Message != c.message || p.RetryAfter != c.retry {
@@ -52,16 +51,16 @@ func TestWhatARuleSaysIsPassedOn(t *testing.T) {
 	}
 }
 
-func TestViolationsNameTheFormsFields(t *testing.T) {
+func TestExplain_ReducesViolationsToFieldNames(t *testing.T) {
 	p := logicclient.Explain(logictest.Refusal(codes.InvalidArgument, "FIELDS_INVALID", "bad",
 		"talk.speakers[2]", "use a name", "talk.speakers[3]", "a second one is left out", "handle", "use letters",
 		`headers["a.b\"]"]`, "use at most 100 characters"))
 	if p.Fields["speakers"] != "use a name" || p.Fields["handle"] != "use letters" || p.Fields["headers"] != "use at most 100 characters" || len(p.Fields) != 3 {
-		t.Errorf("got %v", p.Fields)
+		t.Errorf("got %v, want speakers, handle and headers", p.Fields)
 	}
 }
 
-func TestAMalformedNameIsAPageThatIsNotThere(t *testing.T) {
+func TestInvalidNameAsNotFound_ConvertsResourceNamesOnly(t *testing.T) {
 	for _, c := range []struct {
 		violations []string
 		status     int
@@ -74,7 +73,7 @@ func TestAMalformedNameIsAPageThatIsNotThere(t *testing.T) {
 		{nil, http.StatusBadRequest},
 	} {
 		err := logictest.Refusal(codes.InvalidArgument, "NAME_INVALID", "bad", c.violations...)
-		if got := logicclient.Explain(err).OfResource().Status; got != c.status {
+		if got := logicclient.Explain(err).InvalidNameAsNotFound().Status; got != c.status {
 			t.Errorf("%v: got %d, want %d", c.violations, got, c.status)
 		}
 	}

@@ -2,7 +2,7 @@ package logicclient
 
 import "techtalks.example/proto/transport/fairshare"
 
-// Slots bounds a resource of this tier: in total, for each session and for each client
+// Slots limits the use of a resource of this tier: in total, per session and per client
 // address. Anyone can invent a session, so a request counts against both. The share of a
 // session is what one person needs; the share of an address is what the people behind one
 // NAT need together.
@@ -11,11 +11,11 @@ type Slots struct {
 	bounds  SlotBounds
 }
 
-// SlotBounds is how many slots there are, and how many of them one session and one
-// address may hold.
+// SlotBounds is the number of slots in total, and how many of them one session and one
+// address can hold.
 type SlotBounds struct{ Total, PerSession, PerAddress int }
 
-// NewSlots returns Slots within bounds.
+// NewSlots returns Slots with the given bounds.
 func NewSlots(bounds SlotBounds) *Slots {
 	return &Slots{fairshare.New(bounds.Total), bounds}
 }

@@ -16,110 +16,112 @@ import (
 )
 
 const (
-	// throttleSpan is how long calls are remembered, in throttleSlots.
-	throttleSpan  = time.Second
-	throttleSlots = 10
-	// throttleFactor is how many calls are made for each that is accepted. What is
-	// made beyond those that are accepted finds out when there is room again.
-	throttleFactor = 1.5
-	// throttleFloor is how many are made whatever became of the ones before.
-	throttleFloor = 20
+	// throttleWindow is how long calls are counted, in throttleBuckets buckets.
+	throttleWindow  = time.Second
+	throttleBuckets = 10
+	// throttleRatio is how many calls are sent per accepted call. Those beyond the accepted
+	// ones detect when the logic tier has capacity again.
+	throttleRatio = 1.5
+	// throttleMinimum is how many calls per window are sent whatever the outcome of earlier ones.
+	throttleMinimum = 20
 )
 
-// throttle keeps calls to itself that the logic tier, having no room, would most
-// likely refuse: refusing is work too, and under three times the load it would be
-// most of the work there is (Beyer et al., "Site Reliability Engineering", chapter
+// throttle implements adaptive client-side throttling: it rejects locally what the logic
+// tier would likely reject. Rejecting is work too, and at three times the capacity it would
+// be most of the logic tier's work (Beyer et al., "Site Reliability Engineering", chapter
 // 21, "Client-Side Throttling").
 type throttle struct {
-	mu    sync.Mutex
-	slots [throttleSlots]struct{ made, accepted float64 }
-	at    int64
-	now   func() time.Time
+	mu      sync.Mutex
+	buckets [throttleBuckets]callCount
+	current int64 // the number of the latest bucket, counted from the Unix epoch
+	now     func() time.Time
 }
 
-// lets says whether to make a call.
-func (t *throttle) lets() bool {
+type callCount struct{ requested, accepted float64 }
+
+// allow reports whether to send a call.
+func (t *throttle) allow() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	made, accepted := t.sums()
-	refuse := (made - throttleFactor*accepted - throttleFloor) / (made + 1)
-	return rand.Float64() >= refuse
+	total := t.total()
+	rejection := (total.requested - throttleRatio*total.accepted - throttleMinimum) / (total.requested + 1)
+	return rand.Float64() >= rejection
 }
 
-// tell notes a call that was to be made, and whether it was accepted.
-func (t *throttle) tell(accepted bool) {
+// record counts a requested call, and whether the logic tier accepted it.
+func (t *throttle) record(accepted bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.sums()
-	slot := &t.slots[t.at%throttleSlots]
-	slot.made++
+	t.total()
+	bucket := &t.buckets[t.current%throttleBuckets]
+	bucket.requested++
 	if accepted {
-		slot.accepted++
+		bucket.accepted++
 	}
 }
 
-// sums forgets what is too old, and adds up the rest.
-func (t *throttle) sums() (made, accepted float64) {
-	at := t.now().UnixNano() / int64(throttleSpan/throttleSlots)
-	for ; t.at < at; t.at++ {
-		if at-t.at > throttleSlots {
-			t.at = at - throttleSlots
+// total clears expired buckets and returns the sum of the others.
+func (t *throttle) total() (sum callCount) {
+	current := t.now().UnixNano() / int64(throttleWindow/throttleBuckets)
+	for ; t.current < current; t.current++ {
+		if current-t.current > throttleBuckets {
+			t.current = current - throttleBuckets
 		}
-		t.slots[(t.at+1)%throttleSlots] = struct{ made, accepted float64 }{}
+		t.buckets[(t.current+1)%throttleBuckets] = callCount{}
 	}
-	for _, slot := range t.slots {
-		made, accepted = made+slot.made, accepted+slot.accepted
+	for _, bucket := range t.buckets {
+		sum.requested, sum.accepted = sum.requested+bucket.requested, sum.accepted+bucket.accepted
 	}
-	return made, accepted
+	return sum
 }
 
-// throttles are two, since the logic tier refuses what anybody reads before what
-// somebody reads who is signed in. What changes something is always tried.
-type throttles struct{ personal, public throttle }
+// throttles separates signed-in from anonymous callers, because the logic tier sheds
+// anonymous reads first. Writes are never throttled.
+type throttles struct{ signedIn, anonymous throttle }
 
 func newThrottles() *throttles {
 	return &throttles{throttle{now: time.Now}, throttle{now: time.Now}}
 }
 
 func (t *throttles) unary(ctx context.Context, method string, request, response any, connection *grpc.ClientConn, invoke grpc.UnaryInvoker, options ...grpc.CallOption) error {
-	if !reading[method] {
+	if !readMethods[method] {
 		return invoke(ctx, method, request, response, connection, options...)
 	}
-	own := &t.public
+	throttle := &t.anonymous
 	if c, _ := ctx.Value(callerKey{}).(Caller); c.Session != "" {
-		own = &t.personal
+		throttle = &t.signedIn
 	}
-	if !own.lets() {
-		own.tell(false)
+	if !throttle.allow() {
+		throttle.record(false)
 		return errThrottled()
 	}
 	err := invoke(ctx, method, request, response, connection, options...)
-	own.tell(status.Code(err) != codes.ResourceExhausted)
+	throttle.record(status.Code(err) != codes.ResourceExhausted)
 	return err
 }
 
-// errThrottled is what the logic tier would say.
+// errThrottled returns the problem that the logic tier would return.
 func errThrottled() *Problem {
-	return &Problem{Status: http.StatusServiceUnavailable, Reason: "SERVER_BUSY", Title: busy.title, Message: busy.message,
+	return &Problem{Status: http.StatusServiceUnavailable, Reason: "SERVER_BUSY", Title: serverBusy.title, Message: serverBusy.message,
 		RetryAfter: time.Second + rand.N(2*time.Second)}
 }
 
-// reading are the methods that change nothing, as their contracts say it.
-var reading = methods(func(m protoreflect.MethodDescriptor) bool { return transport.Reads(m) })
+// readMethods is the set of methods that have no side effects, according to their contracts.
+var readMethods = methodsWhere(func(m protoreflect.MethodDescriptor) bool { return transport.IsReadOnly(m) })
 
-// methods returns the full names of the contracts' methods that are of a kind.
-func methods(kind func(protoreflect.MethodDescriptor) bool) map[string]bool {
-	all := map[string]bool{}
+// methodsWhere returns the full names of the contracts' methods that match.
+func methodsWhere(match func(protoreflect.MethodDescriptor) bool) map[string]bool {
+	names := map[string]bool{}
 	for _, file := range contracts {
 		for method := range transport.Methods(file) {
-			if kind(method) {
-				all[full(method)] = true
+			if match(method) {
+				names[fullName(method)] = true
 			}
 		}
 	}
-	return all
+	return names
 }
 
-func full(method protoreflect.MethodDescriptor) string {
+func fullName(method protoreflect.MethodDescriptor) string {
 	return "/" + string(method.Parent().FullName()) + "/" + string(method.Name())
 }

@@ -14,62 +14,62 @@ import (
 	"techtalks.example/web-tier/platform/logictest"
 )
 
-// A logic tier that has no room is not asked in vain again and again, and is asked
-// enough to find out when it has; what changes something is always tried.
-func TestALogicTierWithoutRoomIsSpared(t *testing.T) {
+// An overloaded logic tier gets only enough reads to detect when it has capacity again.
+// Writes are always sent.
+func TestThrottle_SparesAnOverloadedLogicTier(t *testing.T) {
 	tier := logictest.New(t)
-	var full atomic.Bool
-	var asked, changes atomic.Int32
+	var overloaded atomic.Bool
+	var reads, writes atomic.Int32
 	logictest.Answer(tier, talkspb.Talks_GetTalk_FullMethodName, func(context.Context, *talkspb.GetTalkRequest) (*talkspb.GetTalkResponse, error) {
-		asked.Add(1)
-		if full.Load() {
+		reads.Add(1)
+		if overloaded.Load() {
 			return nil, logictest.Refusal(codes.ResourceExhausted, "SERVER_BUSY", "full")
 		}
 		return &talkspb.GetTalkResponse{}, nil
 	})
 	logictest.Answer(tier, accountspb.Accounts_SignUp_FullMethodName, func(context.Context, *accountspb.SignUpRequest) (*accountspb.SignUpResponse, error) {
-		changes.Add(1)
+		writes.Add(1)
 		return nil, logictest.Refusal(codes.ResourceExhausted, "SERVER_BUSY", "full")
 	})
-	reads := func(n int) (refused int) {
+	read := func(n int) (rejected int) {
 		for range n {
 			if _, err := tier.Logic.Talks.GetTalk(t.Context(), &talkspb.GetTalkRequest{}); err != nil {
 				if p := logicclient.Explain(err); p.Status != http.StatusServiceUnavailable || p.Reason != "SERVER_BUSY" {
-					t.Fatalf("it is answered %+v", p)
+					t.Fatalf("got %+v, want SERVER_BUSY", p)
 				}
-				refused++
+				rejected++
 			}
 		}
-		return refused
+		return rejected
 	}
-	if refused := reads(200); refused != 0 || asked.Load() != 200 {
-		t.Errorf("with room, %d of 200 are refused, %d asked", refused, asked.Load())
+	if rejected := read(200); rejected != 0 || reads.Load() != 200 {
+		t.Errorf("with capacity: got %d of 200 reads rejected and %d sent, want 0 and 200", rejected, reads.Load())
 	}
-	full.Store(true)
-	asked.Store(0)
-	if refused := reads(2000); refused != 2000 {
-		t.Errorf("without room, %d of 2000 are refused", refused)
+	overloaded.Store(true)
+	reads.Store(0)
+	if rejected := read(2000); rejected != 2000 {
+		t.Errorf("overloaded: got %d of 2000 reads rejected, want all", rejected)
 	}
-	if n := asked.Load(); n < 20 || n > 1000 {
-		t.Errorf("without room it is asked %d times of 2000", n)
+	if n := reads.Load(); n < 20 || n > 1000 {
+		t.Errorf("overloaded: got %d of 2000 reads sent, want 20 to 1000", n)
 	}
-	// What is signed in has a throttle of its own.
+	// Signed-in callers have a throttle of their own.
 	ctx := logicclient.WithCaller(t.Context(), logicclient.Caller{Session: logictest.Session})
-	asked.Store(0)
-	if _, err := tier.Logic.Talks.GetTalk(ctx, &talkspb.GetTalkRequest{}); err == nil || asked.Load() != 1 {
-		t.Errorf("somebody signed in is not asked for: %v", err)
+	reads.Store(0)
+	if _, err := tier.Logic.Talks.GetTalk(ctx, &talkspb.GetTalkRequest{}); err == nil || reads.Load() != 1 {
+		t.Errorf("got %d reads sent for a signed-in caller (%v), want 1 that fails", reads.Load(), err)
 	}
 	for range 50 {
 		_, _ = tier.Logic.Accounts.SignUp(t.Context(), &accountspb.SignUpRequest{})
 	}
-	if changes.Load() != 50 {
-		t.Errorf("of 50 changes %d are tried", changes.Load())
+	if writes.Load() != 50 {
+		t.Errorf("got %d of 50 writes sent, want all", writes.Load())
 	}
-	full.Store(false)
-	for refused := 1; refused > 0; {
+	overloaded.Store(false)
+	for rejected := 1; rejected > 0; {
 		if t.Context().Err() != nil {
-			t.Fatal("with room again, it is never let in")
+			t.Fatal("reads are still rejected after the overload")
 		}
-		refused = reads(50)
+		rejected = read(50)
 	}
 }

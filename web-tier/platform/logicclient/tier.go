@@ -1,6 +1,6 @@
-// Package logicclient is how the web tier asks the logic tier: the connection, what
-// every call carries, how long it may take, and what its errors mean to the
-// person in front of the browser.
+// Package logicclient is the web tier's client of the logic tier: the connections, the
+// metadata and budget of every call, client-side throttling, and the translation of errors
+// into problems that a page can show.
 package logicclient
 
 import (
@@ -26,7 +26,7 @@ import (
 	"techtalks.example/proto/transport"
 )
 
-// Tier is the logic tier, as the web tier knows it.
+// Tier holds the clients of the logic tier's services.
 type Tier struct {
 	Accounts      accountspb.AccountsClient
 	Channels      talkspb.ChannelsClient
@@ -36,31 +36,31 @@ type Tier struct {
 	Media         mediapb.MediaClient
 	Transfers     transferspb.TransfersClient
 	Queues        queuepb.QueuesClient
-	// Operations are the handles on long work; OperationStreams follows them.
+	// Operations manages long-running operations; OperationStreams watches them.
 	Operations       longrunningpb.OperationsClient
 	OperationStreams operationspb.OperationStreamsClient
 
-	ready   func(context.Context) error // nil: not asked
+	ready   func(context.Context) error // nil if the tier is always ready
 	closers []io.Closer
 }
 
-// Dial returns the logic tier at address: where all its modules are, or some of
-// them elsewhere (transport.ParsePeers).
+// Dial returns a Tier that calls the logic tier at address, which can name other addresses
+// for some of the modules (see transport.ParsePeers).
 //
-// The bytes of files go over a connection of their own: a page does not wait
-// behind them, and what is received ahead of a slow browser is bounded.
-func Dial(address string, creds credentials.TransportCredentials, more ...grpc.DialOption) (*Tier, error) {
+// Files are transferred over a connection of their own, so that pages do not queue behind
+// them, and so that the bytes buffered for slow browsers are bounded.
+func Dial(address string, creds credentials.TransportCredentials, options ...grpc.DialOption) (*Tier, error) {
 	peers, err := transport.ParsePeers(address)
 	if err != nil {
 		return nil, err
 	}
-	if peers.Others() == "" {
-		return nil, errors.New("use host:port of the logic tier, and module=host:port for modules that are elsewhere")
+	if peers.DefaultAddress() == "" {
+		return nil, errors.New("use host:port of the logic tier, and module=host:port for modules at other addresses")
 	}
-	spared, passwords := newThrottles(), newPasswords()
-	dial := func(options ...grpc.DialOption) (*transport.Split, error) {
-		options = append(append(options, grpc.WithChainUnaryInterceptor(passwords.unary, spared.unary)), more...)
-		return transport.NewSplit(peers, func(address string) (*grpc.ClientConn, error) { return dial(address, creds, options...) })
+	throttles, passwords := newThrottles(), newPasswordCalls()
+	dial := func(more ...grpc.DialOption) (*transport.Router, error) {
+		all := append(append(more, grpc.WithChainUnaryInterceptor(passwords.unary, throttles.unary)), options...)
+		return transport.NewRouter(peers, func(address string) (*grpc.ClientConn, error) { return dial(address, creds, all...) })
 	}
 	connection, err := dial()
 	if err != nil {
@@ -71,20 +71,20 @@ func Dial(address string, creds credentials.TransportCredentials, more ...grpc.D
 		_ = connection.Close()
 		return nil, err
 	}
-	tier := Over(connection)
+	tier := NewTier(connection)
 	tier.Media = mediapb.NewMediaClient(bytes)
 	tier.ready, tier.closers = connection.Ready, []io.Closer{connection, bytes}
 	return tier, nil
 }
 
-func dial(address string, creds credentials.TransportCredentials, more ...grpc.DialOption) (*grpc.ClientConn, error) {
+func dial(address string, creds credentials.TransportCredentials, options ...grpc.DialOption) (*grpc.ClientConn, error) {
 	return transport.Dial(address, creds, contracts, append([]grpc.DialOption{
-		grpc.WithChainUnaryInterceptor(carry, transport.TraceUnaryClient, timed),
-		grpc.WithChainStreamInterceptor(carryStream, transport.TraceStreamClient),
-	}, more...)...)
+		grpc.WithChainUnaryInterceptor(callerUnary, transport.TraceUnaryClient, timesUnary),
+		grpc.WithChainStreamInterceptor(callerStream, transport.TraceStreamClient),
+	}, options...)...)
 }
 
-// contracts say which calls may be made again.
+// contracts document which methods are safe to retry.
 var contracts = []protoreflect.FileDescriptor{
 	accountspb.File_techtalks_accounts_v1_accounts_proto,
 	talkspb.File_techtalks_talks_v1_channels_proto,
@@ -96,8 +96,8 @@ var contracts = []protoreflect.FileDescriptor{
 	queuepb.File_techtalks_queue_v1_queue_proto,
 }
 
-// Over returns the logic tier at the other end of a connection.
-func Over(connection grpc.ClientConnInterface) *Tier {
+// NewTier returns a Tier that makes its calls over connection.
+func NewTier(connection grpc.ClientConnInterface) *Tier {
 	return &Tier{
 		Accounts:      accountspb.NewAccountsClient(connection),
 		Channels:      talkspb.NewChannelsClient(connection),
@@ -113,22 +113,22 @@ func Over(connection grpc.ClientConnInterface) *Tier {
 	}
 }
 
-// Close closes the connections.
+// Close closes the connections that Dial opened.
 func (t *Tier) Close() (err error) {
-	for _, one := range t.closers {
-		err = errors.Join(err, one.Close())
+	for _, c := range t.closers {
+		err = errors.Join(err, c.Close())
 	}
 	return err
 }
 
 type callerKey struct{}
 
-// Caller is on whose behalf a call is made. The web tier proves neither the
-// session nor anything else: it passes on.
+// Caller identifies the browser on whose behalf a call is made. The web tier does not
+// verify the session; it forwards it.
 type Caller struct {
-	// Session is the token in the browser's cookie; empty when there is none.
+	// Session is the token of the session cookie; empty without one.
 	Session string
-	// Address is the browser's.
+	// Address is the browser's address (server.ClientAddress).
 	Address string
 }
 
@@ -137,17 +137,17 @@ func WithCaller(ctx context.Context, c Caller) context.Context {
 	return context.WithValue(ctx, callerKey{}, c)
 }
 
-// carry puts the caller into a call's metadata.
-func carry(ctx context.Context, method string, request, response any, connection *grpc.ClientConn, invoke grpc.UnaryInvoker, options ...grpc.CallOption) error {
-	return invoke(withMetadata(ctx), method, request, response, connection, options...)
+// callerUnary adds the caller to a call's metadata.
+func callerUnary(ctx context.Context, method string, request, response any, connection *grpc.ClientConn, invoke grpc.UnaryInvoker, options ...grpc.CallOption) error {
+	return invoke(withCallerMetadata(ctx), method, request, response, connection, options...)
 }
 
-// carryStream puts the caller into a stream's metadata.
-func carryStream(ctx context.Context, description *grpc.StreamDesc, connection *grpc.ClientConn, method string, open grpc.Streamer, options ...grpc.CallOption) (grpc.ClientStream, error) {
-	return open(withMetadata(ctx), description, connection, method, options...)
+// callerStream adds the caller to a stream's metadata.
+func callerStream(ctx context.Context, description *grpc.StreamDesc, connection *grpc.ClientConn, method string, open grpc.Streamer, options ...grpc.CallOption) (grpc.ClientStream, error) {
+	return open(withCallerMetadata(ctx), description, connection, method, options...)
 }
 
-func withMetadata(ctx context.Context) context.Context {
+func withCallerMetadata(ctx context.Context) context.Context {
 	c, ok := ctx.Value(callerKey{}).(Caller)
 	if ok && c.Session != "" {
 		ctx = metadata.AppendToOutgoingContext(ctx, transport.SessionKey, c.Session)
@@ -158,8 +158,8 @@ func withMetadata(ctx context.Context) context.Context {
 	return ctx
 }
 
-// Ready says whether the logic tier answers, and can do its work (gRPC health
-// checking protocol): each process that a part of it is in.
+// Ready returns an error unless every process of the logic tier answers and is healthy
+// (gRPC health checking protocol).
 func (t *Tier) Ready(ctx context.Context) error {
 	if t.ready == nil {
 		return nil

@@ -14,23 +14,22 @@ import (
 	"techtalks.example/web-tier/platform/logictest"
 )
 
-// A call is made again only where the contract says that it does no harm: a talk
-// published twice would be told to everybody twice.
-func TestOnlyHarmlessCallsAreMadeAgain(t *testing.T) {
+// A talk that is published twice would notify its followers twice.
+func TestOnlyIdempotentCallsAreRetried(t *testing.T) {
 	tier := logictest.New(t)
 	var reads, writes atomic.Int32
 	logictest.Answer(tier, talkspb.Talks_GetTalk_FullMethodName, func(context.Context, *talkspb.GetTalkRequest) (*talkspb.GetTalkResponse, error) {
 		if reads.Add(1) == 1 {
 			return nil, status.Error(codes.Unavailable, "restarting")
 		}
-		return &talkspb.GetTalkResponse{Talk: &talkspb.Talk{Title: "there"}}, nil
+		return &talkspb.GetTalkResponse{Talk: &talkspb.Talk{Title: "Looms"}}, nil
 	})
 	logictest.Answer(tier, accountspb.Accounts_SignUp_FullMethodName, func(context.Context, *accountspb.SignUpRequest) (*accountspb.SignUpResponse, error) {
 		writes.Add(1)
 		return nil, status.Error(codes.Unavailable, "restarting")
 	})
 	answer, err := tier.Logic.Talks.GetTalk(t.Context(), &talkspb.GetTalkRequest{})
-	if err != nil || answer.Talk.Title != "there" || reads.Load() != 2 {
+	if err != nil || answer.Talk.Title != "Looms" || reads.Load() != 2 {
 		t.Errorf("GetTalk: %v after %d calls, want an answer after 2", err, reads.Load())
 	}
 	if _, err := tier.Logic.Accounts.SignUp(t.Context(), &accountspb.SignUpRequest{}); status.Code(err) != codes.Unavailable || writes.Load() != 1 {
@@ -38,7 +37,7 @@ func TestOnlyHarmlessCallsAreMadeAgain(t *testing.T) {
 	}
 }
 
-func TestACallSaysOnWhoseBehalfItIsMade(t *testing.T) {
+func TestCallsCarryTheCaller(t *testing.T) {
 	tier := logictest.New(t)
 	ctx := logicclient.WithCaller(t.Context(), logicclient.Caller{Session: logictest.Session, Address: "192.0.2.7"})
 	if _, err := tier.Logic.Accounts.GetCurrentAccount(ctx, &accountspb.GetCurrentAccountRequest{}); err != nil {
@@ -46,6 +45,6 @@ func TestACallSaysOnWhoseBehalfItIsMade(t *testing.T) {
 	}
 	call := tier.Calls(accountspb.Accounts_GetCurrentAccount_FullMethodName)[0]
 	if call.Session != logictest.Session || call.Address != "192.0.2.7" {
-		t.Errorf("got %+v", call)
+		t.Errorf("got %+v, want the caller's session and address", call)
 	}
 }

@@ -11,15 +11,15 @@ import (
 	"techtalks.example/proto/transport"
 )
 
-// Times gathers where the time of one page went. Of calls that were made side
-// by side the longest counts; of those one after the other, all do.
+// Times adds up the time that the calls of one page took. Of concurrent calls the slowest
+// counts; of sequential calls, all do.
 type Times struct {
 	mu      sync.Mutex
 	total   transport.Timing
 	current transport.Timing
 }
 
-// Done ends a group of calls that were made side by side.
+// Done ends a group of concurrent calls.
 func (t *Times) Done() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -28,8 +28,8 @@ func (t *Times) Done() {
 	t.current.Logic, t.current.Data = 0, 0
 }
 
-// Total returns the time in the logic tier, the part of it that was spent
-// waiting for the data tier, and the hosts.
+// Total returns the time spent in the logic tier, the part of it spent waiting for the data
+// tier, and the hosts.
 func (t *Times) Total() transport.Timing {
 	t.Done()
 	t.mu.Lock()
@@ -37,35 +37,35 @@ func (t *Times) Total() transport.Timing {
 	return t.total
 }
 
-func (t *Times) add(one transport.Timing) {
+func (t *Times) add(call transport.Timing) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.total.LogicHost, t.total.DataHost = one.LogicHost, one.DataHost
-	if one.Logic > t.current.Logic {
-		t.current.Logic, t.current.Data = one.Logic, one.Data
+	t.total.LogicHost, t.total.DataHost = call.LogicHost, call.DataHost
+	if call.Logic > t.current.Logic {
+		t.current.Logic, t.current.Data = call.Logic, call.Data
 	}
 }
 
 type timesKey struct{}
 
-// WithTimes returns a context whose calls are timed into t.
+// WithTimes returns a context whose calls add their timing to t.
 func WithTimes(ctx context.Context, t *Times) context.Context {
 	return context.WithValue(ctx, timesKey{}, t)
 }
 
-// timed reads from a call's trailer how long the tiers took.
-func timed(ctx context.Context, method string, request, response any, connection *grpc.ClientConn, invoke grpc.UnaryInvoker, options ...grpc.CallOption) error {
+// timesUnary reads a call's timing from its trailer.
+func timesUnary(ctx context.Context, method string, request, response any, connection *grpc.ClientConn, invoke grpc.UnaryInvoker, options ...grpc.CallOption) error {
 	times, ok := ctx.Value(timesKey{}).(*Times)
 	if !ok {
 		return invoke(ctx, method, request, response, connection, options...)
 	}
 	var trailer metadata.MD
 	err := invoke(ctx, method, request, response, connection, append(options, grpc.Trailer(&trailer))...)
-	if one, ok := transport.TimingFromTrailer(trailer); ok {
-		times.add(one)
+	if timing, ok := transport.TimingFromTrailer(trailer); ok {
+		times.add(timing)
 	}
 	return err
 }
 
-// Milliseconds returns d in milliseconds, as Server-Timing has it.
+// Milliseconds returns d in milliseconds, the unit of the Server-Timing header.
 func Milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

@@ -7,47 +7,46 @@ import (
 	"strings"
 )
 
-// PrefersJSON says whether a request is rather answered with JSON than with a page
-// (RFC 9110, 12.5.1). Who weighs both alike gets what it names more closely, and
-// else the page: "*/*" is a page.
+// PrefersJSON reports whether a request prefers JSON to HTML (RFC 9110, section 12.5.1). At
+// equal quality the type that the Accept header names more specifically wins, and otherwise
+// HTML: "*/*" gets a page.
 func PrefersJSON(r *http.Request) bool {
-	var json, html weight
-	for _, one := range strings.Split(strings.Join(r.Header.Values("Accept"), ","), ",") {
-		kind, parameters, err := mime.ParseMediaType(one)
+	var json, html preference
+	for _, accepted := range strings.Split(strings.Join(r.Header.Values("Accept"), ","), ",") {
+		mediaRange, parameters, err := mime.ParseMediaType(accepted)
 		if err != nil {
 			continue
 		}
 		quality := 1.0
-		if text, said := parameters["q"]; said {
-			if quality, err = strconv.ParseFloat(text, 64); err != nil || !(quality >= 0 && quality <= 1) {
+		if q, ok := parameters["q"]; ok {
+			if quality, err = strconv.ParseFloat(q, 64); err != nil || !(quality >= 0 && quality <= 1) {
 				continue
 			}
 		}
-		json.consider(kind, "application/json", quality)
-		html.consider(kind, "text/html", quality)
+		json.consider(mediaRange, "application/json", quality)
+		html.consider(mediaRange, "text/html", quality)
 	}
-	return json.quality > html.quality || json.quality == html.quality && json.quality > 0 && json.closeness > html.closeness
+	return json.quality > html.quality || json.quality == html.quality && json.quality > 0 && json.specificity > html.specificity
 }
 
-// weight is how much a media type is wanted, by the range that names it most
-// closely.
-type weight struct {
-	quality   float64
-	closeness int // 3 for the type itself, 2 for all of its kind, 1 for all
+// preference is the quality of a media type, from the most specific range that matches it.
+type preference struct {
+	quality     float64
+	specificity int // 3 for type/subtype, 2 for type/*, 1 for */*
 }
 
-func (w *weight) consider(accepted, kind string, quality float64) {
-	closeness := 0
-	major, _, _ := strings.Cut(kind, "/")
-	switch accepted {
-	case kind:
-		closeness = 3
+func (p *preference) consider(mediaRange, mediaType string, quality float64) {
+	specificity := 0
+	major, _, _ := strings.Cut(mediaType, "/")
+	switch mediaRange {
+	case mediaType:
+		specificity = 3
 	case major + "/*":
-		closeness = 2
+		specificity = 2
 	case "*/*":
-		closeness = 1
+		specificity = 1
 	}
-	if closeness > w.closeness {
-		*w = weight{quality, closeness}
+	if specificity > p.specificity {
+		*p = preference{quality, specificity}
 	}
 }

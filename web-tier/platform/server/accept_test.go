@@ -32,7 +32,7 @@ func TestPrefersJSON(t *testing.T) {
 		r, _ := http.NewRequest(http.MethodGet, "/", nil)
 		r.Header.Set("Accept", accept)
 		if got := server.PrefersJSON(r); got != want {
-			t.Errorf("%q: %v", accept, got)
+			t.Errorf("%q: got %v, want %v", accept, got, want)
 		}
 	}
 }

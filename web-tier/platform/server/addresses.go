@@ -9,9 +9,9 @@ type addresses struct {
 	pages map[string]int
 }
 
-// add counts one more page of an address and reports whether it is beyond the address's
-// share. The empty address has none.
-func (a *addresses) add(address string) (beyond bool) {
+// add counts a page of an address and reports whether it exceeds the address's share. The
+// empty address is not counted.
+func (a *addresses) add(address string) (exceeded bool) {
 	if address == "" {
 		return false
 	}

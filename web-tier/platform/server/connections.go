@@ -7,14 +7,14 @@ import (
 	"techtalks.example/proto/transport/fairshare"
 )
 
-// refusal is the whole answer to a connection beyond the bound. A request that is not
-// read yet has no page to be shown on.
-const refusal = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 5\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n" +
+// tooManyConnections is the response to a connection above the limit. It is plain text,
+// since no request has been read that a page could answer.
+const tooManyConnections = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 5\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n" +
 	"Too many connections are open from your address. Close some, or try again in a moment.\n"
 
-// LimitConnections bounds the connections that l accepts, in total and for each client
-// address. One beyond the bound is told so and closed. Those of trusted proxies count in
-// total alone: behind them are many clients.
+// LimitConnections limits the open connections that l accepts, in total and for each client
+// address. A connection above the limit is answered with an error and closed. Those of
+// trusted proxies count towards the total only: many clients share them.
 func (p Proxies) LimitConnections(l *net.TCPListener, total, perAddress int) net.Listener {
 	return &limitedListener{TCPListener: l, proxies: p, perAddress: perAddress, open: fairshare.New(total)}
 }
@@ -36,24 +36,24 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 		if err == nil {
 			return &countedConn{TCPConn: connection, release: release}, nil
 		}
-		// It fits the empty send buffer of a new connection; nothing is waited for.
+		// The response fits the empty send buffer of a new connection: Write does not block.
 		_ = connection.SetWriteDeadline(time.Now().Add(time.Second))
-		_, _ = connection.Write([]byte(refusal))
+		_, _ = connection.Write([]byte(tooManyConnections))
 		_ = connection.Close()
 	}
 }
 
-// key returns what a connection counts against; "" for a trusted proxy's.
+// key returns the client key that a connection counts against; "" for a trusted proxy.
 func (l *limitedListener) key(c *net.TCPConn) string {
-	address := plain(c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr())
+	address := canonical(c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr())
 	if l.proxies.trusts(address) {
 		return ""
 	}
 	return addressKey(address)
 }
 
-// countedConn is a connection that gives its slot back when it is closed. It embeds the
-// TCP connection itself, so that net.Buffers still writes all buffers in one system call.
+// countedConn is a connection that releases its slot when it is closed. It embeds the
+// *net.TCPConn itself, so that net.Buffers still writes all buffers in one system call.
 type countedConn struct {
 	*net.TCPConn
 	release func()

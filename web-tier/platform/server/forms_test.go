@@ -19,22 +19,22 @@ import (
 	"techtalks.example/web-tier/platform/server"
 )
 
-// callerOf takes the caller from headers: in a test all clients have one address.
+// callerOf reads the caller from headers: in a test all clients have the same address.
 func callerOf(r *http.Request) logicclient.Caller {
 	return logicclient.Caller{Session: r.Header.Get("Session"), Address: r.Header.Get("Address")}
 }
 
-func refuseInWords(w http.ResponseWriter, _ *http.Request, p *logicclient.Problem) {
+func writeProblem(w http.ResponseWriter, _ *http.Request, p *logicclient.Problem) {
 	w.Header().Set("Retry-After", strconv.Itoa(int(p.RetryAfter.Seconds())))
 	w.WriteHeader(p.Status)
 	_, _ = io.WriteString(w, p.Title)
 }
 
-// forms serves a site of one form, whose handler reads it as a page does.
+// forms serves a site with one form, whose handler reads it as a page does.
 func forms(t *testing.T, handle func(form string)) *httptest.Server {
 	t.Helper()
-	passage := server.New(slog.New(slog.DiscardHandler), prometheus.NewRegistry(), false, callerOf, refuseInWords, nothingKept)
-	served := httptest.NewServer(passage.Handler(passage.Admit(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	middleware := server.New(slog.New(slog.DiscardHandler), prometheus.NewRegistry(), false, callerOf, writeProblem, noStalePage)
+	site := httptest.NewServer(middleware.Handler(middleware.Admit(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		form, err := io.ReadAll(r.Body)
 		if err != nil {
 			w.WriteHeader(http.StatusBadRequest)
@@ -42,15 +42,15 @@ func forms(t *testing.T, handle func(form string)) *httptest.Server {
 		}
 		handle(string(form))
 	}))))
-	t.Cleanup(served.Close)
-	return served
+	t.Cleanup(site.Close)
+	return site
 }
 
-// unfinished sends the first byte of a form of so many bytes, and returns where the
-// answer comes.
-func unfinished(t *testing.T, served *httptest.Server, address, contentType string, size int) *bufio.Reader {
+// startForm sends the headers and the first byte of a form of the given size, and returns a
+// reader of the response.
+func startForm(t *testing.T, site *httptest.Server, address, contentType string, size int) *bufio.Reader {
 	t.Helper()
-	connection, err := net.Dial("tcp", served.Listener.Addr().String())
+	connection, err := net.Dial("tcp", site.Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,10 +61,10 @@ func unfinished(t *testing.T, served *httptest.Server, address, contentType stri
 	return bufio.NewReader(connection)
 }
 
-// post sends a whole form and returns the status, and when to try again.
-func post(t *testing.T, served *httptest.Server, address, session string, form string) (status int, retry string) {
+// post sends a whole form and returns the status and the Retry-After header.
+func post(t *testing.T, site *httptest.Server, address, session string, form string) (status int, retryAfter string) {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, served.URL, strings.NewReader(form))
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, site.URL, strings.NewReader(form))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +77,7 @@ func post(t *testing.T, served *httptest.Server, address, session string, form s
 	return response.StatusCode, response.Header.Get("Retry-After")
 }
 
-func TestUnfinishedFormsOfOneAddressLeaveOthersServed(t *testing.T) {
+func TestIncompleteFormsOfOneAddressDoNotBlockOthers(t *testing.T) {
 	for _, attack := range []struct {
 		name, contentType string
 		size              int
@@ -88,74 +88,75 @@ func TestUnfinishedFormsOfOneAddressLeaveOthersServed(t *testing.T) {
 	} {
 		t.Run(attack.name, func(t *testing.T) {
 			t.Parallel()
-			served := forms(t, func(string) {})
-			const attempts = 300 // more than there are slots for forms
-			refused := make(chan string, attempts)
+			site := forms(t, func(string) {})
+			const attempts = 300 // more than formSlots.Total
+			statusLines := make(chan string, attempts)
 			for range attempts {
-				answer := unfinished(t, served, "attacker", attack.contentType, attack.size)
+				response := startForm(t, site, "attacker", attack.contentType, attack.size)
 				go func() {
-					line, _ := answer.ReadString('\n')
-					refused <- line
+					line, _ := response.ReadString('\n')
+					statusLines <- line
 				}()
 			}
-			// Those within the share are still being read when the others are answered.
+			// The 64 within the share are still being read when the others are answered.
 			for range attempts - 64 {
-				if line := <-refused; !strings.HasPrefix(line, "HTTP/1.1 429 ") {
-					t.Fatalf("beyond the share of the address: %q", line)
+				if line := <-statusLines; !strings.HasPrefix(line, "HTTP/1.1 429 ") {
+					t.Fatalf("got %q above the share of the address, want a 429", line)
 				}
 			}
-			if status, _ := post(t, served, "other", "", "a=b"); status != http.StatusOK {
-				t.Errorf("another address gets %d", status)
+			if status, _ := post(t, site, "other", "", "a=b"); status != http.StatusOK {
+				t.Errorf("got %d for another address, want 200", status)
 			}
 		})
 	}
 }
 
-// A form is there as a whole when its handler runs, and one byte more than it may have
-// shows that it is too large.
+// A form has arrived completely when its handler runs. One byte more than MaxForm shows the
+// handler that it is too large.
 func TestFormIsReadBeforeItTakesASlot(t *testing.T) {
 	got := make(chan string, 1)
-	served := forms(t, func(form string) { got <- form })
+	site := forms(t, func(form string) { got <- form })
 	for sent, want := range map[int]int{0: 0, 1000: 1000, server.MaxForm: server.MaxForm, server.MaxForm + 500: server.MaxForm + 1} {
-		status, _ := post(t, served, "somebody", "", strings.Repeat("x", sent))
+		status, _ := post(t, site, "192.0.2.1", "", strings.Repeat("x", sent))
 		if n := len(<-got); status != http.StatusOK || n != want {
-			t.Errorf("of a form of %d bytes the handler reads %d, want %d; status %d", sent, n, want, status)
+			t.Errorf("form of %d bytes: got %d bytes and status %d, want %d bytes and 200", sent, n, status, want)
 		}
 	}
 }
 
-// hold sends forms as who says until one is refused. It returns how many are processed,
-// and with what the last was refused. Those processed stay in posts until the handler ends.
-func hold(t *testing.T, served *httptest.Server, posts *sync.WaitGroup, inside <-chan string, who func(n int) (address, session string)) (held, status int, retry string) {
+// hold sends forms, each from the address and session that caller returns, until one is
+// rejected. It returns how many are being processed, and the status and Retry-After of the
+// rejected one. posts tracks the forms being processed until their handler returns.
+func hold(t *testing.T, site *httptest.Server, posts *sync.WaitGroup, admitted <-chan string, caller func(n int) (address, session string)) (held, status int, retryAfter string) {
 	t.Helper()
-	type answer struct {
-		status int
-		retry  string
+	type response struct {
+		status     int
+		retryAfter string
 	}
-	answers := make(chan answer, 1)
+	rejected := make(chan response, 1)
 	for ; held < 10_000; held++ {
-		address, session := who(held)
+		address, session := caller(held)
 		posts.Go(func() {
-			status, retry := post(t, served, address, session, "a=b")
+			status, retryAfter := post(t, site, address, session, "a=b")
 			select {
-			case answers <- answer{status, retry}:
-			default: // processed after another was refused
+			case rejected <- response{status, retryAfter}:
+			default: // processed after another was rejected
 			}
 		})
 		select {
-		case <-inside:
-		case a := <-answers:
-			return held, a.status, a.retry
+		case <-admitted:
+		case r := <-rejected:
+			return held, r.status, r.retryAfter
 		}
 	}
-	t.Fatal("there is no bound")
+	t.Fatal("got 10,000 forms admitted, want a limit")
 	return 0, 0, ""
 }
 
-func TestFormsAreBoundedForEachSessionAddressAndForAll(t *testing.T) {
-	inside, release := make(chan string), make(chan struct{})
-	served := forms(t, func(form string) {
-		inside <- form
+func TestFormsAreLimitedPerSessionPerAddressAndInTotal(t *testing.T) {
+	admitted, release := make(chan string), make(chan struct{})
+	site := forms(t, func(form string) {
+		admitted <- form
 		<-release
 	})
 	var posts sync.WaitGroup
@@ -163,16 +164,16 @@ func TestFormsAreBoundedForEachSessionAddressAndForAll(t *testing.T) {
 	defer close(release)
 	for _, c := range []struct {
 		name   string
-		who    func(n int) (address, session string)
+		caller func(n int) (address, session string)
 		status int
 	}{
 		{"session", func(n int) (string, string) { return fmt.Sprint("home-", n), "greedy" }, http.StatusTooManyRequests},
 		{"address", func(n int) (string, string) { return "school", fmt.Sprint("pupil-", n) }, http.StatusTooManyRequests},
-		{"all", func(n int) (string, string) { return fmt.Sprint("address-", n), "" }, http.StatusServiceUnavailable},
+		{"total", func(n int) (string, string) { return fmt.Sprint("address-", n), "" }, http.StatusServiceUnavailable},
 	} {
-		held, status, retry := hold(t, served, &posts, inside, c.who)
-		if held == 0 || status != c.status || retry == "" || retry == "0" {
-			t.Errorf("%s: after %d forms refused with %d, Retry-After %q; want %d", c.name, held, status, retry, c.status)
+		held, status, retryAfter := hold(t, site, &posts, admitted, c.caller)
+		if held == 0 || status != c.status || retryAfter == "" || retryAfter == "0" {
+			t.Errorf("%s: got %d with Retry-After %q after %d forms, want %d", c.name, status, retryAfter, held, c.status)
 		}
 	}
 }

@@ -7,74 +7,73 @@ import (
 )
 
 const (
-	// firstUnderWay is how many pages are made at the same time at most before anything
-	// is known, or when there is no overload. It is never less than fewUnderWay, which slow
-	// each other down little, and never more than mostUnderWay: they would only wait for
-	// the logic tier to refuse them.
-	firstUnderWay = 16
-	fewUnderWay   = 2
-	mostUnderWay  = 1024
-	// tolerance is how many times what a page takes by itself it may take before the
-	// others are what slows it down: the same page does not always take the same.
-	tolerance = 1.5
-	// foreign is how many times longer it may take than if those under way shared one core
-	// before it must be something else that slows it down, such as another network.
-	foreign = 4
+	// initialLimit is the concurrency limit for pages before anything is measured, and
+	// when there is no overload. The limit stays between minLimit, at which requests hardly
+	// slow each other down, and maxLimit, above which the logic tier would reject their calls.
+	initialLimit = 16
+	minLimit     = 2
+	maxLimit     = 1024
+	// latencyTolerance is the slowdown, as a multiple of the base latency, up to which
+	// pages are not taken to slow each other down: their latency varies anyway.
+	latencyTolerance = 1.5
+	// externalSlowdown is by how many times the latency must exceed that of all requests in
+	// flight sharing one core before the cause must be external, such as another network.
+	externalSlowdown = 4
 
-	// limitWindow is for how long pages are watched at least before the limit is
-	// changed, and limitSamples how many; mostSamples are enough before.
-	limitWindow  = 100 * time.Millisecond
-	limitSamples = 20
-	mostSamples  = 1000
-	// limitMemory is for how long it is held true what a page takes by itself.
-	limitMemory = time.Minute
+	// The limit is adapted once per window, which lasts at least sampleWindow and holds at
+	// least minSamples latencies. maxSamples end a window early.
+	sampleWindow = 100 * time.Millisecond
+	minSamples   = 20
+	maxSamples   = 1000
+	// baseLatencyTTL is how long a measured base latency is valid.
+	baseLatencyTTL = time.Minute
 
-	// standing is for how long somebody always waits when more come than can be served:
-	// longer than a pause of the runtime, after which as many wait as came in it.
-	// standingServed is how many are served meanwhile, at least: when nobody is, what all
-	// wait for is one neighbour that is replaced, and comes back.
-	standing       = 100 * time.Millisecond
-	standingServed = 20
-	// longestWait is how long somebody waits for a place, and briefWait how long when more
-	// come than can be served: who has not been served soon will hardly be. It is no
-	// briefer, since some ask again as soon as they are answered. Half of it at least, and
-	// one and a half times at most: not all leave at once.
-	longestWait = 500 * time.Millisecond
-	briefWait   = 200 * time.Millisecond
-	// mostWaiting is how many of a class wait at most.
-	mostWaiting = 1024
+	// standingQueueAge is how long the queue must not have been empty to count as standing:
+	// longer than a pause of the runtime, which leaves behind the requests that arrived
+	// during it. At least standingQueueAdmitted waiters must have been admitted meanwhile:
+	// when none are, all wait for one peer that is being replaced and will come back.
+	standingQueueAge      = 100 * time.Millisecond
+	standingQueueAdmitted = 20
+	// queueWait is how long a request waits for a slot on average, and overloadQueueWait
+	// while the queue is standing, when a request that is not served soon hardly will be. It
+	// is no shorter, since some clients retry as soon as they are answered. Each wait is
+	// drawn from half to one and a half times the average: not all requests time out at once.
+	queueWait         = 500 * time.Millisecond
+	overloadQueueWait = 200 * time.Millisecond
+	// maxQueueLength limits how many requests of one priority wait.
+	maxQueueLength = 1024
 
-	// addressShare is how many pages of one address are in progress before its next one
-	// waits behind everyone else's: more than a browser asks for at once, and fewer than it
-	// takes to fill the site.
+	// addressShare is how many pages one address can have in progress before its next one
+	// waits behind all other addresses: more than a browser requests at once, and fewer than
+	// it takes to fill the site.
 	addressShare = 8
 
-	// busyRetry is when to come back at the earliest when there was no room.
+	// busyRetry is the minimum Retry-After of a request that was shed.
 	busyRetry = time.Second
 )
 
 const (
-	// MaxForm bounds a form's body, a file that comes with it not counted: several times
-	// the longest description.
+	// MaxForm limits a form's body, not counting an attached file: several times the
+	// longest description.
 	MaxForm = 256 << 10
-	// FormTimeout is how long a client may take to send a form without a file.
+	// FormTimeout is how long a client has to send a form without a file.
 	FormTimeout = 15 * time.Second
-	// MaxDrained is how much of a form that is too large is read and thrown away.
+	// MaxDrained limits how much of a form that is too large is read and discarded.
 	MaxDrained = 16 << 20
-	// refusedBody is how long the rest of a form may take that was refused.
-	refusedBody = 2 * time.Second
+	// rejectedBodyTimeout is how long the rest of a rejected form can take to arrive.
+	rejectedBodyTimeout = 2 * time.Second
 )
 
-// A share is generous to a school or a company behind one address, and still leaves most
-// slots to everyone else. A person needs a few at once, for each open tab.
+// A share is large enough for a school or a company behind one address, and still leaves
+// most slots to everyone else. A person needs a few at once, one for each open tab.
 var (
-	// readerSlots bounds the forms that are being read: 128 MB if all are as large as
-	// they may be. Most arrive together with their headers, and take no time.
+	// readerSlots limits the forms that are being read: 128 MB if all are of the maximum
+	// size. Most arrive together with their headers, and take no time.
 	readerSlots = logicclient.SlotBounds{Total: 512, PerSession: 16, PerAddress: 64}
-	// formSlots bounds the forms that are processed: the logic tier would refuse more. It
-	// takes 48 calls at least, which one address must not fill.
+	// formSlots limits the forms that are processed: the logic tier would reject more. It
+	// accepts at least 48 concurrent calls, which one address must not fill.
 	formSlots = logicclient.SlotBounds{Total: 256, PerSession: 8, PerAddress: 32}
-	// streamedSlots bounds the forms with a file. Each holds a piece of the file, see
-	// package uploads, and one call when the file has arrived.
+	// streamedSlots limits the forms with a file. Each holds a chunk of the file, see
+	// package uploads, and one call after the file has arrived.
 	streamedSlots = logicclient.SlotBounds{Total: 128, PerSession: 4, PerAddress: 16}
 )

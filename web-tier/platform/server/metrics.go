@@ -11,9 +11,9 @@ import (
 
 type metrics struct {
 	requests *prometheus.CounterVec
-	took     *prometheus.HistogramVec
-	underWay prometheus.Gauge
-	refused  prometheus.Counter
+	latency  *prometheus.HistogramVec
+	inFlight prometheus.Gauge
+	shed     prometheus.Counter
 }
 
 func newMetrics(registry prometheus.Registerer) *metrics {
@@ -21,28 +21,28 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "web_requests_total", Help: "Requests answered, by route and status.",
 		}, []string{"route", "status"}),
-		took: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "web_request_seconds", Help: "How long requests took, by route; streams and long polls are left out.",
+		latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "web_request_seconds", Help: "Request latency, by route, without streams and long polls.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 3, 10},
 		}, []string{"route"}),
-		underWay: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "web_requests_under_way", Help: "Requests under way; a stream is none any more once it has begun (live_streams counts those).",
+		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "web_requests_under_way", Help: "Requests in flight, without streams that have started (see live_streams).",
 		}),
-		refused: prometheus.NewCounter(prometheus.CounterOpts{Name: "web_refused_total", Help: "Requests that there was no room for."}),
+		shed: prometheus.NewCounter(prometheus.CounterOpts{Name: "web_refused_total", Help: "Requests shed because no slot was free."}),
 	}
-	registry.MustRegister(m.requests, m.took, m.underWay, m.refused)
+	registry.MustRegister(m.requests, m.latency, m.inFlight, m.shed)
 	return m
 }
 
-// done counts a request by the pattern it matched: patterns are few, paths are
-// as many as somebody cares to make up.
-func (m *metrics) done(r *http.Request, status int, took time.Duration) {
+// record counts a request by the pattern it matched: patterns are few, while clients can
+// make up any number of paths.
+func (m *metrics) record(r *http.Request, status int, latency time.Duration) {
 	route := r.Pattern
 	if route == "" {
 		route = "none"
 	}
 	m.requests.WithLabelValues(route, strconv.Itoa(status)).Inc()
 	if !strings.HasSuffix(route, "/stream") && !strings.HasSuffix(route, "/wait") {
-		m.took.WithLabelValues(route).Observe(took.Seconds())
+		m.latency.WithLabelValues(route).Observe(latency.Seconds())
 	}
 }

@@ -11,110 +11,115 @@ import (
 	"techtalks.example/proto/transport"
 )
 
-// record is what is known of a request when it is over.
-type record struct {
+// recorder is a ResponseWriter that records the outcome of a request.
+type recorder struct {
 	http.ResponseWriter
-	status int
-	bytes  int64
-	cause  error
-	begun  func() // called when the answer begins; nil: nothing is
+	status   int // 0 until the response starts
+	bytes    int64
+	err      error
+	onHeader func() // called when the response starts; may be nil
 }
 
-func (r *record) WriteHeader(status int) {
-	// 1xx come before the answer, not instead of it.
+func (r *recorder) WriteHeader(status int) {
+	// A 1xx status precedes the response; it does not replace it.
 	if status >= 200 {
-		r.begin(status)
+		r.start(status)
 	}
 	r.ResponseWriter.WriteHeader(status)
 }
 
-func (r *record) Write(bytes []byte) (int, error) {
-	r.begin(http.StatusOK)
+func (r *recorder) Write(bytes []byte) (int, error) {
+	r.start(http.StatusOK)
 	n, err := r.ResponseWriter.Write(bytes)
 	r.bytes += int64(n)
 	return n, err
 }
 
-func (r *record) begin(status int) {
+func (r *recorder) start(status int) {
 	if r.status > 0 {
 		return
 	}
 	r.status = status
-	if r.begun != nil {
-		r.begun()
+	if r.onHeader != nil {
+		r.onHeader()
 	}
+}
+
+// succeeded reports whether the response has started without an error.
+func (r *recorder) succeeded() bool {
+	return r.status >= http.StatusOK && r.status < http.StatusBadRequest && r.err == nil
 }
 
 // Unwrap lets http.ResponseController reach the connection: streams flush and
-// move their deadlines.
-func (r *record) Unwrap() http.ResponseWriter { return r.ResponseWriter }
+// extend their deadlines.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
-type recordKey struct{}
+type recorderKey struct{}
 
-// recordOf is what is known of a request; nil when nothing is kept of it.
-func recordOf(ctx context.Context) *record {
-	r, _ := ctx.Value(recordKey{}).(*record)
+// recorderFrom returns the recorder of a request's context, or nil.
+func recorderFrom(ctx context.Context) *recorder {
+	r, _ := ctx.Value(recorderKey{}).(*recorder)
 	return r
 }
 
-// Because notes why a request failed, for its line in the log.
-func Because(ctx context.Context, err error) {
-	if r := recordOf(ctx); r != nil {
-		r.cause = err
+// RecordError adds the reason why a request failed to its log line.
+func RecordError(ctx context.Context, err error) {
+	if r := recorderFrom(ctx); r != nil {
+		r.err = err
 	}
 }
 
-// observe gives a request its trace, and writes its line in the log when it is
-// over. A panic becomes a page and part of that line; the connection stays.
-func (p *Passage) observe(next http.Handler) http.Handler {
+// observe adds a trace to each request, and logs it when it has finished. A panic is
+// answered with an error page and logged with the request; the connection stays open.
+func (m *Middleware) observe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		began := time.Now()
+		start := time.Now()
 		trace, ok := transport.ParseTrace(r.Header.Get("Traceparent"))
 		if ok {
 			trace = trace.Child()
 		} else {
 			trace = transport.NewTrace()
 		}
-		seen := &record{ResponseWriter: w}
-		ctx := context.WithValue(transport.WithTrace(r.Context(), trace), recordKey{}, seen)
+		rec := &recorder{ResponseWriter: w}
+		ctx := context.WithValue(transport.WithTrace(r.Context(), trace), recorderKey{}, rec)
 		r = r.WithContext(ctx)
-		p.metrics.underWay.Inc()
+		m.metrics.inFlight.Inc()
 		defer func() {
-			p.metrics.underWay.Dec()
-			found := recover()
-			if found != nil && found != http.ErrAbortHandler {
-				seen.cause = fmt.Errorf("panic: %v\n%s", found, debug.Stack())
-				if seen.status == 0 {
-					p.refuse(seen, r, broken)
+			m.metrics.inFlight.Dec()
+			panicked := recover()
+			if panicked != nil && panicked != http.ErrAbortHandler {
+				rec.err = fmt.Errorf("panic: %v\n%s", panicked, debug.Stack())
+				if rec.status == 0 {
+					m.handleProblem(rec, r, internalError)
 				}
 			}
-			p.metrics.done(r, seen.status, time.Since(began))
-			p.line(r, seen, trace, time.Since(began))
-			if found == http.ErrAbortHandler {
-				panic(found)
+			m.metrics.record(r, rec.status, time.Since(start))
+			m.logRequest(r, rec, trace, time.Since(start))
+			if panicked == http.ErrAbortHandler {
+				panic(panicked)
 			}
 		}()
-		next.ServeHTTP(seen, r)
+		next.ServeHTTP(rec, r)
 	})
 }
 
-func (p *Passage) line(r *http.Request, seen *record, trace transport.Trace, took time.Duration) {
+func (m *Middleware) logRequest(r *http.Request, rec *recorder, trace transport.Trace, latency time.Duration) {
 	level := slog.LevelInfo
-	if seen.status == http.StatusServiceUnavailable && seen.cause == nil {
-		// There was no room: a line for each would take what room there is.
+	if rec.status == http.StatusServiceUnavailable && rec.err == nil {
+		// The request was shed: logging each one would add to the overload.
 		level = slog.LevelDebug
-	} else if seen.status >= 500 || seen.cause != nil {
+	} else if rec.status >= 500 || rec.err != nil {
 		level = slog.LevelWarn
 	}
-	if !p.log.Enabled(r.Context(), level) {
+	if !m.log.Enabled(r.Context(), level) {
 		return
 	}
 	attributes := []slog.Attr{
-		slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Int("status", seen.status),
-		slog.Int64("bytes", seen.bytes), slog.Duration("took", took.Round(time.Microsecond)), slog.String("trace", trace.ID()),
+		slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Int("status", rec.status),
+		slog.Int64("bytes", rec.bytes), slog.Duration("took", latency.Round(time.Microsecond)), slog.String("trace", trace.ID()),
 	}
-	if seen.cause != nil {
-		attributes = append(attributes, slog.Any("error", seen.cause))
+	if rec.err != nil {
+		attributes = append(attributes, slog.Any("error", rec.err))
 	}
-	p.log.LogAttrs(r.Context(), level, "request", attributes...)
+	m.log.LogAttrs(r.Context(), level, "request", attributes...)
 }

@@ -21,22 +21,22 @@ func serve(t *testing.T, log io.Writer, handle http.HandlerFunc) *httptest.Serve
 	t.Helper()
 	mux := http.NewServeMux()
 	mux.Handle("/", handle)
-	passage := server.New(slog.New(slog.NewTextHandler(log, nil)), prometheus.NewRegistry(), false, nobody,
+	middleware := server.New(slog.New(slog.NewTextHandler(log, nil)), prometheus.NewRegistry(), false, noCaller,
 		func(w http.ResponseWriter, _ *http.Request, p *logicclient.Problem) {
 			w.WriteHeader(p.Status)
 			_, _ = io.WriteString(w, p.Title)
-		}, nothingKept)
-	served := httptest.NewServer(passage.Handler(mux))
-	t.Cleanup(served.Close)
-	return served
+		}, noStalePage)
+	site := httptest.NewServer(middleware.Handler(mux))
+	t.Cleanup(site.Close)
+	return site
 }
 
-func TestAddressesThatAreNoTextAreRefused(t *testing.T) {
-	served := serve(t, io.Discard, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "here") })
+func TestURLsThatAreNotUTF8AreRejected(t *testing.T) {
+	site := serve(t, io.Discard, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") })
 	for path, want := range map[string]int{
 		"/ok?q=caf%C3%A9": 200, "/%ff": 400, "/?q=%ff": 400, "/?q=%zz": 400, "/?%ff=x": 400,
 	} {
-		response, err := http.Get(served.URL + path)
+		response, err := http.Get(site.URL + path)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -47,41 +47,39 @@ func TestAddressesThatAreNoTextAreRefused(t *testing.T) {
 	}
 }
 
-// A panic is a page for the person and one line for us, and the next request is
-// answered.
-func TestAPanicIsAPageAndOneLine(t *testing.T) {
+func TestPanicIsAnsweredAndLoggedOnce(t *testing.T) {
 	var log bytes.Buffer
-	served := serve(t, &log, func(_ http.ResponseWriter, r *http.Request) {
+	site := serve(t, &log, func(_ http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/panic" {
-			panic("broken pipe dream")
+			panic("secret detail")
 		}
 	})
-	response, err := http.Get(served.URL + "/panic")
+	response, err := http.Get(site.URL + "/panic")
 	if err != nil {
 		t.Fatal(err)
 	}
 	body, _ := io.ReadAll(response.Body)
 	_ = response.Body.Close()
-	if response.StatusCode != 500 || strings.Contains(string(body), "dream") {
-		t.Errorf("got %d %q", response.StatusCode, body)
+	if response.StatusCode != 500 || strings.Contains(string(body), "secret detail") {
+		t.Errorf("got %d %q, want 500 without the panic's text", response.StatusCode, body)
 	}
-	response, err = http.Get(served.URL + "/fine")
+	response, err = http.Get(site.URL + "/ok")
 	if err != nil {
-		t.Fatalf("after a panic: %v", err)
+		t.Fatalf("request after a panic: %v", err)
 	}
 	_ = response.Body.Close()
 	if response.StatusCode != 200 {
-		t.Errorf("after a panic: %s", response.Status)
+		t.Errorf("got %s for a request after a panic, want 200", response.Status)
 	}
-	served.Close() // the line is written when the handler has returned
-	if n := strings.Count(log.String(), "broken pipe dream"); n != 1 {
-		t.Errorf("the panic is in the log %d times, want once:\n%s", n, log.String())
+	site.Close() // the request is logged after the handler has returned
+	if n := strings.Count(log.String(), "secret detail"); n != 1 {
+		t.Errorf("got the panic logged %d times, want once:\n%s", n, log.String())
 	}
 }
 
-func TestFormsOfOtherSitesAreRefused(t *testing.T) {
-	served := serve(t, io.Discard, func(http.ResponseWriter, *http.Request) {})
-	request, _ := http.NewRequest(http.MethodPost, served.URL, nil)
+func TestCrossOriginFormsAreRejected(t *testing.T) {
+	site := serve(t, io.Discard, func(http.ResponseWriter, *http.Request) {})
+	request, _ := http.NewRequest(http.MethodPost, site.URL, nil)
 	request.Header.Set("Sec-Fetch-Site", "cross-site")
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
@@ -89,15 +87,14 @@ func TestFormsOfOtherSitesAreRefused(t *testing.T) {
 	}
 	_ = response.Body.Close()
 	if response.StatusCode != http.StatusForbidden {
-		t.Errorf("got %d", response.StatusCode)
+		t.Errorf("got %d, want %d", response.StatusCode, http.StatusForbidden)
 	}
 }
 
-// What a stream needs from its writer reaches the connection: flushing, and a
-// write deadline of its own.
-func TestStreamsReachTheirConnection(t *testing.T) {
+// A handler can flush its response and set its own write deadline through the middleware.
+func TestResponseControllerReachesTheConnection(t *testing.T) {
 	release := make(chan struct{})
-	served := serve(t, io.Discard, func(w http.ResponseWriter, _ *http.Request) {
+	site := serve(t, io.Discard, func(w http.ResponseWriter, _ *http.Request) {
 		control := http.NewResponseController(w)
 		if err := control.SetWriteDeadline(time.Now().Add(time.Minute)); err != nil {
 			t.Errorf("SetWriteDeadline: %v", err)
@@ -109,40 +106,40 @@ func TestStreamsReachTheirConnection(t *testing.T) {
 		<-release
 	})
 	defer close(release)
-	response, err := http.Get(served.URL)
+	response, err := http.Get(site.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer response.Body.Close()
 	first := make([]byte, 6)
 	if _, err := io.ReadFull(response.Body, first); err != nil || string(first) != "first\n" {
-		t.Errorf("got %q, %v while the handler still runs", first, err)
+		t.Errorf("got %q, %v while the handler is running, want the flushed bytes", first, err)
 	}
 }
 
-// nobody is the caller where it does not matter who asks.
-func nobody(*http.Request) logicclient.Caller { return logicclient.Caller{} }
+// noCaller returns the zero Caller, for tests in which the caller does not matter.
+func noCaller(*http.Request) logicclient.Caller { return logicclient.Caller{} }
 
-// nothingKept is a site that keeps no pages.
-func nothingKept(http.ResponseWriter, *http.Request) bool { return false }
+// noStalePage is the StaleHandler of a site that keeps no pages.
+func noStalePage(http.ResponseWriter, *http.Request) bool { return false }
 
-// A browser that reads slowly, or sends a form slowly, is in nobody's way.
-func TestSlowBrowsersHoldNoPlaceOfPages(t *testing.T) {
+// A browser that reads its response slowly occupies no slot of a page.
+func TestSlowReadersHoldNoPageSlot(t *testing.T) {
 	release := make(chan struct{})
-	passage := server.New(slog.New(slog.DiscardHandler), prometheus.NewRegistry(), false, nobody, nil, nothingKept)
-	served := httptest.NewServer(passage.Handler(passage.Admit(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	middleware := server.New(slog.New(slog.DiscardHandler), prometheus.NewRegistry(), false, noCaller, nil, noStalePage)
+	site := httptest.NewServer(middleware.Handler(middleware.Admit(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/slow" {
 			return
 		}
 		w.WriteHeader(http.StatusOK)
 		_ = http.NewResponseController(w).Flush()
-		<-release // as a connection that takes no more
+		<-release // like a write that blocks on a slow reader
 	}))))
-	defer served.Close()
+	defer site.Close()
 	defer close(release)
 	for _, method := range []string{http.MethodGet, http.MethodPost} {
 		for range 100 {
-			request, err := http.NewRequest(method, served.URL+"/slow", nil)
+			request, err := http.NewRequest(method, site.URL+"/slow", nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -152,108 +149,108 @@ func TestSlowBrowsersHoldNoPlaceOfPages(t *testing.T) {
 			}
 			defer response.Body.Close()
 			if response.StatusCode != http.StatusOK {
-				t.Fatalf("%s is answered %d", method, response.StatusCode)
+				t.Fatalf("%s /slow: got %d, want 200", method, response.StatusCode)
 			}
 		}
-		response, err := http.Get(served.URL)
+		response, err := http.Get(site.URL)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer response.Body.Close()
 		if response.StatusCode != http.StatusOK {
-			t.Errorf("beside slow %ss, a page is answered %d", method, response.StatusCode)
+			t.Errorf("got %d for a page beside slow %s requests, want 200", response.StatusCode, method)
 		}
 	}
 }
 
-// At the bound somebody who found no place in time is sent away: with a page that comes
-// back by itself, to a program in its own words, and in neither case by making anything.
-// When there is room again, the next is made.
-func TestNoMorePagesThanThereIsRoomFor(t *testing.T) {
+// A request that gets no slot in time is shed without rendering anything: a program gets a
+// problem, a browser the stale page or one that reloads itself. Requests are admitted again
+// when slots are free.
+func TestPagesAboveTheLimitAreShed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		kept := false
-		passage := server.New(slog.New(slog.DiscardHandler), prometheus.NewRegistry(), false, nobody,
+		stale := false
+		middleware := server.New(slog.New(slog.DiscardHandler), prometheus.NewRegistry(), false, noCaller,
 			func(w http.ResponseWriter, _ *http.Request, p *logicclient.Problem) {
 				if p.Status != http.StatusServiceUnavailable || p.RetryAfter <= 0 {
-					t.Errorf("refused with %+v", p)
+					t.Errorf("got problem %+v, want a 503 with RetryAfter", p)
 				}
 				w.WriteHeader(p.Status)
-				_, _ = io.WriteString(w, "refused")
+				_, _ = io.WriteString(w, "problem")
 			},
 			func(w http.ResponseWriter, _ *http.Request) bool {
-				if kept {
-					_, _ = io.WriteString(w, "as it was")
+				if stale {
+					_, _ = io.WriteString(w, "stale page")
 				}
-				return kept
+				return stale
 			})
-		inside, leave, over := make(chan struct{}), make(chan struct{}), make(chan *httptest.ResponseRecorder)
-		pages := passage.Admit(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
-			inside <- struct{}{}
-			<-leave
+		admitted, finish, responses := make(chan struct{}), make(chan struct{}), make(chan *httptest.ResponseRecorder)
+		pages := middleware.Admit(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+			admitted <- struct{}{}
+			<-finish
 		}))
-		ask := func(header, value string) {
+		get := func(header, value string) {
 			request := httptest.NewRequest(http.MethodGet, "/", nil)
 			request.Header.Set(header, value)
-			answer := httptest.NewRecorder()
-			pages.ServeHTTP(answer, request)
-			over <- answer
+			response := httptest.NewRecorder()
+			pages.ServeHTTP(response, request)
+			responses <- response
 		}
-		made := 0
-		var refused *httptest.ResponseRecorder
-		for ; refused == nil; made++ {
-			if made > 10_000 {
-				t.Fatal("there is no bound")
+		sent := 0
+		var shed *httptest.ResponseRecorder
+		for ; shed == nil; sent++ {
+			if sent > 10_000 {
+				t.Fatal("got 10,000 requests admitted, want a limit")
 			}
-			go ask("Accept", "text/html")
+			go get("Accept", "text/html")
 			select {
-			case <-inside:
-			case refused = <-over:
+			case <-admitted:
+			case shed = <-responses:
 			}
 		}
-		after := refused.Header().Get("Retry-After")
-		if refused.Code != http.StatusServiceUnavailable || after == "" || !strings.Contains(refused.Body.String(), `http-equiv="refresh" content="`+after+`"`) {
-			t.Errorf("refused with %d, Retry-After %q and\n%s", refused.Code, after, refused.Body)
+		retryAfter := shed.Header().Get("Retry-After")
+		if shed.Code != http.StatusServiceUnavailable || retryAfter == "" || !strings.Contains(shed.Body.String(), `http-equiv="refresh" content="`+retryAfter+`"`) {
+			t.Errorf("got %d, Retry-After %q, want a 503 that reloads itself:\n%s", shed.Code, retryAfter, shed.Body)
 		}
-		go ask("Accept", "APPLICATION/JSON;q=1")
-		if refused = <-over; refused.Code != http.StatusServiceUnavailable || refused.Body.String() != "refused" {
-			t.Errorf("a program is refused with %d %s", refused.Code, refused.Body)
+		go get("Accept", "APPLICATION/JSON;q=1")
+		if shed = <-responses; shed.Code != http.StatusServiceUnavailable || shed.Body.String() != "problem" {
+			t.Errorf("got %d %s for a program, want the problem", shed.Code, shed.Body)
 		}
-		go ask("Accept", "text/html, application/json;q=0.1")
-		if refused = <-over; refused.Code != http.StatusServiceUnavailable || !strings.Contains(refused.Body.String(), "http-equiv") {
-			t.Errorf("a browser that also takes JSON is refused with %d %s", refused.Code, refused.Body)
+		go get("Accept", "text/html, application/json;q=0.1")
+		if shed = <-responses; shed.Code != http.StatusServiceUnavailable || !strings.Contains(shed.Body.String(), "http-equiv") {
+			t.Errorf("got %d %s for a browser that also accepts JSON, want the page", shed.Code, shed.Body)
 		}
-		kept = true
-		go ask("Accept", "text/html")
-		if got := <-over; got.Code != http.StatusOK || got.Body.String() != "as it was" {
-			t.Errorf("with a page from before, it is refused with %d %s", got.Code, got.Body)
+		stale = true
+		go get("Accept", "text/html")
+		if got := <-responses; got.Code != http.StatusOK || got.Body.String() != "stale page" {
+			t.Errorf("got %d %s, want the stale page", got.Code, got.Body)
 		}
-		// The next place is free in time.
-		go ask("Cookie", "session=ada's")
+		// A slot becomes free while this request waits.
+		go get("Cookie", "session=ada's")
 		synctest.Wait()
-		close(leave)
-		<-inside
-		for range made {
-			<-over
+		close(finish)
+		<-admitted
+		for range sent {
+			<-responses
 		}
-		go ask("Accept", "text/html")
-		<-inside
-		<-over
+		go get("Accept", "text/html")
+		<-admitted
+		<-responses
 	})
 }
 
-// One address asks for more than there are slots, and the next free slot goes to another
-// address that asked later.
-func TestOneAddressDoesNotCrowdOutOthers(t *testing.T) {
+// One address fills all slots and the queue. The next free slot goes to a later request of
+// another address.
+func TestOneAddressDoesNotStarveOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		passage := server.New(slog.New(slog.DiscardHandler), prometheus.NewRegistry(), false,
+		middleware := server.New(slog.New(slog.DiscardHandler), prometheus.NewRegistry(), false,
 			func(r *http.Request) logicclient.Caller { return logicclient.Caller{Address: r.RemoteAddr} },
-			func(w http.ResponseWriter, _ *http.Request, p *logicclient.Problem) { w.WriteHeader(p.Status) }, nothingKept)
+			func(w http.ResponseWriter, _ *http.Request, p *logicclient.Problem) { w.WriteHeader(p.Status) }, noStalePage)
 		admitted, finish := make(chan string, 10_000), make(chan struct{})
-		pages := passage.Admit(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		pages := middleware.Admit(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 			admitted <- r.RemoteAddr
 			<-finish
 		}))
-		ask := func(address string) {
+		get := func(address string) {
 			request := httptest.NewRequest(http.MethodGet, "/", nil)
 			request.RemoteAddr = address
 			request.Header.Set("Cookie", "session=any")
@@ -261,20 +258,20 @@ func TestOneAddressDoesNotCrowdOutOthers(t *testing.T) {
 			synctest.Wait()
 		}
 		const greedy, other = "192.0.2.1", "192.0.2.2"
-		for asked := 1; ; asked++ {
-			if ask(greedy); len(admitted) < asked {
+		for sent := 1; ; sent++ {
+			if get(greedy); len(admitted) < sent {
 				break
 			}
 		}
-		ask(greedy)
-		ask(other)
+		get(greedy)
+		get(other)
 		for len(admitted) > 0 {
 			<-admitted
 		}
 		finish <- struct{}{}
 		synctest.Wait()
 		if got := <-admitted; got != other {
-			t.Errorf("the free slot goes to %s", got)
+			t.Errorf("got %s admitted to the free slot, want %s", got, other)
 		}
 		close(finish)
 	})

@@ -136,7 +136,7 @@ func (x *exchange) extend(by time.Duration) {
 
 // fail answers with what is wrong, in words.
 func (x *exchange) fail(err error) {
-	p := logicclient.Explain(err).OfResource()
+	p := logicclient.Explain(err).InvalidNameAsNotFound()
 	switch p.Reason {
 	case "OFFSET_MISMATCH":
 		p.Message = "The upload does not end at this Upload-Offset. Ask with HEAD where it ends, and continue from there."
@@ -147,7 +147,7 @@ func (x *exchange) fail(err error) {
 		p.Status = http.StatusRequestEntityTooLarge
 	}
 	if p.Status >= http.StatusInternalServerError || errors.Is(err, cutOff) {
-		server.Because(x.r.Context(), err)
+		server.RecordError(x.r.Context(), err)
 	}
 	// A body that nobody reads any more is not waited for, beyond what is on its way.
 	_ = x.control.SetReadDeadline(time.Now().Add(answeredPatience))
