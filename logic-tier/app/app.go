@@ -123,7 +123,7 @@ func (a *app) wire(srv *server.Server, to grpc.ClientConnInterface, watch *sessi
 			})
 		}},
 		{"operations", []queue.Topology{operations.Topology()}, func() module {
-			return operations.New(operations.Needs{
+			return operations.New(operations.Deps{
 				DB: open("operations", operationsConnections), Listen: databases.options("operations", 0), Publisher: p.broker,
 				Accounts: accountspb.NewAccountsClient(to), Sessions: watch, Log: a.log,
 			})

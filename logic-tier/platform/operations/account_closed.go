@@ -8,34 +8,35 @@ import (
 	accountspb "techtalks.example/proto/techtalks/accounts/v1"
 )
 
-const closedQueue = "operations.account-closed"
+const accountClosedQueue = "operations.account-closed"
 
-// removeAtOnce bounds one statement; an operation has up to keptSteps steps.
-const removeAtOnce = 100
+// deleteBatch bounds the operations deleted per statement; each has up to maxSteps
+// steps.
+const deleteBatch = 100
 
-// Consumers work the module's queue.
+// Consumers returns the consumers of the module's queue.
 func (m *Module) Consumers() []queue.Consumer {
-	return []queue.Consumer{{Queue: closedQueue, Concurrency: 1, Handle: queue.Idempotent(m.accountClosed)}}
+	return []queue.Consumer{{Queue: accountClosedQueue, Concurrency: 1, Handle: queue.Idempotent(m.accountClosed)}}
 }
 
-// accountClosed deletes the operations of a closed account. Workers find out that
-// theirs is gone, and stop. Deleting twice changes nothing.
-func (m *Module) accountClosed(ctx context.Context, _ queue.Delivery, said *accountspb.AccountClosed) error {
-	if said.AccountId == 0 {
-		return nil // the operator's
+// accountClosed deletes the operations of a closed account. Their workers get
+// errNotFound and stop. It is idempotent.
+func (m *Module) accountClosed(ctx context.Context, _ queue.Delivery, event *accountspb.AccountClosed) error {
+	if event.AccountId == 0 {
+		return nil // 0 is the operator
 	}
-	for removed := removeAtOnce; removed == removeAtOnce; {
-		if err := m.needs.DB.InTransaction(ctx, func(tx *postgres.Tx) error {
-			if err := m.store.lockAccount(ctx, tx, said.AccountId); err != nil {
+	for deleted := deleteBatch; deleted == deleteBatch; {
+		if err := m.deps.DB.InTransaction(ctx, func(tx *postgres.Tx) error {
+			if err := m.store.lockAccount(ctx, tx, event.AccountId); err != nil {
 				return err
 			}
-			gone, err := m.store.removeOf(ctx, tx, said.AccountId, removeAtOnce)
+			ids, err := m.store.deleteByAccount(ctx, tx, event.AccountId, deleteBatch)
 			if err != nil {
 				return err
 			}
-			removed = len(gone)
-			for _, id := range gone {
-				if err := m.store.announce(ctx, tx, id); err != nil {
+			deleted = len(ids)
+			for _, id := range ids {
+				if err := m.store.notify(ctx, tx, id); err != nil {
 					return err
 				}
 			}

@@ -11,127 +11,128 @@ import (
 	"techtalks.example/logic-tier/platform/postgres"
 )
 
-// maxPerOperation bounds who follows one operation on one replica, waits and
-// subscriptions together.
-const maxPerOperation = 20_000
+// maxSubscribers bounds the subscribers of one operation on one replica: waits and
+// stream subscriptions together.
+const maxSubscribers = 20_000
 
-// hearTimeout bounds the look-up of an operation while the changes of others wait
-// behind it.
-const hearTimeout = 2 * time.Second
+// readTimeout bounds reading a changed operation; notifications of other changes
+// queue behind it.
+const readTimeout = 2 * time.Second
 
 var (
-	errDraining      = apperror.New(apperror.Unavailable, "DRAINING", "the server stops; ask again, and another one answers").RetryIn(200 * time.Millisecond)
-	errSubscriptions = apperror.New(apperror.Exhausted, "TOO_MANY_SUBSCRIPTIONS", "as many follow this operation as may; ask for it every now and then instead").RetryIn(10 * time.Second)
+	errDraining           = apperror.New(apperror.Unavailable, "DRAINING", "the server is shutting down; retry to reach another replica").RetryIn(200 * time.Millisecond)
+	errTooManySubscribers = apperror.New(apperror.Exhausted, "TOO_MANY_SUBSCRIPTIONS", "too many subscribers to this operation; poll it instead").RetryIn(10 * time.Second)
 )
 
-// snapshot is an operation after a change: read once, for all who follow it.
+// snapshot is an operation as read from the database, once for all subscribers.
 type snapshot struct {
 	operation
 	message *longrunningpb.Operation
 }
 
-// follower is told of changes. Both are called with the lock of live held, and
-// must not block.
-type follower interface {
-	changed(s *snapshot)
-	missed()
+// subscriber receives the changes of an operation. The hub calls its methods with
+// its lock held, so they must not block.
+type subscriber interface {
+	onChange(s *snapshot)
+	onGap() // changes may have been missed
 }
 
-// live passes changes on to whoever follows an operation on this replica. A
-// follower costs no query while nothing changes.
-type live struct {
-	draining chan struct{}
+// hub fans changes out to the operations' subscribers on this replica. An idle
+// subscriber costs no queries.
+type hub struct {
+	draining chan struct{} // closed when the module stops
 
-	mu        sync.Mutex
-	followers map[string]map[follower]bool // by operation id
+	mu          sync.Mutex
+	subscribers map[string]map[subscriber]bool // by operation id
 }
 
-func newLive() *live {
-	return &live{draining: make(chan struct{}), followers: map[string]map[follower]bool{}}
+func newHub() *hub {
+	return &hub{draining: make(chan struct{}), subscribers: map[string]map[subscriber]bool{}}
 }
 
-// follow has f told of what changes from now on: read the operation after it.
-func (l *live) follow(id string, f follower) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	all := l.followers[id]
-	if len(all) >= maxPerOperation {
-		return errSubscriptions
+// subscribe delivers later changes to sub. To miss none, the caller reads the
+// operation after subscribing.
+func (h *hub) subscribe(id string, sub subscriber) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	set := h.subscribers[id]
+	if len(set) >= maxSubscribers {
+		return errTooManySubscribers
 	}
-	if all == nil {
-		all = map[follower]bool{}
-		l.followers[id] = all
+	if set == nil {
+		set = map[subscriber]bool{}
+		h.subscribers[id] = set
 	}
-	all[f] = true
+	set[sub] = true
 	return nil
 }
 
-func (l *live) unfollow(id string, f follower) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	delete(l.followers[id], f)
-	if len(l.followers[id]) == 0 {
-		delete(l.followers, id)
+func (h *hub) unsubscribe(id string, sub subscriber) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.subscribers[id], sub)
+	if len(h.subscribers[id]) == 0 {
+		delete(h.subscribers, id)
 	}
 }
 
-func (l *live) followed(id string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.followers[id]) > 0
+func (h *hub) hasSubscribers(id string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.subscribers[id]) > 0
 }
 
-func (l *live) pass(s *snapshot) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for f := range l.followers[s.id] {
-		f.changed(s)
+func (h *hub) broadcast(s *snapshot) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for sub := range h.subscribers[s.id] {
+		sub.onChange(s)
 	}
 }
 
-// missed tells the followers of one operation, or of all when id is empty, that
-// something may have been missed.
-func (l *live) missed(id string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for of, all := range l.followers {
-		if id != "" && of != id {
+// broadcastGap notifies the subscribers of one operation, or of all if id is
+// empty, that they may have missed changes.
+func (h *hub) broadcastGap(id string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for operationID, set := range h.subscribers {
+		if id != "" && operationID != id {
 			continue
 		}
-		for f := range all {
-			f.missed()
+		for sub := range set {
+			sub.onGap()
 		}
 	}
 }
 
-// deliverLive hears of changes, on whichever replica they were made, and passes
-// them on until ctx ends.
-func (m *Module) deliverLive(ctx context.Context) error {
-	defer close(m.live.draining)
-	return postgres.Listen(ctx, m.needs.Listen, changedChannel, m.needs.Log, func(id string, lost bool) {
+// broadcastChanges listens for changes committed by any replica and broadcasts
+// them until ctx ends.
+func (m *Module) broadcastChanges(ctx context.Context) error {
+	defer close(m.hub.draining)
+	return postgres.Listen(ctx, m.deps.Listen, changedChannel, m.deps.Log, func(id string, lost bool) {
 		if lost {
-			// It may be another database by now, which counts in another epoch.
-			m.currentEpoch.Store(nil)
-			m.live.missed("")
+			// The listener may have reconnected to another database with another epoch.
+			m.cachedEpoch.Store(nil)
+			m.hub.broadcastGap("")
 			return
 		}
-		if !m.live.followed(id) {
+		if !m.hub.hasSubscribers(id) {
 			return
 		}
-		hearing, done := context.WithTimeout(ctx, hearTimeout)
-		defer done()
-		s, err := m.read(hearing, id)
+		readCtx, cancel := context.WithTimeout(ctx, readTimeout)
+		defer cancel()
+		s, err := m.read(readCtx, id)
 		switch {
 		case err == nil:
-			m.live.pass(s)
+			m.hub.broadcast(s)
 		case ctx.Err() == nil:
-			m.needs.Log.Warn("operations: a change was not passed on; followers look for themselves", "operation", id, "error", err)
-			m.live.missed(id)
+			m.deps.Log.Warn("operations: reading a changed operation failed; subscribers read it themselves", "operation", id, "error", err)
+			m.hub.broadcastGap(id)
 		}
 	})
 }
 
-// read returns an operation as it is.
+// read returns the current snapshot of an operation.
 func (m *Module) read(ctx context.Context, id string) (*snapshot, error) {
 	o, err := m.store.operation(ctx, id)
 	if err != nil {

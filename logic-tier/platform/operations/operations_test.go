@@ -18,50 +18,49 @@ import (
 )
 
 func (p *process) tryCancel(account int64, name string) error {
-	_, err := p.handles.CancelOperation(as(p.t.Context(), account), &longrunningpb.CancelOperationRequest{Name: name})
+	_, err := p.service.CancelOperation(withCaller(p.t.Context(), account), &longrunningpb.CancelOperationRequest{Name: name})
 	return err
 }
 
-// Somebody else's operation is not there, whatever is asked of it.
-func TestSomebodyElsesOperationIsNotThere(t *testing.T) {
+func TestOperationOfAnotherAccountIsNotFound(t *testing.T) {
 	t.Parallel()
-	p := newSite(t).start(nil)
-	name := p.begin(7, "one").Name
+	p := newEnvironment(t).start(nil)
+	name := p.create(7, "one").Name
 	for _, name := range []string{name, "operations/" + strings.Repeat("a", 26), "operations/../x", "x", ""} {
-		ctx := as(t.Context(), 8)
-		_, err := p.handles.GetOperation(ctx, &longrunningpb.GetOperationRequest{Name: name})
-		refused(t, err, "OPERATION_NOT_FOUND")
-		_, err = p.handles.WaitOperation(ctx, &longrunningpb.WaitOperationRequest{Name: name})
-		refused(t, err, "OPERATION_NOT_FOUND")
-		_, err = p.handles.DeleteOperation(ctx, &longrunningpb.DeleteOperationRequest{Name: name})
-		refused(t, err, "OPERATION_NOT_FOUND")
-		refused(t, p.tryCancel(8, name), "OPERATION_NOT_FOUND")
+		ctx := withCaller(t.Context(), 8)
+		_, err := p.service.GetOperation(ctx, &longrunningpb.GetOperationRequest{Name: name})
+		expectReason(t, err, "OPERATION_NOT_FOUND")
+		_, err = p.service.WaitOperation(ctx, &longrunningpb.WaitOperationRequest{Name: name})
+		expectReason(t, err, "OPERATION_NOT_FOUND")
+		_, err = p.service.DeleteOperation(ctx, &longrunningpb.DeleteOperationRequest{Name: name})
+		expectReason(t, err, "OPERATION_NOT_FOUND")
+		expectReason(t, p.tryCancel(8, name), "OPERATION_NOT_FOUND")
 	}
-	p.get(0, name) // the operator sees all
-	refused(t, p.tryCancel(0, "operations/"+strings.Repeat("a", 26)), "OPERATION_NOT_FOUND")
-	_, err := p.handles.GetOperation(caller.With(t.Context(), caller.Call{Program: "web-tier"}), &longrunningpb.GetOperationRequest{Name: name})
-	refused(t, err, "SESSION_REQUIRED")
+	p.get(0, name) // the operator can read every operation
+	expectReason(t, p.tryCancel(0, "operations/"+strings.Repeat("a", 26)), "OPERATION_NOT_FOUND")
+	_, err := p.service.GetOperation(caller.With(t.Context(), caller.Call{Program: "web-tier"}), &longrunningpb.GetOperationRequest{Name: name})
+	expectReason(t, err, "SESSION_REQUIRED")
 }
 
-func TestAListOfOnesOwn(t *testing.T) {
+func TestListReturnsTheAccountsOperations(t *testing.T) {
 	t.Parallel()
-	p := newSite(t).start(nil)
+	p := newEnvironment(t).start(nil)
 	var want []string
 	for n := range 5 {
-		want = append([]string{p.begin(7, fmt.Sprint(n)).Name}, want...)
+		want = append([]string{p.create(7, fmt.Sprint(n)).Name}, want...)
 	}
-	p.begin(8, "another's")
+	p.create(8, "other account")
 	p.cancel(7, want[1])
 	list := func(filter, token string, size int32) (names []string, next string) {
 		t.Helper()
-		answer, err := p.handles.ListOperations(as(t.Context(), 7), &longrunningpb.ListOperationsRequest{Filter: filter, PageToken: token, PageSize: size})
+		response, err := p.service.ListOperations(withCaller(t.Context(), 7), &longrunningpb.ListOperationsRequest{Filter: filter, PageToken: token, PageSize: size})
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, o := range answer.Operations {
+		for _, o := range response.Operations {
 			names = append(names, o.Name)
 		}
-		return names, answer.NextPageToken
+		return names, response.NextPageToken
 	}
 	first, next := list("", "", 3)
 	second, end := list("", next, 3)
@@ -69,107 +68,108 @@ func TestAListOfOnesOwn(t *testing.T) {
 		t.Errorf("got %v then %q, want %v", got, end, want)
 	}
 	if got, _ := list("done = true", "", 0); !slices.Equal(got, want[1:2]) {
-		t.Errorf("done are %v", got)
+		t.Errorf("done: got %v, want %v", got, want[1:2])
 	}
 	if got, _ := list(`done=false AND kind = "sums"`, "", 0); len(got) != 4 {
-		t.Errorf("under way are %v", got)
+		t.Errorf("not done: got %v, want 4 operations", got)
 	}
 	for _, filter := range []string{"state = 1", "done = maybe", "done=true OR kind=x", "kind=a AND kind=b"} {
-		_, err := p.handles.ListOperations(as(t.Context(), 7), &longrunningpb.ListOperationsRequest{Filter: filter})
-		refused(t, err, "FILTER_INVALID")
+		_, err := p.service.ListOperations(withCaller(t.Context(), 7), &longrunningpb.ListOperationsRequest{Filter: filter})
+		expectReason(t, err, "FILTER_INVALID")
 	}
-	_, err := p.handles.ListOperations(as(t.Context(), 7), &longrunningpb.ListOperationsRequest{PageToken: "made-up"})
-	refused(t, err, "PAGE_TOKEN_INVALID")
+	_, err := p.service.ListOperations(withCaller(t.Context(), 7), &longrunningpb.ListOperationsRequest{PageToken: "made-up"})
+	expectReason(t, err, "PAGE_TOKEN_INVALID")
 }
 
-func TestOnlyWhatHasEndedIsDeleted(t *testing.T) {
+func TestDeleteRejectsUnfinishedOperation(t *testing.T) {
 	t.Parallel()
-	p := newSite(t).start(nil)
-	name := p.begin(7, "one").Name
+	p := newEnvironment(t).start(nil)
+	name := p.create(7, "one").Name
 	remove := func() error {
-		_, err := p.handles.DeleteOperation(as(t.Context(), 7), &longrunningpb.DeleteOperationRequest{Name: name})
+		_, err := p.service.DeleteOperation(withCaller(t.Context(), 7), &longrunningpb.DeleteOperationRequest{Name: name})
 		return err
 	}
-	refused(t, remove(), "OPERATION_NOT_DONE")
+	expectReason(t, remove(), "OPERATION_NOT_DONE")
 	p.cancel(7, name)
 	if err := remove(); err != nil {
 		t.Fatal(err)
 	}
-	refused(t, remove(), "OPERATION_NOT_FOUND")
+	expectReason(t, remove(), "OPERATION_NOT_FOUND")
 }
 
-func TestWhatEndedAWeekAgoIsSwept(t *testing.T) {
+func TestSweepDeletesExpiredOperations(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	p := s.start(nil)
-	old, recent, running := p.begin(7, "old").Name, p.begin(7, "recent").Name, p.begin(7, "running").Name
-	p.cancel(7, old)
+	e := newEnvironment(t)
+	p := e.start(nil)
+	expired, recent, running := p.create(7, "expired").Name, p.create(7, "recent").Name, p.create(7, "running").Name
+	p.cancel(7, expired)
 	p.cancel(7, recent)
-	if _, err := s.database.Superuser().Exec(`update operations.operation set ended_at = ended_at - interval '7 days 1 second' where 'operations/' || id = $1`, old); err != nil {
+	if _, err := e.database.Superuser().Exec(`update operations.operation set ended_at = ended_at - interval '7 days 1 second' where 'operations/' || id = $1`, expired); err != nil {
 		t.Fatal(err)
 	}
 	if err := operations.Sweep(t.Context(), p.module); err != nil {
 		t.Fatal(err)
 	}
-	_, err := p.handles.GetOperation(as(t.Context(), 7), &longrunningpb.GetOperationRequest{Name: old})
-	refused(t, err, "OPERATION_NOT_FOUND")
+	_, err := p.service.GetOperation(withCaller(t.Context(), 7), &longrunningpb.GetOperationRequest{Name: expired})
+	expectReason(t, err, "OPERATION_NOT_FOUND")
 	p.get(7, recent)
 	p.get(7, running)
 }
 
-func TestAWaitEndsWithItsTimeout(t *testing.T) {
+func TestWaitReturnsAfterItsTimeout(t *testing.T) {
 	t.Parallel()
-	p := newSite(t).start(nil)
-	name := p.begin(7, "one").Name
-	o, err := p.handles.WaitOperation(as(t.Context(), 7), &longrunningpb.WaitOperationRequest{Name: name, Timeout: durationpb.New(time.Millisecond)})
+	p := newEnvironment(t).start(nil)
+	name := p.create(7, "one").Name
+	o, err := p.service.WaitOperation(withCaller(t.Context(), 7), &longrunningpb.WaitOperationRequest{Name: name, Timeout: durationpb.New(time.Millisecond)})
 	if err != nil || o.Done {
-		t.Errorf("got %v, %v", o, err)
+		t.Errorf("got %v, %v; want an unfinished operation", o, err)
 	}
-	_, err = p.handles.WaitOperation(as(t.Context(), 7), &longrunningpb.WaitOperationRequest{Name: name, Timeout: durationpb.New(-time.Second)})
-	refused(t, err, "FIELDS_INVALID")
+	_, err = p.service.WaitOperation(withCaller(t.Context(), 7), &longrunningpb.WaitOperationRequest{Name: name, Timeout: durationpb.New(-time.Second)})
+	expectReason(t, err, "FIELDS_INVALID")
 }
 
-// Two hundred wait, on two processes. None costs the database anything while
-// nothing changes; one change releases all.
+// 200 clients wait on two replicas. They cost no queries until the operation changes,
+// and one change releases all of them.
 func TestOneChangeReleasesEveryWaiter(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	replicas := []*process{s.start(nil), s.start(nil)}
-	name := replicas[0].begin(7, "one").Name
-	ctx, done := context.WithTimeout(t.Context(), patience)
-	defer done()
+	e := newEnvironment(t)
+	replicas := []*process{e.start(nil), e.start(nil)}
+	name := replicas[0].create(7, "one").Name
+	ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
+	defer cancel()
 	var waiting sync.WaitGroup
 	for n := range 200 {
 		waiting.Go(func() {
-			o, err := replicas[n%2].handles.WaitOperation(as(ctx, 7), &longrunningpb.WaitOperationRequest{Name: name})
+			o, err := replicas[n%2].service.WaitOperation(withCaller(ctx, 7), &longrunningpb.WaitOperationRequest{Name: name})
 			if err != nil || !o.Done {
-				t.Errorf("waiter %d gets %v, %v", n, o, err)
+				t.Errorf("waiter %d: got %v, %v; want a finished operation", n, o, err)
 			}
 		})
 	}
-	inside := s.database.Superuser()
-	quiet := func() bool {
+	superuser := e.database.Superuser()
+	idle := func() bool {
 		var busy int
-		if err := inside.QueryRow(`select count(*) from pg_stat_activity where usename = 'operations' and state = 'active'`).Scan(&busy); err != nil {
+		if err := superuser.QueryRow(`select count(*) from pg_stat_activity where usename = 'operations' and state = 'active'`).Scan(&busy); err != nil {
 			t.Fatal(err)
 		}
 		return busy == 0
 	}
-	s.until("all wait", func() bool {
-		return operations.Followers(replicas[0].module)+operations.Followers(replicas[1].module) == 200
+	e.waitFor("all clients wait", func() bool {
+		return operations.Subscribers(replicas[0].module)+operations.Subscribers(replicas[1].module) == 200
 	})
-	s.until("the database has nothing to do for them", quiet)
+	e.waitFor("the database is idle", idle)
 	replicas[0].cancel(7, name)
 	waiting.Wait()
 }
 
-// A stream says of each operation, in order, what it has become.
-func TestAStreamFollowsOnesOwn(t *testing.T) {
+// A stream delivers each operation's changes in order, and only those of the account
+// that subscribed.
+func TestStreamDeliversChangesOfOwnOperations(t *testing.T) {
 	t.Parallel()
-	p := newSite(t).start(nil)
-	mine, others := p.begin(7, "mine").Name, p.begin(8, "others").Name
-	ctx, done := context.WithTimeout(t.Context(), patience)
-	defer done()
+	p := newEnvironment(t).start(nil)
+	owned, foreign := p.create(7, "owned").Name, p.create(8, "foreign").Name
+	ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
+	defer cancel()
 	stream, err := p.streams.StreamOperations(ctx)
 	if err != nil {
 		t.Fatal(err)
@@ -181,44 +181,44 @@ func TestAStreamFollowsOnesOwn(t *testing.T) {
 		}}); err != nil {
 			t.Fatal(err)
 		}
-		answer, err := stream.Recv()
+		response, err := stream.Recv()
 		if err != nil {
 			t.Fatal(err)
 		}
-		return answer
+		return response
 	}
-	if got := subscribe(1, "session-of-7", mine); got.GetSubscribed().GetSubscription() != 1 {
+	if got := subscribe(1, "session-of-7", owned); got.GetSubscribed().GetSubscription() != 1 {
 		t.Fatalf("got %v", got)
 	}
-	if got := subscribe(2, "session-of-7", others); got.GetEnded().GetReason() != "OPERATION_NOT_FOUND" {
-		t.Errorf("somebody else's: %v", got)
+	if got := subscribe(2, "session-of-7", foreign); got.GetEnded().GetReason() != "OPERATION_NOT_FOUND" {
+		t.Errorf("another account's operation: got %v, want OPERATION_NOT_FOUND", got)
 	}
-	if got := subscribe(3, "stolen", mine); got.GetEnded().GetReason() != "SESSION_INVALID" {
-		t.Errorf("without a session: %v", got)
+	if got := subscribe(3, "invalid", owned); got.GetEnded().GetReason() != "SESSION_INVALID" {
+		t.Errorf("invalid session: got %v, want SESSION_INVALID", got)
 	}
-	if got := subscribe(4, "session-of-7", mine); got.GetSubscribed().GetSubscription() != 4 {
+	if got := subscribe(4, "session-of-7", owned); got.GetSubscribed().GetSubscription() != 4 {
 		t.Fatalf("got %v", got)
 	}
-	p.cancel(7, mine)
+	p.cancel(7, owned)
 	for last := ""; ; {
-		answer, err := stream.Recv()
+		response, err := stream.Recv()
 		if err != nil {
 			t.Fatal(err)
 		}
-		changed := answer.GetChanged()
+		changed := response.GetChanged()
 		if changed == nil {
-			// The gap that a new listener tells of: what came before is not told again.
-			if o, _ := p.get(7, mine); o.Done {
+			// A gap, after the listener connected: earlier changes are not delivered again.
+			if o, _ := p.get(7, owned); o.Done {
 				break
 			}
 			continue
 		}
 		m := metadata(t, changed.Operation)
 		if got := slices.Sorted(slices.Values(changed.Subscriptions)); !slices.Equal(got, []uint64{1, 4}) {
-			t.Errorf("it is for %v", got)
+			t.Errorf("got subscriptions %v, want 1 and 4", got)
 		}
 		if m.Cursor <= last {
-			t.Errorf("after %s comes %s", last, m.Cursor)
+			t.Errorf("got cursor %s after %s, want ascending cursors", m.Cursor, last)
 		}
 		last = m.Cursor
 		if changed.Operation.Done {

@@ -27,14 +27,14 @@ import (
 
 func TestMain(m *testing.M) { postgrestest.Main(m) }
 
-// patience bounds every wait for a condition.
-const patience = 3 * time.Minute
+// waitTimeout bounds every wait for a condition.
+const waitTimeout = 3 * time.Minute
 
-// accounts is the neighbour that knows whose a session is: its token is
-// "session-of-" and the account's number.
-type accounts struct{ accountspb.AccountsClient }
+// fakeAccounts resolves sessions. The token of an account's session is "session-of-"
+// and the account's number.
+type fakeAccounts struct{ accountspb.AccountsClient }
 
-func (accounts) VerifySession(_ context.Context, r *accountspb.VerifySessionRequest, _ ...grpc.CallOption) (*accountspb.VerifySessionResponse, error) {
+func (fakeAccounts) VerifySession(_ context.Context, r *accountspb.VerifySessionRequest, _ ...grpc.CallOption) (*accountspb.VerifySessionResponse, error) {
 	id, err := strconv.ParseInt(strings.TrimPrefix(r.Token, "session-of-"), 10, 64)
 	if err != nil {
 		return nil, status.Error(codes.Unauthenticated, "no such session")
@@ -42,75 +42,75 @@ func (accounts) VerifySession(_ context.Context, r *accountspb.VerifySessionRequ
 	return &accountspb.VerifySessionResponse{Account: &accountspb.Account{Id: id}}, nil
 }
 
-// site is a database, and any number of processes on it.
-type site struct {
+// environment is a database shared by any number of processes.
+type environment struct {
 	t        *testing.T
 	database *postgrestest.Database
-	// concurrency is that of the workers that are started next.
+	// concurrency is the concurrency of workers started from now on.
 	concurrency int
 }
 
-func newSite(t *testing.T) *site {
+func newEnvironment(t *testing.T) *environment {
 	t.Helper()
-	s := &site{t: t, database: postgrestest.New(t), concurrency: 8}
+	e := &environment{t: t, database: postgrestest.New(t), concurrency: 8}
 	worker, other := work.Worker{Kind: "sums", Queue: "sums"}, work.Worker{Kind: "products", Queue: "products"}
 	ended := queue.Topology{Queues: []queue.Queue{{Name: "ended", Bindings: []queue.Binding{{Exchange: work.Exchange, Pattern: work.Ended}}}}}
-	if err := s.engine().Declare(t.Context(), operations.Topology(), worker.Topology(), other.Topology(), ended); err != nil {
+	if err := e.engine().Declare(t.Context(), operations.Topology(), worker.Topology(), other.Topology(), ended); err != nil {
 		t.Fatal(err)
 	}
-	return s
+	return e
 }
 
-func (s *site) engine() *postgresqueue.Queue {
-	return postgresqueue.New(s.database.Open("queue"), s.database.Options("queue"), slog.New(slog.DiscardHandler))
+func (e *environment) engine() *postgresqueue.Queue {
+	return postgresqueue.New(e.database.Open("queue"), e.database.Options("queue"), slog.New(slog.DiscardHandler))
 }
 
-// process is the module in one process, with a worker when do is not nil.
+// process is one replica of the module, with a worker if it was started with a do.
 type process struct {
-	*site
+	*environment
 	module  *operations.Module
 	work    operationspb.OperationWorkClient
 	streams operationspb.OperationStreamsClient
-	// handles is called as somebody; see as.
-	handles longrunningpb.OperationsServer
+	// service is called directly, in the context of a caller; see withCaller.
+	service longrunningpb.OperationsServer
 	stop    func()
 }
 
-// RegisterService picks out what is called without a channel, which would forget
-// the caller.
-func (p *process) RegisterService(_ *grpc.ServiceDesc, service any) {
-	if handles, ok := service.(longrunningpb.OperationsServer); ok {
-		p.handles = handles
+// RegisterService keeps the Operations service for direct calls, because the
+// in-process channel does not pass the caller on.
+func (p *process) RegisterService(_ *grpc.ServiceDesc, registered any) {
+	if service, ok := registered.(longrunningpb.OperationsServer); ok {
+		p.service = service
 	}
 }
 
-// start runs a process until stop, or the end of the test.
-func (s *site) start(do func(context.Context, *work.Operation) error) *process {
-	s.t.Helper()
-	engine := s.engine()
-	p := &process{site: s, module: operations.New(operations.Needs{
-		DB: s.database.Open("operations"), Listen: s.database.Options("operations"), Publisher: engine,
-		Accounts: accounts{}, Log: slog.New(slog.DiscardHandler),
+// start starts a process that runs until stop is called or the test finishes.
+func (e *environment) start(do func(context.Context, *work.Operation) error) *process {
+	e.t.Helper()
+	engine := e.engine()
+	p := &process{environment: e, module: operations.New(operations.Deps{
+		DB: e.database.Open("operations"), Listen: e.database.Options("operations"), Publisher: engine,
+		Accounts: fakeAccounts{}, Log: slog.New(slog.DiscardHandler),
 	})}
 	p.module.Register(p)
 	channel := new(inprocgrpc.Channel)
 	p.module.Register(channel)
 	p.work, p.streams = operationspb.NewOperationWorkClient(channel), operationspb.NewOperationStreamsClient(channel)
 
-	ctx, cancel := context.WithCancel(s.t.Context())
+	ctx, cancel := context.WithCancel(e.t.Context())
 	var running sync.WaitGroup
 	run := func(do func(context.Context) error) {
 		running.Go(func() {
 			if err := do(ctx); err != nil {
-				s.t.Error(err)
+				e.t.Error(err)
 			}
 		})
 	}
 	run(engine.Run)
 	run(p.module.Run)
 	if do != nil {
-		worker := sums(p.work, do)
-		worker.Concurrency = s.concurrency
+		worker := sumsWorker(p.work, do)
+		worker.Concurrency = e.concurrency
 		consumer := worker.Consumer()
 		run(func(ctx context.Context) error { return engine.Consume(ctx, consumer) })
 	}
@@ -118,34 +118,35 @@ func (s *site) start(do func(context.Context, *work.Operation) error) *process {
 		cancel()
 		running.Wait()
 	})
-	s.t.Cleanup(p.stop)
+	e.t.Cleanup(p.stop)
 	return p
 }
 
-// as is a call by an account; 0 is the operator.
-func as(ctx context.Context, account int64) context.Context {
+// withCaller returns the context of a call by an account, or by the operator if
+// account is 0.
+func withCaller(ctx context.Context, account int64) context.Context {
 	if account == 0 {
 		return caller.With(ctx, caller.Call{Program: "operator"})
 	}
 	return caller.With(ctx, caller.Call{Program: "web-tier", Person: &caller.Person{ID: account}})
 }
 
-// begin creates an operation.
-func (p *process) begin(account int64, requestID string) *longrunningpb.Operation {
+// create creates an operation of the kind "sums".
+func (p *process) create(account int64, requestID string) *longrunningpb.Operation {
 	p.t.Helper()
-	answer, err := p.work.CreateOperation(p.t.Context(), &operationspb.CreateOperationRequest{
+	response, err := p.work.CreateOperation(p.t.Context(), &operationspb.CreateOperationRequest{
 		AccountId: account, Kind: "sums", Title: "Sums " + requestID, RequestId: requestID,
 	})
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	return answer.Operation
+	return response.Operation
 }
 
-// get returns an operation and its metadata as an account sees them.
+// get returns an operation and its metadata, read by an account.
 func (p *process) get(account int64, name string) (*longrunningpb.Operation, *operationspb.OperationMetadata) {
 	p.t.Helper()
-	o, err := p.handles.GetOperation(as(p.t.Context(), account), &longrunningpb.GetOperationRequest{Name: name})
+	o, err := p.service.GetOperation(withCaller(p.t.Context(), account), &longrunningpb.GetOperationRequest{Name: name})
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -161,13 +162,13 @@ func metadata(t *testing.T, o *longrunningpb.Operation) *operationspb.OperationM
 	return m
 }
 
-// done waits until an operation has ended.
-func (p *process) done(account int64, name string) (*longrunningpb.Operation, *operationspb.OperationMetadata) {
+// waitDone waits until an operation is done.
+func (p *process) waitDone(account int64, name string) (*longrunningpb.Operation, *operationspb.OperationMetadata) {
 	p.t.Helper()
-	ctx, over := context.WithTimeout(p.t.Context(), patience)
-	defer over()
+	ctx, cancel := context.WithTimeout(p.t.Context(), waitTimeout)
+	defer cancel()
 	for {
-		o, err := p.handles.WaitOperation(as(ctx, account), &longrunningpb.WaitOperationRequest{Name: name})
+		o, err := p.service.WaitOperation(withCaller(ctx, account), &longrunningpb.WaitOperationRequest{Name: name})
 		if err != nil {
 			p.t.Fatal(err)
 		}
@@ -177,21 +178,21 @@ func (p *process) done(account int64, name string) (*longrunningpb.Operation, *o
 	}
 }
 
-// until waits for a condition.
-func (s *site) until(what string, is func() bool) {
-	s.t.Helper()
-	for deadline := time.Now().Add(patience); !is(); time.Sleep(10 * time.Millisecond) {
+// waitFor waits for a condition.
+func (e *environment) waitFor(description string, cond func() bool) {
+	e.t.Helper()
+	for deadline := time.Now().Add(waitTimeout); !cond(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			s.t.Fatalf("in %s it does not come: %s", patience, what)
+			e.t.Fatalf("timed out after %s waiting until %s", waitTimeout, description)
 		}
 	}
 }
 
-// ended is how many messages say that an operation has ended.
-func (s *site) ended() (n int) {
-	s.t.Helper()
-	if err := s.database.Superuser().QueryRow(`select count(*) from queue.message where type = 'operation.ended'`).Scan(&n); err != nil {
-		s.t.Fatal(err)
+// endedMessages returns the number of published operation.ended messages.
+func (e *environment) endedMessages() (n int) {
+	e.t.Helper()
+	if err := e.database.Superuser().QueryRow(`select count(*) from queue.message where type = 'operation.ended'`).Scan(&n); err != nil {
+		e.t.Fatal(err)
 	}
 	return n
 }
