@@ -117,7 +117,7 @@ func (a *app) wire(srv *server.Server, to grpc.ClientConnInterface, watch *sessi
 			})
 		}},
 		{"transfers", []queue.Topology{transfers.Topology()}, func() module {
-			return transfers.New(transfers.Needs{
+			return transfers.New(transfers.Deps{
 				DB: open("transfers", transfersConnections), Talks: talkspb.NewTalksClient(to), Channels: talkspb.NewChannelsClient(to),
 				Media: mediaClient, Operations: operationWork, Log: a.log,
 			})

@@ -7,18 +7,18 @@ import (
 	accountspb "techtalks.example/proto/techtalks/accounts/v1"
 )
 
-const closedQueue = "transfers.account-closed"
+const accountClosedQueue = "transfers.account-closed"
 
-// accountClosed deletes what is kept of a closed account's imports and exports, a
-// batch at a time. Interrupted, the next delivery continues with what is left.
-func (m *Module) accountClosed(ctx context.Context, _ queue.Delivery, said *accountspb.AccountClosed) error {
-	if said.AccountId == 0 {
-		return nil // the operator's
+// accountClosed deletes a closed account's imports and exports in batches. If it is
+// interrupted, the redelivered message deletes the rest.
+func (m *Module) accountClosed(ctx context.Context, _ queue.Delivery, event *accountspb.AccountClosed) error {
+	if event.AccountId == 0 {
+		return nil // 0 is the operator
 	}
-	for _, statement := range removeAccountStatements {
-		for removed := int64(sweepAtOnce); removed == sweepAtOnce; {
+	for _, statement := range deleteAccountStatements {
+		for deleted := int64(sweepBatch); deleted == sweepBatch; {
 			var err error
-			if removed, err = m.store.removeOf(ctx, statement, said.AccountId, sweepAtOnce); err != nil {
+			if deleted, err = m.store.deleteByAccount(ctx, statement, event.AccountId, sweepBatch); err != nil {
 				return err
 			}
 		}

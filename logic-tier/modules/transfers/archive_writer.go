@@ -19,60 +19,60 @@ import (
 )
 
 const (
-	// talksAtOnce is how many talks are written between two checkpoints.
-	talksAtOnce = 100
-	// directoryAtOnce is how many lines of the directory are held.
-	directoryAtOnce = 1000
+	// talksPageSize is the number of talks written between two checkpoints.
+	talksPageSize = 100
+	// directoryBatch is the number of directory entries held in memory.
+	directoryBatch = 1000
 )
 
-// archiver writes an archive: of each channel its file, then its talks a page at
-// a time, and behind each page the recordings of its talks. After every page and
-// every recording comes a checkpoint.
-type archiver struct {
-	module    *Module
-	operation *work.Operation
-	at        *transferspb.ExportCheckpoint
-	out       *sending
-	deflate   *flate.Writer
+// archiveWriter writes an archive: for each channel its category file, then its talks
+// in pages, each page followed by the recordings of its talks. It saves a checkpoint
+// after every page and every recording.
+type archiveWriter struct {
+	module     *Module
+	operation  *work.Operation
+	checkpoint *transferspb.ExportCheckpoint
+	out        *uploadWriter
+	deflate    *flate.Writer
 
-	finished []archived // since the last checkpoint
+	unsaved []zipEntry // written since the last checkpoint
 }
 
-// writeAll writes what is not there yet, and returns the archive's size.
-func (w *archiver) writeAll(ctx context.Context) (int64, error) {
+// writeAll writes the archive from the checkpoint on, and returns its size.
+func (w *archiveWriter) writeAll(ctx context.Context) (int64, error) {
 	for {
-		for len(w.at.Recordings) > 0 {
+		for len(w.checkpoint.Recordings) > 0 {
 			if err := w.writeRecording(ctx); err != nil {
 				return 0, err
 			}
 		}
-		if int(w.at.Channel) == len(w.at.Channels) {
+		if int(w.checkpoint.Channel) == len(w.checkpoint.Channels) {
 			return w.writeDirectory(ctx)
 		}
-		if err := w.writePage(ctx, w.at.Channels[w.at.Channel]); err != nil {
+		if err := w.writePage(ctx, w.checkpoint.Channels[w.checkpoint.Channel]); err != nil {
 			return 0, err
 		}
 	}
 }
 
 // writePage writes the next page of a channel's talks.
-func (w *archiver) writePage(ctx context.Context, channel string) error {
-	// What a worker that was stopped wrote of a page may not be what is written
-	// now: talks are edited.
-	w.out.forward()
-	if w.at.PageToken == "" {
-		answer, err := ask(ctx, w.module.needs.Channels.GetChannel, &talkspb.GetChannelRequest{Name: channel})
+func (w *archiveWriter) writePage(ctx context.Context, channel string) error {
+	// An interrupted worker may have written part of this page with different
+	// content, because talks can be edited. Start after it.
+	w.out.skipToEnd()
+	if w.checkpoint.PageToken == "" {
+		response, err := invoke(ctx, w.module.deps.Channels.GetChannel, &talkspb.GetChannelRequest{Name: channel})
 		if err != nil {
 			return err
 		}
-		if err := w.writeFile(ctx)(categoryFile(answer.Channel)); err != nil {
+		if err := w.writeFile(ctx)(categoryFile(response.Channel)); err != nil {
 			return err
 		}
-		if err := w.operation.Step(ctx, fmt.Sprintf("Talks of “%s”: %d.", answer.Channel.Title, answer.Channel.TalkCount)); err != nil {
+		if err := w.operation.Step(ctx, fmt.Sprintf("Exporting “%s”. Talks: %d.", response.Channel.Title, response.Channel.TalkCount)); err != nil {
 			return err
 		}
 	}
-	page, err := ask(ctx, w.module.needs.Talks.ListWholeTalks, &talkspb.ListWholeTalksRequest{Parent: channel, PageSize: talksAtOnce, PageToken: w.at.PageToken})
+	page, err := invoke(ctx, w.module.deps.Talks.ListWholeTalks, &talkspb.ListWholeTalksRequest{Parent: channel, PageSize: talksPageSize, PageToken: w.checkpoint.PageToken})
 	if err != nil {
 		return err
 	}
@@ -85,29 +85,29 @@ func (w *archiver) writePage(ctx context.Context, channel string) error {
 			return err
 		}
 		if recording != nil {
-			w.at.Recordings = append(w.at.Recordings, recording)
+			w.checkpoint.Recordings = append(w.checkpoint.Recordings, recording)
 		}
 	}
-	w.at.TalkCount += int64(len(page.Talks))
-	if w.at.PageToken = page.NextPageToken; w.at.PageToken == "" {
-		w.at.Channel++
+	w.checkpoint.TalkCount += int64(len(page.Talks))
+	if w.checkpoint.PageToken = page.NextPageToken; w.checkpoint.PageToken == "" {
+		w.checkpoint.Channel++
 	}
-	return w.checkpoint(ctx)
+	return w.saveCheckpoint(ctx)
 }
 
-// recording returns the recording to be written of a talk; nil for none.
-func (w *archiver) recording(ctx context.Context, channel string, talk *talkspb.Talk) (*transferspb.ExportCheckpoint_Recording, error) {
+// recording returns the talk's recording to export, or nil if it has none.
+func (w *archiveWriter) recording(ctx context.Context, channel string, talk *talkspb.Talk) (*transferspb.ExportCheckpoint_Recording, error) {
 	if talk.Recording == "" {
 		return nil, nil
 	}
-	answer, err := ask(ctx, w.module.needs.Media.GetRecording, &mediapb.GetRecordingRequest{Name: talk.Recording})
+	response, err := invoke(ctx, w.module.deps.Media.GetRecording, &mediapb.GetRecordingRequest{Name: talk.Recording})
 	if status.Code(err) == codes.NotFound {
-		return nil, nil // withdrawn just now
+		return nil, nil // deleted since the talk was read
 	}
 	if err != nil {
 		return nil, err
 	}
-	for _, r := range answer.Recording.Renditions {
+	for _, r := range response.Recording.Renditions {
 		if lastPart(r.File) == "original" {
 			return &transferspb.ExportCheckpoint_Recording{File: r.File, Path: recordingFile(channel, talk, r), Size: r.Size}, nil
 		}
@@ -115,8 +115,9 @@ func (w *archiver) recording(ctx context.Context, channel string, talk *talkspb.
 	return nil, nil
 }
 
-// writeFile writes a small file, packed.
-func (w *archiver) writeFile(ctx context.Context) func(name string, content []byte, err error) error {
+// writeFile returns a function that writes a small file, compressed. Its parameters
+// are the results of categoryFile and talkFile.
+func (w *archiveWriter) writeFile(ctx context.Context) func(name string, content []byte, err error) error {
 	return func(name string, content []byte, err error) error {
 		if err != nil {
 			return err
@@ -129,109 +130,109 @@ func (w *archiver) writeFile(ctx context.Context) func(name string, content []by
 		if err := w.deflate.Close(); err != nil {
 			return err
 		}
-		e := archived{Start: w.out.at, Path: name, CRC32: crc32.ChecksumIEEE(content), CompressedSize: int64(packed.Len()), Size: int64(len(content))}
-		if err := w.out.write(ctx, e.local()); err != nil {
+		e := zipEntry{Start: w.out.offset, Path: name, CRC32: crc32.ChecksumIEEE(content), CompressedSize: int64(packed.Len()), Size: int64(len(content))}
+		if err := w.out.write(ctx, e.localHeader()); err != nil {
 			return err
 		}
 		if err := w.out.write(ctx, packed.Bytes()); err != nil {
 			return err
 		}
-		w.finish(e)
+		w.addEntry(e)
 		return nil
 	}
 }
 
-// writeRecording writes the next recording as it is. Some of it may be there
-// already: it is read once more for its checksum, and not sent again.
-func (w *archiver) writeRecording(ctx context.Context) error {
-	r := w.at.Recordings[0]
-	w.at.Recordings = w.at.Recordings[1:]
-	e := archived{Start: w.out.at, Path: r.Path, Stored: true, CompressedSize: r.Size, Size: r.Size}
-	from, err := w.module.read(ctx, r.File, 0, 0)
+// writeRecording writes the next recording uncompressed. The upload may already
+// contain part of it: that part is read again for the checksum but not sent again.
+func (w *archiveWriter) writeRecording(ctx context.Context) error {
+	r := w.checkpoint.Recordings[0]
+	w.checkpoint.Recordings = w.checkpoint.Recordings[1:]
+	e := zipEntry{Start: w.out.offset, Path: r.Path, Stored: true, CompressedSize: r.Size, Size: r.Size}
+	src, err := w.module.openFile(ctx, r.File, 0, 0)
 	if err != nil {
-		return w.withoutRecording(ctx, err)
+		return w.skipRecording(ctx, err)
 	}
-	defer from.close()
-	if err := w.out.write(ctx, e.local()); err != nil {
+	defer src.close()
+	if err := w.out.write(ctx, e.localHeader()); err != nil {
 		return err
 	}
 	sum := crc32.NewIEEE()
-	piece := make([]byte, pieceSize)
+	buffer := make([]byte, blockSize)
 	for {
-		n, err := from.Read(piece)
-		sum.Write(piece[:n])
-		if err := w.out.write(ctx, piece[:n]); err != nil {
+		n, err := src.Read(buffer)
+		sum.Write(buffer[:n])
+		if err := w.out.write(ctx, buffer[:n]); err != nil {
 			return err
 		}
 		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
-			return w.withoutRecording(ctx, err)
+			return w.skipRecording(ctx, err)
 		}
 	}
-	if from.read != r.Size {
-		return fmt.Errorf("%s has %d bytes instead of %d", r.File, from.read, r.Size)
+	if src.bytesRead != r.Size {
+		return fmt.Errorf("%s has %d bytes, want %d", r.File, src.bytesRead, r.Size)
 	}
 	e.CRC32 = sum.Sum32()
-	if err := w.out.write(ctx, e.descriptor()); err != nil {
+	if err := w.out.write(ctx, e.dataDescriptor()); err != nil {
 		return err
 	}
-	w.finish(e)
-	w.at.RecordingCount++
-	return w.checkpoint(ctx)
+	w.addEntry(e)
+	w.checkpoint.RecordingCount++
+	return w.saveCheckpoint(ctx)
 }
 
-// withoutRecording goes on without a recording that is gone: its talk was
-// withdrawn meanwhile. What there is of it in the archive, nothing points to.
-func (w *archiver) withoutRecording(ctx context.Context, err error) error {
+// skipRecording continues without a recording that was deleted meanwhile. The directory
+// does not refer to the part already written.
+func (w *archiveWriter) skipRecording(ctx context.Context, err error) error {
 	if status.Code(err) != codes.NotFound {
 		return err
 	}
-	w.out.forward()
-	return w.checkpoint(ctx)
+	w.out.skipToEnd()
+	return w.saveCheckpoint(ctx)
 }
 
-func (w *archiver) finish(e archived) {
-	e.Number = w.at.Entries + int64(len(w.finished))
-	w.finished = append(w.finished, e)
+func (w *archiveWriter) addEntry(e zipEntry) {
+	e.Number = w.checkpoint.Entries + int64(len(w.unsaved))
+	w.unsaved = append(w.unsaved, e)
 }
 
-// checkpoint makes sure that what was written is kept, and says so.
-func (w *archiver) checkpoint(ctx context.Context) error {
-	if err := w.out.settle(ctx); err != nil {
+// saveCheckpoint flushes the upload, stores the new entries and saves the checkpoint.
+func (w *archiveWriter) saveCheckpoint(ctx context.Context) error {
+	if err := w.out.flush(ctx); err != nil {
 		return err
 	}
-	if err := w.module.store.addArchived(ctx, w.operation.Name, w.finished); err != nil {
+	if err := w.module.store.putEntries(ctx, w.operation.Name, w.unsaved); err != nil {
 		return err
 	}
-	w.at.Entries += int64(len(w.finished))
-	w.at.Offset = w.out.at
-	w.finished = nil
-	// A talk is done with its recording.
-	return w.operation.Save(ctx, w.at.TalkCount-int64(len(w.at.Recordings)), w.at)
+	w.checkpoint.Entries += int64(len(w.unsaved))
+	w.checkpoint.Offset = w.out.offset
+	w.unsaved = nil
+	// A talk counts as done once its recording is written.
+	return w.operation.Save(ctx, w.checkpoint.TalkCount-int64(len(w.checkpoint.Recordings)), w.checkpoint)
 }
 
-// writeDirectory writes what readers begin with.
-func (w *archiver) writeDirectory(ctx context.Context) (size int64, err error) {
-	w.out.forward()
-	start := w.out.at
-	for from := int64(0); from < w.at.Entries; from += directoryAtOnce {
-		lines, err := w.module.store.archived(ctx, w.operation.Name, from, min(from+directoryAtOnce, w.at.Entries))
+// writeDirectory writes the central directory and returns the archive's size.
+func (w *archiveWriter) writeDirectory(ctx context.Context) (size int64, err error) {
+	w.out.skipToEnd()
+	start := w.out.offset
+	for first := int64(0); first < w.checkpoint.Entries; first += directoryBatch {
+		entries, err := w.module.store.entries(ctx, w.operation.Name, first, min(first+directoryBatch, w.checkpoint.Entries))
 		if err != nil {
 			return 0, err
 		}
-		for i, e := range lines {
-			if e.Number != from+int64(i) {
-				return 0, fmt.Errorf("entry %d of the archive is lost", from+int64(i))
+		for i, e := range entries {
+			if e.Number != first+int64(i) {
+				return 0, fmt.Errorf("entry %d of the archive is missing", first+int64(i))
 			}
-			if err := w.out.write(ctx, e.central()); err != nil {
+			if err := w.out.write(ctx, e.centralHeader()); err != nil {
 				return 0, err
 			}
 		}
 	}
-	if err := w.out.write(ctx, zipTail(w.at.Entries, start, w.out.at)); err != nil {
+	if err := w.out.write(ctx, zipEndRecords(w.checkpoint.Entries, start, w.out.offset)); err != nil {
 		return 0, err
 	}
-	return w.out.at, w.out.settle(ctx)
+	return w.out.offset, w.out.flush(ctx)
 }

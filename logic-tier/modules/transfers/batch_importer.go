@@ -17,36 +17,36 @@ import (
 	transferspb "techtalks.example/proto/techtalks/transfers/v1"
 )
 
-// batchTimeout bounds the keeping of one batch.
+// batchTimeout bounds one BatchImportTalks call.
 const batchTimeout = 30 * time.Second
 
-// keeper hands batches over to the talks module, and counts.
-type keeper struct {
+// batchImporter imports batches into the talks module and counts the results.
+type batchImporter struct {
 	module *Module
 	owner  caller.Person
 	counts *transferspb.ImportCatalogueResponse
-	// name begins the names of batches.
-	name string
-	// beyond are channels that were refused, and why.
-	beyond map[string]string
+	// operation is the prefix of batch IDs.
+	operation string
+	// rejectedChannels maps the slugs of rejected channels to the reasons.
+	rejectedChannels map[string]string
 
-	channels, talks int64 // added by the batch
+	channelsCreated, talksCreated int64 // by the current batch
 }
 
-// keep hands a batch over. A channel or a talk that breaks a rule is rejected by
-// itself: the others are handed over again without it.
-func (k *keeper) keep(ctx context.Context, b *batch) error {
-	k.channels, k.talks = 0, 0
-	for slug, why := range k.beyond {
-		b.dropChannel(slug, why)
+// submit imports a batch. If the talks module rejects individual channels or talks, it
+// submits the rest again.
+func (im *batchImporter) submit(ctx context.Context, b *batch) error {
+	im.channelsCreated, im.talksCreated = 0, 0
+	for slug, reason := range im.rejectedChannels {
+		b.rejectChannel(slug, reason)
 	}
 	for len(b.talks)+len(b.channels) > 0 {
-		// Two imports at once take the same locks in the same order.
+		// Sorted, so that concurrent imports take locks in the same order.
 		slugs := slices.Sorted(maps.Keys(b.channels))
 		request := &talkspb.BatchImportTalksRequest{
-			OwnerId: k.owner.ID, OwnerHandle: k.owner.Handle,
-			// Handed over again after it was stopped, it is counted as it was.
-			BatchId: fmt.Sprintf("%s/%d-%d", k.name, b.through-int64(b.entries), b.through),
+			OwnerId: im.owner.ID, OwnerHandle: im.owner.Handle,
+			// The ID makes a retried batch return the same counts.
+			BatchId: fmt.Sprintf("%s/%d-%d", im.operation, b.end-int64(b.entries), b.end),
 		}
 		for _, slug := range slugs {
 			c := b.channels[slug]
@@ -55,61 +55,62 @@ func (k *keeper) keep(ctx context.Context, b *batch) error {
 		for _, t := range b.talks {
 			request.Talks = append(request.Talks, t.talk)
 		}
-		keeping, done := context.WithTimeout(ctx, batchTimeout)
-		answer, err := k.module.needs.Talks.BatchImportTalks(keeping, request)
-		done()
-		if status.Code(err) == codes.InvalidArgument && k.drop(b, slugs, err) {
+		callCtx, cancel := context.WithTimeout(ctx, batchTimeout)
+		response, err := im.module.deps.Talks.BatchImportTalks(callCtx, request)
+		cancel()
+		if status.Code(err) == codes.InvalidArgument && im.rejectInvalid(b, slugs, err) {
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		k.channels, k.talks = answer.ChannelsCreated, answer.TalksCreated
+		im.channelsCreated, im.talksCreated = response.ChannelsCreated, response.TalksCreated
 		return nil
 	}
 	return nil
 }
 
-// drop rejects the channels and talks that an answer names; false when it names
-// none.
-func (k *keeper) drop(b *batch, slugs []string, err error) bool {
+// rejectInvalid rejects the channels and talks that err names. It reports whether there
+// are any.
+func (im *batchImporter) rejectInvalid(b *batch, slugs []string, err error) bool {
 	channels, talks := violations(err, "channels", len(slugs)), violations(err, "talks", len(b.talks))
-	b.dropTalks(func(i int, _ brought) string { return talks[i] })
-	for i, why := range channels {
-		if len(k.beyond) < maxKnown {
-			k.beyond[slugs[i]] = why
+	b.rejectTalks(func(i int, _ importedTalk) string { return talks[i] })
+	for i, reason := range channels {
+		if len(im.rejectedChannels) < maxCachedChannels {
+			im.rejectedChannels[slugs[i]] = reason
 		}
-		b.dropChannel(slugs[i], why)
+		b.rejectChannel(slugs[i], reason)
 	}
 	return len(channels)+len(talks) > 0
 }
 
-// violations returns what an answer says of a list's members, by their place.
+// violations returns the first field violation of each element of a repeated field, by
+// index.
 func violations(err error, list string, length int) map[int]string {
-	why := map[int]string{}
+	reasons := map[int]string{}
 	for _, detail := range status.Convert(err).Details() {
-		bad, ok := detail.(*errdetails.BadRequest)
+		badRequest, ok := detail.(*errdetails.BadRequest)
 		if !ok {
 			continue
 		}
-		for _, v := range bad.FieldViolations {
+		for _, v := range badRequest.FieldViolations {
 			var i int
-			if n, _ := fmt.Sscanf(v.Field, list+"[%d]", &i); n != 1 || i < 0 || i >= length || why[i] != "" {
+			if n, _ := fmt.Sscanf(v.Field, list+"[%d]", &i); n != 1 || i < 0 || i >= length || reasons[i] != "" {
 				continue
 			}
 			field := strings.TrimPrefix(v.Field, fmt.Sprintf("%s[%d]", list, i))
-			why[i] = strings.TrimPrefix(strings.TrimPrefix(field, ".")+": "+v.Description, ": ")
+			reasons[i] = strings.TrimPrefix(strings.TrimPrefix(field, ".")+": "+v.Description, ": ")
 		}
 	}
-	return why
+	return reasons
 }
 
-// count counts a batch that is kept.
-func (k *keeper) count(b *batch) {
-	k.counts.Files += b.files
-	k.counts.Ignored += b.ignored
-	k.counts.Rejected += int64(len(b.rejections))
-	k.counts.ChannelsCreated += k.channels
-	k.counts.TalksCreated += k.talks
-	k.counts.TalksPresent += int64(len(b.talks)) - k.talks
+// count adds an imported batch to the counts.
+func (im *batchImporter) count(b *batch) {
+	im.counts.Files += b.files
+	im.counts.Ignored += b.ignored
+	im.counts.Rejected += int64(len(b.rejections))
+	im.counts.ChannelsCreated += im.channelsCreated
+	im.counts.TalksCreated += im.talksCreated
+	im.counts.TalksPresent += int64(len(b.talks)) - im.talksCreated
 }

@@ -13,174 +13,177 @@ import (
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
 )
 
-// maxKnown bounds the channels that are remembered as looked up; over it they are
-// looked up again.
-const maxKnown = 10_000
+// maxCachedChannels bounds the channels that an import remembers. When the limit is
+// exceeded, they are looked up again.
+const maxCachedChannels = 10_000
 
-// filler makes batches of an archive's entries. It holds one, and whose the
-// channels are, whatever the size of the archive.
-type filler struct {
+// batchReader reads an archive's entries into batches. Its memory does not depend on the
+// size of the archive: it holds one batch and a bounded cache of channels.
+type batchReader struct {
 	module  *Module
-	owner   caller.Person // the zero Person: nobody
+	owner   caller.Person // zero for the operator
 	archive archive
-	skip    int64 // entries that are dealt with already
+	skip    int64 // entries that an earlier attempt has processed
 
-	known map[string]string // channels that were looked up, and why they are not ours to fill
-	batch *batch
+	channelErrors map[string]string // by slug: why the owner cannot import into the channel, or ""
+	batch         *batch
 }
 
-// fill hands batches over until the archive ends or cannot be read on; what was
-// read before is handed over too.
-func (f *filler) fill(ctx context.Context, use chan<- *batch) error {
+// run sends batches to out until the archive ends or reading it fails. In either case it
+// sends everything read so far.
+func (r *batchReader) run(ctx context.Context, out chan<- *batch) error {
 	var number int64
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		packed, err := f.archive.next()
+		file, err := r.archive.next()
 		switch {
 		case err != nil:
-			if handed := f.hand(ctx, number, use); handed != nil {
-				return handed
+			if flushErr := r.flush(ctx, number, out); flushErr != nil {
+				return flushErr
 			}
 			if errors.Is(err, io.EOF) {
 				return nil
 			}
 			return err
-		case number < f.skip:
+		case number < r.skip:
 			number++
 			continue
 		}
 		number++
-		if err := f.take(ctx, source{number, packed.path}, packed); err != nil {
+		if err := r.addFile(ctx, source{number, file.path}, file); err != nil {
 			return err
 		}
-		if f.batch.entries++; f.batch.full() {
-			if err := f.hand(ctx, number, use); err != nil {
+		if r.batch.entries++; r.batch.full() {
+			if err := r.flush(ctx, number, out); err != nil {
 				return err
 			}
 		}
 	}
 }
 
-func (f *filler) hand(ctx context.Context, through int64, use chan<- *batch) error {
-	if f.batch.entries == 0 {
+// flush sends the batch, which ends after end archive entries, and starts a new one.
+func (r *batchReader) flush(ctx context.Context, end int64, out chan<- *batch) error {
+	if r.batch.entries == 0 {
 		return nil
 	}
-	f.batch.through = through
-	f.batch.done, _, _ = f.archive.progress()
+	r.batch.end = end
+	r.batch.done, _, _ = r.archive.progress()
 	select {
-	case use <- f.batch:
-		f.batch = newBatch()
+	case out <- r.batch:
+		r.batch = newBatch()
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
-// take adds an entry to the batch, or to its rejections.
-func (f *filler) take(ctx context.Context, from source, packed packedFile) error {
-	if !packed.regular {
+// addFile adds a file to the batch, or to its rejections.
+func (r *batchReader) addFile(ctx context.Context, src source, file archiveFile) error {
+	if !file.regular {
 		return nil
 	}
-	f.batch.files++
-	if why := wrongWith(packed.path); why != "" {
-		f.batch.reject(from, why)
+	r.batch.files++
+	if reason := pathProblem(file.path); reason != "" {
+		r.batch.reject(src, reason)
 		return nil
 	}
-	where, ok := locate(packed.path)
+	loc, ok := locate(file.path)
 	if !ok {
-		f.batch.ignored++
+		r.batch.ignored++
 		return nil
 	}
-	why, err := f.lookUp(ctx, where.channel)
+	reason, err := r.channelError(ctx, loc.channel)
 	if err != nil {
 		return err
 	}
 	var content []byte
-	if why == "" {
-		if content, why, err = f.content(packed); err != nil {
+	if reason == "" {
+		if content, reason, err = r.readContent(file); err != nil {
 			return err
 		}
 	}
-	if why == "" {
-		err := f.parse(where, from, content)
+	if reason == "" {
+		err := r.addContent(loc, src, content)
 		if err == nil {
 			return nil
 		}
-		why = err.Error()
+		reason = err.Error()
 	}
-	f.batch.reject(from, why)
+	r.batch.reject(src, reason)
 	return nil
 }
 
-// content reads a file, or says why it cannot be taken.
-func (f *filler) content(packed packedFile) (content []byte, why string, err error) {
-	if packed.refused != "" {
-		return nil, packed.refused, nil
+// readContent reads a file. It returns a reason if the file must be rejected, and an
+// error if the whole archive cannot be read.
+func (r *batchReader) readContent(file archiveFile) (content []byte, reason string, err error) {
+	if file.unreadable != "" {
+		return nil, file.unreadable, nil
 	}
-	from, err := packed.content()
+	src, err := file.open()
 	if err == nil {
-		content, err = io.ReadAll(io.LimitReader(from, maxFile+1))
-		_ = from.Close()
+		content, err = io.ReadAll(io.LimitReader(src, maxFileSize+1))
+		_ = src.Close()
 	}
-	switch ofArchive := f.archive.blame(err); {
-	case ofArchive != nil:
-		return nil, "", ofArchive
+	switch fatal := r.archive.fatalError(err); {
+	case fatal != nil:
+		return nil, "", fatal
 	case err != nil:
-		return nil, "it is damaged: pack it anew", nil
-	case len(content) > maxFile:
+		return nil, "damaged; pack the archive again", nil
+	case len(content) > maxFileSize:
 		return nil, "larger than 1 MiB", nil
 	}
 	return content, "", nil
 }
 
-// parse adds what a file says to the batch.
-func (f *filler) parse(where place, from source, content []byte) error {
-	if where.category {
+// addContent parses a file and adds its channel or talk to the batch.
+func (r *batchReader) addContent(loc location, src source, content []byte) error {
+	if loc.category {
 		title, description, err := parseCategory(content)
 		if err == nil {
-			*f.batch.channel(where.channel) = namedChannel{title, description, &from}
+			*r.batch.channel(loc.channel) = batchChannel{title, description, &src}
 		}
 		return err
 	}
-	talk, err := parseTalk(where, content)
+	talk, err := parseTalk(loc, content)
 	if err == nil {
-		f.batch.add(brought{from, where.channel, talk})
+		r.batch.addTalk(importedTalk{src, loc.channel, talk})
 	}
 	return err
 }
 
-// lookUp finds out, once a channel, why the catalogue may not fill it.
-func (f *filler) lookUp(ctx context.Context, channel string) (why string, err error) {
-	if why, known := f.known[channel]; known {
-		return why, nil
+// channelError returns why the owner cannot import into a channel, or "" if the owner
+// can. It caches the result.
+func (r *batchReader) channelError(ctx context.Context, channel string) (reason string, err error) {
+	if reason, ok := r.channelErrors[channel]; ok {
+		return reason, nil
 	}
-	answer, err := ask(ctx, f.module.needs.Channels.GetChannel, &talkspb.GetChannelRequest{Name: "channels/" + channel})
+	response, err := invoke(ctx, r.module.deps.Channels.GetChannel, &talkspb.GetChannelRequest{Name: "channels/" + channel})
 	if err != nil && status.Code(err) != codes.NotFound {
 		return "", err
 	}
-	if len(f.known) >= maxKnown {
-		clear(f.known)
+	if len(r.channelErrors) >= maxCachedChannels {
+		clear(r.channelErrors)
 	}
 	if err == nil {
-		why = f.refuses(answer.Channel)
+		reason = r.ownershipError(response.Channel)
 	}
-	f.known[channel] = why
-	return why, nil
+	r.channelErrors[channel] = reason
+	return reason, nil
 }
 
-// refuses says why a channel that is there is not to be filled.
-func (f *filler) refuses(c *talkspb.Channel) string {
-	mine := ""
-	if f.owner.ID != 0 {
-		mine = f.owner.Name()
+// ownershipError returns why the owner cannot import into an existing channel, or "".
+func (r *batchReader) ownershipError(c *talkspb.Channel) string {
+	owner := ""
+	if r.owner.ID != 0 {
+		owner = r.owner.Name()
 	}
 	switch c.Owner {
-	case mine:
+	case owner:
 		return ""
 	case "":
-		return fmt.Sprintf("%s is there already and is not yours: rename the folder", c.Name)
+		return fmt.Sprintf("%s already exists and is not yours; rename the folder", c.Name)
 	}
-	return fmt.Sprintf("%s belongs to %s: rename the folder", c.Name, c.Owner)
+	return fmt.Sprintf("%s belongs to %s; rename the folder", c.Name, c.Owner)
 }

@@ -40,35 +40,35 @@ var (
 	grace = caller.Person{ID: 2, Handle: "grace"}
 )
 
-// site is the module beside the real talks module, with a database of its own and
-// stand-ins for media and operations.
-type site struct {
+// environment is the module with a database of its own, the real talks module, and
+// fakes of media and operations.
+type environment struct {
 	t          testing.TB
-	needs      transfers.Needs
+	deps       transfers.Deps
 	module     *transfers.Module
 	transfers  transferspb.TransfersServer
 	talks      talkspb.TalksClient
 	channels   talkspb.ChannelsClient
-	media      *media
-	operations *operations
+	media      *fakeMedia
+	operations *fakeOperations
 	admin      *sql.DB
 	requests   int
 }
 
-func (s *site) RegisterService(_ *grpc.ServiceDesc, service any) {
-	s.transfers = service.(transferspb.TransfersServer)
+func (e *environment) RegisterService(_ *grpc.ServiceDesc, service any) {
+	e.transfers = service.(transferspb.TransfersServer)
 }
 
-// toStatus answers as the server does.
+// toStatus converts an error as the server does.
 func toStatus(err error) error {
-	var refused *apperror.Failure
-	if errors.As(err, &refused) {
-		return refused.Status().Err()
+	var failure *apperror.Failure
+	if errors.As(err, &failure) {
+		return failure.Status().Err()
 	}
 	return err
 }
 
-func newSite(t testing.TB) *site {
+func newEnvironment(t testing.TB) *environment {
 	t.Helper()
 	database := postgrestest.New(t)
 	log := slog.New(slog.DiscardHandler)
@@ -76,10 +76,10 @@ func newSite(t testing.TB) *site {
 	if err := broker.Declare(t.Context(), talks.Topology(), transfers.Topology()); err != nil {
 		t.Fatal(err)
 	}
-	s := &site{t: t, media: newMedia(), operations: newOperations(), admin: database.Superuser()}
+	e := &environment{t: t, media: newFakeMedia(), operations: newFakeOperations(), admin: database.Superuser()}
 	channel := new(inprocgrpc.Channel).WithServerUnaryInterceptor(func(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
-		if from := caller.From(inprocgrpc.ClientContext(ctx)); from.Program != "" {
-			ctx = caller.With(ctx, from)
+		if call := caller.From(inprocgrpc.ClientContext(ctx)); call.Program != "" {
+			ctx = caller.With(ctx, call)
 		} else {
 			ctx = caller.With(ctx, caller.Call{Program: caller.Module})
 		}
@@ -87,93 +87,95 @@ func newSite(t testing.TB) *site {
 		return response, toStatus(err)
 	})
 	talks.New(talks.Needs{DB: database.Open("talks"), Publisher: broker, Log: log}).Register(channel)
-	mediapb.RegisterMediaServer(channel, s.media)
-	operationspb.RegisterOperationWorkServer(channel, s.operations)
-	s.talks, s.channels = talkspb.NewTalksClient(channel), talkspb.NewChannelsClient(channel)
-	s.needs = transfers.Needs{
-		DB: database.Open("transfers"), Talks: s.talks, Channels: s.channels,
+	mediapb.RegisterMediaServer(channel, e.media)
+	operationspb.RegisterOperationWorkServer(channel, e.operations)
+	e.talks, e.channels = talkspb.NewTalksClient(channel), talkspb.NewChannelsClient(channel)
+	e.deps = transfers.Deps{
+		DB: database.Open("transfers"), Talks: e.talks, Channels: e.channels,
 		Media: mediapb.NewMediaClient(channel), Operations: operationspb.NewOperationWorkClient(channel), Log: log,
 	}
-	s.module = transfers.New(s.needs)
-	s.module.Register(s)
-	return s
+	e.module = transfers.New(e.deps)
+	e.module.Register(e)
+	return e
 }
 
-// as returns the context of a call made for a person through the web tier.
-func (s *site) as(p caller.Person) context.Context {
-	return caller.With(s.t.Context(), caller.Call{Program: "web-tier", Person: &p})
+// userContext returns the context of a user's call through the web tier.
+func (e *environment) userContext(p caller.Person) context.Context {
+	return caller.With(e.t.Context(), caller.Call{Program: "web-tier", Person: &p})
 }
 
-// operator returns the context of the operator's call.
-func (s *site) operator() context.Context {
-	return caller.With(s.t.Context(), caller.Call{Program: "operator"})
+// operatorContext returns the context of an operator's call.
+func (e *environment) operatorContext() context.Context {
+	return caller.With(e.t.Context(), caller.Call{Program: "operator"})
 }
 
-func (s *site) request() string {
-	s.requests++
-	return fmt.Sprintf("00000000-0000-4000-8000-%012d", s.requests)
+// requestID returns a new request ID.
+func (e *environment) requestID() string {
+	e.requests++
+	return fmt.Sprintf("00000000-0000-4000-8000-%012d", e.requests)
 }
 
-// begun begins an import of an archive, for who calls, and returns its handle.
-func (s *site) begun(ctx context.Context, content []byte) string {
-	s.t.Helper()
+// startImport starts the import of an archive for the caller in ctx, and returns the
+// operation's name.
+func (e *environment) startImport(ctx context.Context, content []byte) string {
+	e.t.Helper()
 	person, _ := caller.PersonFrom(ctx)
-	answer, err := s.transfers.ImportCatalogue(ctx, &transferspb.ImportCatalogueRequest{Upload: s.media.put(person.ID, "catalogue", content), RequestId: s.request()})
+	response, err := e.transfers.ImportCatalogue(ctx, &transferspb.ImportCatalogueRequest{Upload: e.media.put(person.ID, "catalogue", content), RequestId: e.requestID()})
 	if err != nil {
-		s.t.Fatal(err)
+		e.t.Fatal(err)
 	}
-	return answer.Name
+	return response.Name
 }
 
-// work has an operation worked once, as when its message is delivered.
-func (s *site) work(ctx context.Context, operation string) error {
-	s.t.Helper()
+// deliver delivers an operation's message to its worker once.
+func (e *environment) deliver(ctx context.Context, operation string) error {
+	e.t.Helper()
 	body, err := proto.Marshal(&operationspb.OperationStarted{Operation: operation})
 	if err != nil {
-		s.t.Fatal(err)
+		e.t.Fatal(err)
 	}
-	consumer := s.module.Consumers()[0]
-	if s.operations.of(operation).created.Kind == "export" {
-		consumer = s.module.Consumers()[1]
+	consumer := e.module.Consumers()[0]
+	if e.operations.get(operation).created.Kind == "export" {
+		consumer = e.module.Consumers()[1]
 	}
 	return consumer.Handle(ctx, queue.Delivery{ContentType: queue.ContentType, Body: body, Count: 1})
 }
 
-// imported works an import to its end, and returns its counts.
-func (s *site) imported(ctx context.Context, content []byte) *transferspb.ImportCatalogueResponse {
-	s.t.Helper()
-	operation := s.begun(ctx, content)
-	if err := s.work(s.t.Context(), operation); err != nil {
-		s.t.Fatal(err)
+// runImport runs an import that must succeed, and returns its counts.
+func (e *environment) runImport(ctx context.Context, content []byte) *transferspb.ImportCatalogueResponse {
+	e.t.Helper()
+	operation := e.startImport(ctx, content)
+	if err := e.deliver(e.t.Context(), operation); err != nil {
+		e.t.Fatal(err)
 	}
-	return s.counts(operation)
+	return e.counts(operation)
 }
 
-func (s *site) counts(operation string) *transferspb.ImportCatalogueResponse {
-	s.t.Helper()
+func (e *environment) counts(operation string) *transferspb.ImportCatalogueResponse {
+	e.t.Helper()
 	response := &transferspb.ImportCatalogueResponse{}
-	s.response(operation, response)
+	e.response(operation, response)
 	return response
 }
 
-// response reads what a finished operation answers.
-func (s *site) response(operation string, into proto.Message) {
-	s.t.Helper()
-	finished := s.operations.of(operation).finished
+// response unmarshals the response of an operation that must have succeeded.
+func (e *environment) response(operation string, dst proto.Message) {
+	e.t.Helper()
+	finished := e.operations.get(operation).finished
 	if finished.GetResponse() == nil {
-		s.t.Fatalf("%s ended with %v", operation, finished)
+		e.t.Fatalf("%s: got %v, want a response", operation, finished)
 	}
-	if err := finished.GetResponse().UnmarshalTo(into); err != nil {
-		s.t.Fatal(err)
+	if err := finished.GetResponse().UnmarshalTo(dst); err != nil {
+		e.t.Fatal(err)
 	}
 }
 
-// failed returns why an operation failed, and what is said of it.
-func (s *site) failed(operation string) (reason, message string) {
-	s.t.Helper()
-	finished := s.operations.of(operation).finished
+// failure returns the reason and the message of an operation that must have failed.
+func (e *environment) failure(operation string) (reason, message string) {
+	e.t.Helper()
+	finished := e.operations.get(operation).finished
 	if finished.GetError() == nil {
-		s.t.Fatalf("%s ended with %v", operation, finished)
+		e.t.Fatalf("%s: got %v, want an error", operation, finished)
 	}
 	return reasonOf(status.FromProto(finished.GetError()).Err()), finished.GetError().Message
 }
@@ -187,47 +189,48 @@ func reasonOf(err error) string {
 	return fmt.Sprint(err)
 }
 
-// rejections returns what an import refused, by path.
-func (s *site) rejections(ctx context.Context, operation string) map[string]string {
-	s.t.Helper()
-	all := map[string]string{}
+// rejections returns the reasons of an import's rejections, by path.
+func (e *environment) rejections(ctx context.Context, operation string) map[string]string {
+	e.t.Helper()
+	reasons := map[string]string{}
 	for token := ""; ; {
-		answer, err := s.transfers.ListRejections(ctx, &transferspb.ListRejectionsRequest{Operation: operation, PageSize: 7, PageToken: token})
+		response, err := e.transfers.ListRejections(ctx, &transferspb.ListRejectionsRequest{Operation: operation, PageSize: 7, PageToken: token})
 		if err != nil {
-			s.t.Fatal(err)
+			e.t.Fatal(err)
 		}
-		for _, r := range answer.Rejections {
-			if _, twice := all[r.Path]; twice {
-				s.t.Errorf("%s is refused twice", r.Path)
+		for _, r := range response.Rejections {
+			if _, listed := reasons[r.Path]; listed {
+				e.t.Errorf("%s is listed twice", r.Path)
 			}
-			all[r.Path] = r.Reason
+			reasons[r.Path] = r.Reason
 		}
-		if token = answer.NextPageToken; token == "" {
-			return all
+		if token = response.NextPageToken; token == "" {
+			return reasons
 		}
 	}
 }
 
-// forgetTalks removes all channels and talks.
-func (s *site) forgetTalks() {
-	s.t.Helper()
-	if _, err := s.admin.Exec(`truncate talks.channel cascade`); err != nil {
-		s.t.Fatal(err)
+// deleteTalks deletes all channels and talks.
+func (e *environment) deleteTalks() {
+	e.t.Helper()
+	if _, err := e.admin.Exec(`truncate talks.channel cascade`); err != nil {
+		e.t.Fatal(err)
 	}
 }
 
-func (s *site) count(statement string) (n int) {
-	s.t.Helper()
-	if err := s.admin.QueryRow(statement).Scan(&n); err != nil {
-		s.t.Fatal(err)
+// count returns the result of a count query.
+func (e *environment) count(statement string) (n int) {
+	e.t.Helper()
+	if err := e.admin.QueryRow(statement).Scan(&n); err != nil {
+		e.t.Fatal(err)
 	}
 	return n
 }
 
-// packed is a file to be packed.
-type packed struct{ path, content string }
+// packedFile is a file to pack into an archive.
+type packedFile struct{ path, content string }
 
-func packTar(t testing.TB, files []packed) []byte {
+func packTar(t testing.TB, files []packedFile) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
@@ -247,7 +250,7 @@ func write(w interface{ Write([]byte) (int, error) }, content string) error {
 	return err
 }
 
-func packGzip(t testing.TB, files []packed) []byte {
+func packGzip(t testing.TB, files []packedFile) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	w := gzip.NewWriter(&b)
@@ -257,7 +260,7 @@ func packGzip(t testing.TB, files []packed) []byte {
 	return b.Bytes()
 }
 
-func packXZ(t testing.TB, files []packed) []byte {
+func packXZ(t testing.TB, files []packedFile) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	w, err := xz.NewWriter(&b)
@@ -270,14 +273,14 @@ func packXZ(t testing.TB, files []packed) []byte {
 	return b.Bytes()
 }
 
-func packZip(t testing.TB, files []packed) []byte {
+func packZip(t testing.TB, files []packedFile) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	w := zip.NewWriter(&b)
 	for _, f := range files {
-		one, err := w.Create(f.path)
+		entry, err := w.Create(f.path)
 		if err == nil {
-			err = write(one, f.content)
+			err = write(entry, f.content)
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -289,20 +292,20 @@ func packZip(t testing.TB, files []packed) []byte {
 	return b.Bytes()
 }
 
-var packers = map[string]func(testing.TB, []packed) []byte{"tar": packTar, "tar.gz": packGzip, "tar.xz": packXZ, "zip": packZip}
+var packers = map[string]func(testing.TB, []packedFile) []byte{"tar": packTar, "tar.gz": packGzip, "tar.xz": packXZ, "zip": packZip}
 
-// catalogue is a catalogue of so many talks on so many channels; every tenth talk
-// has no title and is refused.
-func catalogue(talks, channels int) (files []packed) {
+// catalogue returns the files of a catalogue. Every tenth talk has no title and is
+// rejected.
+func catalogue(talks, channels int) (files []packedFile) {
 	for c := range channels {
-		files = append(files, packed{fmt.Sprintf("all/event-%d/category.json", c), fmt.Sprintf(`{"title": "Event %d"}`, c)})
+		files = append(files, packedFile{fmt.Sprintf("all/event-%d/category.json", c), fmt.Sprintf(`{"title": "Event %d"}`, c)})
 	}
 	for i := range talks {
 		content := fmt.Sprintf(`{"title": "Talk %d"}`, i)
 		if i%10 == 9 {
 			content = `{}`
 		}
-		files = append(files, packed{fmt.Sprintf("all/event-%d/videos/talk-%d.json", i%channels, i), content})
+		files = append(files, packedFile{fmt.Sprintf("all/event-%d/videos/talk-%d.json", i%channels, i), content})
 	}
 	return slices.Clip(files)
 }

@@ -20,13 +20,13 @@ import (
 	transferspb "techtalks.example/proto/techtalks/transfers/v1"
 )
 
-// filled makes ada two channels: one with so many talks, every third with a
-// recording that is kept here, and an empty one.
-func (s *site) filled(talks int) {
-	s.t.Helper()
+// createTalks creates two channels of ada: "engines" with the given number of talks,
+// every third with a recording, and "empty".
+func (e *environment) createTalks(talks int) {
+	e.t.Helper()
 	for _, slug := range []string{"engines", "empty"} {
-		if _, err := s.channels.CreateChannel(s.as(ada), &talkspb.CreateChannelRequest{ChannelId: slug, Title: "About " + slug, Description: "All <about> " + slug}); err != nil {
-			s.t.Fatal(err)
+		if _, err := e.channels.CreateChannel(e.userContext(ada), &talkspb.CreateChannelRequest{ChannelId: slug, Title: "About " + slug, Description: "All <about> " + slug}); err != nil {
+			e.t.Fatal(err)
 		}
 	}
 	r := &talkspb.BatchImportTalksRequest{OwnerId: ada.ID, OwnerHandle: ada.Handle, Channels: []*talkspb.Channel{{Name: "channels/engines"}}}
@@ -37,232 +37,232 @@ func (s *site) filled(talks int) {
 			Duration: durationpb.New(1234e9), RecordedDate: "2019-05-03",
 		})
 	}
-	if _, err := s.talks.BatchImportTalks(s.t.Context(), r); err != nil {
-		s.t.Fatal(err)
+	if _, err := e.talks.BatchImportTalks(e.t.Context(), r); err != nil {
+		e.t.Fatal(err)
 	}
 	for i := range talks {
 		if i%3 == 0 {
-			s.media.recordings[fmt.Sprint(i)] = []byte(noise(1000 + i*7_001))
+			e.media.recordings[fmt.Sprint(i)] = []byte(noise(1000 + i*7_001))
 		}
 	}
-	if _, err := s.admin.Exec(`
+	if _, err := e.admin.Exec(`
 		update talks.talk set recording = 'recordings/' || split_part(slug, '-', 1), media_url = ''
 		where  split_part(slug, '-', 1)::int % 3 = 0`); err != nil {
-		s.t.Fatal(err)
+		e.t.Fatal(err)
 	}
 }
 
-// export begins an export of ada's.
-func (s *site) export(parent string) string {
-	s.t.Helper()
-	answer, err := s.transfers.ExportArchive(s.as(ada), &transferspb.ExportArchiveRequest{Parent: parent, RequestId: s.request()})
+// startExport starts an export for ada and returns the operation's name.
+func (e *environment) startExport(parent string) string {
+	e.t.Helper()
+	response, err := e.transfers.ExportArchive(e.userContext(ada), &transferspb.ExportArchiveRequest{Parent: parent, RequestId: e.requestID()})
 	if err != nil {
-		s.t.Fatal(err)
+		e.t.Fatal(err)
 	}
-	return answer.Name
+	return response.Name
 }
 
-// unpacked reads an archive as people's programs do, each file with its checksum.
-func (s *site) unpacked(response *transferspb.ExportArchiveResponse) map[string]string {
-	s.t.Helper()
-	content := s.media.content(response.File)
+// unzip returns the files of an exported archive. It verifies their checksums.
+func (e *environment) unzip(response *transferspb.ExportArchiveResponse) map[string]string {
+	e.t.Helper()
+	content := e.media.content(response.File)
 	if int64(len(content)) != response.Size {
-		s.t.Fatalf("%s has %d bytes, not %d", response.File, len(content), response.Size)
+		e.t.Fatalf("%s: got %d bytes, want %d", response.File, len(content), response.Size)
 	}
 	r, err := zip.NewReader(bytes.NewReader(content), int64(len(content)))
 	if err != nil {
-		s.t.Fatal(err)
+		e.t.Fatal(err)
 	}
 	files := map[string]string{}
 	for _, f := range r.File {
-		if _, twice := files[f.Name]; twice {
-			s.t.Errorf("%s is there twice", f.Name)
+		if _, listed := files[f.Name]; listed {
+			e.t.Errorf("%s is listed twice", f.Name)
 		}
-		from, err := f.Open()
+		src, err := f.Open()
 		if err != nil {
-			s.t.Fatal(err)
+			e.t.Fatal(err)
 		}
-		inside, err := io.ReadAll(from)
+		data, err := io.ReadAll(src)
 		if err != nil {
-			s.t.Fatalf("%s: %v", f.Name, err)
+			e.t.Fatalf("%s: %v", f.Name, err)
 		}
-		files[f.Name] = string(inside)
+		files[f.Name] = string(data)
 	}
 	return files
 }
 
-func (s *site) exported(operation string) *transferspb.ExportArchiveResponse {
-	s.t.Helper()
+// exportResponse returns the response of an export that must have succeeded.
+func (e *environment) exportResponse(operation string) *transferspb.ExportArchiveResponse {
+	e.t.Helper()
 	response := &transferspb.ExportArchiveResponse{}
-	s.response(operation, response)
+	e.response(operation, response)
 	return response
 }
 
-// What is exported can be imported elsewhere, and is the same.
-func TestAnArchiveIsACatalogue(t *testing.T) {
+// An exported archive can be imported, and the imported talks are the same.
+func TestExportedArchiveCanBeImported(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	s.filled(250)
-	operation := s.export("")
-	if err := s.work(t.Context(), operation); err != nil {
+	e := newEnvironment(t)
+	e.createTalks(250)
+	operation := e.startExport("")
+	if err := e.deliver(t.Context(), operation); err != nil {
 		t.Fatal(err)
 	}
-	response := s.exported(operation)
+	response := e.exportResponse(operation)
 	if response.Talks != 250 || response.Recordings != 84 {
-		t.Errorf("it says %v", response)
+		t.Errorf("got %v, want 250 talks and 84 recordings", response)
 	}
-	files := s.unpacked(response)
+	files := e.unzip(response)
 	if len(files) != 250+84+2 {
-		t.Errorf("%d files are in it", len(files))
+		t.Errorf("got %d files, want %d", len(files), 250+84+2)
 	}
-	if files["engines/recordings/3-talk.webm"] != string(s.media.recordings["3"]) {
-		t.Error("a recording is another")
+	if files["engines/recordings/3-talk.webm"] != string(e.media.recordings["3"]) {
+		t.Error("a recording differs from the original")
 	}
 	if text := files["engines/videos/1-talk.json"]; !strings.Contains(text, `"title": "Talk <1> & more"`) || !strings.Contains(text, `"url": "https://videos.example/1?a=1&b=2"`) {
-		t.Errorf("a talk's file is %s", text)
+		t.Errorf("got talk file %s", text)
 	}
-	if n := s.count(`select count(*) from transfers.archived`); n != 0 {
-		t.Errorf("%d entries stay", n)
+	if n := e.count(`select count(*) from transfers.archived`); n != 0 {
+		t.Errorf("got %d stored entries, want none", n)
 	}
-	archive := s.media.content(response.File)
-	want := s.all("channels/engines")
-	// At home nothing is new.
-	again := s.begunBy(ada, archive)
-	if err := s.work(t.Context(), again); err != nil {
+	archive := e.media.content(response.File)
+	want := e.listTalks("channels/engines")
+	// Importing the archive where it comes from changes nothing.
+	again := e.startImport(e.userContext(ada), archive)
+	if err := e.deliver(t.Context(), again); err != nil {
 		t.Fatal(err)
 	}
-	if got := s.counts(again); got.TalksCreated != 0 || got.TalksPresent != 250 || got.Ignored != 84 || got.Rejected != 0 {
-		t.Errorf("at home: %v", got)
+	if got := e.counts(again); got.TalksCreated != 0 || got.TalksPresent != 250 || got.Ignored != 84 || got.Rejected != 0 {
+		t.Errorf("same environment: got %v", got)
 	}
-	elsewhere := newSite(t)
-	if got := elsewhere.imported(elsewhere.as(grace), archive); got.TalksCreated != 250 || got.ChannelsCreated != 2 || got.Rejected != 0 {
-		t.Errorf("elsewhere: %v", got)
+	other := newEnvironment(t)
+	if got := other.runImport(other.userContext(grace), archive); got.TalksCreated != 250 || got.ChannelsCreated != 2 || got.Rejected != 0 {
+		t.Errorf("other environment: got %v", got)
 	}
-	got := elsewhere.all("channels/engines")
+	got := other.listTalks("channels/engines")
 	for name, talk := range want {
 		talk.Recording = ""
 		if !proto.Equal(got[name], talk) {
-			t.Fatalf("%s is\n%v, and was\n%v", name, got[name], talk)
+			t.Fatalf("%s: got\n%v, want\n%v", name, got[name], talk)
 		}
 	}
-	channel, err := elsewhere.channels.GetChannel(t.Context(), &talkspb.GetChannelRequest{Name: "channels/engines"})
+	channel, err := other.channels.GetChannel(t.Context(), &talkspb.GetChannelRequest{Name: "channels/engines"})
 	if err != nil || channel.Channel.Title != "About engines" || channel.Channel.Description != "All <about> engines" || channel.Channel.Owner != "accounts/grace" {
-		t.Errorf("%v, %v", channel, err)
+		t.Errorf("got %v, %v; want grace's channel with the exported title and description", channel, err)
 	}
 }
 
-func (s *site) begunBy(p caller.Person, content []byte) string { return s.begun(s.as(p), content) }
-
-// all returns a channel's talks, without when they came.
-func (s *site) all(channel string) map[string]*talkspb.Talk {
-	s.t.Helper()
-	all := map[string]*talkspb.Talk{}
+// listTalks returns a channel's talks by name, without their timestamps.
+func (e *environment) listTalks(channel string) map[string]*talkspb.Talk {
+	e.t.Helper()
+	talks := map[string]*talkspb.Talk{}
 	for token := ""; ; {
-		answer, err := s.talks.ListWholeTalks(s.t.Context(), &talkspb.ListWholeTalksRequest{Parent: channel, PageSize: 100, PageToken: token})
+		response, err := e.talks.ListWholeTalks(e.t.Context(), &talkspb.ListWholeTalksRequest{Parent: channel, PageSize: 100, PageToken: token})
 		if err != nil {
-			s.t.Fatal(err)
+			e.t.Fatal(err)
 		}
-		for _, t := range answer.Talks {
+		for _, t := range response.Talks {
 			t.PublishTime, t.UpdateTime = nil, nil
-			all[t.Name] = t
+			talks[t.Name] = t
 		}
-		if token = answer.NextPageToken; token == "" {
-			return all
+		if token = response.NextPageToken; token == "" {
+			return talks
 		}
 	}
 }
 
-// A worker is stopped at every message that it sends and at every checkpoint that
-// it saves; another goes on. What is in the end is what would have been.
-func TestAnExportThatIsKilledGoesOn(t *testing.T) {
+// Workers are killed at messages that they send, or at checkpoints that they save, and
+// others resume. The archive is the same as without interruptions.
+func TestExportResumesFromCheckpoint(t *testing.T) {
 	t.Parallel()
-	for _, at := range []string{"message", "checkpoint"} {
-		t.Run(at, func(t *testing.T) {
-			s := newSite(t)
-			s.filled(130)
-			quiet := s.export("")
-			if err := s.work(t.Context(), quiet); err != nil {
+	for _, trigger := range []string{"message", "checkpoint"} {
+		t.Run(trigger, func(t *testing.T) {
+			e := newEnvironment(t)
+			e.createTalks(130)
+			undisturbed := e.startExport("")
+			if err := e.deliver(t.Context(), undisturbed); err != nil {
 				t.Fatal(err)
 			}
-			want := s.unpacked(s.exported(quiet))
-			whole := s.exported(quiet).Size
-			before := s.media.sentSoFar()
-			operation := s.export("")
-			kills, met := 0, 0
-			var counting sync.Mutex // the call of a worker that was stopped may end after it
-			for s.operations.of(operation).finished == nil {
+			want := e.unzip(e.exportResponse(undisturbed))
+			size := e.exportResponse(undisturbed).Size
+			before := e.media.sentBytes()
+			operation := e.startExport("")
+			kills, calls := 0, 0
+			var mu sync.Mutex // a call of a killed worker can outlive it
+			for e.operations.get(operation).finished == nil {
 				ctx, kill := context.WithCancel(t.Context())
-				strike := func() {
-					counting.Lock()
-					defer counting.Unlock()
-					if met++; met%3 == 1 {
+				maybeKill := func() {
+					mu.Lock()
+					defer mu.Unlock()
+					if calls++; calls%3 == 1 {
 						kills++
 						kill()
 					}
 				}
-				if at == "message" {
-					s.media.on(strike)
+				if trigger == "message" {
+					e.media.onAppend(maybeKill)
 				} else {
-					s.operations.on(strike)
+					e.operations.onCheckpoint(maybeKill)
 				}
-				_ = s.work(ctx, operation)
+				_ = e.deliver(ctx, operation)
 				kill()
 			}
-			counting.Lock()
-			defer counting.Unlock()
+			mu.Lock()
+			defer mu.Unlock()
 			if kills < 10 {
-				t.Errorf("it was killed %d times only", kills)
+				t.Errorf("got %d kills, want at least 10", kills)
 			}
-			got := s.unpacked(s.exported(operation))
+			got := e.unzip(e.exportResponse(operation))
 			if !maps.Equal(got, want) {
-				t.Errorf("%d files are in it, want %d; they differ: %v", len(got), len(want), differing(got, want))
+				t.Errorf("got %d files, want %d; differing: %v", len(got), len(want), differing(got, want))
 			}
-			if sent := s.media.sentSoFar() - before; sent > whole+whole/4 {
-				t.Errorf("%d bytes were sent for an archive of %d", sent, whole)
+			if sent := e.media.sentBytes() - before; sent > size+size/4 {
+				t.Errorf("got %d bytes sent for an archive of %d bytes", sent, size)
 			}
-			if is := s.exported(operation); is.Talks != 130 || is.Recordings != 44 {
-				t.Errorf("it says %v", is)
+			if response := e.exportResponse(operation); response.Talks != 130 || response.Recordings != 44 {
+				t.Errorf("got %v, want 130 talks and 44 recordings", response)
 			}
-			if n := s.media.count(); n != 2 {
-				t.Errorf("%d uploads are there", n)
+			if n := e.media.uploadCount(); n != 2 {
+				t.Errorf("got %d uploads, want 2", n)
 			}
 		})
 	}
 }
 
-// A worker that is only taken for dead goes on beside the one that has the export now,
-// from whatever message on: what either does is no harm to the archive.
-func TestAnExportThatTwoWorkersWrite(t *testing.T) {
+// A superseded worker that is still running writes to the export at the same time as the
+// current one, starting at any message. The archive is not damaged.
+func TestTwoWorkersWritingOneExportDoNotDamageIt(t *testing.T) {
 	t.Parallel()
-	for met, at := 0, 0; met >= at; at++ {
-		s := newSite(t)
-		s.filled(6)
-		quiet := s.export("")
-		if err := s.work(t.Context(), quiet); err != nil {
+	for calls, message := 0, 0; calls >= message; message++ {
+		e := newEnvironment(t)
+		e.createTalks(6)
+		undisturbed := e.startExport("")
+		if err := e.deliver(t.Context(), undisturbed); err != nil {
 			t.Fatal(err)
 		}
-		want := s.unpacked(s.exported(quiet))
-		operation := s.export("")
-		var counting sync.Mutex
-		met = 0
-		s.media.on(func() {
-			counting.Lock()
-			met++
-			second := met == at+1
-			counting.Unlock()
-			if second {
-				_ = s.work(t.Context(), operation)
+		want := e.unzip(e.exportResponse(undisturbed))
+		operation := e.startExport("")
+		var mu sync.Mutex
+		calls = 0
+		e.media.onAppend(func() {
+			mu.Lock()
+			calls++
+			startSecond := calls == message+1
+			mu.Unlock()
+			if startSecond {
+				_ = e.deliver(t.Context(), operation)
 			}
 		})
-		for s.operations.of(operation).finished == nil {
-			_ = s.work(t.Context(), operation)
+		for e.operations.get(operation).finished == nil {
+			_ = e.deliver(t.Context(), operation)
 		}
-		if got := s.unpacked(s.exported(operation)); !maps.Equal(got, want) {
-			t.Errorf("at message %d: %d files are in it, want %d; they differ: %v", at, len(got), len(want), differing(got, want))
+		if got := e.unzip(e.exportResponse(operation)); !maps.Equal(got, want) {
+			t.Errorf("second worker at message %d: got %d files, want %d; differing: %v", message, len(got), len(want), differing(got, want))
 		}
 	}
 }
 
+// differing returns the names in b whose content differs in a.
 func differing(a, b map[string]string) (names []string) {
 	for name := range b {
 		if a[name] != b[name] {
@@ -273,117 +273,117 @@ func differing(a, b map[string]string) (names []string) {
 	return names
 }
 
-// Between two workers a talk is edited and another withdrawn with its recording
-// half written: the archive can be read all the same.
-func TestAnExportGoesOnWhateverChanged(t *testing.T) {
+// Between two workers, talks are edited and a recording is deleted after part of it was
+// written. The archive is still readable.
+func TestExportSurvivesConcurrentChanges(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	s.filled(60)
-	operation := s.export("channels/engines")
+	e := newEnvironment(t)
+	e.createTalks(60)
+	operation := e.startExport("channels/engines")
 	ctx, kill := context.WithCancel(t.Context())
 	messages := 0
-	s.media.on(func() {
+	e.media.onAppend(func() {
 		if messages++; messages == 4 {
 			kill()
 		}
 	})
-	_ = s.work(ctx, operation)
-	s.media.on(nil)
-	s.media.mu.Lock()
-	clear(s.media.recordings)
-	s.media.mu.Unlock()
-	if _, err := s.admin.Exec(`update talks.talk set title = title || ' (edited)'`); err != nil {
+	_ = e.deliver(ctx, operation)
+	e.media.onAppend(nil)
+	e.media.mu.Lock()
+	clear(e.media.recordings)
+	e.media.mu.Unlock()
+	if _, err := e.admin.Exec(`update talks.talk set title = title || ' (edited)'`); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.work(t.Context(), operation); err != nil {
+	if err := e.deliver(t.Context(), operation); err != nil {
 		t.Fatal(err)
 	}
-	response := s.exported(operation)
-	files := s.unpacked(response)
+	response := e.exportResponse(operation)
+	files := e.unzip(response)
 	if response.Talks != 60 || int64(len(files)) != 61+response.Recordings {
-		t.Errorf("it says %v, and has %d files", response, len(files))
+		t.Errorf("got %v and %d files", response, len(files))
 	}
 }
 
-func TestAnExportThatIsCancelledLeavesNothing(t *testing.T) {
+func TestCancelledExportLeavesNoData(t *testing.T) {
 	t.Parallel()
 	for step := range 12 {
-		s := newSite(t)
-		s.filled(40)
-		operation := s.export("")
-		is := s.operations.of(operation)
-		met := 0
-		strike := func() {
-			if met++; met == step {
-				close(is.cancel)
+		e := newEnvironment(t)
+		e.createTalks(40)
+		operation := e.startExport("")
+		op := e.operations.get(operation)
+		calls := 0
+		maybeCancel := func() {
+			if calls++; calls == step {
+				close(op.cancel)
 			}
 		}
-		s.media.on(strike)
-		s.operations.on(strike)
+		e.media.onAppend(maybeCancel)
+		e.operations.onCheckpoint(maybeCancel)
 		if step == 0 {
-			close(is.cancel)
+			close(op.cancel)
 		}
-		if err := s.work(t.Context(), operation); err != nil {
+		if err := e.deliver(t.Context(), operation); err != nil {
 			t.Fatal(err)
 		}
-		if !is.finished.GetCancelled() {
-			t.Errorf("step %d: it ended with %v", step, is.finished)
+		if !op.finished.GetCancelled() {
+			t.Errorf("step %d: got %v, want cancelled", step, op.finished)
 		}
-		if n := s.media.count(); n != 0 {
-			t.Errorf("step %d: %d uploads stay", step, n)
+		if n := e.media.uploadCount(); n != 0 {
+			t.Errorf("step %d: got %d uploads, want none", step, n)
 		}
-		if n := s.count(`select count(*) from transfers.archived`); n != 0 {
-			t.Errorf("step %d: %d entries stay", step, n)
+		if n := e.count(`select count(*) from transfers.archived`); n != 0 {
+			t.Errorf("step %d: got %d stored entries, want none", step, n)
 		}
 	}
 }
 
-func TestAnExportWithoutRoomSaysSo(t *testing.T) {
+func TestExportFailsWhenQuotaIsExceeded(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	s.filled(40)
-	s.media.quota = 500_000
-	operation := s.export("")
-	if err := s.work(t.Context(), operation); err != nil {
+	e := newEnvironment(t)
+	e.createTalks(40)
+	e.media.quota = 500_000
+	operation := e.startExport("")
+	if err := e.deliver(t.Context(), operation); err != nil {
 		t.Fatal(err)
 	}
-	if reason, message := s.failed(operation); reason != "QUOTA_EXCEEDED" || !strings.Contains(message, "remove something") {
-		t.Errorf("%s: %s", reason, message)
+	if reason, message := e.failure(operation); reason != "QUOTA_EXCEEDED" || !strings.Contains(message, "delete something") {
+		t.Errorf("got %s: %q, want QUOTA_EXCEEDED", reason, message)
 	}
-	if n := s.media.count(); n != 0 {
-		t.Errorf("%d uploads stay", n)
+	if n := e.media.uploadCount(); n != 0 {
+		t.Errorf("got %d uploads, want none", n)
 	}
 }
 
-func TestWhatMayBeExported(t *testing.T) {
+func TestExportArchiveChecksTheChannel(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	s.filled(1)
+	e := newEnvironment(t)
+	e.createTalks(1)
 	for _, c := range []struct {
 		ctx            context.Context
 		parent, reason string
 	}{
-		{s.as(grace), "channels/engines", "NOT_CHANNEL_OWNER"},
-		{s.as(ada), "channels/nowhere", "CHANNEL_NOT_FOUND"},
+		{e.userContext(grace), "channels/engines", "NOT_CHANNEL_OWNER"},
+		{e.userContext(ada), "channels/nowhere", "CHANNEL_NOT_FOUND"},
 		{caller.With(t.Context(), caller.Call{Program: "web-tier"}), "", "SESSION_REQUIRED"},
 	} {
-		_, err := s.transfers.ExportArchive(c.ctx, &transferspb.ExportArchiveRequest{Parent: c.parent, RequestId: s.request()})
+		_, err := e.transfers.ExportArchive(c.ctx, &transferspb.ExportArchiveRequest{Parent: c.parent, RequestId: e.requestID()})
 		if reasonOf(err) != c.reason {
 			t.Errorf("%s: got %v, want %s", c.parent, err, c.reason)
 		}
 	}
-	// Who has nothing gets an archive of it.
-	answer, err := s.transfers.ExportArchive(s.as(grace), &transferspb.ExportArchiveRequest{RequestId: s.request()})
+	// A user without channels gets an empty archive.
+	response, err := e.transfers.ExportArchive(e.userContext(grace), &transferspb.ExportArchiveRequest{RequestId: e.requestID()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.work(t.Context(), answer.Name); err != nil {
+	if err := e.deliver(t.Context(), response.Name); err != nil {
 		t.Fatal(err)
 	}
-	if files := s.unpacked(s.exported(answer.Name)); len(files) != 0 {
-		t.Errorf("it has %v", files)
+	if files := e.unzip(e.exportResponse(response.Name)); len(files) != 0 {
+		t.Errorf("got files %v, want none", files)
 	}
-	if is := s.exported(answer.Name); s.media.uploads[is.File].is.AccountId != grace.ID || s.media.uploads[is.File].is.FileName != "grace.zip" {
-		t.Errorf("the upload is %v", s.media.uploads[is.File].is)
+	if upload := e.media.uploads[e.exportResponse(response.Name).File].upload; upload.AccountId != grace.ID || upload.FileName != "grace.zip" {
+		t.Errorf("got upload %v, want grace.zip of grace", upload)
 	}
 }

@@ -19,38 +19,40 @@ import (
 	operationspb "techtalks.example/proto/techtalks/operations/v1"
 )
 
-// media keeps files in memory, and does with them what the contract says.
-type media struct {
+// fakeMedia implements the media module in memory.
+type fakeMedia struct {
 	mediapb.UnimplementedMediaServer
 
 	mu         sync.Mutex
 	uploads    map[string]*file
-	recordings map[string][]byte // by the last part of their names
-	sent       int64             // bytes that came in AppendUpload
-	// appended is called after a message's bytes are kept.
+	recordings map[string][]byte // by the last segment of their names
+	sent       int64             // bytes received by AppendUpload
+	// appended is called after each message of AppendUpload.
 	appended func()
-	// quota bounds an upload; 0: it has no bound.
+	// quota bounds the size of an upload; 0 for no limit.
 	quota int64
 }
 
 type file struct {
-	is    *mediapb.Upload
-	bytes []byte
+	upload *mediapb.Upload
+	bytes  []byte
 }
 
-func newMedia() *media { return &media{uploads: map[string]*file{}, recordings: map[string][]byte{}} }
-
-var errNoUpload = apperror.New(apperror.NotFound, "UPLOAD_NOT_FOUND", "there is no such upload").Status().Err()
-
-// put makes an upload that is whole.
-func (m *media) put(account int64, name string, content []byte) string {
-	made, _ := m.CreateUpload(context.Background(), &mediapb.CreateUploadRequest{FileName: name, AccountId: account})
-	f := m.uploads[made.Upload.Name]
-	f.bytes, f.is.Offset, f.is.Whole = content, int64(len(content)), true
-	return f.is.Name
+func newFakeMedia() *fakeMedia {
+	return &fakeMedia{uploads: map[string]*file{}, recordings: map[string][]byte{}}
 }
 
-func (m *media) content(name string) []byte {
+var errUploadNotFound = apperror.New(apperror.NotFound, "UPLOAD_NOT_FOUND", "upload not found").Status().Err()
+
+// put creates a complete upload.
+func (m *fakeMedia) put(account int64, name string, content []byte) string {
+	response, _ := m.CreateUpload(context.Background(), &mediapb.CreateUploadRequest{FileName: name, AccountId: account})
+	f := m.uploads[response.Upload.Name]
+	f.bytes, f.upload.Offset, f.upload.Whole = content, int64(len(content)), true
+	return f.upload.Name
+}
+
+func (m *fakeMedia) content(name string) []byte {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if f := m.uploads[name]; f != nil {
@@ -59,53 +61,53 @@ func (m *media) content(name string) []byte {
 	return nil
 }
 
-// on has f called after each message that is appended.
-func (m *media) on(f func()) {
+// onAppend sets the function called after each message of AppendUpload.
+func (m *fakeMedia) onAppend(f func()) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.appended = f
 }
 
-func (m *media) sentSoFar() int64 {
+func (m *fakeMedia) sentBytes() int64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.sent
 }
 
-func (m *media) count() int {
+func (m *fakeMedia) uploadCount() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return len(m.uploads)
 }
 
-func (m *media) CreateUpload(_ context.Context, r *mediapb.CreateUploadRequest) (*mediapb.CreateUploadResponse, error) {
+func (m *fakeMedia) CreateUpload(_ context.Context, r *mediapb.CreateUploadRequest) (*mediapb.CreateUploadResponse, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	is := &mediapb.Upload{Name: fmt.Sprintf("uploads/%d", len(m.uploads)+1000), FileName: r.FileName, Size: r.Size, AccountId: r.AccountId}
-	m.uploads[is.Name] = &file{is: is}
-	return &mediapb.CreateUploadResponse{Upload: proto.CloneOf(is)}, nil
+	upload := &mediapb.Upload{Name: fmt.Sprintf("uploads/%d", len(m.uploads)+1000), FileName: r.FileName, Size: r.Size, AccountId: r.AccountId}
+	m.uploads[upload.Name] = &file{upload: upload}
+	return &mediapb.CreateUploadResponse{Upload: proto.CloneOf(upload)}, nil
 }
 
-func (m *media) GetUpload(_ context.Context, r *mediapb.GetUploadRequest) (*mediapb.GetUploadResponse, error) {
+func (m *fakeMedia) GetUpload(_ context.Context, r *mediapb.GetUploadRequest) (*mediapb.GetUploadResponse, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	f := m.uploads[r.Name]
 	if f == nil {
-		return nil, errNoUpload
+		return nil, errUploadNotFound
 	}
-	return &mediapb.GetUploadResponse{Upload: proto.CloneOf(f.is)}, nil
+	return &mediapb.GetUploadResponse{Upload: proto.CloneOf(f.upload)}, nil
 }
 
-func (m *media) AppendUpload(stream grpc.ClientStreamingServer[mediapb.AppendUploadRequest, mediapb.AppendUploadResponse]) error {
+func (m *fakeMedia) AppendUpload(stream grpc.ClientStreamingServer[mediapb.AppendUploadRequest, mediapb.AppendUploadResponse]) error {
 	var f *file
-	var at int64
+	var offset int64
 	for {
 		r, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
 			m.mu.Lock()
-			is := proto.CloneOf(f.is)
+			upload := proto.CloneOf(f.upload)
 			m.mu.Unlock()
-			return stream.SendAndClose(&mediapb.AppendUploadResponse{Upload: is})
+			return stream.SendAndClose(&mediapb.AppendUploadResponse{Upload: upload})
 		}
 		if err != nil {
 			return err
@@ -114,26 +116,26 @@ func (m *media) AppendUpload(stream grpc.ClientStreamingServer[mediapb.AppendUpl
 		if f == nil {
 			if f = m.uploads[r.Name]; f == nil {
 				m.mu.Unlock()
-				return errNoUpload
+				return errUploadNotFound
 			}
-			at = r.Offset
+			offset = r.Offset
 		}
-		if at != f.is.Offset {
+		if offset != f.upload.Offset {
 			m.mu.Unlock()
-			return apperror.New(apperror.Conflict, "OFFSET_MISMATCH", "it ends elsewhere").Status().Err()
+			return apperror.New(apperror.Conflict, "OFFSET_MISMATCH", "the upload has another size").Status().Err()
 		}
-		if f.is.Whole {
+		if f.upload.Whole {
 			m.mu.Unlock()
-			return apperror.New(apperror.Conflict, "UPLOAD_WHOLE", "nothing more belongs to it").Status().Err()
+			return apperror.New(apperror.Conflict, "UPLOAD_WHOLE", "the upload is complete").Status().Err()
 		}
 		f.bytes = append(f.bytes, r.Data...)
-		f.is.Offset = int64(len(f.bytes))
-		at = f.is.Offset
+		f.upload.Offset = int64(len(f.bytes))
+		offset = f.upload.Offset
 		m.sent += int64(len(r.Data))
-		appended, over := m.appended, m.quota > 0 && f.is.Offset > m.quota
+		appended, exceeded := m.appended, m.quota > 0 && f.upload.Offset > m.quota
 		m.mu.Unlock()
-		if over {
-			return apperror.New(apperror.Exhausted, "QUOTA_EXCEEDED", "you keep as much as you may: remove something").Status().Err()
+		if exceeded {
+			return apperror.New(apperror.Exhausted, "QUOTA_EXCEEDED", "storage quota exceeded; delete something").Status().Err()
 		}
 		if appended != nil {
 			appended()
@@ -141,32 +143,32 @@ func (m *media) AppendUpload(stream grpc.ClientStreamingServer[mediapb.AppendUpl
 	}
 }
 
-func (m *media) CompleteUpload(_ context.Context, r *mediapb.CompleteUploadRequest) (*mediapb.CompleteUploadResponse, error) {
+func (m *fakeMedia) CompleteUpload(_ context.Context, r *mediapb.CompleteUploadRequest) (*mediapb.CompleteUploadResponse, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	f := m.uploads[r.Name]
 	switch {
 	case f == nil:
-		return nil, errNoUpload
-	case f.is.Offset != r.Size:
-		return nil, apperror.New(apperror.Conflict, "OFFSET_MISMATCH", "it ends elsewhere").Status().Err()
+		return nil, errUploadNotFound
+	case f.upload.Offset != r.Size:
+		return nil, apperror.New(apperror.Conflict, "OFFSET_MISMATCH", "the upload has another size").Status().Err()
 	}
-	f.is.Whole = true
-	return &mediapb.CompleteUploadResponse{Upload: proto.CloneOf(f.is)}, nil
+	f.upload.Whole = true
+	return &mediapb.CompleteUploadResponse{Upload: proto.CloneOf(f.upload)}, nil
 }
 
-func (m *media) DeleteUpload(_ context.Context, r *mediapb.DeleteUploadRequest) (*mediapb.DeleteUploadResponse, error) {
+func (m *fakeMedia) DeleteUpload(_ context.Context, r *mediapb.DeleteUploadRequest) (*mediapb.DeleteUploadResponse, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.uploads, r.Name)
 	return &mediapb.DeleteUploadResponse{}, nil
 }
 
-func (m *media) GetRecording(_ context.Context, r *mediapb.GetRecordingRequest) (*mediapb.GetRecordingResponse, error) {
+func (m *fakeMedia) GetRecording(_ context.Context, r *mediapb.GetRecordingRequest) (*mediapb.GetRecordingResponse, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	content, there := m.recordings[strings.TrimPrefix(r.Name, "recordings/")]
-	if !there {
+	content, found := m.recordings[strings.TrimPrefix(r.Name, "recordings/")]
+	if !found {
 		return nil, status.Error(codes.NotFound, "no such recording")
 	}
 	return &mediapb.GetRecordingResponse{Recording: &mediapb.Recording{Name: r.Name, Renditions: []*mediapb.Recording_Rendition{
@@ -175,17 +177,17 @@ func (m *media) GetRecording(_ context.Context, r *mediapb.GetRecordingRequest) 
 	}}}, nil
 }
 
-func (m *media) ReadFile(r *mediapb.ReadFileRequest, stream grpc.ServerStreamingServer[mediapb.ReadFileResponse]) error {
+func (m *fakeMedia) ReadFile(r *mediapb.ReadFileRequest, stream grpc.ServerStreamingServer[mediapb.ReadFileResponse]) error {
 	m.mu.Lock()
 	var content []byte
-	there := false
+	found := false
 	if name, isRecording := strings.CutPrefix(r.Name, "recordings/"); isRecording {
-		content, there = m.recordings[strings.TrimSuffix(name, "/original")]
+		content, found = m.recordings[strings.TrimSuffix(name, "/original")]
 	} else if f := m.uploads[r.Name]; f != nil {
-		content, there = f.bytes, f.is.Whole
+		content, found = f.bytes, f.upload.Whole
 	}
 	m.mu.Unlock()
-	if !there {
+	if !found {
 		return status.Error(codes.NotFound, "no such file")
 	}
 	content = content[r.Offset:]
@@ -202,31 +204,31 @@ func (m *media) ReadFile(r *mediapb.ReadFileRequest, stream grpc.ServerStreaming
 	return nil
 }
 
-// operations records what is said of operations.
-type operations struct {
+// fakeOperations implements OperationWork in memory.
+type fakeOperations struct {
 	operationspb.UnimplementedOperationWorkServer
 
-	mu  sync.Mutex
-	all map[string]*operation
-	// reported is called after a report with a checkpoint.
-	reported func()
-	// lose says whether a checkpoint is lost, with its worker.
-	lose func() bool
+	mu         sync.Mutex
+	operations map[string]*fakeOperation // by name
+	// checkpointed is called after each saved checkpoint.
+	checkpointed func()
+	// failCheckpoint reports whether to fail the current checkpoint.
+	failCheckpoint func() bool
 }
 
-type operation struct {
+type fakeOperation struct {
 	created    *operationspb.CreateOperationRequest
 	attempt    int64
 	checkpoint []byte
 	done       int64
 	total      int64
 	unit       string
-	saved      int
+	saved      int // checkpoints
 	cancel     chan struct{}
 	finished   *operationspb.FinishOperationRequest
 }
 
-func (o *operation) cancelled() bool {
+func (o *fakeOperation) cancelled() bool {
 	select {
 	case <-o.cancel:
 		return true
@@ -235,86 +237,88 @@ func (o *operation) cancelled() bool {
 	}
 }
 
-func newOperations() *operations { return &operations{all: map[string]*operation{}} }
-
-// on has f called after each checkpoint.
-func (o *operations) on(f func()) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.reported = f
+func newFakeOperations() *fakeOperations {
+	return &fakeOperations{operations: map[string]*fakeOperation{}}
 }
 
-func (o *operations) of(name string) *operation {
+// onCheckpoint sets the function called after each saved checkpoint.
+func (o *fakeOperations) onCheckpoint(f func()) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.all[name]
+	o.checkpointed = f
 }
 
-func (o *operations) CreateOperation(_ context.Context, r *operationspb.CreateOperationRequest) (*operationspb.CreateOperationResponse, error) {
+func (o *fakeOperations) get(name string) *fakeOperation {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.operations[name]
+}
+
+func (o *fakeOperations) CreateOperation(_ context.Context, r *operationspb.CreateOperationRequest) (*operationspb.CreateOperationResponse, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	name := "operations/" + r.RequestId
-	if is := o.all[name]; is == nil {
-		o.all[name] = &operation{created: proto.CloneOf(r), cancel: make(chan struct{})}
-	} else if string(is.created.Input) != string(r.Input) {
-		return nil, status.Error(codes.AlreadyExists, "other work")
+	if existing := o.operations[name]; existing == nil {
+		o.operations[name] = &fakeOperation{created: proto.CloneOf(r), cancel: make(chan struct{})}
+	} else if string(existing.created.Input) != string(r.Input) {
+		return nil, status.Error(codes.AlreadyExists, "the request ID is taken")
 	}
 	return &operationspb.CreateOperationResponse{Operation: &longrunningpb.Operation{Name: name}}, nil
 }
 
-func (o *operations) ClaimOperation(_ context.Context, r *operationspb.ClaimOperationRequest) (*operationspb.ClaimOperationResponse, error) {
+func (o *fakeOperations) ClaimOperation(_ context.Context, r *operationspb.ClaimOperationRequest) (*operationspb.ClaimOperationResponse, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	is := o.all[r.Name]
-	if is.finished != nil {
+	op := o.operations[r.Name]
+	if op.finished != nil {
 		return &operationspb.ClaimOperationResponse{}, nil
 	}
-	is.attempt++
+	op.attempt++
 	return &operationspb.ClaimOperationResponse{
-		Attempt: is.attempt, AccountId: is.created.AccountId, Input: is.created.Input, Checkpoint: is.checkpoint, DoneCount: is.done, TotalCount: is.total,
+		Attempt: op.attempt, AccountId: op.created.AccountId, Input: op.created.Input, Checkpoint: op.checkpoint, DoneCount: op.done, TotalCount: op.total,
 	}, nil
 }
 
-func (o *operations) ReportOperation(_ context.Context, r *operationspb.ReportOperationRequest) (*operationspb.ReportOperationResponse, error) {
+func (o *fakeOperations) ReportOperation(_ context.Context, r *operationspb.ReportOperationRequest) (*operationspb.ReportOperationResponse, error) {
 	o.mu.Lock()
-	is := o.all[r.Name]
-	if is.attempt != r.Attempt {
+	op := o.operations[r.Name]
+	if op.attempt != r.Attempt {
 		o.mu.Unlock()
 		return &operationspb.ReportOperationResponse{Superseded: true}, nil
 	}
-	if len(r.Checkpoint) > 0 && o.lose != nil && o.lose() {
+	if len(r.Checkpoint) > 0 && o.failCheckpoint != nil && o.failCheckpoint() {
 		o.mu.Unlock()
-		return nil, status.Error(codes.Unavailable, "gone")
+		return nil, status.Error(codes.Unavailable, "unavailable")
 	}
-	is.done, is.total, is.unit = max(is.done, r.DoneCount), r.TotalCount, r.Unit
-	reported := o.reported
+	op.done, op.total, op.unit = max(op.done, r.DoneCount), r.TotalCount, r.Unit
+	checkpointed := o.checkpointed
 	if len(r.Checkpoint) == 0 {
-		reported = nil
+		checkpointed = nil
 	} else {
-		is.checkpoint = r.Checkpoint
-		is.saved++
+		op.checkpoint = r.Checkpoint
+		op.saved++
 	}
 	o.mu.Unlock()
-	if reported != nil {
-		reported()
+	if checkpointed != nil {
+		checkpointed()
 	}
-	return &operationspb.ReportOperationResponse{CancelRequested: is.cancelled()}, nil
+	return &operationspb.ReportOperationResponse{CancelRequested: op.cancelled()}, nil
 }
 
-func (o *operations) FinishOperation(_ context.Context, r *operationspb.FinishOperationRequest) (*operationspb.FinishOperationResponse, error) {
+func (o *fakeOperations) FinishOperation(_ context.Context, r *operationspb.FinishOperationRequest) (*operationspb.FinishOperationResponse, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	is := o.all[r.Name]
-	if is.attempt != r.Attempt {
+	op := o.operations[r.Name]
+	if op.attempt != r.Attempt {
 		return &operationspb.FinishOperationResponse{Superseded: true}, nil
 	}
-	is.finished = proto.CloneOf(r)
+	op.finished = proto.CloneOf(r)
 	return &operationspb.FinishOperationResponse{}, nil
 }
 
-func (o *operations) AwaitCancellation(ctx context.Context, r *operationspb.AwaitCancellationRequest) (*operationspb.AwaitCancellationResponse, error) {
+func (o *fakeOperations) AwaitCancellation(ctx context.Context, r *operationspb.AwaitCancellationRequest) (*operationspb.AwaitCancellationResponse, error) {
 	select {
-	case <-o.of(r.Name).cancel:
+	case <-o.get(r.Name).cancel:
 		return &operationspb.AwaitCancellationResponse{CancelRequested: true}, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()

@@ -10,167 +10,165 @@ import (
 	mediapb "techtalks.example/proto/techtalks/media/v1"
 )
 
-// reading is a file of the media module's as a stream. Not safe for concurrent
-// use.
-type reading struct {
-	ctx  context.Context
-	from interface {
+// fileReader reads a file of the media module sequentially. Not safe for concurrent use.
+type fileReader struct {
+	ctx    context.Context
+	stream interface {
 		Recv() (*mediapb.ReadFileResponse, error)
 	}
-	stop func()
-	rest []byte
-	read int64
-	// failed is why the file could not be read on: no fault of what is in it.
-	failed error
+	cancel    func()
+	buffered  []byte
+	bytesRead int64
+	// failure is the error that stopped reading. It is not caused by the content.
+	failure error
 }
 
-// read opens a file at an offset, for at most limit bytes; 0 means to its end.
-// Whoever opens it closes it.
-func (m *Module) read(ctx context.Context, file string, offset, limit int64) (*reading, error) {
-	ctx, stop := context.WithCancel(ctx)
-	stream, err := m.needs.Media.ReadFile(ctx, &mediapb.ReadFileRequest{Name: file, Offset: offset, Limit: limit})
+// openFile opens a file at an offset, for at most limit bytes, or to its end if limit is
+// 0. The caller must close it.
+func (m *Module) openFile(ctx context.Context, file string, offset, limit int64) (*fileReader, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	stream, err := m.deps.Media.ReadFile(ctx, &mediapb.ReadFileRequest{Name: file, Offset: offset, Limit: limit})
 	if err != nil {
-		stop()
+		cancel()
 		return nil, err
 	}
-	return &reading{ctx: ctx, from: stream, stop: stop}, nil
+	return &fileReader{ctx: ctx, stream: stream, cancel: cancel}, nil
 }
 
-// interrupted returns why nothing more may be read: the context has ended, and
-// what was received before only costs time to process.
-func (r *reading) interrupted() error {
+// checkContext returns an error once the context has ended, even if there is buffered
+// data: processing it would only cost time.
+func (r *fileReader) checkContext() error {
 	if err := r.ctx.Err(); err != nil {
-		r.failed = err
+		r.failure = err
 	}
-	return r.failed
+	return r.failure
 }
 
-func (r *reading) Read(p []byte) (int, error) {
-	if err := r.interrupted(); err != nil {
+func (r *fileReader) Read(p []byte) (int, error) {
+	if err := r.checkContext(); err != nil {
 		return 0, err
 	}
-	for len(r.rest) == 0 {
-		answer, err := r.from.Recv()
+	for len(r.buffered) == 0 {
+		response, err := r.stream.Recv()
 		if errors.Is(err, io.EOF) {
 			return 0, io.EOF
 		}
 		if err != nil {
-			r.failed = err
+			r.failure = err
 			return 0, err
 		}
-		r.rest = answer.Data
+		r.buffered = response.Data
 	}
-	n := copy(p, r.rest)
-	r.rest = r.rest[n:]
-	r.read += int64(n)
+	n := copy(p, r.buffered)
+	r.buffered = r.buffered[n:]
+	r.bytesRead += int64(n)
 	return n, nil
 }
 
-func (r *reading) close() { r.stop() }
+func (r *fileReader) close() { r.cancel() }
 
 const (
-	// pieceSize is how much is read at once of a file that is read here and
-	// there: a message's worth.
-	pieceSize = 256 << 10
-	// maxPieces bounds the pieces that are kept: what an archive's entries lie
-	// in, its directory, and some for those out of order.
-	maxPieces = 8
-	// An archive whose entries are in disorder, or overlap, has the same pieces
-	// fetched again and again. It may have this many bytes fetched, and its size
-	// so many times: one in order has it fetched once, and the directory twice.
-	refetched    = 64 << 20
-	refetchRatio = 2
+	// blockSize is the unit of random access reads: the content of one message.
+	blockSize = 256 << 10
+	// maxBlocks bounds the cached blocks: those of the current entry and of the
+	// directory, and some for entries out of order.
+	maxBlocks = 8
+	// An archive whose entries are out of order or overlap makes the same blocks be
+	// fetched repeatedly. It can fetch fetchAllowance bytes plus fetchRatio times its
+	// size. An archive in order is fetched once, and its directory twice.
+	fetchAllowance = 64 << 20
+	fetchRatio     = 2
 )
 
-var errScattered = apperror.New(apperror.Invalid, "ARCHIVE_UNREADABLE",
-	"the files of the .zip are stored in another order than its directory lists them, or overlap: pack it again")
+var errOutOfOrder = apperror.New(apperror.Invalid, "ARCHIVE_UNREADABLE",
+	"the entries of the .zip are out of order or overlap; pack it again")
 
-// ranges reads a file of the media module's here and there, a piece at a time,
-// and keeps the pieces that it read last. Not safe for concurrent use.
-type ranges struct {
+// rangeReader reads a file of the media module at random offsets. It fetches blocks and
+// caches the most recently used ones. Not safe for concurrent use.
+type rangeReader struct {
 	ctx    context.Context
 	module *Module
 	file   string
 	size   int64
-	pieces []piece // the last one used first
-	// budget is how many bytes may still be asked for; negative: any number.
+	blocks []block // most recently used first
+	// budget is the number of bytes that can still be read; negative for no limit.
 	budget  int64
 	fetched int64 // bytes
-	failed  error // see reading
+	failure error // see fileReader
 }
 
-type piece struct {
+type block struct {
 	number int64
 	data   []byte
 }
 
-// errOffset is the error of strings.Reader and its like: archive/zip passes on
-// any 64 bits that an archive calls an offset.
-var errOffset = errors.New("negative offset")
+// errNegativeOffset corresponds to the error of strings.Reader. archive/zip passes any
+// 64-bit value of an archive on as an offset.
+var errNegativeOffset = errors.New("negative offset")
 
-// ReadAt reads as io.ReaderAt says.
-func (r *ranges) ReadAt(p []byte, offset int64) (n int, err error) {
+// ReadAt implements io.ReaderAt.
+func (r *rangeReader) ReadAt(p []byte, offset int64) (n int, err error) {
 	if offset < 0 {
-		return 0, errOffset
+		return 0, errNegativeOffset
 	}
 	if err := r.ctx.Err(); err != nil {
-		r.failed = err
+		r.failure = err
 		return 0, err
 	}
 	if r.budget >= 0 {
 		if r.budget -= int64(len(p)); r.budget < 0 {
-			r.failed = errManyFiles
-			return 0, errManyFiles
+			r.failure = errTooManyFiles
+			return 0, errTooManyFiles
 		}
 	}
 	for n < len(p) {
-		at := offset + int64(n)
-		if at >= r.size {
+		position := offset + int64(n)
+		if position >= r.size {
 			return n, io.EOF
 		}
-		data, err := r.piece(at / pieceSize)
+		data, err := r.block(position / blockSize)
 		if err != nil {
 			return n, err
 		}
-		n += copy(p[n:], data[at%pieceSize:])
+		n += copy(p[n:], data[position%blockSize:])
 	}
 	return n, nil
 }
 
-func (r *ranges) piece(number int64) ([]byte, error) {
-	for i, kept := range r.pieces {
-		if kept.number == number {
-			copy(r.pieces[1:i+1], r.pieces[:i])
-			r.pieces[0] = kept
-			return kept.data, nil
+func (r *rangeReader) block(number int64) ([]byte, error) {
+	for i, cached := range r.blocks {
+		if cached.number == number {
+			copy(r.blocks[1:i+1], r.blocks[:i])
+			r.blocks[0] = cached
+			return cached.data, nil
 		}
 	}
-	length := min(pieceSize, r.size-number*pieceSize)
-	if r.fetched += length; r.fetched > refetched+refetchRatio*r.size {
-		r.failed = errScattered
-		return nil, errScattered
+	length := min(blockSize, r.size-number*blockSize)
+	if r.fetched += length; r.fetched > fetchAllowance+fetchRatio*r.size {
+		r.failure = errOutOfOrder
+		return nil, errOutOfOrder
 	}
-	data, err := r.fetch(number*pieceSize, length)
+	data, err := r.fetch(number*blockSize, length)
 	if err != nil {
-		r.failed = err
+		r.failure = err
 		return nil, err
 	}
-	if len(r.pieces) < maxPieces {
-		r.pieces = append(r.pieces, piece{})
+	if len(r.blocks) < maxBlocks {
+		r.blocks = append(r.blocks, block{})
 	}
-	copy(r.pieces[1:], r.pieces)
-	r.pieces[0] = piece{number, data}
+	copy(r.blocks[1:], r.blocks)
+	r.blocks[0] = block{number, data}
 	return data, nil
 }
 
-func (r *ranges) fetch(offset, length int64) ([]byte, error) {
-	from, err := r.module.read(r.ctx, r.file, offset, length)
+func (r *rangeReader) fetch(offset, length int64) ([]byte, error) {
+	src, err := r.module.openFile(r.ctx, r.file, offset, length)
 	if err != nil {
 		return nil, err
 	}
-	defer from.close()
+	defer src.close()
 	data := make([]byte, length)
-	if _, err := io.ReadFull(from, data); err != nil {
+	if _, err := io.ReadFull(src, data); err != nil {
 		return nil, fmt.Errorf("read %d bytes of %s at %d: %w", length, r.file, offset, err)
 	}
 	return data, nil

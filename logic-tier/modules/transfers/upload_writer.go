@@ -7,41 +7,41 @@ import (
 	mediapb "techtalks.example/proto/techtalks/media/v1"
 )
 
-// sendSize is how much is sent in one message.
-const sendSize = 256 << 10
+// chunkSize is the size of one AppendUpload message.
+const chunkSize = 256 << 10
 
-// sending writes an upload. What the upload has already, from a worker that was
-// stopped, is not sent again. Not safe for concurrent use.
-type sending struct {
+// uploadWriter writes to an upload. It does not send again what the upload already
+// contains from an interrupted worker. Not safe for concurrent use.
+type uploadWriter struct {
 	media mediapb.MediaClient
 	name  string
-	// at is where the next byte belongs; have is what the upload has. While at is
-	// behind, what is written is there already.
-	at, have int64
+	// offset is the position of the next write; stored is the upload's size. Writes
+	// below stored are skipped.
+	offset, stored int64
 
-	stream appending
+	stream appendStream
 	stop   func()
 	buffer []byte
 }
 
-// appending is the stream of AppendUpload.
-type appending interface {
+// appendStream is the client side of AppendUpload.
+type appendStream interface {
 	Send(*mediapb.AppendUploadRequest) error
 	CloseAndRecv() (*mediapb.AppendUploadResponse, error)
 }
 
-func (s *sending) write(ctx context.Context, p []byte) error {
-	if skip := min(int64(len(p)), s.have-s.at); skip > 0 {
+func (w *uploadWriter) write(ctx context.Context, p []byte) error {
+	if skip := min(int64(len(p)), w.stored-w.offset); skip > 0 {
 		p = p[skip:]
-		s.at += skip
+		w.offset += skip
 	}
 	for len(p) > 0 {
-		n := min(len(p), sendSize-len(s.buffer))
-		s.buffer = append(s.buffer, p[:n]...)
+		n := min(len(p), chunkSize-len(w.buffer))
+		w.buffer = append(w.buffer, p[:n]...)
 		p = p[n:]
-		s.at += int64(n)
-		if len(s.buffer) == sendSize {
-			if err := s.send(ctx); err != nil {
+		w.offset += int64(n)
+		if len(w.buffer) == chunkSize {
+			if err := w.send(ctx); err != nil {
 				return err
 			}
 		}
@@ -49,62 +49,63 @@ func (s *sending) write(ctx context.Context, p []byte) error {
 	return nil
 }
 
-func (s *sending) send(ctx context.Context) error {
-	if len(s.buffer) == 0 {
+func (w *uploadWriter) send(ctx context.Context) error {
+	if len(w.buffer) == 0 {
 		return nil
 	}
-	request := &mediapb.AppendUploadRequest{Data: s.buffer}
-	if s.stream == nil {
+	request := &mediapb.AppendUploadRequest{Data: w.buffer}
+	if w.stream == nil {
 		ctx, stop := context.WithCancel(ctx)
-		stream, err := s.media.AppendUpload(ctx)
+		stream, err := w.media.AppendUpload(ctx)
 		if err != nil {
 			stop()
 			return err
 		}
-		s.stream, s.stop = stream, stop
-		request.Name, request.Offset = s.name, s.have
+		w.stream, w.stop = stream, stop
+		request.Name, request.Offset = w.name, w.stored
 	}
-	if err := s.stream.Send(request); err != nil {
-		// Why, the answer says.
-		_, err = s.answer()
+	if err := w.stream.Send(request); err != nil {
+		// Send returns io.EOF; the response has the actual error.
+		_, err = w.closeAndRecv()
 		return err
 	}
-	// The message may still be on its way.
-	s.buffer = make([]byte, 0, sendSize)
+	// gRPC may still be sending the old buffer.
+	w.buffer = make([]byte, 0, chunkSize)
 	return nil
 }
 
-// settle sends what is left and waits until the upload has it.
-func (s *sending) settle(ctx context.Context) error {
-	if err := s.send(ctx); err != nil || s.stream == nil {
+// flush sends the buffered bytes and waits until they are stored.
+func (w *uploadWriter) flush(ctx context.Context) error {
+	if err := w.send(ctx); err != nil || w.stream == nil {
 		return err
 	}
-	is, err := s.answer()
+	upload, err := w.closeAndRecv()
 	switch {
 	case err != nil:
 		return err
-	case is.Offset != s.at:
-		return fmt.Errorf("%s has %d bytes after %d were sent", s.name, is.Offset, s.at)
+	case upload.Offset != w.offset:
+		return fmt.Errorf("%s has %d bytes, want %d", w.name, upload.Offset, w.offset)
 	}
-	s.have = is.Offset
+	w.stored = upload.Offset
 	return nil
 }
 
-func (s *sending) answer() (*mediapb.Upload, error) {
-	defer s.close()
-	answer, err := s.stream.CloseAndRecv()
-	if err == nil && answer.Upload == nil {
-		err = fmt.Errorf("%s: the answer names no upload", s.name)
+// closeAndRecv ends the stream and returns the upload.
+func (w *uploadWriter) closeAndRecv() (*mediapb.Upload, error) {
+	defer w.close()
+	response, err := w.stream.CloseAndRecv()
+	if err == nil && response.Upload == nil {
+		err = fmt.Errorf("%s: the response has no upload", w.name)
 	}
-	return answer.GetUpload(), err
+	return response.GetUpload(), err
 }
 
-// forward goes to where the upload ends: what lies before it stays unused.
-func (s *sending) forward() { s.at = max(s.at, s.have) }
+// skipToEnd continues after what the upload contains, which stays unused.
+func (w *uploadWriter) skipToEnd() { w.offset = max(w.offset, w.stored) }
 
-func (s *sending) close() {
-	if s.stream != nil {
-		s.stop()
-		s.stream = nil
+func (w *uploadWriter) close() {
+	if w.stream != nil {
+		w.stop()
+		w.stream = nil
 	}
 }
