@@ -117,13 +117,13 @@ func (a *app) wire(srv *server.Server, to grpc.ClientConnInterface, watch *sessi
 			})
 		}},
 		{"transfers", []queue.Topology{transfers.Topology()}, func() module {
-			return transfers.New(transfers.Needs{
+			return transfers.New(transfers.Deps{
 				DB: open("transfers", transfersConnections), Talks: talkspb.NewTalksClient(to), Channels: talkspb.NewChannelsClient(to),
 				Media: mediaClient, Operations: operationWork, Log: a.log,
 			})
 		}},
 		{"operations", []queue.Topology{operations.Topology()}, func() module {
-			return operations.New(operations.Needs{
+			return operations.New(operations.Deps{
 				DB: open("operations", operationsConnections), Listen: databases.options("operations", 0), Publisher: p.broker,
 				Accounts: accountspb.NewAccountsClient(to), Sessions: watch, Log: a.log,
 			})

@@ -6,8 +6,8 @@ import (
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
 )
 
-// A batch is kept when it has this many talks, channels, rejections or entries, or
-// bytes: enough that statements cost little beside rows, few enough to hold.
+// A batch is full when it reaches any of these limits. They are large enough to make
+// the cost per statement negligible, and small enough to hold a batch in memory.
 const (
 	batchTalks      = 500
 	batchChannels   = 500
@@ -16,93 +16,94 @@ const (
 	batchBytes      = 4 << 20
 )
 
-// batch is some entries of an archive, one after the other.
+// batch is a run of consecutive archive entries.
 type batch struct {
-	// through is how many entries of the archive it and those before it are.
-	through int64
-	// done is how much of the archive is read.
+	// end is the number of archive entries up to the end of the batch.
+	end int64
+	// done is the archive's progress at the end of the batch.
 	done int64
 
 	entries        int
 	files, ignored int64
-	channels       map[string]*namedChannel // by slug
-	talks          []brought
+	channels       map[string]*batchChannel // by slug
+	talks          []importedTalk
 	rejections     []rejection
 	bytes          int
 }
 
-// source is the file that something came from.
+// source is the archive entry that a talk or channel was read from.
 type source struct {
 	number int64
 	path   string
 }
 
-// namedChannel is a channel that files of the batch belong to, or name.
-type namedChannel struct {
-	title, description string  // empty: a file outside the batch names it, or none
-	named              *source // the file that does
+// batchChannel is a channel that the batch describes or has talks of.
+type batchChannel struct {
+	title, description string  // empty unless the batch has the channel's category file
+	category           *source // that file
 }
 
-// brought is a talk of the batch.
-type brought struct {
+// importedTalk is a talk of the batch.
+type importedTalk struct {
 	source
-	channel string // a slug
+	channel string // slug
 	talk    *talkspb.Talk
 }
 
-func newBatch() *batch { return &batch{channels: map[string]*namedChannel{}} }
+func newBatch() *batch { return &batch{channels: map[string]*batchChannel{}} }
 
 func (b *batch) full() bool {
 	return len(b.talks) >= batchTalks || len(b.channels) >= batchChannels || len(b.rejections) >= batchRejections ||
 		b.entries >= batchEntries || b.bytes >= batchBytes
 }
 
-func (b *batch) channel(slug string) *namedChannel {
+// channel returns a channel of the batch, adding it if necessary.
+func (b *batch) channel(slug string) *batchChannel {
 	c := b.channels[slug]
 	if c == nil {
-		c = &namedChannel{}
+		c = &batchChannel{}
 		b.channels[slug] = c
 	}
 	return c
 }
 
-func (b *batch) add(t brought) {
+func (b *batch) addTalk(t importedTalk) {
 	b.channel(t.channel)
 	b.talks = append(b.talks, t)
 	b.bytes += proto.Size(t.talk)
 }
 
-// maxReason bounds what is said about a file.
+// maxReason bounds the stored reason of a rejection, in bytes.
 const maxReason = 500
 
-func (b *batch) reject(s source, why string) {
-	b.rejections = append(b.rejections, rejection{Number: s.number, Path: printable(s.path, maxPath), Reason: printable(why, maxReason)})
+func (b *batch) reject(s source, reason string) {
+	b.rejections = append(b.rejections, rejection{Number: s.number, Path: printable(s.path, maxPath), Reason: printable(reason, maxReason)})
 }
 
-// dropChannel rejects all that the batch has of a channel.
-func (b *batch) dropChannel(slug, why string) {
+// rejectChannel rejects the channel and its talks.
+func (b *batch) rejectChannel(slug, reason string) {
 	c := b.channels[slug]
 	if c == nil {
 		return
 	}
 	delete(b.channels, slug)
-	if c.named != nil {
-		b.reject(*c.named, why)
+	if c.category != nil {
+		b.reject(*c.category, reason)
 	}
-	b.dropTalks(func(_ int, t brought) string {
+	b.rejectTalks(func(_ int, t importedTalk) string {
 		if t.channel == slug {
-			return why
+			return reason
 		}
 		return ""
 	})
 }
 
-// dropTalks rejects the talks that there is a reason to.
-func (b *batch) dropTalks(reason func(i int, t brought) string) {
+// rejectTalks rejects the talks for which check returns a reason.
+func (b *batch) rejectTalks(check func(i int, t importedTalk) string) {
 	kept := b.talks[:0]
 	for i, t := range b.talks {
-		if why := reason(i, t); why != "" {
-			b.reject(t.source, why)
+		if reason := check(i, t); reason != "" {
+			b.reject(t.source, reason)
 		} else {
 			kept = append(kept, t)
 		}

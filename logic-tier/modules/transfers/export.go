@@ -20,77 +20,77 @@ import (
 	transferspb "techtalks.example/proto/techtalks/transfers/v1"
 )
 
-var errNotOwner = apperror.New(apperror.Denied, "NOT_CHANNEL_OWNER", "only who made the channel may export it")
+var errNotOwner = apperror.New(apperror.Denied, "NOT_CHANNEL_OWNER", "only the channel's owner can export it")
 
-// beginExport begins the export of a person's channel, or of all of them.
-func (m *Module) beginExport(ctx context.Context, owner caller.Person, parent, requestID string) (*longrunningpb.Operation, error) {
+// startExport starts the export of one of the owner's channels, or of all if parent is
+// empty.
+func (m *Module) startExport(ctx context.Context, owner caller.Person, parent, requestID string) (*longrunningpb.Operation, error) {
 	title := "Export of all your channels"
 	if parent != "" {
-		answer, err := ask(ctx, m.needs.Channels.GetChannel, &talkspb.GetChannelRequest{Name: parent})
+		response, err := invoke(ctx, m.deps.Channels.GetChannel, &talkspb.GetChannelRequest{Name: parent})
 		switch {
 		case err != nil:
 			return nil, err
-		case answer.Channel.Owner != owner.Name():
+		case response.Channel.Owner != owner.Name():
 			return nil, errNotOwner
 		}
-		parent = answer.Channel.Name
-		title = "Export of “" + answer.Channel.Title + "”"
+		parent = response.Channel.Name
+		title = "Export of “" + response.Channel.Title + "”"
 	}
 	input, err := proto.Marshal(&transferspb.ExportWork{Parent: parent, OwnerHandle: owner.Handle})
 	if err != nil {
 		return nil, err
 	}
-	answer, err := ask(ctx, m.needs.Operations.CreateOperation, &operationspb.CreateOperationRequest{
+	response, err := invoke(ctx, m.deps.Operations.CreateOperation, &operationspb.CreateOperationRequest{
 		AccountId: owner.ID, Kind: exportKind, Title: title, Subject: parent, RequestId: requestID, Input: input,
 	})
 	if err != nil {
 		return nil, err
 	}
-	return answer.Operation, m.store.addExport(ctx, answer.Operation.Name, owner.ID)
+	return response.Operation, m.store.addExport(ctx, response.Operation.Name, owner.ID)
 }
 
-// doExport works an export. One that ends in vain leaves no upload behind, unless
-// trying again may mend it.
+// doExport performs an export. If it is cancelled or fails for good, it leaves no upload
+// behind.
 func (m *Module) doExport(ctx context.Context, o *work.Operation) (proto.Message, error) {
-	var what transferspb.ExportWork
-	if err := o.Input(&what); err != nil {
+	var params transferspb.ExportWork
+	if err := o.Input(&params); err != nil {
 		return nil, err
 	}
-	at := &transferspb.ExportCheckpoint{}
-	if _, err := o.Resume(at); err != nil {
+	checkpoint := &transferspb.ExportCheckpoint{}
+	if _, err := o.Resume(checkpoint); err != nil {
 		return nil, err
 	}
-	response, err := m.export(ctx, o, &what, at)
+	response, err := m.export(ctx, o, &params, checkpoint)
 	if err == nil {
-		m.forget(ctx, o.Name)
+		m.deleteEntries(ctx, o.Name)
 		return response, nil
 	}
-	err = full(err)
+	err = permanentError(err)
 	if work.Cancelled(ctx) || work.Refused(err) {
-		o.Cleanup(func(ctx context.Context) error { return m.store.forgetArchived(ctx, o.Name) })
-		if at.Upload != "" {
-			o.Cleanup(func(ctx context.Context) error { return m.removeUpload(ctx, at.Upload) })
+		o.Cleanup(func(ctx context.Context) error { return m.store.deleteEntries(ctx, o.Name) })
+		if checkpoint.Upload != "" {
+			o.Cleanup(func(ctx context.Context) error { return m.removeUpload(ctx, checkpoint.Upload) })
 		}
 	}
 	return nil, err
 }
 
-// forget removes what is only needed while an archive is written. What stays is
-// swept.
-func (m *Module) forget(ctx context.Context, operation string) {
-	ctx, done := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
-	defer done()
-	if err := m.store.forgetArchived(ctx, operation); err != nil {
-		m.needs.Log.Warn("transfers: the entries of an archive that is over are not removed", "operation", operation, "error", err)
+// deleteEntries deletes the entries of a finished archive. If it fails, the sweep deletes
+// them.
+func (m *Module) deleteEntries(ctx context.Context, operation string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
+	defer cancel()
+	if err := m.store.deleteEntries(ctx, operation); err != nil {
+		m.deps.Log.Warn("transfers: deleting the entries of a finished archive failed; the sweep deletes them", "operation", operation, "error", err)
 	}
 }
 
-// errLarge: the archive is larger than a file may be.
-var errLarge = apperror.New(apperror.Invalid, "ARCHIVE_TOO_LARGE", "the archive would be larger than one file may be: export one channel at a time")
+var errArchiveTooLarge = apperror.New(apperror.Invalid, "ARCHIVE_TOO_LARGE", "the archive would exceed the maximum file size; export one channel at a time")
 
-// full makes a refusal of media's answer that there is no room: trying again makes
-// none.
-func full(err error) error {
+// permanentError marks the media module's storage limits as permanent errors, because
+// retrying does not free storage.
+func permanentError(err error) error {
 	s, ok := status.FromError(err)
 	if !ok {
 		return err
@@ -104,40 +104,40 @@ func full(err error) error {
 		case "QUOTA_EXCEEDED", "STORAGE_FULL", "TOO_MANY_UPLOADS":
 			return apperror.New(apperror.Invalid, info.Reason, s.Message()).Because(err)
 		case "UPLOAD_TOO_LONG":
-			return errLarge.Because(err)
+			return errArchiveTooLarge.Because(err)
 		}
 	}
 	return err
 }
 
-// export writes the archive from its checkpoint on.
-func (m *Module) export(ctx context.Context, o *work.Operation, what *transferspb.ExportWork, at *transferspb.ExportCheckpoint) (proto.Message, error) {
-	if at.Upload == "" {
-		if err := m.prepare(ctx, o, what, at); err != nil {
+// export writes the archive from the checkpoint on.
+func (m *Module) export(ctx context.Context, o *work.Operation, params *transferspb.ExportWork, checkpoint *transferspb.ExportCheckpoint) (proto.Message, error) {
+	if checkpoint.Upload == "" {
+		if err := m.prepare(ctx, o, params, checkpoint); err != nil {
 			return nil, err
 		}
 	}
-	is, err := ask(ctx, m.needs.Media.GetUpload, &mediapb.GetUploadRequest{Name: at.Upload})
+	response, err := invoke(ctx, m.deps.Media.GetUpload, &mediapb.GetUploadRequest{Name: checkpoint.Upload})
 	switch {
 	case err != nil:
 		return nil, err
-	case is.Upload.Whole:
-		return result(at, is.Upload.Offset), nil
-	case is.Upload.Offset < at.Offset:
-		return nil, fmt.Errorf("%s has %d bytes, fewer than the %d that were written", at.Upload, is.Upload.Offset, at.Offset)
+	case response.Upload.Whole:
+		return exportResponse(checkpoint, response.Upload.Offset), nil
+	case response.Upload.Offset < checkpoint.Offset:
+		return nil, fmt.Errorf("%s has %d bytes, want at least %d", checkpoint.Upload, response.Upload.Offset, checkpoint.Offset)
 	}
 	deflate, err := flate.NewWriter(io.Discard, flate.DefaultCompression)
 	if err != nil {
 		return nil, err
 	}
-	w := &archiver{
-		module: m, operation: o, at: at, deflate: deflate,
-		out: &sending{media: m.needs.Media, name: at.Upload, at: at.Offset, have: is.Upload.Offset},
+	w := &archiveWriter{
+		module: m, operation: o, checkpoint: checkpoint, deflate: deflate,
+		out: &uploadWriter{media: m.deps.Media, name: checkpoint.Upload, offset: checkpoint.Offset, stored: response.Upload.Offset},
 	}
 	defer w.out.close()
-	o.Expect(at.Total, "talks")
-	if at.Entries > 0 {
-		if err := o.Step(ctx, fmt.Sprintf("It goes on where it was; talks so far: %d.", at.TalkCount)); err != nil {
+	o.Expect(checkpoint.Total, "talks")
+	if checkpoint.Entries > 0 {
+		if err := o.Step(ctx, fmt.Sprintf("Resumed. Talks so far: %d.", checkpoint.TalkCount)); err != nil {
 			return nil, err
 		}
 	}
@@ -145,48 +145,49 @@ func (m *Module) export(ctx context.Context, o *work.Operation, what *transfersp
 	if err != nil {
 		return nil, err
 	}
-	if _, err := ask(ctx, m.needs.Media.CompleteUpload, &mediapb.CompleteUploadRequest{Name: at.Upload, Size: size}); err != nil {
+	if _, err := invoke(ctx, m.deps.Media.CompleteUpload, &mediapb.CompleteUploadRequest{Name: checkpoint.Upload, Size: size}); err != nil {
 		return nil, err
 	}
-	return result(at, size), nil
+	return exportResponse(checkpoint, size), nil
 }
 
-func result(at *transferspb.ExportCheckpoint, size int64) proto.Message {
-	return &transferspb.ExportArchiveResponse{File: at.Upload, Size: size, Talks: at.TalkCount, Recordings: at.RecordingCount}
+func exportResponse(checkpoint *transferspb.ExportCheckpoint, size int64) proto.Message {
+	return &transferspb.ExportArchiveResponse{File: checkpoint.Upload, Size: size, Talks: checkpoint.TalkCount, Recordings: checkpoint.RecordingCount}
 }
 
-// prepare fixes what is exported, and begins the upload.
-func (m *Module) prepare(ctx context.Context, o *work.Operation, what *transferspb.ExportWork, at *transferspb.ExportCheckpoint) error {
-	name := what.OwnerHandle + ".zip"
+// prepare determines the channels to export, creates the upload and saves the first
+// checkpoint.
+func (m *Module) prepare(ctx context.Context, o *work.Operation, params *transferspb.ExportWork, checkpoint *transferspb.ExportCheckpoint) error {
+	name := params.OwnerHandle + ".zip"
 	var channels []*talkspb.Channel
-	if what.Parent == "" {
-		answer, err := ask(ctx, m.needs.Channels.ListChannelsOfAccount, &talkspb.ListChannelsOfAccountRequest{AccountId: o.AccountID})
+	if params.Parent == "" {
+		response, err := invoke(ctx, m.deps.Channels.ListChannelsOfAccount, &talkspb.ListChannelsOfAccountRequest{AccountId: o.AccountID})
 		if err != nil {
 			return err
 		}
-		channels = answer.Channels
+		channels = response.Channels
 	} else {
-		answer, err := ask(ctx, m.needs.Channels.GetChannel, &talkspb.GetChannelRequest{Name: what.Parent})
+		response, err := invoke(ctx, m.deps.Channels.GetChannel, &talkspb.GetChannelRequest{Name: params.Parent})
 		if err != nil {
 			return err
 		}
-		channels = append(channels, answer.Channel)
-		name = lastPart(what.Parent) + ".zip"
+		channels = append(channels, response.Channel)
+		name = lastPart(params.Parent) + ".zip"
 	}
 	for _, c := range channels {
-		at.Channels = append(at.Channels, c.Name)
-		at.Total += c.TalkCount
+		checkpoint.Channels = append(checkpoint.Channels, c.Name)
+		checkpoint.Total += c.TalkCount
 	}
-	if at.Total+int64(len(channels)) > maxFiles {
-		return errManyTalks
+	if checkpoint.Total+int64(len(channels)) > maxFiles {
+		return errTooManyTalks
 	}
-	made, err := ask(ctx, m.needs.Media.CreateUpload, &mediapb.CreateUploadRequest{FileName: name, ContentType: "application/zip", AccountId: o.AccountID})
+	response, err := invoke(ctx, m.deps.Media.CreateUpload, &mediapb.CreateUploadRequest{FileName: name, ContentType: "application/zip", AccountId: o.AccountID})
 	if err != nil {
 		return err
 	}
-	at.Upload = made.Upload.Name
-	return o.Save(ctx, 0, at)
+	checkpoint.Upload = response.Upload.Name
+	return o.Save(ctx, 0, checkpoint)
 }
 
-// errManyTalks: what could not be imported again is not exported.
-var errManyTalks = apperror.New(apperror.Invalid, "ARCHIVE_TOO_LARGE", "these are more than 200,000 talks: export one channel at a time")
+// errTooManyTalks rejects archives that could not be imported again.
+var errTooManyTalks = apperror.New(apperror.Invalid, "ARCHIVE_TOO_LARGE", "the archive would have more than 200,000 files; export one channel at a time")

@@ -1,4 +1,4 @@
 package transfers
 
-// SweepOnce lets tests sweep without waiting for the minute.
+// SweepOnce deletes expired rows now.
 var SweepOnce = (*Module).sweepOnce

@@ -19,43 +19,42 @@ import (
 )
 
 var (
-	errNoUpload   = apperror.New(apperror.NotFound, "UPLOAD_NOT_FOUND", "there is no such upload: upload the catalogue first")
-	errIncomplete = apperror.New(apperror.Invalid, "UPLOAD_INCOMPLETE", "not all of the upload is there yet: send the rest first")
+	errUploadNotFound   = apperror.New(apperror.NotFound, "UPLOAD_NOT_FOUND", "upload not found; upload the catalogue first")
+	errUploadIncomplete = apperror.New(apperror.Invalid, "UPLOAD_INCOMPLETE", "the upload is incomplete; send the rest first")
 )
 
-// beginImport begins the import of an upload, for a person or, without one, for
-// the operator.
-func (m *Module) beginImport(ctx context.Context, owner caller.Person, upload, requestID string) (*longrunningpb.Operation, error) {
-	if !isStored(upload) {
-		return nil, errNoUpload
+// startImport starts the import of an upload. The zero owner is the operator.
+func (m *Module) startImport(ctx context.Context, owner caller.Person, upload, requestID string) (*longrunningpb.Operation, error) {
+	if !isStorable(upload) {
+		return nil, errUploadNotFound
 	}
-	title, again, err := m.store.requested(ctx, owner.ID, requestID, upload)
+	title, repeated, err := m.store.importTitle(ctx, owner.ID, requestID, upload)
 	if err != nil {
 		return nil, err
 	}
-	if !again {
-		is, err := ask(ctx, m.needs.Media.GetUpload, &mediapb.GetUploadRequest{Name: upload})
+	if !repeated {
+		response, err := invoke(ctx, m.deps.Media.GetUpload, &mediapb.GetUploadRequest{Name: upload})
 		switch {
 		case err != nil:
 			return nil, err
-		case is.Upload.AccountId != owner.ID:
-			return nil, errNoUpload
-		case !is.Upload.Whole:
-			return nil, errIncomplete
+		case response.Upload.AccountId != owner.ID:
+			return nil, errUploadNotFound
+		case !response.Upload.Whole:
+			return nil, errUploadIncomplete
 		}
-		title = importTitle(is.Upload.FileName)
+		title = importTitle(response.Upload.FileName)
 	}
 	input, err := proto.Marshal(&transferspb.ImportWork{Upload: upload, OwnerHandle: owner.Handle})
 	if err != nil {
 		return nil, err
 	}
-	answer, err := ask(ctx, m.needs.Operations.CreateOperation, &operationspb.CreateOperationRequest{
+	response, err := invoke(ctx, m.deps.Operations.CreateOperation, &operationspb.CreateOperationRequest{
 		AccountId: owner.ID, Kind: importKind, Title: title, RequestId: requestID, Input: input,
 	})
 	if err != nil {
 		return nil, err
 	}
-	return answer.Operation, m.store.addImport(ctx, answer.Operation.Name, owner.ID, requestID, upload, title)
+	return response.Operation, m.store.addImport(ctx, response.Operation.Name, owner.ID, requestID, upload, title)
 }
 
 func importTitle(fileName string) string {
@@ -65,77 +64,77 @@ func importTitle(fileName string) string {
 	return "Import of “" + printable(fileName, 255) + "”"
 }
 
-// doImport works an import. One that ends in vain leaves no upload behind, unless
-// trying again may mend it.
+// doImport performs an import. If it is cancelled or fails for good, it leaves no upload
+// behind.
 func (m *Module) doImport(ctx context.Context, o *work.Operation) (proto.Message, error) {
-	var what transferspb.ImportWork
-	if err := o.Input(&what); err != nil {
+	var params transferspb.ImportWork
+	if err := o.Input(&params); err != nil {
 		return nil, err
 	}
-	at := &transferspb.ImportCheckpoint{}
-	if _, err := o.Resume(at); err != nil {
+	checkpoint := &transferspb.ImportCheckpoint{}
+	if _, err := o.Resume(checkpoint); err != nil {
 		return nil, err
 	}
-	if at.Counts == nil {
-		at.Counts = &transferspb.ImportCatalogueResponse{}
+	if checkpoint.Counts == nil {
+		checkpoint.Counts = &transferspb.ImportCatalogueResponse{}
 	}
-	if !at.Finished {
-		err := m.importFrom(ctx, o, &what, at)
+	if !checkpoint.Finished {
+		err := m.importArchive(ctx, o, &params, checkpoint)
 		if err != nil && (work.Cancelled(ctx) || work.Refused(err)) {
-			o.Cleanup(func(ctx context.Context) error { return m.removeUpload(ctx, what.Upload) })
+			o.Cleanup(func(ctx context.Context) error { return m.removeUpload(ctx, params.Upload) })
 		}
 		if err != nil {
 			return nil, err
 		}
 	}
-	// From here on the upload is not needed, and not there when this is done
-	// again: the checkpoint says so.
-	return at.Counts, m.removeUpload(ctx, what.Upload)
+	// The checkpoint is marked as finished, so a repeated attempt does not need the
+	// upload, which may already be deleted.
+	return checkpoint.Counts, m.removeUpload(ctx, params.Upload)
 }
 
-// removeUpload removes an upload also when ctx has ended.
+// removeUpload deletes an upload, even if ctx has ended.
 func (m *Module) removeUpload(ctx context.Context, upload string) error {
-	_, err := ask(context.WithoutCancel(ctx), m.needs.Media.DeleteUpload, &mediapb.DeleteUploadRequest{Name: upload})
+	_, err := invoke(context.WithoutCancel(ctx), m.deps.Media.DeleteUpload, &mediapb.DeleteUploadRequest{Name: upload})
 	return err
 }
 
-// importFrom brings in what the checkpoint does not count yet. Reading and
-// keeping go side by side, a batch apart.
-func (m *Module) importFrom(ctx context.Context, o *work.Operation, what *transferspb.ImportWork, at *transferspb.ImportCheckpoint) error {
-	is, err := ask(ctx, m.needs.Media.GetUpload, &mediapb.GetUploadRequest{Name: what.Upload})
+// importArchive imports the archive from the checkpoint on. It reads the next batch
+// while it imports the current one.
+func (m *Module) importArchive(ctx context.Context, o *work.Operation, params *transferspb.ImportWork, checkpoint *transferspb.ImportCheckpoint) error {
+	response, err := invoke(ctx, m.deps.Media.GetUpload, &mediapb.GetUploadRequest{Name: params.Upload})
 	if err != nil {
 		return err
 	}
-	from, err := m.open(ctx, what.Upload, is.Upload.Offset)
+	src, err := m.openArchive(ctx, params.Upload, response.Upload.Offset)
 	if err != nil {
 		return err
 	}
-	defer from.close()
-	_, total, unit := from.progress()
+	defer src.close()
+	_, total, unit := src.progress()
 	o.Expect(total, unit)
-	step := fmt.Sprintf("Reading it: %d %s.", total, unit)
-	if at.Entries > 0 {
-		step = fmt.Sprintf("It goes on after %d files.", at.Counts.Files)
+	step := fmt.Sprintf("Reading %d %s.", total, unit)
+	if checkpoint.Entries > 0 {
+		step = fmt.Sprintf("Resumed after %d files.", checkpoint.Counts.Files)
 	}
 	if err := o.Step(ctx, step); err != nil {
 		return err
 	}
-	owner := caller.Person{ID: o.AccountID, Handle: what.OwnerHandle}
-	f := &filler{module: m, owner: owner, archive: from, skip: at.Entries, known: map[string]string{}, batch: newBatch()}
-	k := &keeper{module: m, owner: owner, name: o.Name, counts: at.Counts, beyond: map[string]string{}}
+	owner := caller.Person{ID: o.AccountID, Handle: params.OwnerHandle}
+	reader := &batchReader{module: m, owner: owner, archive: src, skip: checkpoint.Entries, channelErrors: map[string]string{}, batch: newBatch()}
+	importer := &batchImporter{module: m, owner: owner, operation: o.Name, counts: checkpoint.Counts, rejectedChannels: map[string]string{}}
 	batches := make(chan *batch, 1)
-	var unread error
-	g, side := errgroup.WithContext(ctx)
+	var readErr error
+	g, groupCtx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
 		defer close(batches)
-		defer recovered(&err)
-		unread = f.fill(side, batches)
-		return nil // what was read before it is kept all the same
+		defer recoverPanic(&err)
+		readErr = reader.run(groupCtx, batches)
+		return nil // the batches read before the error are imported
 	})
 	g.Go(func() (err error) {
-		defer recovered(&err)
+		defer recoverPanic(&err)
 		for b := range batches {
-			if err := m.importBatch(side, o, k, b, at); err != nil {
+			if err := m.importBatch(groupCtx, o, importer, b, checkpoint); err != nil {
 				return err
 			}
 		}
@@ -144,48 +143,48 @@ func (m *Module) importFrom(ctx context.Context, o *work.Operation, what *transf
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	if unread != nil {
-		return withCounts(unread, at.Counts)
+	if readErr != nil {
+		return withCounts(readErr, checkpoint.Counts)
 	}
-	at.Finished = true
-	return o.Save(ctx, total, at)
+	checkpoint.Finished = true
+	return o.Save(ctx, total, checkpoint)
 }
 
-// recovered turns a panic into an error, as the queue does in a handler's own
-// goroutine: an archive that makes a parser panic must not end the process.
-func recovered(err *error) {
+// recoverPanic turns a panic into an error, as the queue does in a handler's own
+// goroutine: an archive that makes a parser panic must not crash the process.
+func recoverPanic(err *error) {
 	if p := recover(); p != nil {
 		*err = fmt.Errorf("import panicked: %v\n%s", p, debug.Stack())
 	}
 }
 
-// maxListed bounds the rejections that are stored for one import, which is 15 MB at
-// most. An archive of a few hundred KB can have 200,000 files with long names, all
-// of them rejected; nobody reads that many.
-const maxListed = 10_000
+// maxStoredRejections bounds the rejections stored per import, and so their size to
+// 15 MB. An archive of a few hundred KB can have 200,000 files with long names, all of
+// them rejected; no user reads that many.
+const maxStoredRejections = 10_000
 
-// importBatch keeps a batch, what it refused, and that this is done.
-func (m *Module) importBatch(ctx context.Context, o *work.Operation, k *keeper, b *batch, at *transferspb.ImportCheckpoint) error {
-	if err := k.keep(ctx, b); err != nil {
+// importBatch imports a batch, stores its rejections and saves a checkpoint.
+func (m *Module) importBatch(ctx context.Context, o *work.Operation, importer *batchImporter, b *batch, checkpoint *transferspb.ImportCheckpoint) error {
+	if err := importer.submit(ctx, b); err != nil {
 		return err
 	}
-	listed := min(len(b.rejections), max(0, maxListed-int(at.Counts.Rejected)))
-	if err := m.store.addRejections(ctx, o.Name, b.rejections[:listed]); err != nil {
+	stored := min(len(b.rejections), max(0, maxStoredRejections-int(checkpoint.Counts.Rejected)))
+	if err := m.store.addRejections(ctx, o.Name, b.rejections[:stored]); err != nil {
 		return err
 	}
-	k.count(b)
-	at.Entries = b.through
-	return o.Save(ctx, b.done, at)
+	importer.count(b)
+	checkpoint.Entries = b.end
+	return o.Save(ctx, b.done, checkpoint)
 }
 
-// withCounts adds to a refusal what is in already: it stays.
+// withCounts adds to a failure what was imported before it, which is kept.
 func withCounts(err error, counts *transferspb.ImportCatalogueResponse) error {
-	var refused *apperror.Failure
-	if !errors.As(err, &refused) || counts.Files == 0 {
+	var failure *apperror.Failure
+	if !errors.As(err, &failure) || counts.Files == 0 {
 		return err
 	}
-	said := *refused
-	said.Message += fmt.Sprintf(" (of the %d files before that, %d talks were added and %d were there already; they stay)",
+	extended := *failure
+	extended.Message += fmt.Sprintf(" (kept from the %d files before that: %d talks added, %d already present)",
 		counts.Files, counts.TalksCreated, counts.TalksPresent)
-	return &said
+	return &extended
 }

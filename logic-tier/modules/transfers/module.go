@@ -1,4 +1,4 @@
-// Package transfers brings catalogues of talks in, and gives archives out.
+// Package transfers imports catalogues of talks and exports archives of them.
 //
 //	offers  techtalks.transfers.v1.Transfers
 //	needs   talks (takes what was brought, gives what is to be archived),
@@ -25,9 +25,9 @@ import (
 	transferspb "techtalks.example/proto/techtalks/transfers/v1"
 )
 
-// Needs is what the module is given.
-type Needs struct {
-	// DB is a pool of the role "transfers".
+// Deps holds the module's dependencies.
+type Deps struct {
+	// DB is a connection pool of the role "transfers".
 	DB         *postgres.DB
 	Talks      talkspb.TalksClient
 	Channels   talkspb.ChannelsClient
@@ -38,12 +38,12 @@ type Needs struct {
 
 // Module is the transfers module.
 type Module struct {
-	needs Needs
+	deps  Deps
 	store store
 }
 
 // New returns the module.
-func New(n Needs) *Module { return &Module{needs: n, store: store{n.DB}} }
+func New(d Deps) *Module { return &Module{deps: d, store: store{d.DB}} }
 
 // Kinds of the module's operations.
 const (
@@ -52,39 +52,39 @@ const (
 )
 
 const (
-	// importsAtOnce is low, since one import keeps the database busy by itself, and
-	// at least two: an account runs one import at a time, so the others are not
-	// stuck behind the largest.
-	importsAtOnce = 2
-	// exportsAtOnce is as low, for the same reasons.
-	exportsAtOnce = 2
+	// importConcurrency is low, because one import alone keeps the database busy,
+	// and at least two: since an account runs one import at a time, other accounts
+	// do not queue behind the largest one.
+	importConcurrency = 2
+	// exportConcurrency is 2 for the same reasons.
+	exportConcurrency = 2
 )
 
 func (m *Module) workers() []work.Worker {
 	return []work.Worker{
-		{Kind: importKind, Queue: "transfers.import", Concurrency: importsAtOnce, Operations: m.needs.Operations, Do: m.doImport, Log: m.needs.Log},
-		{Kind: exportKind, Queue: "transfers.export", Concurrency: exportsAtOnce, Operations: m.needs.Operations, Do: m.doExport, Log: m.needs.Log},
+		{Kind: importKind, Queue: "transfers.import", Concurrency: importConcurrency, Operations: m.deps.Operations, Do: m.doImport, Log: m.deps.Log},
+		{Kind: exportKind, Queue: "transfers.export", Concurrency: exportConcurrency, Operations: m.deps.Operations, Do: m.doExport, Log: m.deps.Log},
 	}
 }
 
-// Topology is what the module consumes.
+// Topology returns the exchanges and queues the module uses.
 func Topology() (t queue.Topology) {
 	for _, w := range new(Module).workers() {
-		of := w.Topology()
-		t.Module, t.Exchanges = of.Module, of.Exchanges
-		t.Queues = append(t.Queues, of.Queues...)
+		worker := w.Topology()
+		t.Module, t.Exchanges = worker.Module, worker.Exchanges
+		t.Queues = append(t.Queues, worker.Queues...)
 	}
 	t.Exchanges = append(t.Exchanges, queue.Exchange{Name: "accounts", Type: queue.Topic})
-	t.Queues = append(t.Queues, queue.Queue{Name: closedQueue, Bindings: []queue.Binding{{Exchange: "accounts", Pattern: "account.closed"}}})
+	t.Queues = append(t.Queues, queue.Queue{Name: accountClosedQueue, Bindings: []queue.Binding{{Exchange: "accounts", Pattern: "account.closed"}}})
 	return t
 }
 
-// Consumers are who works the module's queues.
-func (m *Module) Consumers() (all []queue.Consumer) {
+// Consumers returns the consumers of the module's queues.
+func (m *Module) Consumers() (consumers []queue.Consumer) {
 	for _, w := range m.workers() {
-		all = append(all, w.Consumer())
+		consumers = append(consumers, w.Consumer())
 	}
-	return append(all, queue.Consumer{Queue: closedQueue, Concurrency: 1, Handle: queue.Idempotent(m.accountClosed)})
+	return append(consumers, queue.Consumer{Queue: accountClosedQueue, Concurrency: 1, Handle: queue.Idempotent(m.accountClosed)})
 }
 
 // Register adds the module's service to a server.
@@ -92,15 +92,15 @@ func (m *Module) Register(r grpc.ServiceRegistrar) {
 	transferspb.RegisterTransfersServer(r, service{module: m})
 }
 
-// callTimeout bounds a call of a neighbour's that answers at once.
+// callTimeout bounds a unary call to another module.
 const callTimeout = 10 * time.Second
 
-// ask calls a neighbour, and waits for so long at most.
-func ask[Q, A any](ctx context.Context, call func(context.Context, Q, ...grpc.CallOption) (A, error), question Q) (A, error) {
-	ctx, done := context.WithTimeout(ctx, callTimeout)
-	defer done()
-	return call(ctx, question)
+// invoke calls a method of another module with callTimeout.
+func invoke[Req, Resp any](ctx context.Context, method func(context.Context, Req, ...grpc.CallOption) (Resp, error), request Req) (Resp, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return method(ctx, request)
 }
 
-// Run sweeps what is no longer needed until ctx ends.
+// Run deletes expired rows until ctx ends.
 func (m *Module) Run(ctx context.Context) error { return m.sweep(ctx) }

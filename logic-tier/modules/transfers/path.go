@@ -7,55 +7,55 @@ import (
 	"strings"
 )
 
-// maxPath bounds a path in an archive: what is longer is no name.
+// maxPath bounds a path in an archive, in bytes.
 const maxPath = 1000
 
-var drive = regexp.MustCompile(`^[A-Za-z]:`)
+var drivePattern = regexp.MustCompile(`^[A-Za-z]:`)
 
-// wrongWith says why a path has no place in an archive; empty when it has one.
-// Nothing is ever written to it: a path that leads somewhere else is the sign of
-// an archive that was not meant for us, or made by a broken program.
-func wrongWith(file string) string {
+// pathProblem returns why a path is invalid, or "" if it is valid. Imports never write to
+// these paths; one that leads out of the archive means that the archive is hostile or was
+// packed by a broken program.
+func pathProblem(file string) string {
 	switch {
 	case len(file) > maxPath:
-		return "its path is longer than 1,000 bytes: shorten its name"
+		return "the path is longer than 1,000 bytes; shorten it"
 	case strings.Contains(file, `\`):
-		return `its path holds a backslash: pack the folder with a program that writes / between names`
-	case strings.HasPrefix(file, "/") || drive.MatchString(file):
-		return "its path begins at the root of a disk: pack the folder itself, with paths below it"
+		return `the path contains a backslash; use a packer that separates names with /`
+	case strings.HasPrefix(file, "/") || drivePattern.MatchString(file):
+		return "the path is absolute; pack the folder itself, so that paths are relative to it"
 	}
 	for part := range strings.SplitSeq(file, "/") {
 		if part == ".." {
-			return "its path leads out of the archive with ..: pack the folder itself, with paths below it"
+			return "the path leads out of the archive with ..; pack the folder itself, so that paths are relative to it"
 		}
 	}
 	return ""
 }
 
-// place is what a file of a catalogue is, by its path.
-type place struct {
-	channel  string // the channel's last name part, from the event's folder
-	talk     string // the talk's, from the file's name; empty for category.json
+// location is the channel and talk that a file's path stands for.
+type location struct {
+	channel  string // slug derived from the event's folder
+	talk     string // slug derived from the file name; empty for category.json
 	category bool
 }
 
-// locate reads a path in pyvideo's layout, below any folders; false when the
-// file is no part of it.
-func locate(file string) (place, bool) {
+// locate parses a path in pyvideo's layout, below any parent folders. It reports false if
+// the file is not part of the catalogue.
+func locate(file string) (location, bool) {
 	parts := strings.Split(path.Clean(file), "/")
 	n := len(parts)
 	switch {
 	case slices.Contains(parts, "__MACOSX") || strings.HasPrefix(parts[n-1], "._"):
-		// macOS stores a file's extended attributes beside it: in "._" and its
-		// name, in a .zip also below __MACOSX.
-		return place{}, false
+		// macOS stores a file's extended attributes next to it in "._<name>", and in
+		// a .zip also below __MACOSX.
+		return location{}, false
 	case n >= 2 && parts[n-1] == "category.json":
-		return place{channel: slug(parts[n-2], maxChannelSlug), category: true}, true
+		return location{channel: slug(parts[n-2], maxChannelSlug), category: true}, true
 	case n >= 3 && parts[n-2] == "videos" && strings.HasSuffix(parts[n-1], ".json"):
-		return place{
+		return location{
 			channel: slug(parts[n-3], maxChannelSlug),
 			talk:    slug(strings.TrimSuffix(parts[n-1], ".json"), maxTalkSlug),
 		}, true
 	}
-	return place{}, false
+	return location{}, false
 }

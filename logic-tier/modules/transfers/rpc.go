@@ -17,23 +17,22 @@ type service struct {
 	module *Module
 }
 
-// Page sizes of the contract.
 const (
-	rejectionsPage    = 100
-	maxRejectionsPage = 1000
+	defaultRejectionsPageSize = 100
+	maxRejectionsPageSize     = 1000
 )
 
 func (s service) ImportCatalogue(ctx context.Context, r *transferspb.ImportCatalogueRequest) (*longrunningpb.Operation, error) {
 	if _, err := caller.Account(ctx); err != nil {
 		return nil, err
 	}
-	// Nobody is the operator: the channels become nobody's.
+	// A call without a person is the operator's; its channels have no owner.
 	person, _ := caller.PersonFrom(ctx)
-	return s.module.beginImport(ctx, person, r.Upload, strings.ToLower(r.RequestId))
+	return s.module.startImport(ctx, person, r.Upload, strings.ToLower(r.RequestId))
 }
 
-// rejectionEdge is a rejection's place in the list.
-type rejectionEdge struct {
+// rejectionCursor is the list position encoded in a page token.
+type rejectionCursor struct {
 	Number int64 `json:"n"`
 }
 
@@ -42,47 +41,47 @@ func (s service) ListRejections(ctx context.Context, r *transferspb.ListRejectio
 	if err != nil {
 		return nil, err
 	}
-	question := pagetoken.Question("rejections", r.Operation)
-	from, err := pagetoken.Decode[rejectionEdge](r.PageToken, question)
+	fingerprint := pagetoken.Question("rejections", r.Operation)
+	cursor, err := pagetoken.Decode[rejectionCursor](r.PageToken, fingerprint)
 	if err != nil {
 		return nil, err
 	}
-	if !isStored(r.Operation) {
-		return nil, errNoOperation
+	if !isStorable(r.Operation) {
+		return nil, errImportNotFound
 	}
-	owner, err := s.module.store.importer(ctx, r.Operation)
+	owner, err := s.module.store.importOwner(ctx, r.Operation)
 	if err != nil {
 		return nil, err
 	}
 	if account != caller.Everybody && account != owner {
-		return nil, errNoOperation
+		return nil, errImportNotFound
 	}
 	var after int64
-	if from != nil {
-		after = from.Key.Number
+	if cursor != nil {
+		after = cursor.Key.Number
 	}
-	size := pagetoken.Size(r.PageSize, rejectionsPage, maxRejectionsPage)
-	read, err := s.module.store.rejections(ctx, r.Operation, after, size+1)
+	size := pagetoken.Size(r.PageSize, defaultRejectionsPageSize, maxRejectionsPageSize)
+	page, err := s.module.store.rejections(ctx, r.Operation, after, size+1)
 	if err != nil {
 		return nil, err
 	}
 	response := &transferspb.ListRejectionsResponse{}
-	read, response.NextPageToken, _ = pagetoken.Cut(read, size, from, question, func(r rejection) rejectionEdge { return rejectionEdge{r.Number} })
-	for _, one := range read {
-		response.Rejections = append(response.Rejections, &transferspb.ListRejectionsResponse_Rejection{Path: one.Path, Reason: one.Reason})
+	page, response.NextPageToken, _ = pagetoken.Cut(page, size, cursor, fingerprint, func(r rejection) rejectionCursor { return rejectionCursor{r.Number} })
+	for _, r := range page {
+		response.Rejections = append(response.Rejections, &transferspb.ListRejectionsResponse_Rejection{Path: r.Path, Reason: r.Reason})
 	}
 	return response, nil
 }
 
 func (s service) ExportArchive(ctx context.Context, r *transferspb.ExportArchiveRequest) (*longrunningpb.Operation, error) {
-	person, signedIn := caller.PersonFrom(ctx)
-	if !signedIn {
-		return nil, errSignIn
+	person, ok := caller.PersonFrom(ctx)
+	if !ok {
+		return nil, errSignInRequired
 	}
-	return s.module.beginExport(ctx, person, r.Parent, strings.ToLower(r.RequestId))
+	return s.module.startExport(ctx, person, r.Parent, strings.ToLower(r.RequestId))
 }
 
 var (
-	errNoOperation = apperror.New(apperror.NotFound, "OPERATION_NOT_FOUND", "there is no such import")
-	errSignIn      = apperror.New(apperror.Unauthenticated, "SESSION_REQUIRED", "sign in first")
+	errImportNotFound = apperror.New(apperror.NotFound, "OPERATION_NOT_FOUND", "import not found")
+	errSignInRequired = apperror.New(apperror.Unauthenticated, "SESSION_REQUIRED", "sign in first")
 )

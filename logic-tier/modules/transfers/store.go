@@ -12,20 +12,21 @@ import (
 
 type store struct{ db *postgres.DB }
 
-// isStored says whether text can be looked for: what Postgres cannot store is not
-// there.
-func isStored(s string) bool { return utf8.ValidString(s) && !strings.Contains(s, "\x00") }
+// isStorable reports whether Postgres can store s as text. A name that it cannot store
+// does not exist.
+func isStorable(s string) bool { return utf8.ValidString(s) && !strings.Contains(s, "\x00") }
 
-const requestedStatement = `
+const importTitleStatement = `
 select title
 from   transfers.import
 where  account_id = $1
   and  request_id = $2
   and  upload = $3`
 
-// requested returns the title of an import that was asked for already.
-func (s store) requested(ctx context.Context, account int64, requestID, upload string) (title string, found bool, err error) {
-	return postgres.One(ctx, s.db, postgres.Value[string], requestedStatement, account, requestID, upload)
+// importTitle returns the title of the import that an earlier, identical request
+// created.
+func (s store) importTitle(ctx context.Context, account int64, requestID, upload string) (title string, found bool, err error) {
+	return postgres.One(ctx, s.db, postgres.Value[string], importTitleStatement, account, requestID, upload)
 }
 
 const addImportStatement = `
@@ -34,26 +35,28 @@ values ($1, $2, $3, $4, $5)
 on conflict (account_id, request_id) do update
 set    operation = excluded.operation, upload = excluded.upload, title = excluded.title`
 
+// addImport stores an import. It is idempotent by request ID.
 func (s store) addImport(ctx context.Context, operation string, account int64, requestID, upload, title string) error {
 	_, err := postgres.Exec(ctx, s.db, addImportStatement, operation, account, requestID, upload, title)
 	return err
 }
 
-const importerStatement = `
+const importOwnerStatement = `
 select account_id
 from   transfers.import
 where  operation = $1`
 
-// importer returns whose an import is.
-func (s store) importer(ctx context.Context, operation string) (int64, error) {
-	account, found, err := postgres.One(ctx, s.db, postgres.Value[int64], importerStatement, operation)
+// importOwner returns the account of an import.
+func (s store) importOwner(ctx context.Context, operation string) (int64, error) {
+	account, found, err := postgres.One(ctx, s.db, postgres.Value[int64], importOwnerStatement, operation)
 	if err == nil && !found {
-		err = errNoOperation
+		err = errImportNotFound
 	}
 	return account, err
 }
 
-// rejection says why a file could not be taken. As JSON: one parameter a batch.
+// rejection is a file that was not imported, with the reason. Batches are sent to the
+// database as one JSON parameter.
 type rejection struct {
 	Number int64  `json:"number"`
 	Path   string `json:"path"`
@@ -66,11 +69,11 @@ select $1, number, path, reason
 from   jsonb_to_recordset($2::jsonb) as new (number bigint, path text, reason text)
 on conflict (operation, number) do nothing`
 
-func (s store) addRejections(ctx context.Context, operation string, all []rejection) error {
-	if len(all) == 0 {
+func (s store) addRejections(ctx context.Context, operation string, rejections []rejection) error {
+	if len(rejections) == 0 {
 		return nil
 	}
-	rows, err := json.Marshal(all)
+	rows, err := json.Marshal(rejections)
 	if err != nil {
 		return err
 	}
@@ -86,16 +89,16 @@ where  operation = $1
 order by number
 limit  $3`
 
-func (s store) rejections(ctx context.Context, operation string, after int64, most int) ([]rejection, error) {
-	return postgres.Collect(ctx, s.db, func(columns func(...any) error) (r rejection, err error) {
-		err = columns(&r.Number, &r.Path, &r.Reason)
+func (s store) rejections(ctx context.Context, operation string, after int64, limit int) ([]rejection, error) {
+	return postgres.Collect(ctx, s.db, func(scan func(...any) error) (r rejection, err error) {
+		err = scan(&r.Number, &r.Path, &r.Reason)
 		return r, err
-	}, rejectionsStatement, operation, after, most)
+	}, rejectionsStatement, operation, after, limit)
 }
 
-// What is old goes a bounded number of rows at a time.
+// These statements delete up to $2 rows older than $1 seconds.
 const (
-	removeImportsStatement = `
+	expireImportsStatement = `
 delete from transfers.import
 where  operation in (select operation
                      from   transfers.import
@@ -103,7 +106,7 @@ where  operation in (select operation
                      limit  $2
                      for    update skip locked)`
 
-	removeRejectionsStatement = `
+	expireRejectionsStatement = `
 delete from transfers.rejection
 where  (operation, number) in (select operation, number
                                from   transfers.rejection
@@ -111,7 +114,7 @@ where  (operation, number) in (select operation, number
                                limit  $2
                                for    update skip locked)`
 
-	removeExportsStatement = `
+	expireExportsStatement = `
 delete from transfers.export
 where  operation in (select operation
                      from   transfers.export
@@ -119,7 +122,7 @@ where  operation in (select operation
                      limit  $2
                      for    update skip locked)`
 
-	removeArchivedStatement = `
+	expireEntriesStatement = `
 delete from transfers.archived
 where  (operation, number) in (select operation, number
                                from   transfers.archived
@@ -128,7 +131,7 @@ where  (operation, number) in (select operation, number
                                for    update skip locked)`
 )
 
-// remove removes at most so many rows of that age, and says how many.
-func (s store) remove(ctx context.Context, statement string, age time.Duration, most int64) (int64, error) {
-	return postgres.Exec(ctx, s.db, statement, age.Seconds(), most)
+// deleteExpired runs one of these statements, and returns how many rows it deleted.
+func (s store) deleteExpired(ctx context.Context, statement string, age time.Duration, limit int64) (int64, error) {
+	return postgres.Exec(ctx, s.db, statement, age.Seconds(), limit)
 }

@@ -7,9 +7,20 @@ import (
 	"techtalks.example/logic-tier/platform/postgres"
 )
 
-// archived is an entry of an archive that is finished: what its directory says.
-// As JSON: one parameter a batch.
-type archived struct {
+const addExportStatement = `
+insert into transfers.export (operation, account_id)
+values ($1, $2)
+on conflict do nothing`
+
+// addExport stores the account of an export.
+func (s store) addExport(ctx context.Context, operation string, account int64) error {
+	_, err := postgres.Exec(ctx, s.db, addExportStatement, operation, account)
+	return err
+}
+
+// zipEntry is a written entry of a .zip, as its directory describes it. Batches are
+// sent to the database as one JSON parameter.
+type zipEntry struct {
 	Number         int64  `json:"number"`
 	Start          int64  `json:"start"`
 	Path           string `json:"path"`
@@ -19,9 +30,9 @@ type archived struct {
 	Size           int64  `json:"size"`
 }
 
-// Of two workers that write the same archive, the one that goes on writes
-// further back in it; what the other says comes too late.
-const addArchivedStatement = `
+// When two workers write the same archive, the current one writes at higher offsets.
+// Entries of the superseded worker are ignored.
+const putEntriesStatement = `
 insert into transfers.archived as a (operation, number, start, path, stored, crc32, compressed_size, size)
 select $1, number, start, path, stored, crc32, compressed_size, size
 from   jsonb_to_recordset($2::jsonb) as new (number bigint, start bigint, path text, stored boolean, crc32 bigint, compressed_size bigint, size bigint)
@@ -30,19 +41,20 @@ set    start = excluded.start, path = excluded.path, stored = excluded.stored, c
        compressed_size = excluded.compressed_size, size = excluded.size
 where  excluded.start >= a.start`
 
-func (s store) addArchived(ctx context.Context, operation string, all []archived) error {
-	if len(all) == 0 {
+// putEntries stores written entries. It is idempotent.
+func (s store) putEntries(ctx context.Context, operation string, entries []zipEntry) error {
+	if len(entries) == 0 {
 		return nil
 	}
-	rows, err := json.Marshal(all)
+	rows, err := json.Marshal(entries)
 	if err != nil {
 		return err
 	}
-	_, err = postgres.Exec(ctx, s.db, addArchivedStatement, operation, string(rows))
+	_, err = postgres.Exec(ctx, s.db, putEntriesStatement, operation, string(rows))
 	return err
 }
 
-const archivedStatement = `
+const entriesStatement = `
 select number, start, path, stored, crc32, compressed_size, size
 from   transfers.archived
 where  operation = $1
@@ -50,19 +62,19 @@ where  operation = $1
   and  number < $3
 order by number`
 
-// archived returns the entries from one number up to, and without, another.
-func (s store) archived(ctx context.Context, operation string, from, to int64) ([]archived, error) {
-	return postgres.Collect(ctx, s.db, func(columns func(...any) error) (a archived, err error) {
-		err = columns(&a.Number, &a.Start, &a.Path, &a.Stored, &a.CRC32, &a.CompressedSize, &a.Size)
-		return a, err
-	}, archivedStatement, operation, from, to)
+// entries returns the entries numbered first to end-1.
+func (s store) entries(ctx context.Context, operation string, first, end int64) ([]zipEntry, error) {
+	return postgres.Collect(ctx, s.db, func(scan func(...any) error) (e zipEntry, err error) {
+		err = scan(&e.Number, &e.Start, &e.Path, &e.Stored, &e.CRC32, &e.CompressedSize, &e.Size)
+		return e, err
+	}, entriesStatement, operation, first, end)
 }
 
-const forgetArchivedStatement = `
+const deleteEntriesStatement = `
 delete from transfers.archived
 where  operation = $1`
 
-func (s store) forgetArchived(ctx context.Context, operation string) error {
-	_, err := postgres.Exec(ctx, s.db, forgetArchivedStatement, operation)
+func (s store) deleteEntries(ctx context.Context, operation string) error {
+	_, err := postgres.Exec(ctx, s.db, deleteEntriesStatement, operation)
 	return err
 }

@@ -6,37 +6,37 @@ import (
 )
 
 const (
-	// kept is how long rejections can be listed: longer than an operation is kept
-	// after its end, by the day that it may have taken.
-	kept         = 8 * 24 * time.Hour
-	sweepEvery   = time.Minute
-	sweepTimeout = 10 * time.Second
-	// sweepAtOnce bounds one statement, so that none locks or writes much.
-	sweepAtOnce = 1000
+	// retention is how long rows are kept: the 7 days of a finished operation, plus a
+	// day for it to run.
+	retention     = 8 * 24 * time.Hour
+	sweepInterval = time.Minute
+	sweepTimeout  = 10 * time.Second
+	// sweepBatch bounds the rows that one statement locks and deletes.
+	sweepBatch = 1000
 )
 
-// sweep removes what nobody can ask for any more until ctx ends.
+// sweep periodically deletes expired rows until ctx ends.
 func (m *Module) sweep(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(sweepEvery):
+		case <-time.After(sweepInterval):
 		}
-		sweeping, done := context.WithTimeout(ctx, sweepTimeout)
-		if err := m.sweepOnce(sweeping); err != nil && ctx.Err() == nil {
-			m.needs.Log.Warn("transfers: what is old is not all removed; trying again", "error", err)
+		sweepCtx, cancel := context.WithTimeout(ctx, sweepTimeout)
+		if err := m.sweepOnce(sweepCtx); err != nil && ctx.Err() == nil {
+			m.deps.Log.Warn("transfers: deleting expired rows failed; retrying", "error", err)
 		}
-		done()
+		cancel()
 	}
 }
 
-// sweepOnce removes all that is old enough.
+// sweepOnce deletes all expired rows.
 func (m *Module) sweepOnce(ctx context.Context) error {
-	for _, statement := range []string{removeRejectionsStatement, removeArchivedStatement, removeImportsStatement, removeExportsStatement} {
-		for removed := int64(sweepAtOnce); removed == sweepAtOnce; {
+	for _, statement := range []string{expireRejectionsStatement, expireEntriesStatement, expireImportsStatement, expireExportsStatement} {
+		for deleted := int64(sweepBatch); deleted == sweepBatch; {
 			var err error
-			if removed, err = m.store.remove(ctx, statement, kept, sweepAtOnce); err != nil {
+			if deleted, err = m.store.deleteExpired(ctx, statement, retention, sweepBatch); err != nil {
 				return err
 			}
 		}

@@ -8,82 +8,82 @@ import (
 	"strings"
 )
 
-// maxDirectory bounds what is read of a .zip to find its entries: as much as
-// 200,000 of them take with paths of a hundred letters. The directory is held.
-const maxDirectory = 32 << 20
+// maxDirectorySize bounds the bytes read to find the entries of a .zip: enough for
+// 200,000 entries with paths of 100 bytes. The directory is held in memory.
+const maxDirectorySize = 32 << 20
 
-// zipped is a .zip. Only what is asked for of it is read: recordings in it cost
-// nothing.
-type zipped struct {
-	from     *ranges
+// zipArchive is a .zip. It reads only the entries that are opened, so recordings in it
+// cost nothing.
+type zipArchive struct {
+	src      *rangeReader
 	files    []*zip.File
-	at       int
-	unpacked int64
+	position int   // index of the next file
+	unpacked int64 // bytes read of all entries
 }
 
 func (m *Module) openZip(ctx context.Context, upload string, size int64) (archive, error) {
-	z := &zipped{from: &ranges{ctx: ctx, module: m, file: upload, size: size, budget: maxDirectory}}
-	r, err := zip.NewReader(z.from, size)
+	z := &zipArchive{src: &rangeReader{ctx: ctx, module: m, file: upload, size: size, budget: maxDirectorySize}}
+	r, err := zip.NewReader(z.src, size)
 	if err != nil && !errors.Is(err, zip.ErrInsecurePath) {
-		return nil, z.unreadable(err)
+		return nil, z.directoryError(err)
 	}
-	z.from.budget = -1
+	z.src.budget = -1
 	if z.files = r.File; len(z.files) > maxFiles {
-		return nil, errManyFiles
+		return nil, errTooManyFiles
 	}
 	return z, nil
 }
 
-const encrypted = 0x1 // of a file's flags
+const encryptedFlag = 0x1
 
-func (z *zipped) next() (packedFile, error) {
-	if z.at == len(z.files) {
-		return packedFile{}, io.EOF
+func (z *zipArchive) next() (archiveFile, error) {
+	if z.position == len(z.files) {
+		return archiveFile{}, io.EOF
 	}
-	file := z.files[z.at]
-	z.at++
-	p := packedFile{path: file.Name, regular: file.Mode().IsRegular() && !strings.HasSuffix(file.Name, "/"), content: func() (io.ReadCloser, error) {
+	file := z.files[z.position]
+	z.position++
+	entry := archiveFile{path: file.Name, regular: file.Mode().IsRegular() && !strings.HasSuffix(file.Name, "/"), open: func() (io.ReadCloser, error) {
 		content, err := file.Open()
 		if err != nil {
 			return nil, err
 		}
-		return &zippedFile{content, z}, nil
+		return &zipEntryReader{content, z}, nil
 	}}
-	if file.Flags&encrypted != 0 {
-		p.refused = "it is encrypted: pack it without a password"
+	if file.Flags&encryptedFlag != 0 {
+		entry.unreadable = "encrypted; pack it without a password"
 	}
-	return p, nil
+	return entry, nil
 }
 
-// zippedFile counts what comes out of all the files together: they may share
-// what they are unpacked from.
-type zippedFile struct {
+// zipEntryReader counts the unpacked bytes of all entries together, because entries can
+// share their compressed data.
+type zipEntryReader struct {
 	io.ReadCloser
-	zipped *zipped
+	archive *zipArchive
 }
 
-func (f *zippedFile) Read(p []byte) (int, error) {
-	n, err := f.ReadCloser.Read(p)
-	if f.zipped.unpacked += int64(n); isBomb(f.zipped.unpacked, f.zipped.from.size) {
-		f.zipped.from.failed = errTooLarge
+func (r *zipEntryReader) Read(p []byte) (int, error) {
+	n, err := r.ReadCloser.Read(p)
+	if r.archive.unpacked += int64(n); isBomb(r.archive.unpacked, r.archive.src.size) {
+		r.archive.src.failure = errTooLarge
 		return 0, errTooLarge
 	}
 	return n, err
 }
 
-// unreadable says why a .zip cannot be read at all.
-func (z *zipped) unreadable(err error) error {
-	if z.from.failed != nil {
-		return z.from.failed
+// directoryError returns why the directory cannot be read.
+func (z *zipArchive) directoryError(err error) error {
+	if z.src.failure != nil {
+		return z.src.failure
 	}
 	return errDamaged.Because(err)
 }
 
-// blame passes over a file that is damaged: the others lie elsewhere.
-func (z *zipped) blame(error) error { return z.from.failed }
+// fatalError ignores damaged files, because entries are independent of each other.
+func (z *zipArchive) fatalError(error) error { return z.src.failure }
 
-func (z *zipped) progress() (done, total int64, unit string) {
-	return int64(z.at), int64(len(z.files)), "files"
+func (z *zipArchive) progress() (done, total int64, unit string) {
+	return int64(z.position), int64(len(z.files)), "files"
 }
 
-func (z *zipped) close() {}
+func (z *zipArchive) close() {}

@@ -5,165 +5,170 @@ import (
 	"math"
 )
 
-// The parts of a .zip (PKWARE's APPNOTE 6.3), as they are written here. The
-// directory at its end is what readers go by; between the entries that it names
-// there may lie what a worker that was stopped had begun. archive/zip writes one
-// from its beginning to its end in one process; this can be taken up in another.
+// The records of a .zip (PKWARE's APPNOTE 6.3) that exports write. Readers rely on the
+// directory at its end, so unfinished data of interrupted workers can remain between
+// entries. archive/zip cannot be used, because it can only write a whole archive in one
+// process, while an export can be resumed by another worker.
 const (
-	zipLocal      = 0x04034b50
-	zipDescriptor = 0x08074b50
-	zipCentral    = 0x02014b50
-	zipEnd        = 0x06054b50
-	zipEnd64      = 0x06064b50
-	zipLocator64  = 0x07064b50
+	zipLocalHeader    = 0x04034b50
+	zipDataDescriptor = 0x08074b50
+	zipCentralHeader  = 0x02014b50
+	zipEndRecord      = 0x06054b50
+	zipEndRecord64    = 0x06064b50
+	zipEndLocator64   = 0x07064b50
 
-	zipStored, zipDeflated = 0, 8
-	zipVersion, zipLarge   = 20, 45 // needed to extract
-	zipUnix                = 3 << 8 // made by
-	zipLater               = 0x8    // flag: checksum and sizes follow the content
-	zipUTF8                = 0x800  // flag: of the name
-	zipDay                 = 0x21   // 1980-01-01: the same talk is the same bytes
-	zipMode                = 0o100644 << 16
-	zipExtra64             = 1
+	zipStored, zipDeflated     = 0, 8
+	zipVersion20, zipVersion45 = 20, 45 // needed to extract; 4.5 for Zip64
+	zipMadeByUnix              = 3 << 8
+	zipHasDescriptor           = 0x8   // flag: checksum and sizes follow the content
+	zipUTF8                    = 0x800 // flag: the name is UTF-8
+	zipDate                    = 0x21  // 1980-01-01, always, so that the same talk has the same bytes
+	zipFileMode                = 0o100644 << 16
+	zipExtra64                 = 1
 )
 
 type zipBytes []byte
 
-func (b *zipBytes) two(v uint16)   { *b = binary.LittleEndian.AppendUint16(*b, v) }
-func (b *zipBytes) four(v uint32)  { *b = binary.LittleEndian.AppendUint32(*b, v) }
-func (b *zipBytes) eight(v uint64) { *b = binary.LittleEndian.AppendUint64(*b, v) }
+func (b *zipBytes) put16(v uint16) { *b = binary.LittleEndian.AppendUint16(*b, v) }
+func (b *zipBytes) put32(v uint32) { *b = binary.LittleEndian.AppendUint32(*b, v) }
+func (b *zipBytes) put64(v uint64) { *b = binary.LittleEndian.AppendUint64(*b, v) }
 
-// clipped returns what stands for a number that needs 64 bits.
-func clipped(v int64) uint32 { return uint32(min(v, math.MaxUint32)) }
+// clampUint32 returns v, or the maximum, which marks a value stored in the Zip64 extra
+// field.
+func clampUint32(v int64) uint32 { return uint32(min(v, math.MaxUint32)) }
 
-func (a archived) large() bool { return a.Size >= math.MaxUint32 || a.CompressedSize >= math.MaxUint32 }
+// needsZip64 reports whether a size does not fit in 32 bits.
+func (e zipEntry) needsZip64() bool {
+	return e.Size >= math.MaxUint32 || e.CompressedSize >= math.MaxUint32
+}
 
-func (a archived) method() uint16 {
-	if a.Stored {
+func (e zipEntry) method() uint16 {
+	if e.Stored {
 		return zipStored
 	}
 	return zipDeflated
 }
 
-// flags: a stored entry's checksum is known when all of it was read.
-func (a archived) flags() uint16 {
-	if a.Stored {
-		return zipUTF8 | zipLater
+// flags returns the general purpose flags. A stored entry's checksum follows its content,
+// because it is not known before.
+func (e zipEntry) flags() uint16 {
+	if e.Stored {
+		return zipUTF8 | zipHasDescriptor
 	}
 	return zipUTF8
 }
 
-func (a archived) version() uint16 {
-	if a.large() || a.Start >= math.MaxUint32 {
-		return zipLarge
+func (e zipEntry) version() uint16 {
+	if e.needsZip64() || e.Start >= math.MaxUint32 {
+		return zipVersion45
 	}
-	return zipVersion
+	return zipVersion20
 }
 
-// local returns what stands before the content.
-func (a archived) local() []byte {
+// localHeader returns the record before the content.
+func (e zipEntry) localHeader() []byte {
 	var b, extra zipBytes
-	if a.large() {
-		extra.two(zipExtra64)
-		extra.two(16)
-		extra.eight(uint64(a.Size))
-		extra.eight(uint64(a.CompressedSize))
+	if e.needsZip64() {
+		extra.put16(zipExtra64)
+		extra.put16(16)
+		extra.put64(uint64(e.Size))
+		extra.put64(uint64(e.CompressedSize))
 	}
-	b.four(zipLocal)
-	b.two(a.version())
-	b.two(a.flags())
-	b.two(a.method())
-	b.two(0) // midnight
-	b.two(zipDay)
-	if a.Stored {
-		b.four(0)
+	b.put32(zipLocalHeader)
+	b.put16(e.version())
+	b.put16(e.flags())
+	b.put16(e.method())
+	b.put16(0) // midnight
+	b.put16(zipDate)
+	if e.Stored {
+		b.put32(0)
 	} else {
-		b.four(a.CRC32)
+		b.put32(e.CRC32)
 	}
-	b.four(clipped(a.CompressedSize))
-	b.four(clipped(a.Size))
-	b.two(uint16(len(a.Path)))
-	b.two(uint16(len(extra)))
-	return append(append(b, a.Path...), extra...)
+	b.put32(clampUint32(e.CompressedSize))
+	b.put32(clampUint32(e.Size))
+	b.put16(uint16(len(e.Path)))
+	b.put16(uint16(len(extra)))
+	return append(append(b, e.Path...), extra...)
 }
 
-// descriptor returns what stands behind a stored content.
-func (a archived) descriptor() []byte {
+// dataDescriptor returns the record after a stored content.
+func (e zipEntry) dataDescriptor() []byte {
 	var b zipBytes
-	b.four(zipDescriptor)
-	b.four(a.CRC32)
-	if a.large() {
-		b.eight(uint64(a.CompressedSize))
-		b.eight(uint64(a.Size))
+	b.put32(zipDataDescriptor)
+	b.put32(e.CRC32)
+	if e.needsZip64() {
+		b.put64(uint64(e.CompressedSize))
+		b.put64(uint64(e.Size))
 	} else {
-		b.four(uint32(a.CompressedSize))
-		b.four(uint32(a.Size))
+		b.put32(uint32(e.CompressedSize))
+		b.put32(uint32(e.Size))
 	}
 	return b
 }
 
-// central returns the entry's line in the directory.
-func (a archived) central() []byte {
+// centralHeader returns the entry's record in the directory.
+func (e zipEntry) centralHeader() []byte {
 	var b, extra zipBytes
-	if a.large() || a.Start >= math.MaxUint32 {
-		extra.two(zipExtra64)
-		extra.two(24)
-		extra.eight(uint64(a.Size))
-		extra.eight(uint64(a.CompressedSize))
-		extra.eight(uint64(a.Start))
+	if e.needsZip64() || e.Start >= math.MaxUint32 {
+		extra.put16(zipExtra64)
+		extra.put16(24)
+		extra.put64(uint64(e.Size))
+		extra.put64(uint64(e.CompressedSize))
+		extra.put64(uint64(e.Start))
 	}
-	size, compressed, start := clipped(a.Size), clipped(a.CompressedSize), clipped(a.Start)
+	size, compressed, start := clampUint32(e.Size), clampUint32(e.CompressedSize), clampUint32(e.Start)
 	if len(extra) > 0 {
 		size, compressed, start = math.MaxUint32, math.MaxUint32, math.MaxUint32
 	}
-	b.four(zipCentral)
-	b.two(zipUnix | a.version())
-	b.two(a.version())
-	b.two(a.flags())
-	b.two(a.method())
-	b.two(0)
-	b.two(zipDay)
-	b.four(a.CRC32)
-	b.four(compressed)
-	b.four(size)
-	b.two(uint16(len(a.Path)))
-	b.two(uint16(len(extra)))
-	b.two(0) // no comment
-	b.two(0) // the first disk
-	b.two(0)
-	b.four(zipMode)
-	b.four(start)
-	return append(append(b, a.Path...), extra...)
+	b.put32(zipCentralHeader)
+	b.put16(zipMadeByUnix | e.version())
+	b.put16(e.version())
+	b.put16(e.flags())
+	b.put16(e.method())
+	b.put16(0)
+	b.put16(zipDate)
+	b.put32(e.CRC32)
+	b.put32(compressed)
+	b.put32(size)
+	b.put16(uint16(len(e.Path)))
+	b.put16(uint16(len(extra)))
+	b.put16(0) // no comment
+	b.put16(0) // disk number
+	b.put16(0)
+	b.put32(zipFileMode)
+	b.put32(start)
+	return append(append(b, e.Path...), extra...)
 }
 
-// zipTail returns what stands behind the directory, which has so many entries and
-// begins and ends there.
-func zipTail(entries, start, end int64) []byte {
+// zipEndRecords returns the records after the directory, which has the given number of
+// entries and lies between the offsets start and end.
+func zipEndRecords(entries, start, end int64) []byte {
 	var b zipBytes
 	if entries >= math.MaxUint16 || end >= math.MaxUint32 {
-		b.four(zipEnd64)
-		b.eight(44) // of what follows
-		b.two(zipUnix | zipLarge)
-		b.two(zipLarge)
-		b.four(0)
-		b.four(0)
-		b.eight(uint64(entries))
-		b.eight(uint64(entries))
-		b.eight(uint64(end - start))
-		b.eight(uint64(start))
-		b.four(zipLocator64)
-		b.four(0)
-		b.eight(uint64(end))
-		b.four(1)
+		b.put32(zipEndRecord64)
+		b.put64(44) // size of the rest of this record
+		b.put16(zipMadeByUnix | zipVersion45)
+		b.put16(zipVersion45)
+		b.put32(0)
+		b.put32(0)
+		b.put64(uint64(entries))
+		b.put64(uint64(entries))
+		b.put64(uint64(end - start))
+		b.put64(uint64(start))
+		b.put32(zipEndLocator64)
+		b.put32(0)
+		b.put64(uint64(end))
+		b.put32(1)
 	}
 	count := uint16(min(entries, math.MaxUint16))
-	b.four(zipEnd)
-	b.two(0)
-	b.two(0)
-	b.two(count)
-	b.two(count)
-	b.four(clipped(end - start))
-	b.four(clipped(start))
-	b.two(0)
+	b.put32(zipEndRecord)
+	b.put16(0)
+	b.put16(0)
+	b.put16(count)
+	b.put16(count)
+	b.put32(clampUint32(end - start))
+	b.put32(clampUint32(start))
+	b.put16(0)
 	return b
 }

@@ -3,32 +3,31 @@ package transfers
 import (
 	"archive/zip"
 	"bytes"
-	"errors"
 	"io"
 	"testing"
 )
 
-// sparse is a file of which only some is not zero: as large as it must be.
+// sparse is a large file of zeros, with data at some offsets.
 type sparse struct {
 	size  int64
 	parts map[int64][]byte
 }
 
-func (s *sparse) put(at int64, part []byte) int64 {
-	s.parts[at] = part
-	s.size = max(s.size, at+int64(len(part)))
-	return at + int64(len(part))
+func (s *sparse) put(offset int64, part []byte) int64 {
+	s.parts[offset] = part
+	s.size = max(s.size, offset+int64(len(part)))
+	return offset + int64(len(part))
 }
 
-func (s *sparse) ReadAt(p []byte, at int64) (int, error) {
-	if at >= s.size {
+func (s *sparse) ReadAt(p []byte, offset int64) (int, error) {
+	if offset >= s.size {
 		return 0, io.EOF
 	}
-	n := int(min(int64(len(p)), s.size-at))
+	n := int(min(int64(len(p)), s.size-offset))
 	clear(p[:n])
 	for start, part := range s.parts {
 		for i, b := range part {
-			if k := start + int64(i) - at; k >= 0 && k < int64(n) {
+			if k := start + int64(i) - offset; k >= 0 && k < int64(n) {
 				p[k] = b
 			}
 		}
@@ -39,52 +38,56 @@ func (s *sparse) ReadAt(p []byte, at int64) (int, error) {
 	return n, nil
 }
 
-// Entries larger than 4 GiB, entries behind them, and more than 65,535 of them.
-func TestLargeArchivesAreReadByOthers(t *testing.T) {
+// An entry larger than 4 GiB, and one after it.
+func TestZip64EntriesAreReadable(t *testing.T) {
 	t.Parallel()
 	file := &sparse{parts: map[int64][]byte{}}
-	large := archived{Path: "channel/recordings/größer.mp4", Stored: true, CompressedSize: 5 << 30, Size: 5 << 30}
-	at := file.put(0, large.local()) + large.Size
-	at = file.put(at, large.descriptor())
-	behind := archived{Start: at, Path: "channel/recordings/behind.mp4", Stored: true, CRC32: 0x3610a686, CompressedSize: 5, Size: 5}
-	at = file.put(at, behind.local())
-	at = file.put(at, []byte("hello"))
-	at = file.put(at, behind.descriptor())
-	start := at
-	at = file.put(at, append(large.central(), behind.central()...))
-	file.put(at, zipTail(2, start, at))
+	large := zipEntry{Path: "channel/recordings/größer.mp4", Stored: true, CompressedSize: 5 << 30, Size: 5 << 30}
+	offset := file.put(0, large.localHeader()) + large.Size
+	offset = file.put(offset, large.dataDescriptor())
+	second := zipEntry{Start: offset, Path: "channel/recordings/second.mp4", Stored: true, CRC32: 0x3610a686, CompressedSize: 5, Size: 5}
+	offset = file.put(offset, second.localHeader())
+	offset = file.put(offset, []byte("hello"))
+	offset = file.put(offset, second.dataDescriptor())
+	start := offset
+	offset = file.put(offset, append(large.centralHeader(), second.centralHeader()...))
+	file.put(offset, zipEndRecords(2, start, offset))
 	r, err := zip.NewReader(file, file.size)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(r.File) != 2 || r.File[0].Name != large.Path || r.File[0].UncompressedSize64 != 5<<30 {
-		t.Fatalf("it has %v", r.File)
+		t.Fatalf("got files %v", r.File)
 	}
-	if offset, err := r.File[0].DataOffset(); err != nil || offset != int64(len(large.local())) {
-		t.Errorf("the first begins at %d, %v", offset, err)
+	if offset, err := r.File[0].DataOffset(); err != nil || offset != int64(len(large.localHeader())) {
+		t.Errorf("first entry: got data offset %d, %v; want %d", offset, err, len(large.localHeader()))
 	}
-	from, err := r.File[1].Open()
+	src, err := r.File[1].Open()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if content, err := io.ReadAll(from); err != nil || string(content) != "hello" {
-		t.Errorf("the second is %q, %v", content, err)
+	if content, err := io.ReadAll(src); err != nil || string(content) != "hello" {
+		t.Errorf("second entry: got %q, %v; want hello", content, err)
 	}
 }
 
-func TestManyEntries(t *testing.T) {
+// More entries than fit in 16 bits.
+func TestZip64DirectoryIsReadable(t *testing.T) {
 	t.Parallel()
 	var b bytes.Buffer
 	const entries = 70_000
-	e := archived{Path: "x", Size: 0, CompressedSize: 0}
-	b.Write(e.local())
+	e := zipEntry{Path: "x", Size: 0, CompressedSize: 0}
+	b.Write(e.localHeader())
 	start := int64(b.Len())
 	for range entries {
-		b.Write(e.central())
+		b.Write(e.centralHeader())
 	}
-	b.Write(zipTail(entries, start, int64(b.Len())))
+	b.Write(zipEndRecords(entries, start, int64(b.Len())))
 	r, err := zip.NewReader(bytes.NewReader(b.Bytes()), int64(b.Len()))
-	if err != nil || len(r.File) != entries {
-		t.Fatalf("%v", errors.Join(err, errors.New("entries are missing")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.File) != entries {
+		t.Fatalf("got %d entries, want %d", len(r.File), entries)
 	}
 }

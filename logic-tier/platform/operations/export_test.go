@@ -2,15 +2,15 @@ package operations
 
 import "context"
 
-// Sweep removes what ended long ago at once.
+// Sweep deletes expired operations now.
 func Sweep(ctx context.Context, m *Module) error { return m.sweepOnce(ctx) }
 
-// Followers is how many follow operations in this process.
-func Followers(m *Module) (n int) {
-	m.live.mu.Lock()
-	defer m.live.mu.Unlock()
-	for _, all := range m.live.followers {
-		n += len(all)
+// Subscribers returns the number of hub subscribers in this process.
+func Subscribers(m *Module) (n int) {
+	m.hub.mu.Lock()
+	defer m.hub.mu.Unlock()
+	for _, set := range m.hub.subscribers {
+		n += len(set)
 	}
 	return n
 }

@@ -12,129 +12,132 @@ import (
 	operationspb "techtalks.example/proto/techtalks/operations/v1"
 )
 
-// request is long work that is asked for.
+// request describes an operation to create.
 type request struct {
-	account                             int64
-	kind, title, subject, id, operation string
-	input                               []byte
+	account                int64
+	requestID, operationID string
+	kind, title, subject   string
+	input                  []byte
 }
 
-// create begins an operation, or finds the one that the same request began.
-func (m *Module) create(ctx context.Context, r request) (made operation, err error) {
-	r.operation = newID()
-	err = m.needs.DB.InTransaction(ctx, func(tx *postgres.Tx) error {
-		// One account's operations are begun and ended one after the other, so
-		// that its bounds hold.
+// create creates an operation. It is idempotent by request ID: a repeated request
+// returns the operation that the first one created.
+func (m *Module) create(ctx context.Context, r request) (o operation, err error) {
+	r.operationID = newID()
+	err = m.deps.DB.InTransaction(ctx, func(tx *postgres.Tx) error {
+		// Creating and finishing operations is serialized per account, so that
+		// concurrent requests cannot exceed the account's limits.
 		if err := m.store.lockAccount(ctx, tx, r.account); err != nil {
 			return err
 		}
-		before, input, found, err := m.store.requested(ctx, tx, r.account, r.id)
+		existing, input, found, err := m.store.operationByRequest(ctx, tx, r.account, r.requestID)
 		if err != nil {
 			return err
 		}
 		if found {
-			if before.kind != r.kind || before.subject != r.subject || !bytes.Equal(input, r.input) {
-				return errRequestID
+			if existing.kind != r.kind || existing.subject != r.subject || !bytes.Equal(input, r.input) {
+				return errRequestIDTaken
 			}
-			made = before
+			o = existing
 			return nil
 		}
-		taken, waiting, err := m.store.turn(ctx, tx, r.account, r.kind)
+		dispatched, waiting, err := m.store.countPending(ctx, tx, r.account, r.kind)
 		if err != nil {
 			return err
 		}
-		if taken && waiting >= maxWaiting {
-			return errMany
+		if dispatched && waiting >= maxWaiting {
+			return errTooManyWaiting
 		}
-		if made, err = m.store.add(ctx, tx, r, !taken); err != nil || !made.dispatched {
+		if o, err = m.store.insert(ctx, tx, r, !dispatched); err != nil || !o.dispatched {
 			return err
 		}
-		return m.say(ctx, tx, made)
+		return m.publishStarted(ctx, tx, o)
 	})
-	return made, err
+	return o, err
 }
 
-// say publishes that an operation is to be worked now.
-func (m *Module) say(ctx context.Context, tx *postgres.Tx, o operation) error {
-	_, err := m.needs.Publisher.Publish(ctx, tx, queue.Message{
+// publishStarted hands a dispatched operation to the workers of its kind.
+func (m *Module) publishStarted(ctx context.Context, tx *postgres.Tx, o operation) error {
+	_, err := m.deps.Publisher.Publish(ctx, tx, queue.Message{
 		Exchange: work.Exchange, RoutingKey: work.Started + "." + o.kind, Type: work.Started,
 		Body: &operationspb.OperationStarted{Operation: o.name()},
 	})
 	return err
 }
 
-// claimed is an operation that a worker has claimed, and what it goes on from.
-type claimed struct {
+// claimedOperation is an operation with the state its worker resumes from.
+type claimedOperation struct {
 	operation
 	input, checkpoint []byte
 	tries             int32
 }
 
-// claim makes the caller an operation's worker; attempt 0 when there is nothing
-// to do any more.
-func (m *Module) claim(ctx context.Context, id string) (c claimed, err error) {
-	err = m.needs.DB.InTransaction(ctx, func(tx *postgres.Tx) error {
-		var is bool
-		if c, is, err = m.store.claim(ctx, tx, id); err != nil || !is {
+// claim makes the caller the operation's worker and supersedes the previous one.
+// The attempt is 0 if the operation has already finished.
+func (m *Module) claim(ctx context.Context, id string) (c claimedOperation, err error) {
+	err = m.deps.DB.InTransaction(ctx, func(tx *postgres.Tx) error {
+		var ok bool
+		if c, ok, err = m.store.claim(ctx, tx, id); err != nil || !ok {
 			return err
 		}
-		text := "Begun."
+		text := "Started."
 		if c.attempt > 1 {
-			text = "Taken up again where it was."
+			text = "Resumed after an interruption."
 		}
-		return m.changed(ctx, tx, &c.operation, text)
+		return m.recordChange(ctx, tx, &c.operation, text)
 	})
 	return c, err
 }
 
-// changed adds a step, unless text is empty, and announces the change.
-func (m *Module) changed(ctx context.Context, tx *postgres.Tx, o *operation, text string) error {
+// recordChange adds a step, unless text is empty, and notifies all replicas.
+func (m *Module) recordChange(ctx context.Context, tx *postgres.Tx, o *operation, text string) error {
 	if text != "" {
 		if err := m.store.addStep(ctx, tx, o.id, text); err != nil {
 			return err
 		}
 	}
-	return m.store.announce(ctx, tx, o.id)
+	return m.store.notify(ctx, tx, o.id)
 }
 
-// reported is how far a worker says that it is.
-type reported struct {
+// progress is a worker's progress report.
+type progress struct {
 	attempt     int64
 	done, total int64
 	unit, step  string
 	checkpoint  []byte
-	excused     bool // it stops, and the work is not to blame
+	excused     bool // the worker stops, and the attempt does not count as a try
 }
 
-// report keeps how far the work is, and returns the operation as it is then;
-// superseded when the reporter has it no longer.
-func (m *Module) report(ctx context.Context, id string, r reported) (o operation, superseded bool, err error) {
-	err = m.needs.DB.InTransaction(ctx, func(tx *postgres.Tx) error {
-		var kept bool
-		if o, kept, err = m.store.report(ctx, tx, id, r); err != nil {
+// report stores a worker's progress and returns the updated operation. It reports
+// superseded if the attempt is no longer the current one.
+func (m *Module) report(ctx context.Context, id string, p progress) (o operation, superseded bool, err error) {
+	err = m.deps.DB.InTransaction(ctx, func(tx *postgres.Tx) error {
+		var ok bool
+		if o, ok, err = m.store.report(ctx, tx, id, p); err != nil {
 			return err
 		}
-		superseded = !kept
+		superseded = !ok
 		if superseded {
 			return nil
 		}
-		return m.changed(ctx, tx, &o, r.step)
+		return m.recordChange(ctx, tx, &o, p.step)
 	})
 	return o, superseded, err
 }
 
-// outcome is how work ended.
+// outcome is the result of an operation.
 type outcome struct {
 	state             state
 	response, failure []byte
 	step              string
 }
 
-// finish ends an operation, unless it has ended or is another worker's: attempt 0
-// stands for whoever has it. The account is told, and its next one begins.
-// superseded when another worker has it, or had it when it ended.
-func (m *Module) finish(ctx context.Context, id string, attempt int64, as outcome) (o operation, superseded bool, err error) {
-	err = m.needs.DB.InTransaction(ctx, func(tx *postgres.Tx) error {
+// finish finishes an operation, notifies its account and dispatches the account's
+// next operation. It changes nothing if the operation has already finished or
+// belongs to another attempt; attempt 0 matches any. It reports superseded if
+// another worker holds the operation or finished it.
+func (m *Module) finish(ctx context.Context, id string, attempt int64, result outcome) (o operation, superseded bool, err error) {
+	err = m.deps.DB.InTransaction(ctx, func(tx *postgres.Tx) error {
 		account, err := m.store.account(ctx, tx, id)
 		if err != nil {
 			return err
@@ -142,61 +145,62 @@ func (m *Module) finish(ctx context.Context, id string, attempt int64, as outcom
 		if err := m.store.lockAccount(ctx, tx, account); err != nil {
 			return err
 		}
-		ended, changed, err := m.store.end(ctx, tx, id, attempt, as)
+		current, changed, err := m.store.finish(ctx, tx, id, attempt, result)
 		if err != nil {
 			return err
 		}
-		o = ended
+		o = current
 		superseded = attempt != 0 && attempt != o.attempt
 		if !changed {
 			return nil
 		}
-		if err := m.changed(ctx, tx, &o, as.step); err != nil {
+		if err := m.recordChange(ctx, tx, &o, result.step); err != nil {
 			return err
 		}
 		if err := m.dispatchNext(ctx, tx, account); err != nil {
 			return err
 		}
-		return m.tell(ctx, tx, o)
+		return m.publishEnded(ctx, tx, o)
 	})
 	return o, superseded, err
 }
 
-// dispatchNext publishes the operations whose turn it is.
+// dispatchNext dispatches and publishes the account's next operation of each idle kind.
 func (m *Module) dispatchNext(ctx context.Context, tx *postgres.Tx, account int64) error {
 	next, err := m.store.dispatch(ctx, tx, account)
 	if err != nil {
 		return err
 	}
 	for _, o := range next {
-		if err := m.say(ctx, tx, o); err != nil {
+		if err := m.publishStarted(ctx, tx, o); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// tell publishes that an operation has ended. Who cancelled one knows; the
-// operator has no inbox.
-func (m *Module) tell(ctx context.Context, tx *postgres.Tx, o operation) error {
-	if o.account == 0 || o.state == cancelled {
+// publishEnded notifies the account that its operation has finished. Cancelled
+// operations are not announced, because the user cancelled them, nor are the
+// operator's, who has no inbox.
+func (m *Module) publishEnded(ctx context.Context, tx *postgres.Tx, o operation) error {
+	if o.account == 0 || o.state == stateCancelled {
 		return nil
 	}
-	_, err := m.needs.Publisher.Publish(ctx, tx, queue.Message{
+	_, err := m.deps.Publisher.Publish(ctx, tx, queue.Message{
 		Exchange: work.Exchange, RoutingKey: work.Ended, Type: work.Ended,
 		Body: &operationspb.OperationEnded{
-			Operation: o.name(), AccountId: o.account, Title: o.title, Succeeded: o.state == succeeded,
+			Operation: o.name(), AccountId: o.account, Title: o.title, Succeeded: o.state == stateSucceeded,
 			EndTime: timestamppb.New(o.ended),
 		},
 	})
 	return err
 }
 
-// cancel has an operation stop. One that nobody works ends at once; a worker is
-// asked, and ends it.
+// cancel requests cancellation. An operation without a worker is finished at once;
+// otherwise its worker sees the request and finishes it.
 func (m *Module) cancel(ctx context.Context, id string) error {
-	idle := false
-	err := m.needs.DB.InTransaction(ctx, func(tx *postgres.Tx) error {
+	unclaimed := false
+	err := m.deps.DB.InTransaction(ctx, func(tx *postgres.Tx) error {
 		if _, err := m.store.account(ctx, tx, id); err != nil {
 			return err
 		}
@@ -204,14 +208,14 @@ func (m *Module) cancel(ctx context.Context, id string) error {
 		if err != nil || !changed {
 			return err
 		}
-		idle = o.state == waiting
-		return m.changed(ctx, tx, &o, "Cancel was asked for.")
+		unclaimed = o.state == stateWaiting
+		return m.recordChange(ctx, tx, &o, "Cancellation requested.")
 	})
-	if err != nil || !idle {
+	if err != nil || !unclaimed {
 		return err
 	}
-	// Attempt 0 means whoever has it: a worker that claimed it just now finds out
-	// that it has ended.
-	_, _, err = m.finish(ctx, id, 0, outcome{state: cancelled, step: "Cancelled before it began."})
+	// Attempt 0 matches any attempt: a worker that has claimed the operation in the
+	// meantime learns that it is superseded.
+	_, _, err = m.finish(ctx, id, 0, outcome{state: stateCancelled, step: "Cancelled before it started."})
 	return err
 }

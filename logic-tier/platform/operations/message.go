@@ -14,69 +14,70 @@ import (
 	operationspb "techtalks.example/proto/techtalks/operations/v1"
 )
 
-var stateOf = map[state]operationspb.OperationMetadata_State{
-	waiting:   operationspb.OperationMetadata_STATE_WAITING,
-	running:   operationspb.OperationMetadata_STATE_RUNNING,
-	succeeded: operationspb.OperationMetadata_STATE_SUCCEEDED,
-	failed:    operationspb.OperationMetadata_STATE_FAILED,
-	cancelled: operationspb.OperationMetadata_STATE_CANCELLED,
+var stateToProto = map[state]operationspb.OperationMetadata_State{
+	stateWaiting:   operationspb.OperationMetadata_STATE_WAITING,
+	stateRunning:   operationspb.OperationMetadata_STATE_RUNNING,
+	stateSucceeded: operationspb.OperationMetadata_STATE_SUCCEEDED,
+	stateFailed:    operationspb.OperationMetadata_STATE_FAILED,
+	stateCancelled: operationspb.OperationMetadata_STATE_CANCELLED,
 }
 
-// message returns an operation as AIP-151 has it.
+// message returns the operation as an AIP-151 message.
 func (o operation) message(epoch string) (*longrunningpb.Operation, error) {
 	metadata := &operationspb.OperationMetadata{
-		Kind: o.kind, Title: o.title, Subject: o.subject, State: stateOf[o.state], CancelRequested: o.cancelRequested,
+		Kind: o.kind, Title: o.title, Subject: o.subject, State: stateToProto[o.state], CancelRequested: o.cancelRequested,
 		DoneCount: o.done, TotalCount: o.total, Unit: o.unit, Percent: o.percent(),
-		CreateTime: moment(o.created), StartTime: moment(o.started), EstimatedEndTime: moment(o.estimatedEnd()),
-		EndTime: moment(o.ended), UpdateTime: moment(o.updated), Cursor: fmt.Sprintf("%s-%d", epoch, o.revision),
+		CreateTime: timestamp(o.created), StartTime: timestamp(o.started), EstimatedEndTime: timestamp(o.estimatedEnd()),
+		EndTime: timestamp(o.ended), UpdateTime: timestamp(o.updated), Cursor: fmt.Sprintf("%s-%d", epoch, o.revision),
 	}
-	if o.over() {
-		metadata.ExpireTime = moment(o.ended.Add(keep))
+	if o.finished() {
+		metadata.ExpireTime = timestamp(o.ended.Add(retention))
 	}
 	for _, s := range o.steps {
-		metadata.Steps = append(metadata.Steps, &operationspb.OperationMetadata_Step{Time: moment(s.at), Text: s.text})
+		metadata.Steps = append(metadata.Steps, &operationspb.OperationMetadata_Step{Time: timestamp(s.at), Text: s.text})
 	}
 	packed, err := anypb.New(metadata)
 	if err != nil {
 		return nil, err
 	}
-	m := &longrunningpb.Operation{Name: o.name(), Metadata: packed, Done: o.over()}
+	m := &longrunningpb.Operation{Name: o.name(), Metadata: packed, Done: o.finished()}
 	switch o.state {
-	case succeeded:
+	case stateSucceeded:
 		response := &anypb.Any{}
 		m.Result = &longrunningpb.Operation_Response{Response: response}
 		return m, proto.Unmarshal(o.response, response)
-	case failed:
+	case stateFailed:
 		status := &rpcstatus.Status{}
 		m.Result = &longrunningpb.Operation_Error{Error: status}
 		return m, proto.Unmarshal(o.failure, status)
-	case cancelled:
-		m.Result = &longrunningpb.Operation_Error{Error: &rpcstatus.Status{Code: int32(codes.Canceled), Message: "it was cancelled"}}
+	case stateCancelled:
+		m.Result = &longrunningpb.Operation_Error{Error: &rpcstatus.Status{Code: int32(codes.Canceled), Message: "the operation was cancelled"}}
 	}
 	return m, nil
 }
 
-func moment(t time.Time) *timestamppb.Timestamp {
+// timestamp returns nil for the zero time.
+func timestamp(t time.Time) *timestamppb.Timestamp {
 	if t.IsZero() {
 		return nil
 	}
 	return timestamppb.New(t)
 }
 
-// outcomeOf reads how a worker says that its work ended.
-func outcomeOf(r *operationspb.FinishOperationRequest) (as outcome, err error) {
-	switch how := r.Outcome.(type) {
+// parseOutcome returns the outcome that a worker sent.
+func parseOutcome(r *operationspb.FinishOperationRequest) (result outcome, err error) {
+	switch sent := r.Outcome.(type) {
 	case *operationspb.FinishOperationRequest_Response:
-		as = outcome{state: succeeded, step: "Done."}
-		as.response, err = proto.Marshal(how.Response)
+		result = outcome{state: stateSucceeded, step: "Done."}
+		result.response, err = proto.Marshal(sent.Response)
 	case *operationspb.FinishOperationRequest_Error:
-		as = outcome{state: failed, step: "Failed: " + how.Error.GetMessage()}
-		as.failure, err = proto.Marshal(how.Error)
+		result = outcome{state: stateFailed, step: "Failed: " + sent.Error.GetMessage()}
+		result.failure, err = proto.Marshal(sent.Error)
 	default:
-		as = outcome{state: cancelled, step: "Cancelled."}
+		result = outcome{state: stateCancelled, step: "Cancelled."}
 	}
 	if r.Step != "" {
-		as.step = r.Step
+		result.step = r.Step
 	}
-	return as, err
+	return result, err
 }

@@ -1,5 +1,5 @@
-// Package operations keeps the handles on long work: how far it is, how it
-// ended, and whether it is to stop.
+// Package operations tracks long-running operations (AIP-151): their progress,
+// their result and requests to cancel them.
 //
 //	offers  google.longrunning.Operations (AIP-151), for people;
 //	        techtalks.operations.v1.OperationStreams, the push;
@@ -8,8 +8,8 @@
 //	says    operation.started, operation.ended, on the exchange "operations"
 //	hears   account.closed, on the queue "operations.account-closed"
 //
-// The work itself is done by whoever consumes operation.started; see package
-// work for how.
+// The modules that consume operation.started do the work itself; see package
+// work.
 package operations
 
 import (
@@ -30,34 +30,34 @@ import (
 	operationspb "techtalks.example/proto/techtalks/operations/v1"
 )
 
-// Needs is what the module is given.
-type Needs struct {
-	// DB is a pool of the role "operations"; Listen makes the connection that
-	// changes are heard on.
+// Deps holds the module's dependencies.
+type Deps struct {
+	// DB is a connection pool of the role "operations". Listen configures the
+	// connection that receives change notifications.
 	DB     *postgres.DB
 	Listen postgres.Options
-	// Publisher takes what the module says.
+	// Publisher publishes the module's messages.
 	Publisher queue.Publisher
-	// Accounts says whose a subscriber's session is.
+	// Accounts resolves a subscriber's session to its account.
 	Accounts accountspb.AccountsClient
-	// Sessions notices that a subscriber's session ended.
+	// Sessions watches the subscribers' sessions for revocation.
 	Sessions *sessions.Watch
 	Log      *slog.Logger
 }
 
 // Module is the operations module.
 type Module struct {
-	needs Needs
+	deps  Deps
 	store store
-	live  *live
+	hub   *hub
 
-	currentEpoch atomic.Pointer[string]
+	cachedEpoch atomic.Pointer[string]
 }
 
 // New returns the module.
-func New(n Needs) *Module { return &Module{needs: n, store: store{n.DB}, live: newLive()} }
+func New(d Deps) *Module { return &Module{deps: d, store: store{d.DB}, hub: newHub()} }
 
-// Topology is what the module publishes to.
+// Topology returns the exchanges and queues the module uses.
 func Topology() queue.Topology {
 	return queue.Topology{
 		Module: "operations", Publishes: []string{work.Exchange},
@@ -65,35 +65,34 @@ func Topology() queue.Topology {
 			work.Started: &operationspb.OperationStarted{}, work.Ended: &operationspb.OperationEnded{},
 		},
 		Exchanges: []queue.Exchange{{Name: work.Exchange, Type: queue.Topic}, {Name: "accounts", Type: queue.Topic}},
-		Queues:    []queue.Queue{{Name: closedQueue, Bindings: []queue.Binding{{Exchange: "accounts", Pattern: "account.closed"}}}},
+		Queues:    []queue.Queue{{Name: accountClosedQueue, Bindings: []queue.Binding{{Exchange: "accounts", Pattern: "account.closed"}}}},
 	}
 }
 
 // Register adds the module's services to a server.
 func (m *Module) Register(r grpc.ServiceRegistrar) {
-	longrunningpb.RegisterOperationsServer(r, handleService{module: m})
+	longrunningpb.RegisterOperationsServer(r, operationsService{module: m})
 	operationspb.RegisterOperationWorkServer(r, workService{module: m})
 	operationspb.RegisterOperationStreamsServer(r, streamService{module: m})
 }
 
-// Run passes changes on and removes what is no longer kept until ctx ends; then
-// every stream and every wait ends.
+// Run broadcasts changes to subscribers and deletes expired operations until ctx
+// ends. Open streams and waits then fail with errDraining.
 func (m *Module) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return m.deliverLive(ctx) })
+	g.Go(func() error { return m.broadcastChanges(ctx) })
 	g.Go(func() error { return m.sweep(ctx) })
 	return g.Wait()
 }
 
-// epoch returns the database's epoch, read once; the listener's reconnect
-// forgets it.
+// epoch returns the database's epoch. It is cached until the listener reconnects.
 func (m *Module) epoch(ctx context.Context) (string, error) {
-	if known := m.currentEpoch.Load(); known != nil {
-		return *known, nil
+	if cached := m.cachedEpoch.Load(); cached != nil {
+		return *cached, nil
 	}
 	epoch, err := m.store.epoch(ctx)
 	if err == nil {
-		m.currentEpoch.Store(&epoch)
+		m.cachedEpoch.Store(&epoch)
 	}
 	return epoch, err
 }

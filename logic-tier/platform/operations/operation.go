@@ -11,32 +11,32 @@ import (
 )
 
 const (
-	// keep is how long an operation stays after its end.
-	keep = 7 * 24 * time.Hour
-	// maxWaiting bounds the operations of one account that wait for their turn; one
-	// more is refused. One operation of each kind has its turn at a time: an account
-	// holds one worker of a queue at most, and its next operation joins the queue
-	// behind those of other accounts.
+	// retention is how long a finished operation is kept.
+	retention = 7 * 24 * time.Hour
+	// maxWaiting bounds the undispatched operations of one account; further ones
+	// are rejected. Only one operation per account and kind is dispatched at a
+	// time, so that an account occupies at most one worker of a queue and its next
+	// operation queues behind those of other accounts.
 	maxWaiting = 20
-	// retryWhenMany is what who is refused is told to wait: most work is over in
-	// minutes, and a place is free as soon as one is.
-	retryWhenMany = 30 * time.Second
-	// keptSteps bounds what is kept of what happened.
-	keptSteps = 100
+	// waitingRetryDelay is the retry delay of a request rejected for maxWaiting.
+	// Most operations finish within minutes, and each one frees a slot.
+	waitingRetryDelay = 30 * time.Second
+	// maxSteps bounds the steps kept per operation.
+	maxSteps = 100
 )
 
-// state is how an operation stands, as it is kept.
+// state is an operation's state as stored in the database.
 type state string
 
 const (
-	waiting   state = "waiting"
-	running   state = "running"
-	succeeded state = "succeeded"
-	failed    state = "failed"
-	cancelled state = "cancelled"
+	stateWaiting   state = "waiting"
+	stateRunning   state = "running"
+	stateSucceeded state = "succeeded"
+	stateFailed    state = "failed"
+	stateCancelled state = "cancelled"
 )
 
-// operation is the handle on long work.
+// operation is a row of the operation table.
 type operation struct {
 	id, kind, title, subject string
 	number                   int64
@@ -56,7 +56,7 @@ type operation struct {
 	steps                    []step
 }
 
-// step is something that happened.
+// step is an entry of an operation's log, shown to users.
 type step struct {
 	at   time.Time
 	text string
@@ -64,23 +64,25 @@ type step struct {
 
 func (o operation) name() string { return "operations/" + o.id }
 
-func (o operation) over() bool { return !o.ended.IsZero() }
+// finished reports whether the operation succeeded, failed or was cancelled.
+func (o operation) finished() bool { return !o.ended.IsZero() }
 
-// estimatedEnd returns when the work is likely done: as fast on as since its
-// present worker began. Zero when nothing tells.
+// estimatedEnd extrapolates the end time from the average speed of the current
+// attempt. It returns the zero time when there is no progress to extrapolate.
 func (o operation) estimatedEnd() time.Time {
-	since := o.updated.Sub(o.attemptBegan)
-	did := o.done - o.attemptDone
-	if o.state != running || o.total <= 0 || did <= 0 || since <= 0 || o.done > o.total {
+	elapsed := o.updated.Sub(o.attemptBegan)
+	completed := o.done - o.attemptDone
+	if o.state != stateRunning || o.total <= 0 || completed <= 0 || elapsed <= 0 || o.done > o.total {
 		return time.Time{}
 	}
-	return o.updated.Add(time.Duration(float64(since) / float64(did) * float64(o.total-o.done)))
+	return o.updated.Add(time.Duration(float64(elapsed) / float64(completed) * float64(o.total-o.done)))
 }
 
-// percent is never 100 before it succeeded: people take that for the end.
+// percent returns the progress in per cent. It stays below 100 until the operation
+// has succeeded, because users read 100 % as finished.
 func (o operation) percent() int32 {
 	switch {
-	case o.state == succeeded:
+	case o.state == stateSucceeded:
 		return 100
 	case o.total <= 0:
 		return 0
@@ -89,14 +91,14 @@ func (o operation) percent() int32 {
 }
 
 var (
-	errNoOperation = apperror.New(apperror.NotFound, "OPERATION_NOT_FOUND", "there is no such operation of yours; operations are kept for 7 days after their end")
-	errMany        = apperror.New(apperror.Exhausted, "TOO_MANY_OPERATIONS", "20 of your operations wait for their turn; wait until one has ended, or cancel one").RetryIn(retryWhenMany)
-	errRequestID   = apperror.New(apperror.Exists, "REQUEST_ID_TAKEN", "the same request id was used for other work; use a new one")
-	errUnderWay    = apperror.New(apperror.Invalid, "OPERATION_NOT_DONE", "the operation has not ended; cancel it, or wait for its end")
+	errNotFound       = apperror.New(apperror.NotFound, "OPERATION_NOT_FOUND", "operation not found; operations are kept for 7 days after they finish")
+	errTooManyWaiting = apperror.New(apperror.Exhausted, "TOO_MANY_OPERATIONS", "you already have 20 operations waiting; wait until one finishes, or cancel one").RetryIn(waitingRetryDelay)
+	errRequestIDTaken = apperror.New(apperror.Exists, "REQUEST_ID_TAKEN", "this request ID was already used for a different operation; use a new one")
+	errNotDone        = apperror.New(apperror.Invalid, "OPERATION_NOT_DONE", "the operation has not finished; cancel it, or wait until it finishes")
 )
 
-// ids are 128 bits by chance: who does not know one cannot guess it.
-var ids = regexp.MustCompile(`^[a-z2-7]{26}$`)
+// idPattern matches operation ids: 128 random bits, which cannot be guessed.
+var idPattern = regexp.MustCompile(`^[a-z2-7]{26}$`)
 
 func newID() string {
 	var bits [16]byte
@@ -104,12 +106,12 @@ func newID() string {
 	return strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(bits[:]))
 }
 
-// parseName returns the id in "operations/{operation}". What is no name is no
-// operation either.
+// parseName returns the id in "operations/{operation}". A malformed name is
+// errNotFound too.
 func parseName(name string) (string, error) {
 	id, ok := strings.CutPrefix(name, "operations/")
-	if !ok || !ids.MatchString(id) {
-		return "", errNoOperation
+	if !ok || !idPattern.MatchString(id) {
+		return "", errNotFound
 	}
 	return id, nil
 }

@@ -14,65 +14,65 @@ import (
 )
 
 const (
-	// Page sizes of the list.
-	defaultPage = 20
-	maxPage     = 100
-	// maxWait bounds a wait that asked for no end, or a later one: what lies
-	// between forgets a connection on which nothing happens.
+	defaultPageSize = 20
+	maxPageSize     = 100
+	// maxWait bounds every wait, because middleboxes drop idle connections.
 	maxWait = 50 * time.Second
 )
 
-// handleService is the handle as people hold it (AIP-151).
-type handleService struct {
+// operationsService serves google.longrunning.Operations (AIP-151) to users and
+// the operator.
+type operationsService struct {
 	longrunningpb.UnimplementedOperationsServer
 	module *Module
 }
 
-// mine returns the id in a name when the operation is the caller's to see: a
-// person's own, any for the operator and for modules. Somebody else's is not
-// there.
-func (m *Module) mine(ctx context.Context, name string) (string, error) {
+// authorizedID returns the id in name if the caller is allowed to access the
+// operation: users their own, the operator and modules any. Another account's
+// operation is errNotFound.
+func (m *Module) authorizedID(ctx context.Context, name string) (string, error) {
 	id, err := parseName(name)
 	if err != nil {
 		return "", err
 	}
-	whose, err := caller.Account(ctx)
+	account, err := caller.Account(ctx)
 	if err != nil {
 		return "", err
 	}
-	if whose == caller.Everybody {
+	if account == caller.Everybody {
 		return id, nil
 	}
-	return id, m.ownedBy(ctx, id, whose)
+	return id, m.checkOwner(ctx, id, account)
 }
 
-func (m *Module) ownedBy(ctx context.Context, id string, account int64) error {
-	owner, err := m.store.account(ctx, m.needs.DB, id)
+// checkOwner returns errNotFound unless the operation belongs to the account.
+func (m *Module) checkOwner(ctx context.Context, id string, account int64) error {
+	owner, err := m.store.account(ctx, m.deps.DB, id)
 	if err == nil && owner != account {
-		err = errNoOperation
+		err = errNotFound
 	}
 	return err
 }
 
-func (s handleService) GetOperation(ctx context.Context, r *longrunningpb.GetOperationRequest) (*longrunningpb.Operation, error) {
-	id, err := s.module.mine(ctx, r.Name)
+func (s operationsService) GetOperation(ctx context.Context, r *longrunningpb.GetOperationRequest) (*longrunningpb.Operation, error) {
+	id, err := s.module.authorizedID(ctx, r.Name)
 	if err != nil {
 		return nil, err
 	}
-	is, err := s.module.read(ctx, id)
+	current, err := s.module.read(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	return is.message, nil
+	return current.message, nil
 }
 
-// listEdge is an operation's place in the list.
-type listEdge struct {
+// listCursor is the list position encoded in a page token.
+type listCursor struct {
 	Number int64 `json:"n"`
 }
 
-func (s handleService) ListOperations(ctx context.Context, r *longrunningpb.ListOperationsRequest) (*longrunningpb.ListOperationsResponse, error) {
-	whose, err := caller.Account(ctx)
+func (s operationsService) ListOperations(ctx context.Context, r *longrunningpb.ListOperationsRequest) (*longrunningpb.ListOperationsResponse, error) {
+	account, err := caller.Account(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -86,57 +86,57 @@ func (s handleService) ListOperations(ctx context.Context, r *longrunningpb.List
 	if err != nil {
 		return nil, err
 	}
-	question := pagetoken.Question("operations", f.kind, f.done)
-	from, err := pagetoken.Decode[listEdge](r.PageToken, question)
+	fingerprint := pagetoken.Question("operations", f.kind, f.done)
+	cursor, err := pagetoken.Decode[listCursor](r.PageToken, fingerprint)
 	if err != nil {
 		return nil, err
 	}
 	before := int64(1<<63 - 1)
-	if from != nil {
-		before = from.Key.Number
+	if cursor != nil {
+		before = cursor.Key.Number
 	}
-	size := pagetoken.Size(r.PageSize, defaultPage, maxPage)
-	read, err := s.module.store.list(ctx, whose, before, f, size+1)
+	size := pagetoken.Size(r.PageSize, defaultPageSize, maxPageSize)
+	page, err := s.module.store.list(ctx, account, before, f, size+1)
 	if err != nil {
 		return nil, err
 	}
 	response := &longrunningpb.ListOperationsResponse{}
-	if len(read) > size {
-		read = read[:size]
-		response.NextPageToken = pagetoken.Token[listEdge]{Key: listEdge{read[size-1].number}}.Encode(question)
+	if len(page) > size {
+		page = page[:size]
+		response.NextPageToken = pagetoken.Token[listCursor]{Key: listCursor{page[size-1].number}}.Encode(fingerprint)
 	}
-	for _, o := range read {
-		is, err := s.module.snapshot(ctx, o)
+	for _, o := range page {
+		current, err := s.module.snapshot(ctx, o)
 		if err != nil {
 			return nil, err
 		}
-		response.Operations = append(response.Operations, is.message)
+		response.Operations = append(response.Operations, current.message)
 	}
 	return response, nil
 }
 
-func (s handleService) CancelOperation(ctx context.Context, r *longrunningpb.CancelOperationRequest) (*emptypb.Empty, error) {
-	id, err := s.module.mine(ctx, r.Name)
+func (s operationsService) CancelOperation(ctx context.Context, r *longrunningpb.CancelOperationRequest) (*emptypb.Empty, error) {
+	id, err := s.module.authorizedID(ctx, r.Name)
 	if err != nil {
 		return nil, err
 	}
 	return &emptypb.Empty{}, s.module.cancel(ctx, id)
 }
 
-func (s handleService) DeleteOperation(ctx context.Context, r *longrunningpb.DeleteOperationRequest) (*emptypb.Empty, error) {
-	id, err := s.module.mine(ctx, r.Name)
+func (s operationsService) DeleteOperation(ctx context.Context, r *longrunningpb.DeleteOperationRequest) (*emptypb.Empty, error) {
+	id, err := s.module.authorizedID(ctx, r.Name)
 	if err != nil {
 		return nil, err
 	}
-	removed, err := s.module.store.remove(ctx, id)
-	if err == nil && !removed {
-		err = errUnderWay
+	deleted, err := s.module.store.deleteFinished(ctx, id)
+	if err == nil && !deleted {
+		err = errNotDone
 	}
 	return &emptypb.Empty{}, err
 }
 
-func (s handleService) WaitOperation(ctx context.Context, r *longrunningpb.WaitOperationRequest) (*longrunningpb.Operation, error) {
-	id, err := s.module.mine(ctx, r.Name)
+func (s operationsService) WaitOperation(ctx context.Context, r *longrunningpb.WaitOperationRequest) (*longrunningpb.Operation, error) {
+	id, err := s.module.authorizedID(ctx, r.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -147,14 +147,14 @@ func (s handleService) WaitOperation(ctx context.Context, r *longrunningpb.WaitO
 		}
 		timeout = min(timeout, r.Timeout.AsDuration())
 	}
-	is, err := s.module.wait(ctx, id, timeout, func(is *snapshot) bool { return is.over() })
+	current, err := s.module.wait(ctx, id, timeout, func(current *snapshot) bool { return current.finished() })
 	if err != nil {
 		return nil, err
 	}
-	return is.message, nil
+	return current.message, nil
 }
 
-// workService is what modules do with operations.
+// workService serves OperationWork to the modules that perform operations.
 type workService struct {
 	operationspb.UnimplementedOperationWorkServer
 	module *Module
@@ -162,16 +162,16 @@ type workService struct {
 
 func (s workService) CreateOperation(ctx context.Context, r *operationspb.CreateOperationRequest) (*operationspb.CreateOperationResponse, error) {
 	o, err := s.module.create(ctx, request{
-		account: r.AccountId, kind: r.Kind, title: r.Title, subject: r.Subject, id: r.RequestId, input: orEmpty(r.Input),
+		account: r.AccountId, kind: r.Kind, title: r.Title, subject: r.Subject, requestID: r.RequestId, input: orEmpty(r.Input),
 	})
 	if err != nil {
 		return nil, err
 	}
-	is, err := s.module.snapshot(ctx, o)
+	current, err := s.module.snapshot(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	return &operationspb.CreateOperationResponse{Operation: is.message}, nil
+	return &operationspb.CreateOperationResponse{Operation: current.message}, nil
 }
 
 func (s workService) ClaimOperation(ctx context.Context, r *operationspb.ClaimOperationRequest) (*operationspb.ClaimOperationResponse, error) {
@@ -193,7 +193,7 @@ func (s workService) ReportOperation(ctx context.Context, r *operationspb.Report
 	if err != nil {
 		return nil, err
 	}
-	o, superseded, err := s.module.report(ctx, id, reported{
+	o, superseded, err := s.module.report(ctx, id, progress{
 		attempt: r.Attempt, done: r.DoneCount, total: r.TotalCount, unit: r.Unit, step: r.Step, checkpoint: r.Checkpoint, excused: r.Excused,
 	})
 	if err != nil {
@@ -207,19 +207,19 @@ func (s workService) FinishOperation(ctx context.Context, r *operationspb.Finish
 	if err != nil {
 		return nil, err
 	}
-	as, err := outcomeOf(r)
+	result, err := parseOutcome(r)
 	if err != nil {
 		return nil, err
 	}
-	o, superseded, err := s.module.finish(ctx, id, r.Attempt, as)
+	o, superseded, err := s.module.finish(ctx, id, r.Attempt, result)
 	if err != nil {
 		return nil, err
 	}
-	is, err := s.module.snapshot(ctx, o)
+	current, err := s.module.snapshot(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	return &operationspb.FinishOperationResponse{Operation: is.message, Superseded: superseded}, nil
+	return &operationspb.FinishOperationResponse{Operation: current.message, Superseded: superseded}, nil
 }
 
 func (s workService) AwaitCancellation(ctx context.Context, r *operationspb.AwaitCancellationRequest) (*operationspb.AwaitCancellationResponse, error) {
@@ -227,14 +227,14 @@ func (s workService) AwaitCancellation(ctx context.Context, r *operationspb.Awai
 	if err != nil {
 		return nil, err
 	}
-	answer := &operationspb.AwaitCancellationResponse{}
-	_, err = s.module.wait(ctx, id, maxWait, func(is *snapshot) bool {
-		answer.Superseded = is.over() || is.attempt != r.Attempt
-		answer.CancelRequested = is.cancelRequested
-		return answer.Superseded || answer.CancelRequested
+	response := &operationspb.AwaitCancellationResponse{}
+	_, err = s.module.wait(ctx, id, maxWait, func(current *snapshot) bool {
+		response.Superseded = current.finished() || current.attempt != r.Attempt
+		response.CancelRequested = current.cancelRequested
+		return response.Superseded || response.CancelRequested
 	})
 	if err != nil {
 		return nil, err
 	}
-	return answer, nil
+	return response, nil
 }

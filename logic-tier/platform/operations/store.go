@@ -22,22 +22,22 @@ const operationColumns = `o.id, o.number, o.account_id, o.kind, o.title, o.subje
        o.done_count, o.total_count, o.unit, o.attempt, o.attempt_began_at, o.attempt_done, o.revision, o.response, o.error,
        o.created_at, o.started_at, o.updated_at, o.ended_at`
 
-// columns returns where operationColumns go; the times that may be null go into
-// nulls, which filled moves.
-func (o *operation) columns(nulls *[3]sql.NullTime) []any {
+// scanTargets returns the scan destinations of operationColumns. Nullable times are
+// scanned into nulls; setTimes then copies them to the fields.
+func (o *operation) scanTargets(nulls *[3]sql.NullTime) []any {
 	return []any{&o.id, &o.number, &o.account, &o.kind, &o.title, &o.subject, &o.state, &o.dispatched, &o.cancelRequested,
 		&o.done, &o.total, &o.unit, &o.attempt, &nulls[0], &o.attemptDone, &o.revision, &o.response, &o.failure,
 		&o.created, &nulls[1], &o.updated, &nulls[2]}
 }
 
-func (o *operation) filled(nulls [3]sql.NullTime) {
+func (o *operation) setTimes(nulls [3]sql.NullTime) {
 	o.attemptBegan, o.started, o.ended = nulls[0].Time, nulls[1].Time, nulls[2].Time
 }
 
-func scanOperation(columns func(...any) error) (o operation, err error) {
+func scanOperation(scan func(...any) error) (o operation, err error) {
 	var nulls [3]sql.NullTime
-	err = columns(o.columns(&nulls)...)
-	o.filled(nulls)
+	err = scan(o.scanTargets(&nulls)...)
+	o.setTimes(nulls)
 	return o, err
 }
 
@@ -59,11 +59,11 @@ func (s store) operation(ctx context.Context, id string) (operation, error) {
 		return o, err
 	}
 	if !found {
-		return o, errNoOperation
+		return o, errNotFound
 	}
-	o.steps, err = postgres.Collect(ctx, s.db, func(columns func(...any) error) (one step, err error) {
-		err = columns(&one.at, &one.text)
-		return one, err
+	o.steps, err = postgres.Collect(ctx, s.db, func(scan func(...any) error) (entry step, err error) {
+		err = scan(&entry.at, &entry.text)
+		return entry, err
 	}, stepsStatement, id)
 	return o, err
 }
@@ -78,10 +78,10 @@ where  ($1 < 0 or o.account_id = $1)
 order by o.number desc
 limit  $5`
 
-// list returns operations, the latest first; of every account when account is
-// below 0.
-func (s store) list(ctx context.Context, account, before int64, f filter, most int) ([]operation, error) {
-	return postgres.Collect(ctx, s.db, scanOperation, listStatement, account, before, f.kind, f.done, most)
+// list returns operations numbered below before, newest first. A negative account
+// selects those of all accounts.
+func (s store) list(ctx context.Context, account, before int64, f filter, limit int) ([]operation, error) {
+	return postgres.Collect(ctx, s.db, scanOperation, listStatement, account, before, f.kind, f.done, limit)
 }
 
 const accountStatement = `
@@ -92,23 +92,24 @@ where  id = $1`
 func (s store) account(ctx context.Context, q postgres.Querier, id string) (int64, error) {
 	account, found, err := postgres.One(ctx, q, postgres.Value[int64], accountStatement, id)
 	if err == nil && !found {
-		err = errNoOperation
+		err = errNotFound
 	}
 	return account, err
 }
 
-const removeStatement = `
+const deleteFinishedStatement = `
 delete from operations.operation
 where  id = $1
   and  ended_at is not null`
 
-// remove removes an operation that has ended.
-func (s store) remove(ctx context.Context, id string) (bool, error) {
-	removed, err := postgres.Exec(ctx, s.db, removeStatement, id)
-	return removed > 0, err
+// deleteFinished deletes an operation and reports whether it did. It deletes only
+// finished ones.
+func (s store) deleteFinished(ctx context.Context, id string) (bool, error) {
+	deleted, err := postgres.Exec(ctx, s.db, deleteFinishedStatement, id)
+	return deleted > 0, err
 }
 
-const removeOfStatement = `
+const deleteByAccountStatement = `
 delete from operations.operation
 where  id in (select id
               from   operations.operation
@@ -116,13 +117,13 @@ where  id in (select id
               limit  $2)
 returning id`
 
-// removeOf removes at most so many operations of an account, ended or not, and
-// returns their ids.
-func (s store) removeOf(ctx context.Context, tx *postgres.Tx, account int64, most int) ([]string, error) {
-	return postgres.Collect(ctx, tx, postgres.Value[string], removeOfStatement, account, most)
+// deleteByAccount deletes up to limit operations of an account, finished or not,
+// and returns their ids.
+func (s store) deleteByAccount(ctx context.Context, tx *postgres.Tx, account int64, limit int) ([]string, error) {
+	return postgres.Collect(ctx, tx, postgres.Value[string], deleteByAccountStatement, account, limit)
 }
 
-const removeOldStatement = `
+const deleteExpiredStatement = `
 delete from operations.operation
 where  id in (select id
               from   operations.operation
@@ -130,8 +131,8 @@ where  id in (select id
               limit  $2
               for    update skip locked)`
 
-// removeOld removes at most so many operations that ended long ago, and says how
-// many.
-func (s store) removeOld(ctx context.Context, seconds float64, most int64) (int64, error) {
-	return postgres.Exec(ctx, s.db, removeOldStatement, seconds, most)
+// deleteExpired deletes up to limit operations that finished at least the given
+// number of seconds ago, and returns how many it deleted.
+func (s store) deleteExpired(ctx context.Context, seconds float64, limit int64) (int64, error) {
+	return postgres.Exec(ctx, s.db, deleteExpiredStatement, seconds, limit)
 }

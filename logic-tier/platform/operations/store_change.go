@@ -15,45 +15,47 @@ func (s store) lockAccount(ctx context.Context, tx *postgres.Tx, account int64) 
 	return err
 }
 
-const requestedStatement = `
+const operationByRequestStatement = `
 select ` + operationColumns + `, o.input
 from   operations.operation o
 where  o.account_id = $1
   and  o.request_id = $2`
 
-func (s store) requested(ctx context.Context, tx *postgres.Tx, account int64, requestID string) (o operation, input []byte, found bool, err error) {
-	o, found, err = postgres.One(ctx, tx, func(columns func(...any) error) (o operation, err error) {
+// operationByRequest returns the operation that an account's request created, with
+// its input.
+func (s store) operationByRequest(ctx context.Context, tx *postgres.Tx, account int64, requestID string) (o operation, input []byte, found bool, err error) {
+	o, found, err = postgres.One(ctx, tx, func(scan func(...any) error) (o operation, err error) {
 		var nulls [3]sql.NullTime
-		err = columns(append(o.columns(&nulls), &input)...)
-		o.filled(nulls)
+		err = scan(append(o.scanTargets(&nulls), &input)...)
+		o.setTimes(nulls)
 		return o, err
-	}, requestedStatement, account, requestID)
+	}, operationByRequestStatement, account, requestID)
 	return o, input, found, err
 }
 
-const turnStatement = `
+const countPendingStatement = `
 select count(*) filter (where dispatched and kind = $2) > 0,
        count(*) filter (where not dispatched)
 from   operations.operation
 where  account_id = $1
   and  ended_at is null`
 
-// turn reports whether an operation of a kind has the account's turn, and returns
-// how many of any kind wait for one.
-func (s store) turn(ctx context.Context, tx *postgres.Tx, account int64, kind string) (taken bool, waiting int, err error) {
-	_, _, err = postgres.One(ctx, tx, func(columns func(...any) error) (struct{}, error) {
-		return struct{}{}, columns(&taken, &waiting)
-	}, turnStatement, account, kind)
-	return taken, waiting, err
+// countPending reports whether an unfinished operation of the kind is dispatched
+// for the account, and returns how many operations of any kind are not.
+func (s store) countPending(ctx context.Context, tx *postgres.Tx, account int64, kind string) (dispatched bool, waiting int, err error) {
+	_, _, err = postgres.One(ctx, tx, func(scan func(...any) error) (struct{}, error) {
+		return struct{}{}, scan(&dispatched, &waiting)
+	}, countPendingStatement, account, kind)
+	return dispatched, waiting, err
 }
 
-const addStatement = `
+const insertStatement = `
 insert into operations.operation as o (id, account_id, request_id, kind, title, subject, dispatched, input)
 values ($1, $2, $3, $4, $5, $6, $7, $8)
 returning ` + operationColumns
 
-func (s store) add(ctx context.Context, tx *postgres.Tx, r request, dispatched bool) (operation, error) {
-	o, _, err := postgres.One(ctx, tx, scanOperation, addStatement, r.operation, r.account, r.id, r.kind, r.title, r.subject, dispatched, r.input)
+func (s store) insert(ctx context.Context, tx *postgres.Tx, r request, dispatched bool) (operation, error) {
+	o, _, err := postgres.One(ctx, tx, scanOperation, insertStatement, r.operationID, r.account, r.requestID, r.kind, r.title, r.subject, dispatched, r.input)
 	return o, err
 }
 
@@ -72,15 +74,16 @@ where  o.id = $1
   and  o.ended_at is null
 returning ` + operationColumns + `, o.input, o.checkpoint, o.tries`
 
-// claim gives an operation another worker; false when it has ended.
-func (s store) claim(ctx context.Context, tx *postgres.Tx, id string) (c claimed, is bool, err error) {
+// claim starts the operation's next attempt. It reports false if the operation has
+// finished.
+func (s store) claim(ctx context.Context, tx *postgres.Tx, id string) (c claimedOperation, ok bool, err error) {
 	if _, err := s.account(ctx, tx, id); err != nil {
 		return c, false, err
 	}
-	return postgres.One(ctx, tx, func(columns func(...any) error) (c claimed, err error) {
+	return postgres.One(ctx, tx, func(scan func(...any) error) (c claimedOperation, err error) {
 		var nulls [3]sql.NullTime
-		err = columns(append(c.columns(&nulls), &c.input, &c.checkpoint, &c.tries)...)
-		c.filled(nulls)
+		err = scan(append(c.scanTargets(&nulls), &c.input, &c.checkpoint, &c.tries)...)
+		c.setTimes(nulls)
 		return c, err
 	}, claimStatement, id)
 }
@@ -99,15 +102,16 @@ where  o.id = $1
   and  o.ended_at is null
 returning ` + operationColumns
 
-// report keeps how far the work is; false when the attempt is over.
-func (s store) report(ctx context.Context, tx *postgres.Tx, id string, r reported) (operation, bool, error) {
+// report stores progress. It reports false if the attempt is no longer current or
+// the operation has finished.
+func (s store) report(ctx context.Context, tx *postgres.Tx, id string, p progress) (operation, bool, error) {
 	if _, err := s.account(ctx, tx, id); err != nil {
 		return operation{}, false, err
 	}
-	return postgres.One(ctx, tx, scanOperation, reportStatement, id, r.attempt, r.done, r.total, r.unit, orEmpty(r.checkpoint), r.excused)
+	return postgres.One(ctx, tx, scanOperation, reportStatement, id, p.attempt, p.done, p.total, p.unit, orEmpty(p.checkpoint), p.excused)
 }
 
-// orEmpty makes nil an empty value: lib/pq takes nil for null.
+// orEmpty replaces nil with an empty slice, because lib/pq sends nil as null.
 func orEmpty(bytes []byte) []byte {
 	if bytes == nil {
 		return []byte{}
@@ -115,7 +119,7 @@ func orEmpty(bytes []byte) []byte {
 	return bytes
 }
 
-const endStatement = `
+const finishStatement = `
 update operations.operation o
 set    state       = $3,
        response    = $4,
@@ -131,22 +135,22 @@ where  o.id = $1
   and  o.ended_at is null
 returning ` + operationColumns
 
-// end ends an operation, and says whether it did: it may have ended, or be
-// another worker's.
-func (s store) end(ctx context.Context, tx *postgres.Tx, id string, attempt int64, as outcome) (operation, bool, error) {
-	o, changed, err := postgres.One(ctx, tx, scanOperation, endStatement, id, attempt, string(as.state), as.response, as.failure)
+// finish stores the outcome and returns the operation. It reports false, with the
+// unchanged operation, if that has already finished or belongs to another attempt.
+func (s store) finish(ctx context.Context, tx *postgres.Tx, id string, attempt int64, result outcome) (operation, bool, error) {
+	o, changed, err := postgres.One(ctx, tx, scanOperation, finishStatement, id, attempt, string(result.state), result.response, result.failure)
 	if err != nil || changed {
 		return o, changed, err
 	}
 	o, found, err := postgres.One(ctx, tx, scanOperation, operationStatement, id)
 	if err == nil && !found {
-		err = errNoOperation
+		err = errNotFound
 	}
 	return o, false, err
 }
 
-// A kind whose turn is free may have several operations waiting: those that an
-// earlier version of the program let wait for a turn of any kind.
+// Several operations of an idle kind can be waiting: an earlier version dispatched
+// one operation per account, whatever its kind.
 const dispatchStatement = `
 update operations.operation o
 set    dispatched = true
@@ -164,8 +168,8 @@ where  o.id in (select distinct on (w.kind) w.id
                 order by w.kind, w.number)
 returning ` + operationColumns
 
-// dispatch gives each free turn of an account to the operation that waits for it
-// longest.
+// dispatch dispatches the account's oldest waiting operation of each kind that has
+// none dispatched.
 func (s store) dispatch(ctx context.Context, tx *postgres.Tx, account int64) ([]operation, error) {
 	return postgres.Collect(ctx, tx, scanOperation, dispatchStatement, account)
 }
@@ -200,18 +204,18 @@ select $1, steps, $2
 from   counted`
 
 func (s store) addStep(ctx context.Context, tx *postgres.Tx, id, text string) error {
-	_, err := postgres.Exec(ctx, tx, addStepStatement, id, text, keptSteps)
+	_, err := postgres.Exec(ctx, tx, addStepStatement, id, text, maxSteps)
 	return err
 }
 
-// changedChannel is the channel of NOTIFY that changes travel on.
+// changedChannel is the NOTIFY channel for changed operations.
 const changedChannel = "operations_changed"
 
-const announceStatement = `
+const notifyStatement = `
 select pg_notify('` + changedChannel + `', $1)`
 
-// announce tells every replica of a change, when it is committed.
-func (s store) announce(ctx context.Context, tx *postgres.Tx, id string) error {
-	_, err := postgres.Exec(ctx, tx, announceStatement, id)
+// notify notifies every replica of a change when tx commits.
+func (s store) notify(ctx context.Context, tx *postgres.Tx, id string) error {
+	_, err := postgres.Exec(ctx, tx, notifyStatement, id)
 	return err
 }

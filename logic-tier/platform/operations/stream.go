@@ -17,62 +17,61 @@ import (
 	operationspb "techtalks.example/proto/techtalks/operations/v1"
 )
 
-// verifyAtOnce bounds the sessions that one stream has verified side by side; see
+// maxVerifications bounds the sessions that one stream verifies concurrently; see
 // package notifications.
-const verifyAtOnce = 16
+const maxVerifications = 16
 
 type streamService struct {
 	operationspb.UnimplementedOperationStreamsServer
 	module *Module
 }
 
-// reader is one StreamOperations call. What waits for it is bounded by what it
-// subscribed to: of each operation the latest, and what became of each
-// subscription.
-type reader struct {
+// stream is one StreamOperations call. Its send buffer is bounded by its
+// subscriptions: the latest snapshot of each operation, and the start and end of
+// each subscription.
+type stream struct {
 	*Module
 	operationspb.OperationStreams_StreamOperationsServer
-	wake chan struct{} // capacity 1: it says "look"
+	wake chan struct{} // capacity 1; signals that there is something to send
 
-	// order is held while an operation is begun or ceased to be followed together
-	// with what is known of it here. Not mu: changed is called with the lock of
-	// live held, and takes mu.
-	order sync.Mutex
+	// hubMu makes a change of the hub's subscribers and of the maps below atomic.
+	// mu cannot serve: onChange takes it while the hub's lock is held.
+	hubMu sync.Mutex
 
-	mu            sync.Mutex
-	subscriptions map[uint64]string          // to operation ids; empty while it is verified
-	numbers       map[string]map[uint64]bool // and back
-	watches       map[uint64]*watch          // over the sessions of subscriptions
-	said          []*operationspb.StreamOperationsResponse
-	latest        map[string]*snapshot
-	gap           bool
+	mu           sync.Mutex
+	operationIDs map[uint64]string          // by subscription; empty until it is verified
+	numbers      map[string]map[uint64]bool // subscriptions by operation id
+	watches      map[uint64]*watch          // session watches by subscription
+	pending      []*operationspb.StreamOperationsResponse
+	latest       map[string]*snapshot
+	gap          bool
 }
 
-// StreamOperations follows operations; see the contract.
+// StreamOperations streams changes of operations to a client.
 func (s streamService) StreamOperations(call operationspb.OperationStreams_StreamOperationsServer) error {
-	r := &reader{
+	st := &stream{
 		Module: s.module, OperationStreams_StreamOperationsServer: call, wake: make(chan struct{}, 1),
-		subscriptions: map[uint64]string{}, numbers: map[string]map[uint64]bool{}, watches: map[uint64]*watch{}, latest: map[string]*snapshot{},
+		operationIDs: map[uint64]string{}, numbers: map[string]map[uint64]bool{}, watches: map[uint64]*watch{}, latest: map[string]*snapshot{},
 	}
 	received := make(chan error, 1)
 	go func() {
-		defer r.leave() // when nothing is subscribed any more
-		received <- r.receive()
+		defer st.unsubscribeAll() // after receive, which adds subscriptions
+		received <- st.receive()
 		<-call.Context().Done()
 	}()
 	for {
 		select {
 		case <-call.Context().Done():
 			return call.Context().Err()
-		case <-r.live.draining:
+		case <-st.hub.draining:
 			return errDraining
 		case err := <-received:
 			if !errors.Is(err, io.EOF) {
 				return err
 			}
-			received = nil // the sending side is closed; go on answering
-		case <-r.wake:
-			for _, response := range r.take() {
+			received = nil // the client closed its side; keep sending
+		case <-st.wake:
+			for _, response := range st.take() {
 				if err := call.Send(response); err != nil {
 					return err
 				}
@@ -81,233 +80,232 @@ func (s streamService) StreamOperations(call operationspb.OperationStreams_Strea
 	}
 }
 
-// leave ends all subscriptions.
-func (r *reader) leave() {
-	r.order.Lock()
-	defer r.order.Unlock()
-	r.mu.Lock()
-	for _, w := range r.watches {
+func (st *stream) unsubscribeAll() {
+	st.hubMu.Lock()
+	defer st.hubMu.Unlock()
+	st.mu.Lock()
+	for _, w := range st.watches {
 		w.release()
 	}
-	clear(r.watches)
-	ids := make([]string, 0, len(r.numbers))
-	for id := range r.numbers {
+	clear(st.watches)
+	ids := make([]string, 0, len(st.numbers))
+	for id := range st.numbers {
 		ids = append(ids, id)
 	}
-	r.mu.Unlock()
+	st.mu.Unlock()
 	for _, id := range ids {
-		r.live.unfollow(id, r)
+		st.hub.unsubscribe(id, st)
 	}
 }
 
-// receive changes the subscriptions as the reader says.
-func (r *reader) receive() error {
+// receive handles the client's requests until the client closes its side.
+func (st *stream) receive() error {
 	var verifying errgroup.Group
-	verifying.SetLimit(verifyAtOnce)
-	defer func() { _ = verifying.Wait() }() // verifications report their errors themselves
+	verifying.SetLimit(maxVerifications)
+	defer func() { _ = verifying.Wait() }() // subscribe errors are sent to the client
 	for {
-		request, err := r.Recv()
+		request, err := st.Recv()
 		if err != nil {
 			return err
 		}
-		if ended := request.GetUnsubscribe(); ended != nil {
-			r.unsubscribe(ended.Subscription)
+		if unsubscribe := request.GetUnsubscribe(); unsubscribe != nil {
+			st.unsubscribe(unsubscribe.Subscription)
 			continue
 		}
-		asked := request.GetSubscribe()
-		if asked == nil {
+		subscribe := request.GetSubscribe()
+		if subscribe == nil {
 			continue
 		}
-		r.mu.Lock()
-		_, taken := r.subscriptions[asked.Subscription]
+		st.mu.Lock()
+		_, taken := st.operationIDs[subscribe.Subscription]
 		if !taken {
-			r.subscriptions[asked.Subscription] = ""
+			st.operationIDs[subscribe.Subscription] = ""
 		}
-		r.mu.Unlock()
+		st.mu.Unlock()
 		if taken {
-			return apperror.InvalidField("SUBSCRIPTION_TAKEN", "subscribe.subscription", "use a number that no other subscription of this stream has")
+			return apperror.InvalidField("SUBSCRIPTION_TAKEN", "subscribe.subscription", "already in use on this stream; use another number")
 		}
 		verifying.Go(func() error {
-			if err := r.subscribe(asked); err != nil {
-				r.end(asked.Subscription, err)
+			if err := st.subscribe(subscribe); err != nil {
+				st.end(subscribe.Subscription, err)
 			}
 			return nil
 		})
 	}
 }
 
-// subscribe finds out whose session it is, and has the operation followed when it
-// is theirs.
-func (r *reader) subscribe(asked *operationspb.StreamOperationsRequest_Subscribe) error {
-	id, err := parseName(asked.Operation)
+// subscribe verifies the session and subscribes to the operation if its account is
+// allowed to access it.
+func (st *stream) subscribe(request *operationspb.StreamOperationsRequest_Subscribe) error {
+	id, err := parseName(request.Operation)
 	if err != nil {
 		return err
 	}
-	whose, session, err := r.account(r.Context(), asked.SessionToken)
+	account, session, err := st.authenticate(st.Context(), request.SessionToken)
 	if err != nil {
 		return err
 	}
-	if whose != caller.Everybody {
-		if err := r.ownedBy(r.Context(), id, whose); err != nil {
+	if account != caller.Everybody {
+		if err := st.checkOwner(st.Context(), id, account); err != nil {
 			return err
 		}
 	}
-	r.order.Lock()
-	defer r.order.Unlock()
-	if err := r.live.follow(id, r); err != nil {
+	st.hubMu.Lock()
+	defer st.hubMu.Unlock()
+	if err := st.hub.subscribe(id, st); err != nil {
 		return err
 	}
-	if !r.note(asked.Subscription, id) {
-		r.live.unfollow(id, r)
+	if !st.activate(request.Subscription, id) {
+		st.hub.unsubscribe(id, st)
 	}
-	r.watch(asked.Subscription, session)
+	st.watch(request.Subscription, session)
 	return nil
 }
 
-// watch is a watch over the session of one subscription.
+// watch is the session watch of one subscription.
 type watch struct{ release func() }
 
-// watch ends a live subscription when its session does.
-func (r *reader) watch(number uint64, session int64) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if _, live := r.subscriptions[number]; !live {
+// watch ends an active subscription when its session ends.
+func (st *stream) watch(number uint64, session int64) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if _, active := st.operationIDs[number]; !active {
 		return
 	}
 	w := &watch{}
-	w.release = r.needs.Sessions.Add(session, func() { r.revoke(number, w) })
-	r.watches[number] = w
+	w.release = st.deps.Sessions.Add(session, func() { st.revoke(number, w) })
+	st.watches[number] = w
 }
 
-// revoke ends a subscription whose session ended, unless the number is another
-// subscription's by now.
-func (r *reader) revoke(number uint64, of *watch) {
-	r.mu.Lock()
-	current := r.watches[number] == of
-	r.mu.Unlock()
+// revoke ends a subscription whose session has ended, unless the client has reused
+// its number since.
+func (st *stream) revoke(number uint64, w *watch) {
+	st.mu.Lock()
+	current := st.watches[number] == w
+	st.mu.Unlock()
 	if current {
-		r.unsubscribe(number)
-		r.end(number, sessions.ErrEnded)
+		st.unsubscribe(number)
+		st.end(number, sessions.ErrEnded)
 	}
 }
 
-// note keeps what a subscription follows, and says that it is live. It returns
-// false when nobody wants the operation: it was unsubscribed meanwhile.
-func (r *reader) note(number uint64, id string) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if _, wanted := r.subscriptions[number]; !wanted {
-		return len(r.numbers[id]) > 0
+// activate confirms a subscription to the client. It reports whether the stream has
+// any subscription to the operation: the client may have unsubscribed meanwhile.
+func (st *stream) activate(number uint64, id string) bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if _, wanted := st.operationIDs[number]; !wanted {
+		return len(st.numbers[id]) > 0
 	}
-	r.subscriptions[number] = id
-	if r.numbers[id] == nil {
-		r.numbers[id] = map[uint64]bool{}
+	st.operationIDs[number] = id
+	if st.numbers[id] == nil {
+		st.numbers[id] = map[uint64]bool{}
 	}
-	r.numbers[id][number] = true
-	r.say(&operationspb.StreamOperationsResponse{Event: &operationspb.StreamOperationsResponse_Subscribed_{
+	st.numbers[id][number] = true
+	st.enqueue(&operationspb.StreamOperationsResponse{Event: &operationspb.StreamOperationsResponse_Subscribed_{
 		Subscribed: &operationspb.StreamOperationsResponse_Subscribed{Subscription: number},
 	}})
 	return true
 }
 
-// account returns whose a session is, and its number; of an empty one, who made the
-// call, which the server ends with its session.
-func (r *reader) account(ctx context.Context, token string) (account, session int64, err error) {
+// authenticate returns the account and the ID of a session. For an empty token it
+// returns the account of the call itself, which the server ends with its session.
+func (st *stream) authenticate(ctx context.Context, token string) (account, session int64, err error) {
 	if token == "" {
 		account, err = caller.Account(ctx)
 		return account, 0, err
 	}
-	answer, err := r.needs.Accounts.VerifySession(ctx, &accountspb.VerifySessionRequest{Token: token})
-	return answer.GetAccount().GetId(), answer.GetSessionId(), err
+	response, err := st.deps.Accounts.VerifySession(ctx, &accountspb.VerifySessionRequest{Token: token})
+	return response.GetAccount().GetId(), response.GetSessionId(), err
 }
 
-func (r *reader) unsubscribe(number uint64) {
-	r.order.Lock()
-	defer r.order.Unlock()
-	r.mu.Lock()
-	id := r.subscriptions[number]
-	delete(r.subscriptions, number)
-	if w := r.watches[number]; w != nil {
+func (st *stream) unsubscribe(number uint64) {
+	st.hubMu.Lock()
+	defer st.hubMu.Unlock()
+	st.mu.Lock()
+	id := st.operationIDs[number]
+	delete(st.operationIDs, number)
+	if w := st.watches[number]; w != nil {
 		w.release()
-		delete(r.watches, number)
+		delete(st.watches, number)
 	}
-	delete(r.numbers[id], number)
-	last := id != "" && len(r.numbers[id]) == 0
+	delete(st.numbers[id], number)
+	last := id != "" && len(st.numbers[id]) == 0
 	if last {
-		delete(r.numbers, id)
-		delete(r.latest, id)
+		delete(st.numbers, id)
+		delete(st.latest, id)
 	}
-	r.mu.Unlock()
+	st.mu.Unlock()
 	if last {
-		r.live.unfollow(id, r)
+		st.hub.unsubscribe(id, st)
 	}
 }
 
-// end forgets a subscription and says why.
-func (r *reader) end(number uint64, why error) {
+// end removes a subscription and sends the client the reason.
+func (st *stream) end(number uint64, err error) {
 	reason := "UNAVAILABLE"
-	var refused *apperror.Failure
+	var failure *apperror.Failure
 	switch {
-	case errors.As(why, &refused) && refused.Kind != apperror.Unavailable:
-		reason = refused.Reason
-	case status.Code(why) == codes.Unauthenticated:
+	case errors.As(err, &failure) && failure.Kind != apperror.Unavailable:
+		reason = failure.Reason
+	case status.Code(err) == codes.Unauthenticated:
 		reason = "SESSION_INVALID"
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.subscriptions, number)
-	r.say(&operationspb.StreamOperationsResponse{Event: &operationspb.StreamOperationsResponse_Ended_{
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	delete(st.operationIDs, number)
+	st.enqueue(&operationspb.StreamOperationsResponse{Event: &operationspb.StreamOperationsResponse_Ended_{
 		Ended: &operationspb.StreamOperationsResponse_Ended{Subscription: number, Reason: reason},
 	}})
 }
 
-// say is called with the lock held. What is said of subscriptions is bounded by
-// their number: each is said to begin once, and to end once.
-func (r *reader) say(response *operationspb.StreamOperationsResponse) {
-	r.said = append(r.said, response)
-	r.look()
+// enqueue queues a response about a subscription. The caller holds mu. The queue is
+// bounded by the subscriptions: each starts once and ends once.
+func (st *stream) enqueue(response *operationspb.StreamOperationsResponse) {
+	st.pending = append(st.pending, response)
+	st.signal()
 }
 
-func (r *reader) changed(s *snapshot) {
-	r.mu.Lock()
-	r.latest[s.id] = s
-	r.mu.Unlock()
-	r.look()
+func (st *stream) onChange(s *snapshot) {
+	st.mu.Lock()
+	st.latest[s.id] = s
+	st.mu.Unlock()
+	st.signal()
 }
 
-func (r *reader) missed() {
-	r.mu.Lock()
-	r.gap = true
-	r.mu.Unlock()
-	r.look()
+func (st *stream) onGap() {
+	st.mu.Lock()
+	st.gap = true
+	st.mu.Unlock()
+	st.signal()
 }
 
-func (r *reader) look() {
+func (st *stream) signal() {
 	select {
-	case r.wake <- struct{}{}:
+	case st.wake <- struct{}{}:
 	default:
 	}
 }
 
-// take returns what there is to send.
-func (r *reader) take() []*operationspb.StreamOperationsResponse {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	all := r.said
-	r.said = nil
-	for id, s := range r.latest {
+// take returns and clears the responses to send.
+func (st *stream) take() []*operationspb.StreamOperationsResponse {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	responses := st.pending
+	st.pending = nil
+	for id, s := range st.latest {
 		changed := &operationspb.StreamOperationsResponse_Changed{Operation: s.message}
-		for number := range r.numbers[id] {
+		for number := range st.numbers[id] {
 			changed.Subscriptions = append(changed.Subscriptions, number)
 		}
 		if len(changed.Subscriptions) > 0 {
-			all = append(all, &operationspb.StreamOperationsResponse{Event: &operationspb.StreamOperationsResponse_Changed_{Changed: changed}})
+			responses = append(responses, &operationspb.StreamOperationsResponse{Event: &operationspb.StreamOperationsResponse_Changed_{Changed: changed}})
 		}
 	}
-	clear(r.latest)
-	if r.gap {
-		r.gap = false
-		all = append(all, &operationspb.StreamOperationsResponse{Event: &operationspb.StreamOperationsResponse_Gap_{Gap: &operationspb.StreamOperationsResponse_Gap{}}})
+	clear(st.latest)
+	if st.gap {
+		st.gap = false
+		responses = append(responses, &operationspb.StreamOperationsResponse{Event: &operationspb.StreamOperationsResponse_Gap_{Gap: &operationspb.StreamOperationsResponse_Gap{}}})
 	}
-	return all
+	return responses
 }

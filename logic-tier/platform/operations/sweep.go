@@ -6,32 +6,32 @@ import (
 )
 
 const (
-	sweepEvery   = time.Minute
-	sweepTimeout = 10 * time.Second
-	// sweepAtOnce bounds one statement, so that none locks or writes much.
-	sweepAtOnce = 500
+	sweepInterval = time.Minute
+	sweepTimeout  = 10 * time.Second
+	// sweepBatch bounds the rows that one statement locks and deletes.
+	sweepBatch = 500
 )
 
-// sweep removes operations that ended long ago until ctx ends.
+// sweep periodically deletes expired operations until ctx ends.
 func (m *Module) sweep(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(sweepEvery):
+		case <-time.After(sweepInterval):
 		}
-		sweeping, done := context.WithTimeout(ctx, sweepTimeout)
-		if err := m.sweepOnce(sweeping); err != nil && ctx.Err() == nil {
-			m.needs.Log.Warn("operations: those that ended long ago are not all removed; trying again", "error", err)
+		sweepCtx, cancel := context.WithTimeout(ctx, sweepTimeout)
+		if err := m.sweepOnce(sweepCtx); err != nil && ctx.Err() == nil {
+			m.deps.Log.Warn("operations: deleting expired operations failed; retrying", "error", err)
 		}
-		done()
+		cancel()
 	}
 }
 
 func (m *Module) sweepOnce(ctx context.Context) error {
-	for removed := int64(sweepAtOnce); removed == sweepAtOnce; {
+	for deleted := int64(sweepBatch); deleted == sweepBatch; {
 		var err error
-		if removed, err = m.store.removeOld(ctx, keep.Seconds(), sweepAtOnce); err != nil {
+		if deleted, err = m.store.deleteExpired(ctx, retention.Seconds(), sweepBatch); err != nil {
 			return err
 		}
 	}

@@ -6,81 +6,82 @@ import (
 	"time"
 )
 
-// waiter waits for an operation to become something.
+// waiter is the hub subscriber of one blocking wait.
 type waiter struct {
-	wake chan struct{} // capacity 1: it says "look"
+	wake chan struct{} // capacity 1; signals that latest or gap changed
 
 	mu     sync.Mutex
 	latest *snapshot
-	behind bool
+	gap    bool // latest may be out of date
 }
 
 func newWaiter() *waiter { return &waiter{wake: make(chan struct{}, 1)} }
 
-func (w *waiter) changed(s *snapshot) {
+func (w *waiter) onChange(s *snapshot) {
 	w.mu.Lock()
-	w.latest, w.behind = s, false
+	w.latest, w.gap = s, false
 	w.mu.Unlock()
-	w.look()
+	w.signal()
 }
 
-func (w *waiter) missed() {
+func (w *waiter) onGap() {
 	w.mu.Lock()
-	w.behind = true
+	w.gap = true
 	w.mu.Unlock()
-	w.look()
+	w.signal()
 }
 
-func (w *waiter) look() {
+func (w *waiter) signal() {
 	select {
 	case w.wake <- struct{}{}:
 	default:
 	}
 }
 
-func (w *waiter) take() (latest *snapshot, behind bool) {
+// take returns and clears what the hub has delivered.
+func (w *waiter) take() (latest *snapshot, gap bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	latest, behind = w.latest, w.behind
-	w.latest, w.behind = nil, false
-	return latest, behind
+	latest, gap = w.latest, w.gap
+	w.latest, w.gap = nil, false
+	return latest, gap
 }
 
-// wait returns the operation as soon as enough says so, or as it is when timeout
-// has passed. It follows first and reads then: nothing falls between.
-func (m *Module) wait(ctx context.Context, id string, timeout time.Duration, enough func(*snapshot) bool) (*snapshot, error) {
+// wait blocks until the operation satisfies cond or timeout has passed, and returns
+// its latest snapshot. It subscribes before it reads, so that no change is missed.
+func (m *Module) wait(ctx context.Context, id string, timeout time.Duration, cond func(*snapshot) bool) (*snapshot, error) {
 	w := newWaiter()
-	if err := m.live.follow(id, w); err != nil {
+	if err := m.hub.subscribe(id, w); err != nil {
 		return nil, err
 	}
-	defer m.live.unfollow(id, w)
-	is, err := m.read(ctx, id)
-	if err != nil || enough(is) {
-		return is, err
+	defer m.hub.unsubscribe(id, w)
+	current, err := m.read(ctx, id)
+	if err != nil || cond(current) {
+		return current, err
 	}
-	over := time.NewTimer(timeout)
-	defer over.Stop()
+	timer := time.NewTimer(timeout)
+	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
-		case <-m.live.draining:
+		case <-m.hub.draining:
 			return nil, errDraining
-		case <-over.C:
-			return is, nil
+		case <-timer.C:
+			return current, nil
 		case <-w.wake:
 		}
-		latest, behind := w.take()
-		if behind {
+		latest, gap := w.take()
+		if gap {
 			if latest, err = m.read(ctx, id); err != nil {
 				return nil, err
 			}
 		}
 		if latest != nil {
-			is = latest
+			current = latest
 		}
-		if enough(is) {
-			return is, nil
+		if cond(current) {
+			return current, nil
 		}
 	}
 }

@@ -21,8 +21,8 @@ import (
 	operationspb "techtalks.example/proto/techtalks/operations/v1"
 )
 
-// sums is a worker whose work is a function; its response is a number.
-func sums(client operationspb.OperationWorkClient, do func(context.Context, *work.Operation) error) work.Worker {
+// sumsWorker returns a worker that runs do and responds with 42.
+func sumsWorker(client operationspb.OperationWorkClient, do func(context.Context, *work.Operation) error) work.Worker {
 	return work.Worker{
 		Kind: "sums", Queue: "sums", Concurrency: 8, Operations: client, Log: slog.New(slog.DiscardHandler),
 		Do: func(ctx context.Context, o *work.Operation) (proto.Message, error) {
@@ -31,30 +31,30 @@ func sums(client operationspb.OperationWorkClient, do func(context.Context, *wor
 	}
 }
 
-func TestWorkIsDoneBehindItsHandle(t *testing.T) {
+func TestOperationReportsProgressAndResponse(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	p := s.start(func(ctx context.Context, o *work.Operation) error {
+	e := newEnvironment(t)
+	p := e.start(func(ctx context.Context, o *work.Operation) error {
 		o.Expect(10, "sums")
 		o.Advance(ctx, 4)
 		return o.Step(ctx, "Four of ten.")
 	})
-	began := p.begin(7, "one")
-	if began.Done || metadata(t, began).State != operationspb.OperationMetadata_STATE_WAITING {
-		t.Errorf("it begins as %v", began)
+	created := p.create(7, "one")
+	if created.Done || metadata(t, created).State != operationspb.OperationMetadata_STATE_WAITING {
+		t.Errorf("created: got %v, want a waiting operation", created)
 	}
-	o, m := p.done(7, began.Name)
+	o, m := p.waitDone(7, created.Name)
 	number := &wrapperspb.Int64Value{}
 	if err := o.GetResponse().UnmarshalTo(number); err != nil || number.Value != 42 {
-		t.Errorf("its response is %v, %v", o.GetResponse(), err)
+		t.Errorf("got response %v, %v; want 42", o.GetResponse(), err)
 	}
 	if m.State != operationspb.OperationMetadata_STATE_SUCCEEDED || m.Percent != 100 || m.DoneCount != 10 || m.Unit != "sums" || m.ExpireTime == nil {
-		t.Errorf("it ends as %v", m)
+		t.Errorf("got %v, want succeeded with 10 of 10 sums", m)
 	}
-	if got := steps(m); !slices.Equal(got, []string{"Begun.", "Four of ten.", "Done."}) {
-		t.Errorf("its steps are %q", got)
+	if got, want := steps(m), []string{"Started.", "Four of ten.", "Done."}; !slices.Equal(got, want) {
+		t.Errorf("got steps %q, want %q", got, want)
 	}
-	s.until("its account is told", func() bool { return s.ended() == 1 })
+	e.waitFor("operation.ended is published", func() bool { return e.endedMessages() == 1 })
 }
 
 func steps(m *operationspb.OperationMetadata) (texts []string) {
@@ -64,20 +64,20 @@ func steps(m *operationspb.OperationMetadata) (texts []string) {
 	return texts
 }
 
-func TestTheSameRequestIsTheSameOperation(t *testing.T) {
+func TestCreateIsIdempotentByRequestID(t *testing.T) {
 	t.Parallel()
-	p := newSite(t).start(nil)
-	if a, b := p.begin(7, "one"), p.begin(7, "one"); a.Name != b.Name {
-		t.Errorf("%s and %s", a.Name, b.Name)
+	p := newEnvironment(t).start(nil)
+	if a, b := p.create(7, "one"), p.create(7, "one"); a.Name != b.Name {
+		t.Errorf("got %s and %s, want the same operation", a.Name, b.Name)
 	}
-	if a, b := p.begin(7, "one"), p.begin(8, "one"); a.Name == b.Name {
-		t.Error("two accounts share one")
+	if a, b := p.create(7, "one"), p.create(8, "one"); a.Name == b.Name {
+		t.Error("two accounts share an operation")
 	}
 	_, err := p.work.CreateOperation(t.Context(), &operationspb.CreateOperationRequest{AccountId: 7, Kind: "other", Title: "x", RequestId: "one"})
-	refused(t, err, "REQUEST_ID_TAKEN")
+	expectReason(t, err, "REQUEST_ID_TAKEN")
 }
 
-func refused(t *testing.T, err error, reason string) {
+func expectReason(t *testing.T, err error, reason string) {
 	t.Helper()
 	var f *apperror.Failure
 	if !errors.As(err, &f) || f.Reason != reason {
@@ -85,24 +85,24 @@ func refused(t *testing.T, err error, reason string) {
 	}
 }
 
-// A worker dies after a checkpoint. Another goes on from there, and what people
-// see never goes back.
-func TestADeadWorkersWorkGoesOnFromItsCheckpoint(t *testing.T) {
+// A worker dies after a checkpoint. Another one resumes from it, and the visible
+// progress does not go back.
+func TestAnotherWorkerResumesFromCheckpoint(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	e := newEnvironment(t)
 	reached, resumed := make(chan struct{}), make(chan int64, 1)
-	var first sync.Once
+	var once sync.Once
 	do := func(ctx context.Context, o *work.Operation) error {
 		o.Expect(10, "sums")
-		at := &wrapperspb.Int64Value{}
-		if _, err := o.Resume(at); err != nil {
+		checkpoint := &wrapperspb.Int64Value{}
+		if _, err := o.Resume(checkpoint); err != nil {
 			return err
 		}
-		dies := false
-		first.Do(func() { dies = true })
-		if !dies {
-			resumed <- at.Value
-			o.Advance(ctx, at.Value)
+		first := false
+		once.Do(func() { first = true })
+		if !first {
+			resumed <- checkpoint.Value
+			o.Advance(ctx, checkpoint.Value)
 			return nil
 		}
 		if err := o.Save(ctx, 6, wrapperspb.Int64(6)); err != nil {
@@ -114,116 +114,114 @@ func TestADeadWorkersWorkGoesOnFromItsCheckpoint(t *testing.T) {
 		<-ctx.Done()
 		return ctx.Err()
 	}
-	dying := s.start(do)
-	name := dying.begin(7, "one").Name
+	dying := e.start(do)
+	name := dying.create(7, "one").Name
 	<-reached
 	dying.stop()
-	p := s.start(do)
+	p := e.start(do)
 	if got := <-resumed; got != 6 {
-		t.Errorf("it goes on from %d", got)
+		t.Errorf("resumed from %d, want 6", got)
 	}
-	_, m := p.done(7, name)
-	if m.State != operationspb.OperationMetadata_STATE_SUCCEEDED || !slices.Contains(steps(m), "Taken up again where it was.") {
-		t.Errorf("it ends as %v", m)
+	_, m := p.waitDone(7, name)
+	if m.State != operationspb.OperationMetadata_STATE_SUCCEEDED || !slices.Contains(steps(m), "Resumed after an interruption.") {
+		t.Errorf("got %v, want resumed and succeeded", m)
 	}
 }
 
-func TestProgressNeverGoesBack(t *testing.T) {
+func TestProgressNeverDecreases(t *testing.T) {
 	t.Parallel()
-	p := newSite(t).start(nil)
-	name := p.begin(7, "one").Name
+	p := newEnvironment(t).start(nil)
+	name := p.create(7, "one").Name
 	report := func(attempt, done int64) *operationspb.ReportOperationResponse {
 		t.Helper()
-		answer, err := p.work.ReportOperation(t.Context(), &operationspb.ReportOperationRequest{Name: name, Attempt: attempt, DoneCount: done, TotalCount: 10})
+		response, err := p.work.ReportOperation(t.Context(), &operationspb.ReportOperationRequest{Name: name, Attempt: attempt, DoneCount: done, TotalCount: 10})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return answer
+		return response
 	}
 	claim := func() int64 {
 		t.Helper()
-		answer, err := p.work.ClaimOperation(t.Context(), &operationspb.ClaimOperationRequest{Name: name})
+		response, err := p.work.ClaimOperation(t.Context(), &operationspb.ClaimOperationRequest{Name: name})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return answer.Attempt
+		return response.Attempt
 	}
-	one := claim()
-	report(one, 7)
-	two := claim()
-	if !report(one, 9).Superseded {
-		t.Error("the first worker is not told that it has it no longer")
+	first := claim()
+	report(first, 7)
+	second := claim()
+	if !report(first, 9).Superseded {
+		t.Error("the first worker's report is not answered with superseded")
 	}
-	report(two, 3)
+	report(second, 3)
 	if _, m := p.get(7, name); m.DoneCount != 7 || m.Percent != 70 {
-		t.Errorf("done are %d, %d %%", m.DoneCount, m.Percent)
+		t.Errorf("got %d done, %d %%; want 7, 70 %%", m.DoneCount, m.Percent)
 	}
 }
 
-func TestCancelStopsTheWorkInTheMiddle(t *testing.T) {
+func TestCancelInterruptsRunningWork(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	began, cleaned := make(chan struct{}), make(chan struct{})
-	p := s.start(func(ctx context.Context, o *work.Operation) error {
-		close(began)
-		<-ctx.Done() // in the middle of a step that reports nothing
-		close(cleaned)
+	e := newEnvironment(t)
+	started, returned := make(chan struct{}), make(chan struct{})
+	p := e.start(func(ctx context.Context, o *work.Operation) error {
+		close(started)
+		<-ctx.Done() // without reporting, which would return the cancellation too
+		close(returned)
 		return ctx.Err()
 	})
-	name := p.begin(7, "one").Name
-	<-began
+	name := p.create(7, "one").Name
+	<-started
 	p.cancel(7, name)
-	o, m := p.done(7, name)
-	<-cleaned
+	o, m := p.waitDone(7, name)
+	<-returned
 	if m.State != operationspb.OperationMetadata_STATE_CANCELLED || codes.Code(o.GetError().GetCode()) != codes.Canceled {
-		t.Errorf("it ends as %v", o)
+		t.Errorf("got %v, want cancelled", o)
 	}
-	if s.ended() != 0 {
-		t.Error("who cancelled it is told of it")
+	if e.endedMessages() != 0 {
+		t.Error("operation.ended is published for a cancelled operation")
 	}
-	p.cancel(7, name) // again changes nothing
+	p.cancel(7, name) // idempotent
 	if _, again := p.get(7, name); again.Cursor != m.Cursor {
-		t.Errorf("cancelled again it is %s after %s", again.Cursor, m.Cursor)
+		t.Errorf("cancelled again: got cursor %s, want %s", again.Cursor, m.Cursor)
 	}
 }
 
-// What waits is cancelled without a worker.
-func TestCancelOfWhatHasNotBegun(t *testing.T) {
+func TestCancelFinishesWaitingOperation(t *testing.T) {
 	t.Parallel()
-	p := newSite(t).start(nil)
-	name := p.begin(7, "one").Name
+	p := newEnvironment(t).start(nil)
+	name := p.create(7, "one").Name
 	p.cancel(7, name)
 	if _, m := p.get(7, name); m.State != operationspb.OperationMetadata_STATE_CANCELLED {
-		t.Errorf("it is %v", m.State)
+		t.Errorf("got %v, want cancelled", m.State)
 	}
-	answer, err := p.work.ClaimOperation(t.Context(), &operationspb.ClaimOperationRequest{Name: name})
-	if err != nil || answer.Attempt != 0 {
-		t.Errorf("a worker gets %v, %v", answer, err)
+	response, err := p.work.ClaimOperation(t.Context(), &operationspb.ClaimOperationRequest{Name: name})
+	if err != nil || response.Attempt != 0 {
+		t.Errorf("claim: got %v, %v; want attempt 0", response, err)
 	}
 }
 
-func TestARefusalEndsTheWorkWithItsWords(t *testing.T) {
+func TestRejectedWorkFailsWithItsMessage(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	p := s.start(func(context.Context, *work.Operation) error {
-		return apperror.New(apperror.Invalid, "NOT_A_SUM", "this is no sum; send another")
+	e := newEnvironment(t)
+	p := e.start(func(context.Context, *work.Operation) error {
+		return apperror.New(apperror.Invalid, "NOT_A_SUM", "not a sum; send another")
 	})
-	o, m := p.done(7, p.begin(7, "one").Name)
-	if codes.Code(o.GetError().GetCode()) != codes.InvalidArgument || o.GetError().GetMessage() != "this is no sum; send another" {
-		t.Errorf("its error is %v", o.GetError())
+	o, m := p.waitDone(7, p.create(7, "one").Name)
+	if codes.Code(o.GetError().GetCode()) != codes.InvalidArgument || o.GetError().GetMessage() != "not a sum; send another" {
+		t.Errorf("got error %v, want InvalidArgument with the worker's message", o.GetError())
 	}
 	if m.State != operationspb.OperationMetadata_STATE_FAILED {
-		t.Errorf("it is %v", m.State)
+		t.Errorf("got %v, want failed", m.State)
 	}
-	s.until("its account is told", func() bool { return s.ended() == 1 })
+	e.waitFor("operation.ended is published", func() bool { return e.endedMessages() == 1 })
 }
 
-// What may pass is tried again; people never read what went wrong inside.
-func TestWhatMayPassIsTriedAgain(t *testing.T) {
+func TestWorkIsRetriedAfterInternalErrors(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
 	tries := 0
-	p := newSite(t).start(func(context.Context, *work.Operation) error {
+	p := newEnvironment(t).start(func(context.Context, *work.Operation) error {
 		mu.Lock()
 		defer mu.Unlock()
 		if tries++; tries < 3 {
@@ -231,9 +229,9 @@ func TestWhatMayPassIsTriedAgain(t *testing.T) {
 		}
 		return nil
 	})
-	_, m := p.done(7, p.begin(7, "one").Name)
+	_, m := p.waitDone(7, p.create(7, "one").Name)
 	if m.State != operationspb.OperationMetadata_STATE_SUCCEEDED || tries != 3 {
-		t.Errorf("after %d tries it is %v", tries, m.State)
+		t.Errorf("got %v after %d tries, want succeeded after 3", m.State, tries)
 	}
 }
 
@@ -244,132 +242,131 @@ func (p *process) cancel(account int64, name string) {
 	}
 }
 
-// tried returns how an operation ends that was begun so often before.
-func (s *site) tried(times int, do func(context.Context, *work.Operation) error) (*longrunningpb.Operation, *operationspb.OperationMetadata) {
-	s.t.Helper()
-	name := s.start(nil).begin(7, "one").Name
-	if _, err := s.database.Superuser().Exec(`update operations.operation set tries = $1`, times); err != nil {
-		s.t.Fatal(err)
+// runAfterTries returns the finished operation of a worker that claims it after the
+// given number of tries.
+func (e *environment) runAfterTries(tries int, do func(context.Context, *work.Operation) error) (*longrunningpb.Operation, *operationspb.OperationMetadata) {
+	e.t.Helper()
+	name := e.start(nil).create(7, "one").Name
+	if _, err := e.database.Superuser().Exec(`update operations.operation set tries = $1`, tries); err != nil {
+		e.t.Fatal(err)
 	}
-	return s.start(do).done(7, name)
+	return e.start(do).waitDone(7, name)
 }
 
-// A neighbour that is away, or another worker that is in the way, is no fault of the
-// work: it goes on, however often it was interrupted.
-func TestAnInterruptionIsNoTry(t *testing.T) {
+// An unavailable or busy module, or a conflict with another worker, is not the
+// work's fault. Such attempts do not count, however often they happen.
+func TestInterruptionsDoNotCountAsTries(t *testing.T) {
 	t.Parallel()
 	for name, interruption := range map[string]error{
-		"away": status.Error(codes.Unavailable, "away"),
-		"busy": apperror.New(apperror.Exhausted, "BUSY", "come back").RetryIn(time.Second),
-		"beat": apperror.New(apperror.Conflict, "OFFSET_MISMATCH", "somebody else was quicker"),
+		"unavailable": status.Error(codes.Unavailable, "unavailable"),
+		"busy":        apperror.New(apperror.Exhausted, "BUSY", "retry later").RetryIn(time.Second),
+		"conflict":    apperror.New(apperror.Conflict, "OFFSET_MISMATCH", "another worker has written meanwhile"),
 	} {
 		t.Run(name, func(t *testing.T) {
-			times := 0
-			o, m := newSite(t).tried(7, func(context.Context, *work.Operation) error {
-				if times++; times <= 3 {
+			runs := 0
+			o, m := newEnvironment(t).runAfterTries(7, func(context.Context, *work.Operation) error {
+				if runs++; runs <= 3 {
 					return interruption
 				}
 				return nil
 			})
 			if m.State != operationspb.OperationMetadata_STATE_SUCCEEDED {
-				t.Errorf("after %d times it ends as %v", times, o)
+				t.Errorf("got %v after %d runs, want succeeded", o, runs)
 			}
 		})
 	}
 }
 
-// What fails for the last time says so, and a limit without a time to come back is no
-// interruption.
-func TestWorkIsNotTriedForEver(t *testing.T) {
+// The last try's error fails the operation. A limit without a retry delay is an error,
+// not an interruption.
+func TestWorkFailsAfterItsLastTry(t *testing.T) {
 	t.Parallel()
 	for name, reason := range map[string]error{
-		"inside": errors.New("pq: secret"),
-		"full":   apperror.New(apperror.Exhausted, "QUOTA_EXCEEDED", "there is no room"),
+		"internal": errors.New("pq: secret"),
+		"full":     apperror.New(apperror.Exhausted, "QUOTA_EXCEEDED", "storage quota exceeded"),
 	} {
 		t.Run(name, func(t *testing.T) {
-			times := 0
-			o, m := newSite(t).tried(7, func(context.Context, *work.Operation) error {
-				times++
+			runs := 0
+			o, m := newEnvironment(t).runAfterTries(7, func(context.Context, *work.Operation) error {
+				runs++
 				return reason
 			})
-			if m.State != operationspb.OperationMetadata_STATE_FAILED || times != 1 {
-				t.Errorf("after %d times it ends as %v", times, o)
+			if m.State != operationspb.OperationMetadata_STATE_FAILED || runs != 1 {
+				t.Errorf("got %v after %d runs, want failed after 1", o, runs)
 			}
 		})
 	}
 }
 
-// A process that drains takes nothing from the tries of what it worked.
-func TestADrainIsNoTry(t *testing.T) {
+func TestDrainDoesNotCountAsTry(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	began := make(chan struct{})
-	p := s.start(func(ctx context.Context, _ *work.Operation) error {
-		close(began)
+	e := newEnvironment(t)
+	started := make(chan struct{})
+	p := e.start(func(ctx context.Context, _ *work.Operation) error {
+		close(started)
 		<-ctx.Done()
 		return ctx.Err()
 	})
-	p.begin(7, "one")
-	<-began
+	p.create(7, "one")
+	<-started
 	p.stop()
 	var tries, attempts int
-	if err := s.database.Superuser().QueryRow(`select tries, attempt from operations.operation`).Scan(&tries, &attempts); err != nil {
+	if err := e.database.Superuser().QueryRow(`select tries, attempt from operations.operation`).Scan(&tries, &attempts); err != nil {
 		t.Fatal(err)
 	}
 	if tries != 0 || attempts != 1 {
-		t.Errorf("%d tries are counted of %d attempts", tries, attempts)
+		t.Errorf("got %d tries and %d attempts, want 0 and 1", tries, attempts)
 	}
 }
 
-// Only the worker that ended the operation cleans up after it: what one that was
-// superseded thinks of it harms nobody.
-func TestOnlyWhoEndsItCleansUp(t *testing.T) {
+// Only the worker that finishes the operation cleans up after it. A superseded worker
+// must not, since the other one still needs what it would remove.
+func TestOnlyTheFinishingWorkerCleansUp(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	e := newEnvironment(t)
 	cleaned := make(chan int, 2)
-	quiet := s.start(nil)
-	name := quiet.begin(7, "one").Name
+	idle := e.start(nil)
+	name := idle.create(7, "one").Name
 	body, err := proto.Marshal(&operationspb.OperationStarted{Operation: name})
 	if err != nil {
 		t.Fatal(err)
 	}
 	deliver := func(do func(context.Context, *work.Operation) error) {
 		delivery := queue.Delivery{ContentType: queue.ContentType, Body: body, Count: 1}
-		if err := sums(quiet.work, do).Consumer().Handle(t.Context(), delivery); err != nil {
+		if err := sumsWorker(idle.work, do).Consumer().Handle(t.Context(), delivery); err != nil {
 			t.Error(err)
 		}
 	}
-	firstHasIt, secondHasIt, firstIsOver := make(chan struct{}), make(chan struct{}), make(chan struct{})
-	works := func(number int, begun chan<- struct{}, until <-chan struct{}) func(context.Context, *work.Operation) error {
+	firstClaimed, secondClaimed, firstDone := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	failing := func(number int, claimed chan<- struct{}, proceed <-chan struct{}) func(context.Context, *work.Operation) error {
 		return func(_ context.Context, o *work.Operation) error {
 			o.Cleanup(func(context.Context) error { cleaned <- number; return nil })
-			close(begun)
-			<-until
-			return apperror.New(apperror.Invalid, "NOT_A_SUM", "this is no sum; send another")
+			close(claimed)
+			<-proceed
+			return apperror.New(apperror.Invalid, "NOT_A_SUM", "not a sum; send another")
 		}
 	}
 	go func() {
-		defer close(firstIsOver)
-		deliver(works(1, firstHasIt, secondHasIt))
+		defer close(firstDone)
+		deliver(failing(1, firstClaimed, secondClaimed))
 	}()
-	<-firstHasIt
-	deliver(works(2, secondHasIt, firstIsOver))
+	<-firstClaimed
+	deliver(failing(2, secondClaimed, firstDone))
 	if got := <-cleaned; got != 2 || len(cleaned) > 0 {
-		t.Errorf("worker %d cleans up, and %d more", got, len(cleaned))
+		t.Errorf("worker %d cleaned up, and %d more; want only worker 2", got, len(cleaned))
 	}
-	if _, m := quiet.get(7, name); m.State != operationspb.OperationMetadata_STATE_FAILED {
-		t.Errorf("it is %v", m.State)
+	if _, m := idle.get(7, name); m.State != operationspb.OperationMetadata_STATE_FAILED {
+		t.Errorf("got %v, want failed", m.State)
 	}
 }
 
-// Work that its workers died of, again and again, ends; nobody tries it for ever.
-func TestWorkThatKillsItsWorkersIsGivenUp(t *testing.T) {
+func TestWorkThatCrashesItsWorkersFails(t *testing.T) {
 	t.Parallel()
-	o, m := newSite(t).tried(8, func(context.Context, *work.Operation) error {
-		t.Error("it is tried once more")
+	o, m := newEnvironment(t).runAfterTries(8, func(context.Context, *work.Operation) error {
+		t.Error("the work is tried again")
 		return nil
 	})
 	if m.State != operationspb.OperationMetadata_STATE_FAILED || o.GetError().GetMessage() == "" {
-		t.Errorf("it ends as %v", o)
+		t.Errorf("got %v, want failed with a message", o)
 	}
 }

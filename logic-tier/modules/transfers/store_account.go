@@ -6,19 +6,9 @@ import (
 	"techtalks.example/logic-tier/platform/postgres"
 )
 
-const addExportStatement = `
-insert into transfers.export (operation, account_id)
-values ($1, $2)
-on conflict do nothing`
-
-// addExport keeps whose an export is.
-func (s store) addExport(ctx context.Context, operation string, account int64) error {
-	_, err := postgres.Exec(ctx, s.db, addExportStatement, operation, account)
-	return err
-}
-
-// The rows that say whose an operation is go last.
-var removeAccountStatements = []string{`
+// Imports and exports are deleted last, because the other rows find their account
+// through them.
+var deleteAccountStatements = []string{`
 delete from transfers.rejection
 where  (operation, number) in (select r.operation, r.number
                                from   transfers.rejection r
@@ -36,7 +26,8 @@ where  operation in (select operation from transfers.import where account_id = $
 delete from transfers.export
 where  operation in (select operation from transfers.export where account_id = $1 limit $2)`}
 
-// removeOf removes at most so many rows of an account, and returns how many.
-func (s store) removeOf(ctx context.Context, statement string, account, most int64) (int64, error) {
-	return postgres.Exec(ctx, s.db, statement, account, most)
+// deleteByAccount deletes up to limit rows of an account, and returns how many it
+// deleted.
+func (s store) deleteByAccount(ctx context.Context, statement string, account, limit int64) (int64, error) {
+	return postgres.Exec(ctx, s.db, statement, account, limit)
 }
