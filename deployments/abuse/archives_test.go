@@ -36,9 +36,9 @@ func TestHostileArchivesLeaveImportsServed(t *testing.T) {
 	others.duringAttack("ten hostile archives", func(ctx context.Context) { <-ctx.Done() })
 	grace := journey.NewClient(t, site.URL)
 	grace.SignUp("grace")
-	grace.Succeeds(importing(grace, oneTalkZip(t)), new(json.RawMessage))
+	grace.WaitForSuccess(importing(grace, oneTalkZip(t)), new(json.RawMessage))
 	for _, operation := range hostile {
-		mallory.Until(operation, "done", func(o journey.Operation) bool { return o.Done })
+		mallory.WaitUntil(operation, "done", func(o journey.Operation) bool { return o.Done })
 	}
 	if after := site.PIDs("logic-tier"); !slices.Equal(before, after) {
 		t.Errorf("the logic tier was process %v, and is %v", before, after)
@@ -68,7 +68,7 @@ func oneTalkZip(t *testing.T) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	w := zip.NewWriter(&b)
-	talk, err := w.Create(journey.New("imported") + "/videos/one.json")
+	talk, err := w.Create(journey.UniqueName("imported") + "/videos/one.json")
 	if err == nil {
 		_, err = talk.Write([]byte(`{"title": "One"}`))
 	}

@@ -100,7 +100,7 @@ func (c *client) send(ctx context.Context, method, path string, header http.Head
 // signUp creates an account, signs in, and returns its handle; see passwordOf.
 func (c *client) signUp(name string) string {
 	c.t.Helper()
-	handle := journey.New(name)
+	handle := journey.UniqueName(name)
 	if got := c.do(c.t.Context(), "/sign-up", url.Values{"handle": {handle}, "name": {name}, "password": {passwordOf(handle)}}); got != "303" {
 		c.t.Fatalf("sign up as %s: %s", handle, got)
 	}

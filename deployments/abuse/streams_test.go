@@ -76,7 +76,7 @@ func newPublisher(t *testing.T, site *localtest.Site) *publisher {
 	t.Helper()
 	p := &publisher{client: newClient(t, site.URL, elsewhere)}
 	p.signUp("publisher")
-	slug := journey.New("channel")
+	slug := journey.UniqueName("channel")
 	if got := p.do(t.Context(), "/channels", url.Values{"slug": {slug}, "title": {"News"}}); got != "303" {
 		t.Fatalf("create a channel: %s", got)
 	}
@@ -93,7 +93,7 @@ func (p *publisher) followedBy(c *client) {
 
 // publish publishes a talk with a new title, and returns that and the status.
 func (p *publisher) publish(ctx context.Context) (title, status string) {
-	title = journey.New("talk")
+	title = journey.UniqueName("talk")
 	return title, p.do(ctx, p.channel+"/talks", url.Values{"title": {title}})
 }
 

@@ -16,19 +16,19 @@ import (
 	"techtalks.example/proto/transport"
 )
 
-// workPatience bounds every wait of a client for work that takes long, tiers that
-// come back meanwhile included.
-const workPatience = 4 * time.Minute
+// operationTimeout bounds each wait for a long-running operation, including restarts of
+// tiers meanwhile.
+const operationTimeout = 4 * time.Minute
 
-// Client is somebody without a browser: a program that keeps a session, asks for
-// JSON, and tries again when a tier is away.
+// Client is an HTTP client that keeps a session, asks for JSON, and retries while a tier
+// is unavailable.
 type Client struct {
 	t    testing.TB
 	site string
 	http *http.Client
 }
 
-// NewClient returns a client of the site that is nobody yet.
+// NewClient returns a client of the site that is not signed in.
 func NewClient(t testing.TB, site string) *Client {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
@@ -41,98 +41,97 @@ func NewClient(t testing.TB, site string) *Client {
 	}}
 }
 
-// SignUp makes an account and signs it in.
+// SignUp creates an account, signs in to it and returns its handle.
 func (c *Client) SignUp(name string) (handle string) {
 	c.t.Helper()
-	handle = New(name)
-	if answer := c.post("/sign-up", url.Values{"handle": {handle}, "name": {name}, "password": {"password of " + handle}}); answer.status != http.StatusSeeOther {
-		c.t.Fatalf("sign up as %s: %s", handle, answer)
+	handle = UniqueName(name)
+	if response := c.post("/sign-up", url.Values{"handle": {handle}, "name": {name}, "password": {"password of " + handle}}); response.status != http.StatusSeeOther {
+		c.t.Fatalf("sign up as %s: %s", handle, response)
 	}
 	return handle
 }
 
-// MakeChannel makes a channel and returns its path.
-func (c *Client) MakeChannel(title string) string {
+// CreateChannel creates a channel and returns its path.
+func (c *Client) CreateChannel(title string) string {
 	c.t.Helper()
-	slug := New("channel")
-	if answer := c.post("/channels", url.Values{"slug": {slug}, "title": {title}}); answer.status != http.StatusSeeOther {
-		c.t.Fatalf("make a channel: %s", answer)
+	slug := UniqueName("channel")
+	if response := c.post("/channels", url.Values{"slug": {slug}, "title": {title}}); response.status != http.StatusSeeOther {
+		c.t.Fatalf("create a channel: %s", response)
 	}
 	return "/channels/" + slug
 }
 
-// answer is what a request came back with.
-type answer struct {
+type reply struct {
 	status int
 	header http.Header
 	body   []byte
 }
 
-func (a answer) String() string {
-	return fmt.Sprintf("%d %.300q", a.status, a.body)
+func (r reply) String() string {
+	return fmt.Sprintf("%d %.300q", r.status, r.body)
 }
 
-// try makes a request once.
-func (c *Client) try(ctx context.Context, method, path string, header map[string]string, body io.Reader) (answer, error) {
+// try sends a request once.
+func (c *Client) try(ctx context.Context, method, path string, header map[string]string, body io.Reader) (reply, error) {
 	request, err := http.NewRequestWithContext(ctx, method, c.site+path, body)
 	if err != nil {
-		return answer{}, err
+		return reply{}, err
 	}
 	for name, value := range header {
 		request.Header.Set(name, value)
 	}
 	response, err := c.http.Do(request)
 	if err != nil {
-		return answer{}, err
+		return reply{}, err
 	}
 	defer response.Body.Close()
 	text, err := io.ReadAll(response.Body)
-	return answer{response.StatusCode, response.Header, text}, err
+	return reply{response.StatusCode, response.Header, text}, err
 }
 
-// ask makes a request until a tier answers it, however it does.
-func (c *Client) ask(method, path string, header map[string]string, body []byte) answer {
+// do sends a request and repeats it until the status is none of 502, 503 and 504.
+func (c *Client) do(method, path string, header map[string]string, body []byte) reply {
 	c.t.Helper()
-	deadline := time.Now().Add(workPatience)
+	deadline := time.Now().Add(operationTimeout)
 	for {
 		a, err := c.try(c.t.Context(), method, path, header, bytes.NewReader(body))
 		if err == nil && a.status != http.StatusServiceUnavailable && a.status != http.StatusGatewayTimeout && a.status != http.StatusBadGateway {
 			return a
 		}
 		if time.Now().After(deadline) {
-			c.t.Fatalf("%s %s: in %s nobody answers: %v, %s", method, path, workPatience, err, a)
+			c.t.Fatalf("%s %s: no response within %s: %v, %s", method, path, operationTimeout, err, a)
 		}
-		time.Sleep(100 * time.Millisecond) // a tier is away
+		time.Sleep(100 * time.Millisecond)
 	}
 }
 
-func (c *Client) post(path string, form url.Values) answer {
+func (c *Client) post(path string, form url.Values) reply {
 	c.t.Helper()
-	return c.ask(http.MethodPost, path, map[string]string{
+	return c.do(http.MethodPost, path, map[string]string{
 		"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json",
 	}, []byte(form.Encode()))
 }
 
-// Start posts a form that starts long work and returns the path of its handle.
-// Sent twice it is the same work.
+// Start posts a form that starts an operation and returns the operation's path. It posts
+// the form twice and checks that only one operation starts.
 func (c *Client) Start(path string, form url.Values) string {
 	c.t.Helper()
 	form.Set("request_id", transport.NewRequestID())
 	first := c.post(path, form)
 	if first.status != http.StatusAccepted {
-		c.t.Fatalf("%s starts nothing: %s", path, first)
+		c.t.Fatalf("%s starts no operation: %s", path, first)
 	}
-	at := first.header.Get("Location")
-	if !strings.HasPrefix(at, "/operations/") || first.header.Get("Retry-After") == "" {
-		c.t.Fatalf("%s answers with %v", path, first.header)
+	location := first.header.Get("Location")
+	if !strings.HasPrefix(location, "/operations/") || first.header.Get("Retry-After") == "" {
+		c.t.Fatalf("%s: got headers %v, want Location and Retry-After", path, first.header)
 	}
-	if again := c.post(path, form); again.header.Get("Location") != at {
-		c.t.Errorf("sent twice, %s starts %s and %s", path, at, again.header.Get("Location"))
+	if again := c.post(path, form); again.header.Get("Location") != location {
+		c.t.Errorf("%s, sent twice, starts %s and %s", path, location, again.header.Get("Location"))
 	}
-	return at
+	return location
 }
 
-// Operation is a handle as it is given in JSON.
+// Operation is the JSON of an operation.
 type Operation struct {
 	Name     string
 	Done     bool
@@ -149,10 +148,10 @@ type Operation struct {
 	Response json.RawMessage
 }
 
-// Poll asks how far an operation is.
+// Poll returns the current state of an operation.
 func (c *Client) Poll(path string) (o Operation) {
 	c.t.Helper()
-	a := c.ask(http.MethodGet, path, map[string]string{"Accept": "application/json"}, nil)
+	a := c.do(http.MethodGet, path, map[string]string{"Accept": "application/json"}, nil)
 	if a.status != http.StatusOK {
 		c.t.Fatalf("%s: %s", path, a)
 	}
@@ -162,31 +161,31 @@ func (c *Client) Poll(path string) (o Operation) {
 	return o
 }
 
-// Until follows an operation by long polls until it is as it should be. Its
-// progress must never go back.
-func (c *Client) Until(path, what string, is func(Operation) bool) Operation {
+// WaitUntil follows an operation by long polls until a condition is true. It fails the
+// test if the operation's progress decreases.
+func (c *Client) WaitUntil(path, description string, condition func(Operation) bool) Operation {
 	c.t.Helper()
 	last := c.Poll(path)
-	for deadline := time.Now().Add(workPatience); !is(last); {
+	for deadline := time.Now().Add(operationTimeout); !condition(last); {
 		if last.Done || time.Now().After(deadline) {
-			c.t.Fatalf("%s is not %s: %+v", path, what, last)
+			c.t.Fatalf("%s: got %+v, want it %s", path, last, description)
 		}
-		c.ask(http.MethodGet, path+"/wait?timeout=2s&after="+url.QueryEscape(last.Metadata.Cursor), map[string]string{"Accept": "application/json"}, nil)
+		c.do(http.MethodGet, path+"/wait?timeout=2s&after="+url.QueryEscape(last.Metadata.Cursor), map[string]string{"Accept": "application/json"}, nil)
 		next := c.Poll(path)
 		if next.Metadata.DoneCount < last.Metadata.DoneCount || next.Metadata.Percent < last.Metadata.Percent {
-			c.t.Errorf("%s went back from %d (%d %%) to %d (%d %%)", path, last.Metadata.DoneCount, last.Metadata.Percent, next.Metadata.DoneCount, next.Metadata.Percent)
+			c.t.Errorf("progress of %s decreased from %d (%d %%) to %d (%d %%)", path, last.Metadata.DoneCount, last.Metadata.Percent, next.Metadata.DoneCount, next.Metadata.Percent)
 		}
 		last = next
 	}
 	return last
 }
 
-// Succeeds waits for the end of an operation and reads its response.
-func (c *Client) Succeeds(path string, response any) Operation {
+// WaitForSuccess waits until an operation succeeds and decodes its response.
+func (c *Client) WaitForSuccess(path string, response any) Operation {
 	c.t.Helper()
-	o := c.Until(path, "done", func(o Operation) bool { return o.Done })
+	o := c.WaitUntil(path, "done", func(o Operation) bool { return o.Done })
 	if o.Metadata.State != "STATE_SUCCEEDED" {
-		c.t.Fatalf("%s ended with %s: %s %+v", path, o.Metadata.State, o.Error.Message, o.Metadata.Steps)
+		c.t.Fatalf("%s: got %s, want STATE_SUCCEEDED: %s %+v", path, o.Metadata.State, o.Error.Message, o.Metadata.Steps)
 	}
 	if err := json.Unmarshal(o.Response, response); err != nil {
 		c.t.Fatal(err)
@@ -194,22 +193,22 @@ func (c *Client) Succeeds(path string, response any) Operation {
 	return o
 }
 
-// Fetch returns the bytes at a path, from an offset on.
-func (c *Client) Fetch(path string, from int64) []byte {
+// Fetch returns the content of a path from an offset.
+func (c *Client) Fetch(path string, offset int64) []byte {
 	c.t.Helper()
 	header := map[string]string{}
 	want := http.StatusOK
-	if from > 0 {
-		header["Range"], want = fmt.Sprintf("bytes=%d-", from), http.StatusPartialContent
+	if offset > 0 {
+		header["Range"], want = fmt.Sprintf("bytes=%d-", offset), http.StatusPartialContent
 	}
-	a := c.ask(http.MethodGet, path, header, nil)
+	a := c.do(http.MethodGet, path, header, nil)
 	if a.status != want {
-		c.t.Fatalf("%s from %d: %s", path, from, a)
+		c.t.Fatalf("%s from byte %d: got %s, want status %d", path, offset, a, want)
 	}
 	return a.body
 }
 
-// Cancel has an operation stop.
+// Cancel requests the cancellation of an operation.
 func (c *Client) Cancel(path string) {
 	c.t.Helper()
 	if a := c.post(path+"/cancel", url.Values{}); a.status >= 400 {

@@ -12,108 +12,108 @@ import (
 	"testing"
 )
 
-// ended is what an operation's page shows at its end.
-const ended = ".outcome"
+// outcome selects the result on the page of an operation that has finished.
+const outcome = ".outcome"
 
-// LongWork is the journey of a recording: dropped on a page over a network that
-// breaks, processed while its publisher is elsewhere, watched by a follower who
-// was told; then catalogues in and archives out, each behind its handle.
+// LongWork uploads a recording over a failing network, leaves while it is processed, and
+// plays it as a notified follower. Then it exports the account, imports the archive and
+// cancels an operation.
 func LongWork(t *testing.T, chromium context.Context, site string) {
 	ada, grace := Browser(t, chromium, site), Browser(t, chromium, site)
 	ada.SignUp("ada")
 	grace.SignUp("grace")
-	channel := ada.MakeChannel("Moving pictures")
+	channel := ada.CreateChannel("Moving pictures")
 	grace.Follow(channel)
 	grace.Open("/talks")
 
-	// The network goes in the middle of the upload, then the tab.
+	// The network fails in the middle of the upload, then the tab navigates away.
 	recording := Recording(t, 20, "1280x720", "mp4")
 	form := func(tab *Tab) {
 		t.Helper()
 		tab.Open(channel)
-		tab.Network(false, float64(len(Bytes(t, recording)))/4)
-		tab.Choose("#file", recording)
+		tab.SetNetwork(false, float64(len(ReadFile(t, recording)))/4)
+		tab.ChooseFile("#file", recording)
 		tab.Fill("title", "Looms in motion")
 	}
 	sent := `document.querySelector("[data-sending] progress").value`
 	form(ada)
-	ada.Holds(sent + " > 10")
-	ada.Shot("upload")
-	ada.Network(true, 0)
-	ada.Holds(`!document.querySelector("[data-sending]").hidden`)
-	ada.Network(false, float64(len(Bytes(t, recording)))/4)
-	ada.Holds(sent + " > 35")
-	ada.Away()
+	ada.WaitUntil(sent + " > 10")
+	ada.Screenshot("upload")
+	ada.SetNetwork(true, 0)
+	ada.WaitUntil(`!document.querySelector("[data-sending]").hidden`)
+	ada.SetNetwork(false, float64(len(ReadFile(t, recording)))/4)
+	ada.WaitUntil(sent + " > 35")
+	ada.Leave()
 	form(ada)
-	ada.Holds(sent + " > 25") // where it was, not from the start
-	ada.Network(false, 0)
+	ada.WaitUntil(sent + " > 25") // the upload resumes from its offset
+	ada.SetNetwork(false, 0)
 	ada.Press("details.publish form button[type=submit]")
 	operation := ada.Location()
 	if !strings.HasPrefix(operation, "/operations/") {
-		t.Fatalf("publishing leads to %s", operation)
+		t.Fatalf("publishing: got page %s, want an operation", operation)
 	}
-	ada.Shot("operation")
-	ada.Away()
+	ada.Screenshot("operation")
+	ada.Leave()
 
-	// She is elsewhere; her inbox says when it is out, and so does her follower's.
+	// The publisher and the follower are notified when the recording is published.
 	ada.Open("/channels")
-	ada.Until(unread, "1")
-	grace.Until(unread, "1")
+	ada.WaitForTexts(unread, "1")
+	grace.WaitForTexts(unread, "1")
 	grace.Open("/inbox")
 	grace.Press("#inbox .unread h3 a")
-	grace.Until("main h1", "Looms in motion")
-	watch(grace)
-	grace.Shot("watch")
+	grace.WaitForTexts("main h1", "Looms in motion")
+	playRecording(grace)
+	grace.Screenshot("watch")
 	ada.Open("/inbox")
 	ada.Press("#inbox .unread h3 a")
 	if got := ada.Location(); got != operation {
-		t.Errorf("her inbox leads to %s", got)
+		t.Errorf("link in the inbox: got %s, want %s", got, operation)
 	}
-	ada.Press(ended + ".succeeded a.button")
-	ada.Until("main h1", "Looms in motion")
+	ada.Press(outcome + ".succeeded a.button")
+	ada.WaitForTexts("main h1", "Looms in motion")
 
-	archive := exportAll(t, ada)
-	importAgain(t, chromium, site, archive)
-	cancelled(t, ada, channel)
+	archive := exportAccount(t, ada)
+	importForeignArchive(t, chromium, site, archive)
+	cancelPublishing(t, ada, channel)
 }
 
-// watch has the page's player play, and seek.
-func watch(b *Tab) {
+// playRecording checks that the page's player loads the recording and can seek.
+func playRecording(b *Tab) {
 	b.t.Helper()
-	b.Holds(`document.querySelector("video").readyState >= 1`)
+	b.WaitUntil(`document.querySelector("video").readyState >= 1`)
 	b.Do(`window.seeked = 0; document.querySelector("video").addEventListener("seeked", () => window.seeked++); document.querySelector("video").currentTime = 15`)
-	b.Holds(`window.seeked === 1 && document.querySelector("video").readyState >= 2`)
-	if !b.Is(`Math.abs(document.querySelector("video").duration - 20) < 1 && document.querySelector("video").videoWidth > 0`) {
-		b.t.Error("the recording is not as long as it was, or has no picture")
+	b.WaitUntil(`window.seeked === 1 && document.querySelector("video").readyState >= 2`)
+	if !b.EvalBool(`Math.abs(document.querySelector("video").duration - 20) < 1 && document.querySelector("video").videoWidth > 0`) {
+		b.t.Error("the recording has the wrong duration or no video")
 	}
-	if !b.Is(`document.querySelector("video").poster.includes("/recordings/")`) {
-		b.t.Error("the recording has no picture to begin with")
+	if !b.EvalBool(`document.querySelector("video").poster.includes("/recordings/")`) {
+		b.t.Error("the recording has no poster")
 	}
 }
 
-// exportAll exports everything of an account and returns the archive.
-func exportAll(t *testing.T, b *Tab) (file string) {
+// exportAccount exports an account and returns the file of the archive.
+func exportAccount(t *testing.T, b *Tab) (file string) {
 	t.Helper()
 	b.Open("/account")
 	b.Press("form[action='/account/export'] button")
-	b.Holds(fmt.Sprintf("document.querySelector(%q) !== null", ended+".succeeded a[download]"))
-	b.Shot("exported")
+	b.WaitUntil(fmt.Sprintf("document.querySelector(%q) !== null", outcome+".succeeded a[download]"))
+	b.Screenshot("exported")
 	b.Do(fmt.Sprintf(`window.archive = ""; fetch(document.querySelector(%q).href).then((r) => r.blob()).then((blob) => {
 		const reader = new FileReader();
 		reader.onload = () => (window.archive = reader.result.split(",")[1]);
 		reader.readAsDataURL(blob);
-	})`, ended+" a[download]"))
-	b.Holds("window.archive !== ''")
+	})`, outcome+" a[download]"))
+	b.WaitUntil("window.archive !== ''")
 	content, err := base64.StdEncoding.DecodeString(read[string](b, "read the archive", "window.archive"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	opened, err := zip.NewReader(bytes.NewReader(content), int64(len(content)))
+	archive, err := zip.NewReader(bytes.NewReader(content), int64(len(content)))
 	if err != nil {
-		t.Fatalf("the archive of %d bytes: %v", len(content), err)
+		t.Fatalf("open the archive of %d bytes: %v", len(content), err)
 	}
-	if len(opened.File) < 3 { // the channel, the talk, the recording
-		t.Errorf("the archive has %d files", len(opened.File))
+	if len(archive.File) < 3 { // the channel, the talk, the recording
+		t.Errorf("got %d files in the archive, want at least 3", len(archive.File))
 	}
 	file = filepath.Join(t.TempDir(), "archive.zip")
 	if err := os.WriteFile(file, content, 0o600); err != nil {
@@ -122,39 +122,39 @@ func exportAll(t *testing.T, b *Tab) (file string) {
 	return file
 }
 
-// importAgain brings an archive in, without JavaScript: the channels in it belong to
-// somebody else, who is named.
-func importAgain(t *testing.T, chromium context.Context, site, archive string) {
+// importForeignArchive imports an archive without JavaScript. Its channels belong to
+// another account, so that the import rejects them and names the owner.
+func importForeignArchive(t *testing.T, chromium context.Context, site, archive string) {
 	t.Helper()
 	b := Browser(t, chromium, site).WithoutScripts()
 	b.SignUp("mary")
 	b.Open("/studio")
-	b.Choose("form[action='/studio/import'] input[type=file]", archive)
+	b.ChooseFile("form[action='/studio/import'] input[type=file]", archive)
 	b.Press("form[action='/studio/import'] button[type=submit]")
 	if got := b.Location(); !strings.HasPrefix(got, "/operations/") {
-		b.fail("import", fmt.Errorf("it leads to %s", got))
+		b.fail("import", fmt.Errorf("got page %s, want an operation", got))
 	}
-	b.Holds(fmt.Sprintf("document.querySelector(%q) !== null", ended)) // the page loads itself anew
-	b.Shot("imported-without-scripts")
-	if refused := strings.Join(b.Texts(".rejections li"), " "); !strings.Contains(refused, "belongs to") {
-		t.Errorf("what is somebody else's is refused with %q", refused)
+	b.WaitUntil(fmt.Sprintf("document.querySelector(%q) !== null", outcome)) // the page reloads by itself
+	b.Screenshot("imported-without-scripts")
+	if rejections := strings.Join(b.Texts(".rejections li"), " "); !strings.Contains(rejections, "belongs to") {
+		t.Errorf("channels of another account: got rejections %q, want \"belongs to\"", rejections)
 	}
 }
 
-// cancelled publishes a recording and changes its mind.
-func cancelled(t *testing.T, b *Tab, channel string) {
+// cancelPublishing publishes a recording and cancels the operation.
+func cancelPublishing(t *testing.T, b *Tab, channel string) {
 	t.Helper()
 	b.Open(channel)
-	b.Tap("details.publish summary")
-	b.Choose("#file", Recording(t, 60, "1280x720", "webm"))
+	b.Click("details.publish summary")
+	b.ChooseFile("#file", Recording(t, 60, "1280x720", "webm"))
 	b.Fill("title", "Never mind")
 	b.Press("details.publish form button[type=submit]")
 	b.Press("form[action$='/cancel'] button")
-	b.Until(".state", "Cancelled")
-	b.Shot("cancelled")
+	b.WaitForTexts(".state", "Cancelled")
+	b.Screenshot("cancelled")
 	b.Open("/operations")
 	if got := len(b.Texts(".operations li")); got != 3 {
-		t.Errorf("%d operations are listed", got)
+		t.Errorf("got %d operations, want 3", got)
 	}
-	b.Shot("operations")
+	b.Screenshot("operations")
 }

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// Recording makes a real recording of so many seconds with ffmpeg's test source,
-// and returns its file. size is "640x360".
+// Recording creates a video from ffmpeg's test source and returns its file. size is, for
+// example, "640x360"; extension is "mp4" or "webm".
 func Recording(t testing.TB, seconds int, size, extension string) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "recording."+extension)
@@ -23,13 +23,13 @@ func Recording(t testing.TB, seconds int, size, extension string) string {
 		"-f", "lavfi", "-i", fmt.Sprintf("sine=frequency=440:duration=%d", seconds),
 	}, codecs...)
 	if output, err := exec.Command("ffmpeg", append(arguments, file)...).CombinedOutput(); err != nil {
-		t.Fatalf("ffmpeg makes no recording: %v\n%s", err, output)
+		t.Fatalf("create a recording with ffmpeg: %v\n%s", err, output)
 	}
 	return file
 }
 
-// Bytes reads a file.
-func Bytes(t testing.TB, file string) []byte {
+// ReadFile returns the content of a file.
+func ReadFile(t testing.TB, file string) []byte {
 	t.Helper()
 	content, err := os.ReadFile(file)
 	if err != nil {

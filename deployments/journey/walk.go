@@ -9,67 +9,66 @@ import (
 	"testing"
 )
 
-// unread is what the bell shows; hidden, it shows nothing.
+// unread selects the number of unread notifications at the bell; there is none if it is 0.
 const unread = "#bell-count:not([hidden])"
 
-// Walk is the whole journey: a talk published in one browser reaches a follower
-// in another.
+// Walk publishes talks in one browser and follows their channel in another: live and
+// missed notifications, reading, editing, withdrawing, unfollowing and signing out.
 func Walk(t *testing.T, chromium context.Context, site string) {
 	ada, grace := Browser(t, chromium, site), Browser(t, chromium, site)
 	ada.SignUp("ada")
 	handle, password := grace.SignUp("grace")
-	channel := ada.MakeChannel("Engines & <b>Looms</b>")
+	channel := ada.CreateChannel("Engines & <b>Looms</b>")
 	grace.Follow(channel)
 
-	// Grace has her inbox open in one tab and another page in the next.
-	inbox, elsewhere := grace, grace.Another()
+	// Grace has the inbox open in one tab and another page in a second one.
+	inbox, elsewhere := grace, grace.NewTab()
 	inbox.Open("/inbox")
 	elsewhere.Open("/talks")
 	for _, tab := range []*Tab{inbox, elsewhere} {
-		tab.Until(unread)
-		tab.Do("window.loaded = 1") // a reload forgets it
+		tab.WaitForTexts(unread)
+		tab.Do("window.loaded = 1") // a reload would clear it
 	}
 	first := ada.Publish(channel, "On the <i>Analytical</i> Engine")
-	inbox.Until("#inbox .unread h3", "On the <i>Analytical</i> Engine")
-	inbox.Until(unread, "1")
-	elsewhere.Until("#toasts .toast a:last-child", "On the <i>Analytical</i> Engine")
-	elsewhere.Until(unread, "1")
+	inbox.WaitForTexts("#inbox .unread h3", "On the <i>Analytical</i> Engine")
+	inbox.WaitForTexts(unread, "1")
+	elsewhere.WaitForTexts("#toasts .toast a:last-child", "On the <i>Analytical</i> Engine")
+	elsewhere.WaitForTexts(unread, "1")
 	for _, tab := range []*Tab{inbox, elsewhere} {
-		if !tab.Is("window.loaded") {
-			t.Errorf("the page at %s was loaded anew", tab.Location())
+		if !tab.EvalBool("window.loaded") {
+			t.Errorf("the page at %s was reloaded", tab.Location())
 		}
 	}
-	inbox.Shot("inbox-live")
-	elsewhere.Shot("toast")
+	inbox.Screenshot("inbox-live")
+	elsewhere.Screenshot("toast")
 
-	// Away for a while: all of it is there, in order, once.
-	inbox.Away()
-	elsewhere.Away()
+	// Talks published while both tabs are closed arrive in order, once.
+	inbox.Leave()
+	elsewhere.Leave()
 	for n := range 3 {
 		ada.Publish(channel, fmt.Sprintf("Note %d", n))
 	}
-	// Which she learns on any page, and on the inbox.
 	elsewhere.Open("/channels")
-	elsewhere.Until(unread, "4")
+	elsewhere.WaitForTexts(unread, "4")
 	inbox.Open("/inbox")
-	inbox.Until("#inbox h3", "Note 2", "Note 1", "Note 0", "On the <i>Analytical</i> Engine")
+	inbox.WaitForTexts("#inbox h3", "Note 2", "Note 1", "Note 0", "On the <i>Analytical</i> Engine")
 
-	// Read one, then all; a second page hears of it.
+	// Marking one as read, then all, updates the other tab.
 	inbox.Press("#inbox li:last-child form button")
-	inbox.Until(unread, "3")
-	elsewhere.Until(unread, "3")
+	inbox.WaitForTexts(unread, "3")
+	elsewhere.WaitForTexts(unread, "3")
 	inbox.Press("#inbox-all button")
-	inbox.Until(unread)
-	inbox.Until("#inbox .unread")
-	elsewhere.Until(unread)
+	inbox.WaitForTexts(unread)
+	inbox.WaitForTexts("#inbox .unread")
+	elsewhere.WaitForTexts(unread)
 
-	// The talk itself, changed, then withdrawn.
+	// The talk is edited, then withdrawn.
 	if status := grace.Open(first); status != http.StatusOK {
-		t.Fatalf("the talk's page answers %d", status)
+		t.Fatalf("talk page: got status %d, want 200", status)
 	}
-	grace.Until("main h1", "On the <i>Analytical</i> Engine")
+	grace.WaitForTexts("main h1", "On the <i>Analytical</i> Engine")
 	if len(grace.Texts("main .danger")) > 0 {
-		t.Error("grace is offered to withdraw what is ada's")
+		t.Error("grace can withdraw a talk of ada")
 	}
 	ada.Open(first)
 	ada.Press("main .actions a")
@@ -77,92 +76,92 @@ func Walk(t *testing.T, chromium context.Context, site string) {
 	ada.Fill("description", "# Notes\n\nRead [them](https://notes.example). <script>alert(1)</script>")
 	ada.Fill("media_url", "https://talks.example/engines.mp4")
 	ada.Press("main form[action$='/edit'] button")
-	ada.Until("main h1", "On Engines")
-	ada.Until(".prose :is(h2, h3, h4)", "Notes")
-	if !ada.Is(`document.querySelector("video source").src === "https://talks.example/engines.mp4" && !document.querySelector(".prose script")`) {
-		t.Error("the recording is not in the page's player, or a script came through the description")
+	ada.WaitForTexts("main h1", "On Engines")
+	ada.WaitForTexts(".prose :is(h2, h3, h4)", "Notes")
+	if !ada.EvalBool(`document.querySelector("video source").src === "https://talks.example/engines.mp4" && !document.querySelector(".prose script")`) {
+		t.Error("the player lacks the recording, or the description contains a script")
 	}
-	ada.Shot("talk")
+	ada.Screenshot("talk")
 	ada.Do("window.confirm = () => true")
 	ada.Press("main .danger")
 	if status := grace.Open(first); status != http.StatusGone {
-		t.Errorf("a withdrawn talk answers %d", status)
+		t.Errorf("withdrawn talk: got status %d, want 410", status)
 	}
-	grace.Shot("withdrawn")
+	grace.Screenshot("withdrawn")
 
-	// Unfollowed, the channel is silent; what is followed still comes.
-	other := ada.MakeChannel("Looms")
+	// An unfollowed channel sends no notifications; another followed one still does.
+	other := ada.CreateChannel("Looms")
 	grace.Open(channel)
 	grace.Press("form[action$='/unfollow'] button")
 	grace.Follow(other)
-	ada.Publish(channel, "Unheard")
-	ada.Publish(other, "Heard")
-	grace.Until(unread, "1")
+	ada.Publish(channel, "Not followed")
+	ada.Publish(other, "Followed")
+	grace.WaitForTexts(unread, "1")
 	grace.Open("/inbox")
-	grace.Until("#inbox .unread h3", "Heard")
+	grace.WaitForTexts("#inbox .unread h3", "Followed")
 
-	// Signed out here, the stream ends and the bell is gone; signed in, it is all there.
+	// Signing out removes the bell; signing in restores it with its count.
 	grace.Press("form[action='/sign-out'] button")
 	if len(grace.Texts(".bell")) > 0 {
-		t.Error("signed out, the bell is still there")
+		t.Error("the bell is shown after signing out")
 	}
 	grace.SignIn(handle, password)
-	grace.Until(unread, "1")
+	grace.WaitForTexts(unread, "1")
 }
 
-// Browse looks around without an account.
+// Browse searches, filters and pages through talks without an account.
 func Browse(t *testing.T, chromium context.Context, site string) {
-	someone := Browser(t, chromium, site)
-	browse(t, someone)
+	visitor := Browser(t, chromium, site)
+	browse(t, visitor)
 }
 
-func browse(t *testing.T, someone *Tab) {
+func browse(t *testing.T, visitor *Tab) {
 	t.Helper()
-	someone.Open("/")
-	someone.Shot("home")
-	if got := someone.Texts(".talks h3"); len(got) < 10 {
-		t.Fatalf("the home page shows %d talks: %q", len(got), got)
+	visitor.Open("/")
+	visitor.Screenshot("home")
+	if got := visitor.Texts(".talks h3"); len(got) < 10 {
+		t.Fatalf("home page: got %d talks, want at least 10: %q", len(got), got)
 	}
-	// Words of the title weigh more; case and accents do not count.
-	someone.Fill("q", "SOFTWÄRE architecture design")
-	someone.Press("form[role=search] button")
-	if got := someone.Texts(".talks h3"); len(got) == 0 || got[0] != "Software architecture and communication design patterns" {
-		t.Errorf("search finds %q", got)
+	// Words of the title rank higher; case and accents are ignored.
+	visitor.Fill("q", "SOFTWÄRE architecture design")
+	visitor.Press("form[role=search] button")
+	if got := visitor.Texts(".talks h3"); len(got) == 0 || got[0] != "Software architecture and communication design patterns" {
+		t.Errorf("search: got %q", got)
 	}
-	someone.Shot("search")
-	someone.Press(".talks h3 a")
-	someone.Until("main h1", "Software architecture and communication design patterns")
-	someone.Shot("talk-anonymous")
-	someone.Press(".crumb a")
-	if !strings.HasPrefix(someone.Location(), "/channels/") {
-		t.Errorf("a talk's channel is at %s", someone.Location())
+	visitor.Screenshot("search")
+	visitor.Press(".talks h3 a")
+	visitor.WaitForTexts("main h1", "Software architecture and communication design patterns")
+	visitor.Screenshot("talk-anonymous")
+	visitor.Press(".crumb a")
+	if !strings.HasPrefix(visitor.Location(), "/channels/") {
+		t.Errorf("link to a talk's channel: got %s", visitor.Location())
 	}
-	// By language, by tag.
-	someone.Open("/talks?language=deu")
-	german := someone.Texts(".talks h3")
-	if len(german) == 0 || len(german) == len(someone.Texts("body .talks h3:not(*)")) {
-		t.Errorf("talks in German: %q", german)
+	// Filters by language and by tag.
+	visitor.Open("/talks?language=deu")
+	german := visitor.Texts(".talks h3")
+	if len(german) == 0 || len(german) == len(visitor.Texts("body .talks h3:not(*)")) {
+		t.Errorf("talks in German: got %q", german)
 	}
-	for _, meta := range someone.Texts(".talks .meta") {
+	for _, meta := range visitor.Texts(".talks .meta") {
 		if !strings.Contains(meta, "German") {
-			t.Errorf("among the talks in German: %q", meta)
+			t.Errorf("talks in German: got a talk with %q", meta)
 		}
 	}
-	someone.Press(".talks .tag")
-	if !strings.Contains(someone.Location(), "tag=") || len(someone.Texts(".talks h3")) == 0 {
-		t.Errorf("a tag leads to %s", someone.Location())
+	visitor.Press(".talks .tag")
+	if !strings.Contains(visitor.Location(), "tag=") || len(visitor.Texts(".talks h3")) == 0 {
+		t.Errorf("link of a tag: got %s with %d talks", visitor.Location(), len(visitor.Texts(".talks h3")))
 	}
-	// Forward and back.
-	someone.Open("/talks")
-	page := someone.Texts(".talks h3")
-	someone.Press(".pager [rel=next]")
-	next := someone.Texts(".talks h3")
+	// Next page and back.
+	visitor.Open("/talks")
+	page := visitor.Texts(".talks h3")
+	visitor.Press(".pager [rel=next]")
+	next := visitor.Texts(".talks h3")
 	if len(next) == 0 || strings.Join(next, "\n") == strings.Join(page, "\n") {
-		t.Errorf("the second page is %q", next)
+		t.Errorf("second page: got %q", next)
 	}
-	someone.Press(".pager [rel=prev]")
-	someone.Until(".talks h3", page...)
-	// What is not there, and what is made up.
+	visitor.Press(".pager [rel=prev]")
+	visitor.WaitForTexts(".talks h3", page...)
+	// Missing pages and invalid parameters.
 	for path, status := range map[string]int{
 		"/nowhere":                  http.StatusNotFound,
 		"/channels/nowhere":         http.StatusNotFound,
@@ -170,122 +169,122 @@ func browse(t *testing.T, someone *Tab) {
 		"/talks?page_token=made-up": http.StatusBadRequest,
 		"/talks?q=" + url.QueryEscape(strings.Repeat("long ", 100)): http.StatusBadRequest,
 	} {
-		if got := someone.Open(path); got != status {
-			t.Errorf("%.60s answers %d, want %d", path, got, status)
+		if got := visitor.Open(path); got != status {
+			t.Errorf("%.60s: got status %d, want %d", path, got, status)
 		}
-		if len(someone.Texts("main h1")) != 1 || len(someone.Texts("main a, main form")) == 0 {
-			t.Errorf("%.60s is no page that helps: %q", path, someone.Texts("main"))
+		if len(visitor.Texts("main h1")) != 1 || len(visitor.Texts("main a, main form")) == 0 {
+			t.Errorf("%.60s: got an error page without heading or link: %q", path, visitor.Texts("main"))
 		}
 	}
-	// Each page says which way it came.
-	someone.Open("/talks")
-	hops := someone.Texts(".hops li")
+	// The footer names each tier and the time it took.
+	visitor.Open("/talks")
+	hops := visitor.Texts(".hops li")
 	if len(hops) != 3 || !strings.HasPrefix(hops[0], "web-tier") || !strings.HasPrefix(hops[1], "logic-tier") || !strings.HasPrefix(hops[2], "data-tier") {
-		t.Errorf("the footer names %q", hops)
+		t.Errorf("footer: got hops %q", hops)
 	}
 	for _, hop := range hops {
 		if !strings.Contains(hop, " ms") {
-			t.Errorf("the footer does not say how long it took: %q", hop)
+			t.Errorf("footer: got a hop without duration: %q", hop)
 		}
 	}
 }
 
-// WithoutScripts does everything but hearing live with JavaScript off.
+// WithoutScripts browses, publishes and reads notifications without JavaScript.
 func WithoutScripts(t *testing.T, chromium context.Context, site string) {
 	browse(t, Browser(t, chromium, site).WithoutScripts())
 	ada, grace := Browser(t, chromium, site).WithoutScripts(), Browser(t, chromium, site).WithoutScripts()
 	ada.SignUp("ada")
 	grace.SignUp("grace")
-	channel := ada.MakeChannel("Plain pages")
+	channel := ada.CreateChannel("Plain pages")
 	grace.Follow(channel)
 	talk := ada.Publish(channel, "No scripts at all")
-	// The page is loaded again, as people do, until it is there.
+	// Without scripts, the page must be reloaded until the notification arrives.
 	for grace.Open("/inbox"); len(grace.Texts(".notifications .unread h3")) == 0; grace.Open("/inbox") {
 		if t.Context().Err() != nil {
-			t.Fatal("it never comes")
+			t.Fatal("the notification does not arrive")
 		}
 	}
-	grace.Until(unread, "1")
-	grace.Shot("inbox-without-scripts")
+	grace.WaitForTexts(unread, "1")
+	grace.Screenshot("inbox-without-scripts")
 	grace.Press("#inbox-all button")
-	grace.Until(unread)
+	grace.WaitForTexts(unread)
 	ada.Open(talk)
 	ada.Press("main .danger")
 	if status := grace.Open(talk); status != http.StatusGone {
-		t.Errorf("a withdrawn talk answers %d", status)
+		t.Errorf("withdrawn talk: got status %d, want 410", status)
 	}
 	grace.Press("form[action='/sign-out'] button")
 	if got := grace.Open("/inbox"); got != http.StatusOK || !strings.HasPrefix(grace.Location(), "/sign-in") {
-		t.Errorf("the inbox of nobody answers %d at %s", got, grace.Location())
+		t.Errorf("inbox after signing out: got status %d at %s, want 200 at /sign-in", got, grace.Location())
 	}
 }
 
-// Mistakes makes the mistakes that people make in forms.
+// Mistakes submits invalid forms and wrong passwords.
 func Mistakes(t *testing.T, chromium context.Context, site string) {
 	ada := Browser(t, chromium, site)
-	// The browser would stop some of them; not every client does.
-	fearless := `for (const e of document.querySelectorAll("form")) e.noValidate = true; for (const e of document.querySelectorAll("[maxlength]")) e.removeAttribute("maxlength")`
+	// Disables the browser's own validation, to test the server's.
+	novalidate := `for (const e of document.querySelectorAll("form")) e.noValidate = true; for (const e of document.querySelectorAll("[maxlength]")) e.removeAttribute("maxlength")`
 	ada.Open("/sign-up")
-	ada.Do(fearless)
+	ada.Do(novalidate)
 	ada.Fill("handle", "Not A Handle!")
 	ada.Fill("name", "Ada")
 	ada.Fill("password", "short")
 	if status := ada.Press("form[action='/sign-up'] button"); status != http.StatusUnprocessableEntity {
-		t.Errorf("a sign-up that cannot be answers %d", status)
+		t.Errorf("invalid sign-up: got status %d, want 422", status)
 	}
 	if len(ada.Texts("#handle-wrong")) != 1 || len(ada.Texts("#password-wrong")) != 1 || len(ada.Texts("#name-wrong")) != 0 {
-		t.Errorf("wrong are %q", ada.Texts(".wrong"))
+		t.Errorf("got field errors %q", ada.Texts(".wrong"))
 	}
 	if got := ada.Value("handle") + ada.Value("name"); got != "Not A Handle!Ada" {
-		t.Errorf("of what was typed, %q is left", got)
+		t.Errorf("got values %q after an invalid submission", got)
 	}
-	ada.Shot("sign-up-wrong")
+	ada.Screenshot("sign-up-wrong")
 	handle, _ := ada.SignUp("ada")
-	channel := ada.MakeChannel("Mistakes")
+	channel := ada.CreateChannel("Mistakes")
 
 	ada.Open(channel)
-	ada.Do(fearless)
+	ada.Do(novalidate)
 	ada.Fill("title", " ")
 	ada.Fill("speakers", "Ada")
 	ada.Fill("description", "Kept.")
 	ada.Fill("media_url", "javascript:alert(1)")
 	if status := ada.Press("details.publish form button[type=submit]"); status != http.StatusUnprocessableEntity {
-		t.Errorf("a talk that cannot be answers %d", status)
+		t.Errorf("invalid talk: got status %d, want 422", status)
 	}
 	if len(ada.Texts("#title-wrong")) != 1 || len(ada.Texts("#media_url-wrong")) != 1 {
-		t.Errorf("wrong are %q", ada.Texts(".wrong"))
+		t.Errorf("got field errors %q", ada.Texts(".wrong"))
 	}
 	if got := ada.Value("speakers") + ada.Value("description") + ada.Value("media_url"); got != "AdaKept.javascript:alert(1)" {
-		t.Errorf("of what was typed, %q is left", got)
+		t.Errorf("got values %q after an invalid submission", got)
 	}
-	ada.Shot("publish-wrong")
-	// Mended, it goes through.
-	ada.Fill("title", "Mended")
+	ada.Screenshot("publish-wrong")
+	// Corrected, the form is accepted.
+	ada.Fill("title", "Corrected")
 	ada.Fill("media_url", "https://videos.example/1")
 	ada.Press("details.publish form button[type=submit]")
-	ada.Until("main h1", "Mended")
+	ada.WaitForTexts("main h1", "Corrected")
 
-	someone := Browser(t, chromium, site)
-	someone.Open("/sign-up")
-	someone.Fill("handle", handle)
-	someone.Fill("password", "long enough for anybody")
-	if status := someone.Press("form[action='/sign-up'] button"); status < 400 || status > 499 || len(someone.Texts("#handle-wrong")) != 1 {
-		t.Errorf("a handle that is taken answers %d with %q", status, someone.Texts(".wrong"))
+	visitor := Browser(t, chromium, site)
+	visitor.Open("/sign-up")
+	visitor.Fill("handle", handle)
+	visitor.Fill("password", "long enough")
+	if status := visitor.Press("form[action='/sign-up'] button"); status < 400 || status > 499 || len(visitor.Texts("#handle-wrong")) != 1 {
+		t.Errorf("taken handle: got status %d with %q", status, visitor.Texts(".wrong"))
 	}
-	// Wrong passwords: the same words whoever it is, and soon no more tries.
+	// Wrong passwords are rejected and soon rate limited.
 	for n := 1; ; n++ {
-		someone.Open("/sign-in")
-		someone.Fill("handle", handle)
-		someone.Fill("password", "not it, not ever")
-		status := someone.Press("form[action='/sign-in'] button")
-		if len(someone.Texts("main .wrong")) == 0 {
-			t.Fatalf("a wrong password is answered with %d and %q", status, someone.Texts("main"))
+		visitor.Open("/sign-in")
+		visitor.Fill("handle", handle)
+		visitor.Fill("password", "not it, not ever")
+		status := visitor.Press("form[action='/sign-in'] button")
+		if len(visitor.Texts("main .wrong")) == 0 {
+			t.Fatalf("wrong password: got status %d without an error: %q", status, visitor.Texts("main"))
 		}
 		if status == http.StatusTooManyRequests {
 			break
 		}
 		if n == 50 {
-			t.Fatalf("after %d wrong passwords there may still be another", n)
+			t.Fatalf("no limit after %d wrong passwords", n)
 		}
 	}
 }

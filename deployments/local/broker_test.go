@@ -242,7 +242,7 @@ func TestJourneyWithTheQueueInRabbitMQ(t *testing.T) {
 	t.Run("RabbitMQ dies", func(t *testing.T) {
 		ada, grace := journey.Browser(t, chromium, r.URL), journey.Browser(t, chromium, r.URL)
 		ada.SignUp("ada")
-		channel := ada.MakeChannel("Restarts")
+		channel := ada.CreateChannel("Restarts")
 		grace.SignUp("grace")
 		grace.Follow(channel)
 		for pid := range localtest.BrokerProcesses(t, r.Run) {
@@ -253,7 +253,7 @@ func TestJourneyWithTheQueueInRabbitMQ(t *testing.T) {
 		}
 		ada.Publish(channel, "Published meanwhile")
 		grace.Open("/inbox")
-		grace.Until("#inbox h3", "Published meanwhile")
+		grace.WaitForTexts("#inbox h3", "Published meanwhile")
 	})
 	t.Run("all is killed", func(t *testing.T) {
 		if !slices.Contains(slices.Collect(maps.Values(localtest.BrokerProcesses(t, r.Run))), "beam.smp") {

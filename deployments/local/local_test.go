@@ -38,13 +38,13 @@ func TestJourneyOverThreeProcesses(t *testing.T) {
 		}
 		ada, grace := journey.Browser(t, chromium, r.URL), journey.Browser(t, chromium, r.URL)
 		ada.SignUp("ada")
-		channel := ada.MakeChannel("Tabs")
+		channel := ada.CreateChannel("Tabs")
 		grace.SignUp("grace")
 		grace.Follow(channel)
-		ada.Away()
+		ada.Leave()
 		tabs := []*journey.Tab{grace}
 		for range 5 {
-			tabs = append(tabs, grace.Another())
+			tabs = append(tabs, grace.NewTab())
 		}
 		for _, tab := range tabs {
 			tab.Open("/channels")
@@ -54,17 +54,17 @@ func TestJourneyOverThreeProcesses(t *testing.T) {
 		heard := func() {
 			t.Helper()
 			ada.Publish(channel, fmt.Sprintf("Talk %d", talk))
-			ada.Away()
+			ada.Leave()
 			talk++
 			for _, tab := range tabs {
-				tab.Until("#bell-count:not([hidden])", fmt.Sprint(talk))
+				tab.WaitForTexts("#bell-count:not([hidden])", fmt.Sprint(talk))
 			}
 			r.Until("one stream still", func() bool { return r.Streams() == 1 })
 		}
 		heard()
 		// Whichever had the stream, another goes on with it.
 		for len(tabs) > 1 {
-			tabs[0].Away()
+			tabs[0].Leave()
 			tabs = tabs[1:]
 			heard()
 		}
@@ -90,7 +90,7 @@ func TestNothingIsLostWhenATierDies(t *testing.T) {
 	chromium := journey.Chromium(t)
 	ada, grace := journey.Browser(t, chromium, r.URL), journey.Browser(t, chromium, r.URL)
 	ada.SignUp("ada")
-	channel := ada.MakeChannel("Restarts")
+	channel := ada.CreateChannel("Restarts")
 	grace.SignUp("grace")
 	grace.Follow(channel)
 	grace.Open("/inbox")
@@ -110,9 +110,9 @@ func TestNothingIsLostWhenATierDies(t *testing.T) {
 		r.Until("all is heard, once", func() bool {
 			return slices.Equal(slices.Sorted(slices.Values(heard())), slices.Sorted(slices.Values(want)))
 		})
-		grace.Until("#bell-count:not([hidden])", fmt.Sprint(len(want)))
+		grace.WaitForTexts("#bell-count:not([hidden])", fmt.Sprint(len(want)))
 	}
-	if !grace.Is("window.loaded") {
+	if !grace.EvalBool("window.loaded") {
 		t.Error("the page was loaded anew")
 	}
 	if said := r.Output(); strings.Count(said, "starting it again") < 3 {
@@ -120,7 +120,7 @@ func TestNothingIsLostWhenATierDies(t *testing.T) {
 	}
 	live := heard()
 	grace.Open("/inbox")
-	grace.Until("#inbox h3", live...)
+	grace.WaitForTexts("#inbox h3", live...)
 }
 
 func TestASecondStartGoesOnWithTheSameData(t *testing.T) {
@@ -132,7 +132,7 @@ func TestASecondStartGoesOnWithTheSameData(t *testing.T) {
 	first := localtest.Up(t, run)
 	ada := journey.Browser(t, chromium, first.URL)
 	handle, password := ada.SignUp("ada")
-	channel := ada.MakeChannel("Kept")
+	channel := ada.CreateChannel("Kept")
 	talk := ada.Publish(channel, "Kept too")
 	first.Stop()
 	if said := first.Output(); !strings.Contains(said, "everything is kept in "+run) {
@@ -143,7 +143,7 @@ func TestASecondStartGoesOnWithTheSameData(t *testing.T) {
 	ada = journey.Browser(t, chromium, second.URL)
 	ada.SignIn(handle, password)
 	ada.Open(talk)
-	ada.Until("main h1", "Kept too")
+	ada.WaitForTexts("main h1", "Kept too")
 	// The demo accounts and the catalogue are there, once.
 	ada.Open("/talks?q=" + "software+architecture+communication")
 	found := 0

@@ -38,7 +38,7 @@ func TestDemoTalksPlay(t *testing.T) {
 		}
 		tab.Do("const player = document.querySelector('video'); player.muted = true; void player.play()")
 		r.Until(talk+" plays", func() bool {
-			return tab.Is("player.currentTime > 1 && player.videoWidth > 0 && player.duration > 11 && player.poster !== ''")
+			return tab.EvalBool("player.currentTime > 1 && player.videoWidth > 0 && player.duration > 11 && player.poster !== ''")
 		})
 	}
 	r.Stop()

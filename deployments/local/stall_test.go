@@ -69,18 +69,18 @@ func TestStalledTierGetsPageThatRetries(t *testing.T) {
 			if status := tab.Open("/talks?q=" + word); status != http.StatusGatewayTimeout && status != http.StatusServiceUnavailable {
 				t.Errorf("it answers %d", status)
 			}
-			tab.Holds(`document.querySelector(".problem .hint")?.textContent.includes("tries again by itself")`)
+			tab.WaitUntil(`document.querySelector(".problem .hint")?.textContent.includes("tries again by itself")`)
 			for _, look := range []struct {
 				name  string
 				width int64
 				dark  bool
 			}{{"light", 1440, false}, {"dark", 1440, true}, {"phone", 390, false}} {
-				tab.Appearance(look.width, look.dark)
-				tab.Holds(`document.documentElement.scrollWidth <= innerWidth`)
-				tab.Shot("stalled-" + word + "-" + look.name)
+				tab.SetAppearance(look.width, look.dark)
+				tab.WaitUntil(`document.documentElement.scrollWidth <= innerWidth`)
+				tab.Screenshot("stalled-" + word + "-" + look.name)
 			}
 			resume()
-			tab.Holds(`document.querySelector("main h1")?.textContent.includes("Talks about")`)
+			tab.WaitUntil(`document.querySelector("main h1")?.textContent.includes("Talks about")`)
 		})
 	}
 }

@@ -56,8 +56,8 @@ func TestLongWorkOutlivesEveryTier(t *testing.T) {
 	l := &long{t: t, Site: localtest.Up(t, localtest.Folder(t))}
 	l.ada = journey.NewClient(t, l.URL)
 	l.ada.SignUp("ada")
-	l.channel = l.ada.MakeChannel("Long work")
-	l.recording = journey.Bytes(t, journey.Recording(t, 75, "1280x720", "mp4"))
+	l.channel = l.ada.CreateChannel("Long work")
+	l.recording = journey.ReadFile(t, journey.Recording(t, 75, "1280x720", "mp4"))
 	l.publish(l.upload())
 	l.bringIn()
 	l.takeOut()
@@ -67,7 +67,7 @@ func TestLongWorkOutlivesEveryTier(t *testing.T) {
 func (l *long) dying(operation string) {
 	l.t.Helper()
 	for n, tier := range tiers {
-		o := l.ada.Until(operation, "further", func(o journey.Operation) bool { return o.Metadata.Percent > 5+20*n || o.Done })
+		o := l.ada.WaitUntil(operation, "further", func(o journey.Operation) bool { return o.Metadata.Percent > 5+20*n || o.Done })
 		if o.Done {
 			l.t.Errorf("%s was done before %s died: %+v", operation, tier, o.Metadata)
 		}
@@ -95,7 +95,7 @@ func (l *long) publish(upload string) {
 	operation := l.ada.Start(l.channel+"/talks", url.Values{"title": {"On looms"}, "upload": {upload}})
 	l.dying(operation)
 	var talk published
-	l.ada.Succeeds(operation, &talk)
+	l.ada.WaitForSuccess(operation, &talk)
 	if talk.Talk.Recording == "" {
 		l.t.Fatalf("published is %+v", talk)
 	}
@@ -121,7 +121,7 @@ func (l *long) bringIn() {
 	operation := l.ada.Start("/studio/import", url.Values{"upload": {upload}})
 	l.dying(operation)
 	var came imported
-	l.ada.Succeeds(operation, &came)
+	l.ada.WaitForSuccess(operation, &came)
 	// What one worker brought in just before it died, the next finds there.
 	if came.Created+came.Present != brought || came.Rejected != 0 {
 		l.t.Errorf("came in %+v", came)
@@ -133,7 +133,7 @@ func (l *long) takeOut() {
 	operation := l.ada.Start("/account/export", url.Values{})
 	l.dying(operation)
 	var came exported
-	l.ada.Succeeds(operation, &came)
+	l.ada.WaitForSuccess(operation, &came)
 	if came.Talks != brought+1 || came.Recordings != 1 {
 		l.t.Errorf("the archive has %+v", came)
 	}
@@ -174,7 +174,7 @@ func catalogue(t *testing.T, talks int) []byte {
 			t.Fatal(err)
 		}
 	}
-	event := journey.New("event")
+	event := journey.UniqueName("event")
 	for n := range talks {
 		if n%(talks/10) == 0 {
 			add(fmt.Sprintf("%s-%d/category.json", event, n/(talks/10)), fmt.Sprintf(`{"title": "Event %d"}`, n))
@@ -197,14 +197,14 @@ func TestLongWorkIsCancelledAtAnyStep(t *testing.T) {
 	r := localtest.Up(t, localtest.Folder(t))
 	ada := journey.NewClient(t, r.URL)
 	ada.SignUp("ada")
-	channel := ada.MakeChannel("Cancelled")
-	recording := journey.Bytes(t, journey.Recording(t, 60, "1280x720", "mp4"))
+	channel := ada.CreateChannel("Cancelled")
+	recording := journey.ReadFile(t, journey.Recording(t, 60, "1280x720", "mp4"))
 	for _, percent := range []int{-1, 0, 20, 60} {
 		upload := ada.Upload(recording, "looms.mp4", "video/mp4", 0, nil)
 		operation := ada.Start(channel+"/talks", url.Values{"title": {"Never"}, "upload": {upload}})
-		ada.Until(operation, "under way", func(o journey.Operation) bool { return o.Metadata.Percent > percent || o.Done })
+		ada.WaitUntil(operation, "under way", func(o journey.Operation) bool { return o.Metadata.Percent > percent || o.Done })
 		ada.Cancel(operation)
-		if o := ada.Until(operation, "done", func(o journey.Operation) bool { return o.Done }); o.Metadata.State != "STATE_CANCELLED" {
+		if o := ada.WaitUntil(operation, "done", func(o journey.Operation) bool { return o.Done }); o.Metadata.State != "STATE_CANCELLED" {
 			t.Errorf("after %d %% it ended as %s", percent, o.Metadata.State)
 		}
 	}
