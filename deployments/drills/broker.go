@@ -11,10 +11,10 @@ import (
 	"techtalks.example/deployments/broker"
 )
 
-// logicBroker is the network of those who may talk to the broker.
+// logicBroker is the network of the logic tier and the broker.
 const logicBroker = "logic-broker"
 
-// startBroker starts RabbitMQ on a host of its own.
+// startBroker starts RabbitMQ on a new host.
 func (s *Site) startBroker(ctx context.Context) error {
 	host, err := s.newHost("broker", "broker", logicBroker)
 	if err != nil {
@@ -35,22 +35,22 @@ func (s *Site) startBroker(ctx context.Context) error {
 	if s.Broker, err = host.Start(server.Name, server.Path, server.Environment, server.Arguments...); err != nil {
 		return err
 	}
-	return s.brokerAnswers(ctx)
+	return s.awaitBroker(ctx)
 }
 
-// brokerAnswers waits until the broker takes connections, as a logic tier makes them: from
-// a host of its network.
-func (s *Site) brokerAnswers(ctx context.Context) error {
-	ctx, done := context.WithTimeout(ctx, patience)
+// awaitBroker waits until the broker accepts connections on its address in the network of the
+// logic tier.
+func (s *Site) awaitBroker(ctx context.Context) error {
+	ctx, done := context.WithTimeout(ctx, waitTimeout)
 	defer done()
 	for {
-		try := s.Broker.Host.Command(ctx, nil, "bash", "-c", "</dev/tcp/"+s.Broker.Host.Address(logicBroker)+"/5671")
-		if try.Run() == nil {
+		connect := s.Broker.Host.Command(ctx, nil, "bash", "-c", "</dev/tcp/"+s.Broker.Host.Address(logicBroker)+"/5671")
+		if connect.Run() == nil {
 			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("the broker does not answer:\n%s", s.Broker.End(15))
+			return fmt.Errorf("the broker accepts no connections:\n%s", s.Broker.LogTail(15))
 		case <-time.After(100 * time.Millisecond):
 		}
 	}

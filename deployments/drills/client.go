@@ -15,42 +15,42 @@ import (
 )
 
 const (
-	// callTime bounds one try of a request.
-	callTime = 12 * time.Second
-	// retryPause is between two tries when nothing was said about when to come back.
+	// callTimeout bounds one attempt of a request.
+	callTimeout = 12 * time.Second
+	// retryPause is the pause between two attempts without Retry-After.
 	retryPause = 150 * time.Millisecond
-	// longPause is the longest that is waited when it was said: drills are short.
-	longPause = 2 * time.Second
+	// maxRetryPause caps Retry-After, since drills are short.
+	maxRetryPause = 2 * time.Second
 )
 
-// visitors is everybody who uses the site, behind a load balancer as simple as can be: it
-// goes on to the next web tier when one cannot be connected to, or breaks off.
-type visitors struct {
-	site    []string
-	http    *http.Client
-	next    atomic.Uint64
-	account account
+// siteClient sends the requests of all clients. Like a simple load balancer it rotates over
+// the web tiers, and tries the next one when a connection fails.
+type siteClient struct {
+	sites []string
+	http  *http.Client
+	next  atomic.Uint64
+	tally tally
 }
 
-// account counts what came of requests.
-type account struct {
-	mu         sync.Mutex
-	answered   int
-	stale      int            // with the page as it had been
-	sentAway   map[string]int // told when to come back, by what it was
-	unanswered int            // no web tier at all
-	rude       map[string]int // neither answered nor told when to come back, by what it was
-	firstGood  chan time.Time // the first one after it was asked for
+// tally counts the outcomes of requests.
+type tally struct {
+	mu           sync.Mutex
+	answered     int
+	stale        int
+	rejected     map[string]int // with Retry-After, by request
+	unreachable  int            // no web tier answered
+	unexpected   map[string]int // errors without Retry-After, by request
+	firstSuccess chan time.Time // receives the time of the next success; nil if not awaited
 }
 
-func newVisitors(site []string) *visitors {
-	return &visitors{site: site, account: account{sentAway: map[string]int{}, rude: map[string]int{}}, http: &http.Client{
-		Transport:     &http.Transport{MaxIdleConnsPerHost: 32, ResponseHeaderTimeout: callTime, DialContext: dialWithin(time.Second)},
+func newSiteClient(sites []string) *siteClient {
+	return &siteClient{sites: sites, tally: tally{rejected: map[string]int{}, unexpected: map[string]int{}}, http: &http.Client{
+		Transport:     &http.Transport{MaxIdleConnsPerHost: 32, ResponseHeaderTimeout: callTimeout, DialContext: dialWithin(time.Second)},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
 
-// reply is an answer.
+// reply is a response with its whole body.
 type reply struct {
 	status int
 	header http.Header
@@ -59,30 +59,33 @@ type reply struct {
 
 func (r reply) String() string { return fmt.Sprintf("%d %.200q", r.status, r.body) }
 
-// once asks for something once, of whichever web tier there is.
-func (v *visitors) once(ctx context.Context, session, method, path string, header http.Header, body []byte) (reply, error) {
-	first := v.next.Add(1)
-	var failed error
-	for i := range len(v.site) {
-		site := v.site[(first+uint64(i))%uint64(len(v.site))]
-		r, err := v.at(ctx, site, session, method, path, header, body)
+// nextSite returns the address of the next web tier.
+func (c *siteClient) nextSite() string { return c.sites[c.next.Add(1)%uint64(len(c.sites))] }
+
+// send sends a request to one web tier after the other, until one answers.
+func (c *siteClient) send(ctx context.Context, session, method, path string, header http.Header, body []byte) (reply, error) {
+	first := c.next.Add(1)
+	var errs error
+	for i := range len(c.sites) {
+		site := c.sites[(first+uint64(i))%uint64(len(c.sites))]
+		r, err := c.sendTo(ctx, site, session, method, path, header, body)
 		if err == nil {
-			v.account.count(method, path, r)
+			c.tally.record(method, path, r)
 			return r, nil
 		}
-		failed = errors.Join(failed, err)
+		errs = errors.Join(errs, err)
 		if ctx.Err() != nil {
 			return reply{}, ctx.Err()
 		}
 	}
-	v.account.mu.Lock()
-	v.account.unanswered++
-	v.account.mu.Unlock()
-	return reply{}, failed
+	c.tally.mu.Lock()
+	c.tally.unreachable++
+	c.tally.mu.Unlock()
+	return reply{}, errs
 }
 
-func (v *visitors) at(ctx context.Context, site, session, method, path string, header http.Header, body []byte) (reply, error) {
-	ctx, done := context.WithTimeout(ctx, callTime)
+func (c *siteClient) sendTo(ctx context.Context, site, session, method, path string, header http.Header, body []byte) (reply, error) {
+	ctx, done := context.WithTimeout(ctx, callTimeout)
 	defer done()
 	request, err := http.NewRequestWithContext(ctx, method, site+path, bytes.NewReader(body))
 	if err != nil {
@@ -94,7 +97,7 @@ func (v *visitors) at(ctx context.Context, site, session, method, path string, h
 	if session != "" {
 		request.Header.Set("Cookie", session)
 	}
-	response, err := v.http.Do(request)
+	response, err := c.http.Do(request)
 	if err != nil {
 		return reply{}, err
 	}
@@ -106,81 +109,80 @@ func (v *visitors) at(ctx context.Context, site, session, method, path string, h
 	return reply{response.StatusCode, response.Header, content}, nil
 }
 
-func (a *account) count(method, path string, r reply) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	what := fmt.Sprintf("%s %s: %d", method, path, r.status)
+// record counts a reply. A public page with an Age is a stale one.
+func (t *tally) record(method, path string, r reply) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	request := fmt.Sprintf("%s %s: %d", method, path, r.status)
 	switch {
 	case r.header.Get("Age") != "":
-		a.stale++
+		t.stale++
 	case r.status < 500 && r.status != http.StatusTooManyRequests:
-		a.answered++
+		t.answered++
 		select {
-		case a.firstGood <- time.Now():
-			a.firstGood = nil
+		case t.firstSuccess <- time.Now():
+			t.firstSuccess = nil
 		default:
 		}
 	case r.header.Get("Retry-After") != "":
-		a.sentAway[what]++
+		t.rejected[request]++
 	default:
-		a.rude[what]++
+		t.unexpected[request]++
 	}
 }
 
 func sum(counts map[string]int) (n int) {
-	for _, times := range counts {
-		n += times
+	for _, count := range counts {
+		n += count
 	}
 	return n
 }
 
-// awaitGood returns a channel that has the time of the first answer from now on.
-func (a *account) awaitGood() <-chan time.Time {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.firstGood = make(chan time.Time, 1)
-	return a.firstGood
+// awaitSuccess returns a channel that receives the time of the next successful response.
+func (t *tally) awaitSuccess() <-chan time.Time {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.firstSuccess = make(chan time.Time, 1)
+	return t.firstSuccess
 }
 
-// until asks until it is answered with one of the statuses, which must be so before ctx
-// ends: it comes back when it is told to.
-func (v *visitors) until(ctx context.Context, session, method, path string, header http.Header, body []byte, statuses ...int) (reply, error) {
-	var last reply
-	var failed error
+// retry sends a request until it is answered with one of the statuses, honouring
+// Retry-After. It fails when ctx is done, or on any other status below 500 except 429.
+func (c *siteClient) retry(ctx context.Context, session, method, path string, header http.Header, body []byte, statuses ...int) (reply, error) {
 	for {
-		last, failed = v.once(ctx, session, method, path, header, body)
-		if failed == nil {
+		r, err := c.send(ctx, session, method, path, header, body)
+		if err == nil {
 			for _, s := range statuses {
-				if last.status == s {
-					return last, nil
+				if r.status == s {
+					return r, nil
 				}
 			}
-			if last.status < 500 && last.status != http.StatusTooManyRequests {
-				return last, fmt.Errorf("%s %s is answered with %s", method, path, last)
+			if r.status < 500 && r.status != http.StatusTooManyRequests {
+				return r, fmt.Errorf("%s %s: got %s, want status %v", method, path, r, statuses)
 			}
 		}
 		pause := retryPause
-		if after, err := time.ParseDuration(last.header.Get("Retry-After") + "s"); failed == nil && err == nil {
-			pause = min(after, longPause)
+		if after, parseErr := time.ParseDuration(r.header.Get("Retry-After") + "s"); err == nil && parseErr == nil {
+			pause = min(after, maxRetryPause)
 		}
 		select {
 		case <-ctx.Done():
-			return last, fmt.Errorf("%s %s: %w; at last %s, %w", method, path, ctx.Err(), last, failed)
+			return r, fmt.Errorf("%s %s: %w; last attempt: %s, %w", method, path, ctx.Err(), r, err)
 		case <-time.After(pause):
 		}
 	}
 }
 
-// form posts a form until it is taken.
-func (v *visitors) form(ctx context.Context, session, path string, form url.Values, statuses ...int) (reply, error) {
-	return v.until(ctx, session, http.MethodPost, path, http.Header{
+// postForm posts a form until it is answered with one of the statuses.
+func (c *siteClient) postForm(ctx context.Context, session, path string, form url.Values, statuses ...int) (reply, error) {
+	return c.retry(ctx, session, http.MethodPost, path, http.Header{
 		"Content-Type": {"application/x-www-form-urlencoded"}, "Accept": {"application/json"},
 	}, []byte(form.Encode()), statuses...)
 }
 
-// signUp makes an account and returns its session's cookie, as the Cookie header has it.
-func (v *visitors) signUp(ctx context.Context, handle string) (session string, err error) {
-	r, err := v.form(ctx, "", "/sign-up", url.Values{"handle": {handle}, "name": {handle}, "password": {"password of " + handle}}, http.StatusSeeOther)
+// signUp creates an account and returns the value of its Cookie header.
+func (c *siteClient) signUp(ctx context.Context, handle string) (session string, err error) {
+	r, err := c.postForm(ctx, "", "/sign-up", url.Values{"handle": {handle}, "name": {handle}, "password": {"password of " + handle}}, http.StatusSeeOther)
 	if err != nil {
 		return "", err
 	}
@@ -190,5 +192,5 @@ func (v *visitors) signUp(ctx context.Context, handle string) (session string, e
 			return cookie.Name + "=" + cookie.Value, nil
 		}
 	}
-	return "", fmt.Errorf("signing up as %s gives no session: %v", handle, r.header)
+	return "", fmt.Errorf("sign up as %s: no session cookie in %v", handle, r.header)
 }

@@ -21,44 +21,46 @@ import (
 	"techtalks.example/proto/transport"
 )
 
+// dialWithin returns a dial function whose connection attempts take at most d.
 func dialWithin(d time.Duration) func(context.Context, string, string) (net.Conn, error) {
 	return (&net.Dialer{Timeout: d, KeepAlive: 5 * time.Second}).DialContext
 }
 
-// publisher publishes talk after talk on a channel, and remembers which were
-// acknowledged. One that was not is sent again: it carries a request id.
+// publisher publishes talks on a channel, one after the other, and records which were
+// acknowledged. It retries a talk with the same request ID until it is.
 type publisher struct {
-	*visitors
+	*siteClient
 	session, channel string
 
 	mu           sync.Mutex
 	acknowledged []string // titles, in order
-	tried        string   // the one that is not acknowledged yet
+	attempted    string   // the title that is not yet acknowledged
 }
 
 func (p *publisher) run(ctx, stopping context.Context) error {
 	for n := 1; stopping.Err() == nil; n++ {
 		title := fmt.Sprintf("%s %06d", p.channel, n)
 		p.mu.Lock()
-		p.tried = title
+		p.attempted = title
 		p.mu.Unlock()
-		if _, err := p.form(ctx, p.session, "/channels/"+p.channel+"/talks", url.Values{
-			"title": {title}, "speakers": {"Somebody"}, "language": {"eng"}, "request_id": {transport.NewRequestID()},
+		if _, err := p.postForm(ctx, p.session, "/channels/"+p.channel+"/talks", url.Values{
+			"title": {title}, "speakers": {"Ada"}, "language": {"eng"}, "request_id": {transport.NewRequestID()},
 		}, http.StatusSeeOther); err != nil {
 			return fmt.Errorf("publish %q: %w", title, err)
 		}
 		p.mu.Lock()
-		p.acknowledged, p.tried = append(p.acknowledged, title), ""
+		p.acknowledged, p.attempted = append(p.acknowledged, title), ""
 		p.mu.Unlock()
 		pause(stopping, publishPause)
 	}
 	return nil
 }
 
-// publishPause is between two talks of a channel: in the longest drill they stay fewer
-// than an inbox keeps.
+// publishPause is the pause between two talks of a channel. It keeps the talks of the longest
+// drill below the size of an inbox.
 const publishPause = 100 * time.Millisecond
 
+// pause waits for d or until ctx is done.
 func pause(ctx context.Context, d time.Duration) {
 	select {
 	case <-ctx.Done():
@@ -66,35 +68,35 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// follower hears what is published on the channels it follows, over a stream that it opens
-// again whenever it ends.
+// follower receives notifications of the channels it follows, over a stream that it reopens
+// whenever the stream ends.
 type follower struct {
-	*visitors
+	*siteClient
 	name, session string
 	channels      []string
 
-	mu      sync.Mutex
-	heard   []string // titles, in order, since the last reset
-	resets  int
-	streams int // opened
-	last    string
+	mu          sync.Mutex
+	titles      []string // received since the last reset, in order
+	resets      int
+	streams     int // opened
+	lastEventID string
 }
 
-// hears returns the titles it has heard so far, in order, since the last reset.
-func (f *follower) hears() []string {
+// received returns the titles received since the last reset, in order.
+func (f *follower) received() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return slices.Clone(f.heard)
+	return slices.Clone(f.titles)
 }
 
-// wasReset is whether it was ever told to begin anew.
+// wasReset reports whether the follower has ever received a reset.
 func (f *follower) wasReset() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.resets > 0
 }
 
-// run hears until ctx ends.
+// run follows the inbox until ctx is done.
 func (f *follower) run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		err := f.stream(ctx)
@@ -106,40 +108,40 @@ func (f *follower) run(ctx context.Context) error {
 	return nil
 }
 
-// stream hears until the stream ends; an error is one that no waiting mends.
+// stream follows one stream until it ends. It returns an error if retrying cannot help.
 func (f *follower) stream(ctx context.Context) error {
 	ctx, done := context.WithCancel(ctx)
 	defer done()
-	site := f.site[f.next.Add(1)%uint64(len(f.site))]
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, site+"/inbox/stream", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, f.nextSite()+"/inbox/stream", nil)
 	if err != nil {
 		return err
 	}
 	f.mu.Lock()
-	id := f.last
+	id := f.lastEventID
 	f.mu.Unlock()
 	request.Header.Set("Last-Event-ID", id)
 	request.Header.Set("Cookie", f.session)
 	response, err := f.http.Do(request)
 	if err != nil {
-		return nil // that web tier is away; another may not be
+		return nil // the next attempt tries another web tier
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
 		if response.StatusCode < 500 && response.StatusCode != http.StatusTooManyRequests {
-			return fmt.Errorf("%s's stream is answered with %s", f.name, response.Status)
+			return fmt.Errorf("open the stream of %s: got status %s", f.name, response.Status)
 		}
 		return nil
 	}
 	f.mu.Lock()
 	f.streams++
 	f.mu.Unlock()
-	// A host that was cut off sends no end: silence beyond its heartbeats is one.
-	silence := time.AfterFunc(20*time.Second, done)
-	defer silence.Stop()
+	// A host that is cut off does not close the connection: a stream without heartbeats is
+	// closed here.
+	idle := time.AfterFunc(20*time.Second, done)
+	defer idle.Stop()
 	var event, data string
 	for lines := bufio.NewScanner(response.Body); lines.Scan(); {
-		silence.Reset(20 * time.Second)
+		idle.Reset(20 * time.Second)
 		line := lines.Text()
 		name, value, _ := strings.Cut(line, ":")
 		value = strings.TrimPrefix(value, " ")
@@ -152,12 +154,12 @@ func (f *follower) stream(ctx context.Context) error {
 			data = value
 		case "":
 			if line == "" {
-				if err := f.hear(ctx, event, data); err != nil {
-					return nil // the stream is opened again, from where it was
+				if err := f.handleEvent(ctx, event, data); err != nil {
+					return nil // the stream is reopened from the last event ID
 				}
-				// An id counts once its event is there, whole (WHATWG HTML, 9.2.6).
+				// An ID takes effect with its complete event (WHATWG HTML, 9.2.6).
 				f.mu.Lock()
-				f.last = id
+				f.lastEventID = id
 				f.mu.Unlock()
 				event, data = "", ""
 			}
@@ -166,7 +168,7 @@ func (f *follower) stream(ctx context.Context) error {
 	return nil
 }
 
-func (f *follower) hear(ctx context.Context, event, data string) error {
+func (f *follower) handleEvent(ctx context.Context, event, data string) error {
 	switch event {
 	case "notification":
 		var n struct{ Title, Talk string }
@@ -175,30 +177,30 @@ func (f *follower) hear(ctx context.Context, event, data string) error {
 		}
 		f.mu.Lock()
 		if n.Talk != "" {
-			f.heard = append(f.heard, n.Title)
+			f.titles = append(f.titles, n.Title)
 		}
 		f.mu.Unlock()
 	case "reset":
-		// What was known counts nothing any more: everything anew, and another stream
-		// from where that ends, which is later than what the reset says.
-		all, cursor, err := f.inbox(ctx)
+		// The previous state is invalid. The follower reads the inbox from its start and opens
+		// a stream from the cursor there, which is later than the reset's.
+		titles, cursor, err := f.inbox(ctx)
 		if err != nil {
 			return err
 		}
 		f.mu.Lock()
-		f.heard, f.resets, f.last = all, f.resets+1, cursor
+		f.titles, f.resets, f.lastEventID = titles, f.resets+1, cursor
 		f.mu.Unlock()
-		return errAnew
+		return errReset
 	}
 	return nil
 }
 
-// errAnew: the stream that said so is not heard any longer.
-var errAnew = errors.New("told to begin anew")
+// errReset ends a stream that sent a reset.
+var errReset = errors.New("reset")
 
-// cursor returns from where the inbox can be followed.
+// cursor returns the cursor of the inbox's end.
 func (f *follower) cursor(ctx context.Context) (string, error) {
-	r, err := f.until(ctx, f.session, http.MethodGet, "/inbox/since", nil, nil, http.StatusOK)
+	r, err := f.retry(ctx, f.session, http.MethodGet, "/inbox/since", nil, nil, http.StatusOK)
 	if err != nil {
 		return "", err
 	}
@@ -207,11 +209,11 @@ func (f *follower) cursor(ctx context.Context) (string, error) {
 	return page.Cursor, err
 }
 
-// inbox reads the whole inbox, oldest first: what the database says, and the cursor where
-// it ends.
+// inbox reads the whole inbox from the database, oldest first, and returns the cursor of its
+// end.
 func (f *follower) inbox(ctx context.Context) (titles []string, cursor string, err error) {
 	for after, resets := "0", 0; ; {
-		r, err := f.until(ctx, f.session, http.MethodGet, "/inbox/since?after="+url.QueryEscape(after), nil, nil, http.StatusOK, http.StatusNotModified)
+		r, err := f.retry(ctx, f.session, http.MethodGet, "/inbox/since?after="+url.QueryEscape(after), nil, nil, http.StatusOK, http.StatusNotModified)
 		if err != nil {
 			return nil, "", err
 		}
@@ -229,9 +231,9 @@ func (f *follower) inbox(ctx context.Context) (titles []string, cursor string, e
 		}
 		if page.Reset != nil {
 			if resets++; resets > 2 {
-				return nil, "", fmt.Errorf("%s's inbox cannot be read from its beginning: some of it was trimmed", f.name)
+				return nil, "", fmt.Errorf("read the inbox of %s from its start: notifications have been trimmed", f.name)
 			}
-			// The epoch of the database that answers is in it: from its beginning.
+			// The cursor has the epoch of the new database; the inbox is read from its start.
 			epoch, _, _ := strings.Cut(page.Reset.Cursor, "-")
 			after = epoch + "-0"
 			continue
@@ -248,27 +250,27 @@ func (f *follower) inbox(ctx context.Context) (titles []string, cursor string, e
 	}
 }
 
-// worker has long work done: archives of its account, one after the other.
-type worker struct {
-	*visitors
+// exporter exports its account, again and again.
+type exporter struct {
+	*siteClient
 	session string
 
 	mu       sync.Mutex
-	accepted []string          // handles
-	ended    map[string]string // with which state
+	accepted []string          // paths of operations
+	states   map[string]string // final states, by operation
 }
 
-func (w *worker) run(ctx, stopping context.Context) error {
+func (e *exporter) run(ctx, stopping context.Context) error {
 	for stopping.Err() == nil {
-		r, err := w.form(ctx, w.session, "/account/export", url.Values{"request_id": {transport.NewRequestID()}}, http.StatusAccepted)
+		r, err := e.postForm(ctx, e.session, "/account/export", url.Values{"request_id": {transport.NewRequestID()}}, http.StatusAccepted)
 		if err != nil {
 			return err
 		}
-		handle := r.header.Get("Location")
-		w.mu.Lock()
-		w.accepted = append(w.accepted, handle)
-		w.mu.Unlock()
-		if err := w.follow(ctx, handle); err != nil {
+		operation := r.header.Get("Location")
+		e.mu.Lock()
+		e.accepted = append(e.accepted, operation)
+		e.mu.Unlock()
+		if err := e.follow(ctx, operation); err != nil {
 			return err
 		}
 		pause(stopping, 100*time.Millisecond)
@@ -276,10 +278,10 @@ func (w *worker) run(ctx, stopping context.Context) error {
 	return nil
 }
 
-// follow waits for the end of an operation, by long polls.
-func (w *worker) follow(ctx context.Context, handle string) error {
+// follow follows an operation by long polls until it is done.
+func (e *exporter) follow(ctx context.Context, operation string) error {
 	for {
-		r, err := w.until(ctx, w.session, http.MethodGet, handle, http.Header{"Accept": {"application/json"}}, nil, http.StatusOK)
+		r, err := e.retry(ctx, e.session, http.MethodGet, operation, http.Header{"Accept": {"application/json"}}, nil, http.StatusOK)
 		if err != nil {
 			return err
 		}
@@ -292,31 +294,32 @@ func (w *worker) follow(ctx context.Context, handle string) error {
 			return err
 		}
 		if o.Done {
-			w.mu.Lock()
-			w.ended[handle] = strings.TrimSpace(o.Metadata.State + " " + o.Error.Message)
-			w.mu.Unlock()
+			e.mu.Lock()
+			e.states[operation] = strings.TrimSpace(o.Metadata.State + " " + o.Error.Message)
+			e.mu.Unlock()
 			return nil
 		}
-		r, err = w.once(ctx, w.session, http.MethodGet, handle+"/wait?timeout=2s&after="+url.QueryEscape(o.Metadata.Cursor), http.Header{"Accept": {"application/json"}}, nil)
+		r, err = e.send(ctx, e.session, http.MethodGet, operation+"/wait?timeout=2s&after="+url.QueryEscape(o.Metadata.Cursor), http.Header{"Accept": {"application/json"}}, nil)
 		if err != nil || r.status != http.StatusOK && r.status != http.StatusNoContent {
 			pause(ctx, retryPause)
 		}
 	}
 }
 
-// uploader uploads file after file by the tus protocol, going on from where the server
-// says, and has each compared with what it holds in the end.
+// uploader uploads files by the tus protocol, one after the other, resuming at the server's
+// offset, and compares each with its download.
 type uploader struct {
-	*visitors
+	*siteClient
 	session string
 
-	mu    sync.Mutex
-	whole int
+	mu        sync.Mutex
+	completed int
 }
 
-const uploadSize = 700_000 // three chunks, the last one not full
+const uploadSize = 700_000 // bytes: three chunks, the last of them partial
 
-var tus = http.Header{"Tus-Resumable": {"1.0.0"}}
+// tusHeader is the header of each request of the tus protocol.
+var tusHeader = http.Header{"Tus-Resumable": {"1.0.0"}}
 
 func (u *uploader) run(ctx, stopping context.Context) error {
 	for stopping.Err() == nil {
@@ -331,49 +334,49 @@ func (u *uploader) run(ctx, stopping context.Context) error {
 func (u *uploader) upload(ctx context.Context) error {
 	content := make([]byte, uploadSize)
 	_, _ = rand.Read(content)
-	header := tus.Clone()
+	header := tusHeader.Clone()
 	header.Set("Upload-Length", strconv.Itoa(len(content)))
 	header.Set("Upload-Metadata", "filename "+base64.StdEncoding.EncodeToString([]byte("drill.zip"))+",filetype "+base64.StdEncoding.EncodeToString([]byte("application/zip")))
-	created, err := u.until(ctx, u.session, http.MethodPost, "/uploads", header, nil, http.StatusCreated)
+	created, err := u.retry(ctx, u.session, http.MethodPost, "/uploads", header, nil, http.StatusCreated)
 	if err != nil {
 		return err
 	}
-	at, err := url.Parse(created.header.Get("Location"))
+	location, err := url.Parse(created.header.Get("Location"))
 	if err != nil {
 		return err
 	}
 	for {
-		is, err := u.until(ctx, u.session, http.MethodHead, at.Path, tus, nil, http.StatusOK, http.StatusNoContent)
+		head, err := u.retry(ctx, u.session, http.MethodHead, location.Path, tusHeader, nil, http.StatusOK, http.StatusNoContent)
 		if err != nil {
 			return err
 		}
-		offset, err := strconv.Atoi(is.header.Get("Upload-Offset"))
+		offset, err := strconv.Atoi(head.header.Get("Upload-Offset"))
 		if err != nil {
-			return fmt.Errorf("the offset of %s is %q", at.Path, is.header.Get("Upload-Offset"))
+			return fmt.Errorf("invalid offset of %s: %q", location.Path, head.header.Get("Upload-Offset"))
 		}
 		if offset == len(content) {
 			break
 		}
-		header := tus.Clone()
+		header := tusHeader.Clone()
 		header.Set("Upload-Offset", strconv.Itoa(offset))
 		header.Set("Content-Type", "application/offset+octet-stream")
-		// What becomes of it shows when its offset is asked for.
-		if r, err := u.once(ctx, u.session, http.MethodPatch, at.Path, header, content[offset:]); err != nil || r.status != http.StatusNoContent {
+		// The next HEAD shows how much of it was stored.
+		if r, err := u.send(ctx, u.session, http.MethodPatch, location.Path, header, content[offset:]); err != nil || r.status != http.StatusNoContent {
 			pause(ctx, retryPause)
 		}
 	}
-	back, err := u.until(ctx, u.session, http.MethodGet, "/files/"+strings.TrimPrefix(at.Path, "/uploads/"), nil, nil, http.StatusOK)
+	download, err := u.retry(ctx, u.session, http.MethodGet, "/files/"+strings.TrimPrefix(location.Path, "/uploads/"), nil, nil, http.StatusOK)
 	if err != nil {
 		return err
 	}
-	if sha256.Sum256(back.body) != sha256.Sum256(content) {
-		return fmt.Errorf("%s comes back as %d other bytes", at.Path, len(back.body))
+	if sha256.Sum256(download.body) != sha256.Sum256(content) {
+		return fmt.Errorf("download of %s: got %d bytes that differ from the upload", location.Path, len(download.body))
 	}
-	if _, err := u.until(ctx, u.session, http.MethodDelete, at.Path, tus, nil, http.StatusNoContent, http.StatusNotFound, http.StatusGone); err != nil {
+	if _, err := u.retry(ctx, u.session, http.MethodDelete, location.Path, tusHeader, nil, http.StatusNoContent, http.StatusNotFound, http.StatusGone); err != nil {
 		return err
 	}
 	u.mu.Lock()
-	u.whole++
+	u.completed++
 	u.mu.Unlock()
 	return nil
 }

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// clockSettings have Postgres see a clock that setClock sets (libfaketime): the one by which
-// leases, delays and sessions are measured, on whatever host they are asked for.
+// clockSettings returns settings with which Postgres uses a clock that setClock sets
+// (libfaketime). Leases, delays and sessions are measured by this clock on all hosts.
 func (s *Site) clockSettings() ([]string, error) {
 	found, _ := filepath.Glob("/usr/lib/*/faketime/libfaketime.so.1")
 	if len(found) == 0 {
@@ -19,34 +19,33 @@ func (s *Site) clockSettings() ([]string, error) {
 	if err := s.setClock(0); err != nil {
 		return nil, err
 	}
-	// It is not cached: a host has one clock, and processes that look for it at different
-	// moments would have two for as long.
+	// Without the cache, all processes of the host see a change at the same time.
 	return []string{
 		"LD_PRELOAD=" + found[0], "FAKETIME_TIMESTAMP_FILE=" + s.clockFile(), "FAKETIME_NO_CACHE=1", "DONT_FAKE_MONOTONIC=1",
 	}, nil
 }
 
-func (s *Site) clockFile() string { return filepath.Join(s.home("data"), "clock") }
+func (s *Site) clockFile() string { return filepath.Join(s.hostFolder("data"), "clock") }
 
-// setClock sets the data tier's clock to so much after the true time.
+// setClock sets the data tier's clock ahead of the true time.
 func (s *Site) setClock(ahead time.Duration) error {
-	made := s.clockFile() + ".new"
-	if err := os.WriteFile(made, []byte(fmt.Sprintf("%+d\n", int(ahead.Seconds()))), 0o644); err != nil {
+	file := s.clockFile() + ".new"
+	if err := os.WriteFile(file, []byte(fmt.Sprintf("%+d\n", int(ahead.Seconds()))), 0o644); err != nil {
 		return err
 	}
-	return os.Rename(made, s.clockFile())
+	return os.Rename(file, s.clockFile())
 }
 
-// awaitClock waits until the database sees the clock as it was set.
+// awaitClock waits until the database's clock is ahead of the true time by the given duration.
 func (s *Site) awaitClock(ctx context.Context, ahead time.Duration) error {
-	ctx, done := context.WithTimeout(ctx, patience)
+	ctx, done := context.WithTimeout(ctx, waitTimeout)
 	defer done()
 	for {
-		off, err := s.SQL(ctx, fmt.Sprintf("select abs(extract(epoch from clock_timestamp()) - %d) < 10", time.Now().Add(ahead).Unix()))
+		set, err := s.SQL(ctx, fmt.Sprintf("select abs(extract(epoch from clock_timestamp()) - %d) < 10", time.Now().Add(ahead).Unix()))
 		if err != nil {
 			return err
 		}
-		if off == "t" {
+		if set == "t" {
 			return nil
 		}
 		pause(ctx, 100*time.Millisecond)

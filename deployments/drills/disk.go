@@ -9,16 +9,16 @@ import (
 	"syscall"
 )
 
-// mountDisk gives the data tier a disk of its own, that can be filled.
+// mountDisk mounts a separate disk for the data tier, which fillDisk can fill.
 func (s *Site) mountDisk(_ context.Context, megabytes int) error {
-	at := filepath.Dir(s.dataDirectory("data"))
-	if err := os.MkdirAll(at, 0o755); err != nil {
+	directory := filepath.Dir(s.dataDirectory("data"))
+	if err := os.MkdirAll(directory, 0o755); err != nil {
 		return err
 	}
-	if err := syscall.Mount("tmpfs", at, "tmpfs", 0, fmt.Sprintf("size=%dm,mode=0755", megabytes)); err != nil {
-		return fmt.Errorf("a disk of its own for the data tier: %w", err)
+	if err := syscall.Mount("tmpfs", directory, "tmpfs", 0, fmt.Sprintf("size=%dm,mode=0755", megabytes)); err != nil {
+		return fmt.Errorf("mount a disk for the data tier: %w", err)
 	}
-	s.disk = at
+	s.disk = directory
 	return nil
 }
 
@@ -31,7 +31,7 @@ func (s *Site) unmountDisk() error {
 
 func (s *Site) filler() string { return filepath.Join(s.disk, "filler") }
 
-// fillDisk takes all that is free on the data tier's disk.
+// fillDisk fills the data tier's disk.
 func (s *Site) fillDisk() error {
 	file, err := os.Create(s.filler())
 	if err != nil {
@@ -48,4 +48,5 @@ func (s *Site) fillDisk() error {
 	return nil
 }
 
+// emptyDisk frees the space that fillDisk has used.
 func (s *Site) emptyDisk() error { return os.Remove(s.filler()) }

@@ -13,150 +13,150 @@ import (
 )
 
 const (
-	// drillTime bounds a drill.
-	drillTime = 5 * time.Minute
-	// before is how many talks each channel has published, and everybody heard, before
-	// anything is done, and again afterwards.
-	before = 10
+	// drillTimeout bounds a drill.
+	drillTimeout = 5 * time.Minute
+	// phaseTalks is how many talks each channel publishes, and all followers receive,
+	// before the failure and again after it.
+	phaseTalks = 10
 )
 
-// Drill is something that goes wrong, and what must hold all the same.
+// Drill is a failure, and what must hold in spite of it.
 type Drill struct {
-	// Name is what it is called on the command line.
+	// Name identifies the drill on the command line.
 	Name string
-	// Question is the what-if that it answers.
+	// Question is the what-if question that the drill answers.
 	Question string
-	// Shape is how many of each tier there are.
+	// Shape is the number of instances of each tier.
 	Shape Shape
-	// Do does it, and undoes it.
-	Do func(context.Context, *Run) error
-	// Unnoticed says that nobody may notice anything. It is carried out with no other
-	// beside it, since a host that is starved looks like one that is away, and on hosts
-	// that are Namespaces: a container takes longer to be replaced than a call is made
-	// again.
-	Unnoticed bool
-	// Holds is checked in the end beside what is promised always; nil for nothing.
-	Holds func(*Run) error
+	// Inject causes the failure and ends it.
+	Inject func(context.Context, *Run) error
+	// Seamless is set if clients must not notice the failure. Such a drill runs alone, since
+	// a starved host looks like a failed one, and on Namespaces, since replacing a container
+	// takes longer than calls are retried.
+	Seamless bool
+	// Check checks what this drill guarantees beyond Guarantees; nil for nothing.
+	Check func(*Run) error
 }
 
-// Promise is what holds whatever happens.
-const Promise = `every talk that was acknowledged reaches every follower once, in the order of its channel;
-every operation that was accepted ends; every upload is whole; nobody sees what is not theirs;
-the site answers, or says when to come back`
+// Guarantees are what each drill checks.
+const Guarantees = `every acknowledged talk reaches every follower once, in the order of its channel;
+every accepted operation finishes, and every upload is complete; no account sees what belongs to another;
+the site answers, or says when to try again`
 
-// Run is a drill under way.
+// Run is a drill in progress.
 type Run struct {
 	*Site
-	*crowd
+	*workload
 
-	brief    bool
-	began    time.Time
-	healed   time.Time
-	recovery <-chan time.Time
-	done     []string
-	dataAway time.Duration // in a planned restart or takeover
+	brief        bool
+	began        time.Time
+	recovered    time.Time
+	firstSuccess <-chan time.Time
+	log          []string
+	dataDowntime time.Duration // during a planned restart or failover
 }
 
-// Did notes what was done.
-func (r *Run) Did(format string, arguments ...any) {
-	r.done = append(r.done, fmt.Sprintf("%6.1f s  ", time.Since(r.began).Seconds())+fmt.Sprintf(format, arguments...))
+// Log records a step with the time since the drill began.
+func (r *Run) Log(format string, arguments ...any) {
+	r.log = append(r.log, fmt.Sprintf("%6.1f s  ", time.Since(r.began).Seconds())+fmt.Sprintf(format, arguments...))
 }
 
-// Healed notes that from now on all could be as before.
-func (r *Run) Healed(format string, arguments ...any) {
-	r.healed = time.Now()
-	r.recovery = r.account.awaitGood()
-	r.Did(format, arguments...)
+// Recovered records the end of the failure and starts to measure the recovery time.
+func (r *Run) Recovered(format string, arguments ...any) {
+	r.recovered = time.Now()
+	r.firstSuccess = r.tally.awaitSuccess()
+	r.Log(format, arguments...)
 }
 
-// long is how long something lasts that is told to last so long.
-func (r *Run) long(told time.Duration) time.Duration {
+// shorten returns d, or at most 5 s in a brief run.
+func (r *Run) shorten(d time.Duration) time.Duration {
 	if r.brief {
-		return min(told, 5*time.Second)
+		return min(d, 5*time.Second)
 	}
-	return told
+	return d
 }
 
-// Result is what came of a drill.
+// Result is the outcome of a drill.
 type Result struct {
-	Drill    Drill
-	Hosts    lab.Kind
-	Done     []string
-	Seen     string
-	Recovery time.Duration // from healed to the first good answer
-	Broken   []error       // promises
+	Drill      Drill
+	Hosts      lab.Kind
+	Log        []string
+	Summary    string
+	Recovery   time.Duration // from the end of the failure to the first successful response
+	Violations []error       // of the guarantees
 }
 
-// Place is where a drill is carried out.
-type Place struct {
+// Config is where and how a drill runs.
+type Config struct {
 	Hosts    lab.Kind
 	Folder   string // for the site's files
-	Programs string // that Programs has built
-	// Brief has what lasts half a minute or longer last five seconds.
+	Programs string // the folder that BuildPrograms has filled
+	// Brief shortens failures that last half a minute or more to five seconds.
 	Brief bool
 }
 
-// Run carries a drill out on a site of its own.
-func (d Drill) Run(ctx context.Context, at Place) (result Result, err error) {
-	ctx, done := context.WithTimeout(ctx, drillTime)
+// Run runs the drill on a new site.
+func (d Drill) Run(ctx context.Context, config Config) (result Result, err error) {
+	ctx, done := context.WithTimeout(ctx, drillTimeout)
 	defer done()
 	result.Drill = d
-	if d.Unnoticed {
-		at.Hosts = lab.Namespaces
+	if d.Seamless {
+		config.Hosts = lab.Namespaces
 	}
-	result.Hosts = at.Hosts
-	site, err := NewSite(ctx, at, d.Shape)
+	result.Hosts = config.Hosts
+	site, err := NewSite(ctx, config, d.Shape)
 	if err != nil {
 		return result, err
 	}
 	defer func() { err = errors.Join(err, site.Close()) }()
-	people, err := gather(ctx, site.Addresses())
+	load, err := newWorkload(ctx, site.Addresses())
 	if err != nil {
-		return result, fmt.Errorf("people come: %w\n%s", err, site.ends())
+		return result, fmt.Errorf("create the accounts: %w\n%s", err, site.logTails())
 	}
-	defer people.leave()
-	run := &Run{Site: site, crowd: people, brief: at.Brief, began: time.Now()}
-	people.begin(ctx)
-	if err := run.all(ctx, before); err != nil {
-		return result, fmt.Errorf("before anything is done: %w\n%s", err, site.ends())
+	defer load.close()
+	run := &Run{Site: site, workload: load, brief: config.Brief, began: time.Now()}
+	load.start(ctx)
+	if err := run.awaitReceived(ctx, phaseTalks); err != nil {
+		return result, fmt.Errorf("before the failure: %w\n%s", err, site.logTails())
 	}
-	if err := d.Do(ctx, run); err != nil {
-		return result, fmt.Errorf("%w\n%s\n%s", err, strings.Join(run.done, "\n"), site.ends())
+	if err := d.Inject(ctx, run); err != nil {
+		return result, fmt.Errorf("%w\n%s\n%s", err, strings.Join(run.log, "\n"), site.logTails())
 	}
-	if run.recovery != nil {
+	if run.firstSuccess != nil {
 		select {
-		case at := <-run.recovery:
-			result.Recovery = at.Sub(run.healed)
+		case at := <-run.firstSuccess:
+			result.Recovery = at.Sub(run.recovered)
 		case <-ctx.Done():
-			result.Broken = append(result.Broken, errors.New("it never answers again"))
+			result.Violations = append(result.Violations, errors.New("no successful response after the failure"))
 		}
 	}
-	ending, enough := context.WithTimeout(ctx, patience)
-	defer enough()
-	if err := run.more(ending, before); err != nil {
-		result.Broken = append(result.Broken, fmt.Errorf("afterwards: %w", err))
+	finishCtx, cancel := context.WithTimeout(ctx, waitTimeout)
+	defer cancel()
+	if err := run.awaitMore(finishCtx, phaseTalks); err != nil {
+		result.Violations = append(result.Violations, fmt.Errorf("after the failure: %w", err))
 	}
-	if err := people.finish(ending); err != nil {
-		result.Broken = append(result.Broken, err)
+	if err := load.finish(finishCtx); err != nil {
+		result.Violations = append(result.Violations, err)
 	}
-	result.Broken = append(result.Broken, people.kept(ctx)...)
-	if d.Holds != nil {
-		if err := d.Holds(run); err != nil {
-			result.Broken = append(result.Broken, err)
+	result.Violations = append(result.Violations, load.violations(ctx)...)
+	if d.Check != nil {
+		if err := d.Check(run); err != nil {
+			result.Violations = append(result.Violations, err)
 		}
 	}
-	result.Done, result.Seen = run.done, people.seen()
-	if len(result.Broken) > 0 {
-		result.Broken = append(result.Broken, errors.New(site.ends()))
+	result.Log, result.Summary = run.log, load.summary()
+	if len(result.Violations) > 0 {
+		result.Violations = append(result.Violations, errors.New(site.logTails()))
 	}
 	return result, nil
 }
 
-// all waits until each channel has published so many talks and everybody heard them.
-func (r *Run) all(ctx context.Context, n int) error {
-	return r.await(ctx, n, func() bool {
+// awaitReceived waits until each channel has published n talks and all followers have
+// received them.
+func (r *Run) awaitReceived(ctx context.Context, n int) error {
+	return r.awaitTalks(ctx, n, func() bool {
 		for _, f := range r.followers {
-			if len(f.hears()) < n*len(f.channels) {
+			if len(f.received()) < n*len(f.channels) {
 				return false
 			}
 		}
@@ -164,115 +164,118 @@ func (r *Run) all(ctx context.Context, n int) error {
 	})
 }
 
-// await waits until each channel has published so many talks, and something else.
-func (r *Run) await(ctx context.Context, n int, is func() bool) error {
-	ctx, done := context.WithTimeout(ctx, patience)
+// awaitTalks waits until each channel has published n talks and a condition is true.
+func (r *Run) awaitTalks(ctx context.Context, n int, condition func() bool) error {
+	ctx, done := context.WithTimeout(ctx, waitTimeout)
 	defer done()
 	for ; ; pause(ctx, 20*time.Millisecond) {
-		least := -1
+		published := -1 // by the channel with the fewest talks
 		for _, p := range r.publishers {
 			p.mu.Lock()
-			if have := len(p.acknowledged); least < 0 || have < least {
-				least = have
+			if count := len(p.acknowledged); published < 0 || count < published {
+				published = count
 			}
 			p.mu.Unlock()
 		}
-		if least >= n && is() {
+		if published >= n && condition() {
 			return nil
 		}
-		if err := r.failed(); err != nil {
+		if err := r.err(); err != nil {
 			return err
 		}
 		if ctx.Err() != nil {
-			return fmt.Errorf("a channel has published %d talks, %d are waited for: %s", least, n, r.seen())
+			return fmt.Errorf("a channel has published %d of %d talks: %s", published, n, r.summary())
 		}
 	}
 }
 
-// more waits until each channel has published so many talks more, and everybody heard.
-func (r *Run) more(ctx context.Context, n int) error { return r.all(ctx, r.most()+n) }
-
-// published waits until each channel has published so many talks more.
-func (r *Run) published(ctx context.Context, n int) error {
-	return r.await(ctx, r.most()+n, func() bool { return true })
+// awaitMore waits until each channel has published n more talks and all followers have
+// received them.
+func (r *Run) awaitMore(ctx context.Context, n int) error {
+	return r.awaitReceived(ctx, r.maxPublished()+n)
 }
 
-// most is how many talks the busier channel has published.
-func (r *Run) most() (most int) {
+// awaitPublished waits until each channel has published n more talks.
+func (r *Run) awaitPublished(ctx context.Context, n int) error {
+	return r.awaitTalks(ctx, r.maxPublished()+n, func() bool { return true })
+}
+
+// maxPublished returns the number of talks of the channel that has published the most.
+func (r *Run) maxPublished() (n int) {
 	for _, p := range r.publishers {
 		p.mu.Lock()
-		most = max(most, len(p.acknowledged))
+		n = max(n, len(p.acknowledged))
 		p.mu.Unlock()
 	}
-	return most
+	return n
 }
 
-// seen says what came of everything so far.
-func (c *crowd) seen() string {
+// summary describes the outcome of all requests so far.
+func (w *workload) summary() string {
 	var b strings.Builder
-	c.account.mu.Lock()
-	fmt.Fprintf(&b, "%d requests answered, %d with a page as it had been, %d told when to come back, %d found no web tier", c.account.answered, c.account.stale, sum(c.account.sentAway), c.account.unanswered)
-	c.account.mu.Unlock()
+	w.tally.mu.Lock()
+	fmt.Fprintf(&b, "%d requests answered, %d served stale, %d rejected with Retry-After, %d found no web tier", w.tally.answered, w.tally.stale, sum(w.tally.rejected), w.tally.unreachable)
+	w.tally.mu.Unlock()
 	published := 0
-	for _, p := range c.publishers {
+	for _, p := range w.publishers {
 		p.mu.Lock()
 		published += len(p.acknowledged)
 		p.mu.Unlock()
 	}
-	heard, streams, resets := 0, 0, 0
-	for _, f := range c.followers {
+	received, streams, resets := 0, 0, 0
+	for _, f := range w.followers {
 		f.mu.Lock()
-		heard, streams, resets = heard+len(f.heard), streams+f.streams, resets+f.resets
+		received, streams, resets = received+len(f.titles), streams+f.streams, resets+f.resets
 		f.mu.Unlock()
 	}
-	c.worker.mu.Lock()
-	archives := len(c.worker.ended)
-	c.worker.mu.Unlock()
-	c.uploader.mu.Lock()
-	uploads := c.uploader.whole
-	c.uploader.mu.Unlock()
-	fmt.Fprintf(&b, "; %d talks acknowledged, %d notifications heard over %d streams; %d archives made, %d uploads whole", published, heard, streams, archives, uploads)
+	w.exporter.mu.Lock()
+	exports := len(w.exporter.states)
+	w.exporter.mu.Unlock()
+	w.uploader.mu.Lock()
+	uploads := w.uploader.completed
+	w.uploader.mu.Unlock()
+	fmt.Fprintf(&b, "; %d talks acknowledged, %d notifications received over %d streams; %d exports finished, %d uploads completed", published, received, streams, exports, uploads)
 	if resets > 0 {
-		fmt.Fprintf(&b, "; %d followers were told to begin anew", resets)
+		fmt.Fprintf(&b, "; %d followers were reset", resets)
 	}
 	return b.String()
 }
 
-// ends are the last lines of what each process says.
-func (s *Site) ends() string {
+// logTails returns the last lines of each process's log.
+func (s *Site) logTails() string {
 	var b strings.Builder
 	for _, p := range append([]*lab.Process{s.Standby, s.Broker}, s.tiers()...) {
 		if p != nil {
-			fmt.Fprintf(&b, "-- %s on %s\n%s\n", p.Name, p.Host.Name, p.End(12))
+			fmt.Fprintf(&b, "-- %s on %s\n%s\n", p.Name, p.Host.Name, p.LogTail(12))
 		}
 	}
 	return b.String()
 }
 
-// Print prints what was promised, what was done, and what was seen.
-func (r Result) Print(to io.Writer) {
-	fmt.Fprintf(to, "\n%s: %s\n", r.Drill.Name, r.Drill.Question)
-	fmt.Fprintf(to, "  promised: %s\n", strings.ReplaceAll(Promise, "\n", "\n            "))
-	for i, line := range r.Done {
-		fmt.Fprintf(to, "  %-9s %s\n", map[bool]string{true: "done:"}[i == 0], line)
+// Print prints the guarantees, the log, the summary and the violations.
+func (r Result) Print(w io.Writer) {
+	fmt.Fprintf(w, "\n%s: %s\n", r.Drill.Name, r.Drill.Question)
+	fmt.Fprintf(w, "  guarantees: %s\n", strings.ReplaceAll(Guarantees, "\n", "\n              "))
+	for i, line := range r.Log {
+		fmt.Fprintf(w, "  %-11s %s\n", map[bool]string{true: "log:"}[i == 0], line)
 	}
-	fmt.Fprintf(to, "  seen:     %s\n", r.Seen)
+	fmt.Fprintf(w, "  summary:    %s\n", r.Summary)
 	if r.Recovery > 0 {
-		fmt.Fprintf(to, "            the first good answer %d ms after it was healed\n", r.Recovery.Milliseconds())
+		fmt.Fprintf(w, "              first successful response %d ms after the failure\n", r.Recovery.Milliseconds())
 	}
-	for _, err := range r.Broken {
-		fmt.Fprintf(to, "  BROKEN:   %v\n", err)
+	for _, err := range r.Violations {
+		fmt.Fprintf(w, "  VIOLATED:   %v\n", err)
 	}
-	if len(r.Broken) == 0 {
-		fmt.Fprintln(to, "  kept")
+	if len(r.Violations) == 0 {
+		fmt.Fprintln(w, "  guarantees kept")
 	}
 }
 
-// Folder makes a folder that Postgres, which does not run as root, may enter.
-func Folder() (string, error) {
-	made, err := os.MkdirTemp("", "techtalks-drill-")
+// TempFolder creates a folder that Postgres, which does not run as root, can enter.
+func TempFolder() (string, error) {
+	folder, err := os.MkdirTemp("", "techtalks-drill-")
 	if err != nil {
 		return "", err
 	}
-	return made, os.Chmod(made, 0o755)
+	return folder, os.Chmod(folder, 0o755)
 }

@@ -8,45 +8,45 @@ import (
 	"techtalks.example/deployments/drills/lab"
 )
 
-// What was promised is kept, in every drill; "make drill" has them last as long as they are
-// told to. Two are carried out at the same time where there are two cores. Hosts are what
-// is made sooner, but once what "make drill" takes where a Docker engine answers.
-func TestDrills(t *testing.T) {
-	if err := lab.Missing(lab.Namespaces); err != nil {
+// TestDrillsKeepGuarantees runs all drills, briefly and in parallel. Their hosts are
+// namespaces, which start faster, except in one drill, which uses the same kind as "make
+// drill".
+func TestDrillsKeepGuarantees(t *testing.T) {
+	if err := lab.Check(lab.Namespaces); err != nil {
 		t.Skip(err)
 	}
-	best, why := lab.Best()
-	t.Logf("make drill has hosts be %s; for containers is missing: %v", best, why)
-	programs, err := Folder()
+	best, err := lab.BestKind()
+	t.Logf("make drill uses %s; missing for containers: %v", best, err)
+	programs, err := TempFolder()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(programs) }) // those that are parallel end after this function
-	if err := Programs(t.Context(), programs); err != nil {
+	t.Cleanup(func() { os.RemoveAll(programs) }) // parallel subtests run after this function returns
+	if err := BuildPrograms(t.Context(), programs); err != nil {
 		t.Fatal(err)
 	}
 	for _, d := range All {
 		t.Run(d.Name, func(t *testing.T) {
-			if !d.Unnoticed {
+			if !d.Seamless {
 				t.Parallel()
 			}
 			hosts := lab.Namespaces
 			if d.Name == "data-tier-killed" {
 				hosts = best
 			}
-			at, err := Folder()
+			folder, err := TempFolder()
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer os.RemoveAll(at)
-			result, err := d.Run(t.Context(), Place{Hosts: hosts, Folder: at, Programs: programs, Brief: true})
+			defer os.RemoveAll(folder)
+			result, err := d.Run(t.Context(), Config{Hosts: hosts, Folder: folder, Programs: programs, Brief: true})
 			if err != nil {
 				t.Fatal(err)
 			}
 			var text strings.Builder
 			result.Print(&text)
 			t.Log(text.String())
-			if len(result.Broken) > 0 {
+			if len(result.Violations) > 0 {
 				t.Fail()
 			}
 		})

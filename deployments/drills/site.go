@@ -1,6 +1,6 @@
-// Package drills has the tiers on hosts of their own, people who use them, and
-// something that goes wrong: it says what was promised, what was done to it, and what
-// was seen. Each drill is a test, and a command of its own (make drill).
+// Package drills tests the site under failures. A drill starts the tiers on separate hosts,
+// runs clients against them, injects one failure and checks the guarantees. Each drill is a
+// test, and a command (make drill).
 package drills
 
 import (
@@ -18,49 +18,49 @@ import (
 	"techtalks.example/deployments/source"
 )
 
-// patience bounds every wait for something to start, or to be as it was.
-const patience = 90 * time.Second
+// waitTimeout bounds each wait for a process to start or for the site to recover.
+const waitTimeout = 90 * time.Second
 
-// Networks of a site: who may talk to whom.
+// Networks of a site. Hosts can connect only within a network.
 const (
 	edge      = "edge"
 	webLogic  = "web-logic"
 	logicData = "logic-data"
 )
 
-// Shape is how many of each there are.
+// Shape is the number of instances of each tier, and the optional parts of a site.
 type Shape struct {
 	Web, Logic, Workers int
-	// Disk is the size of the data tier's disk in MB; 0 is that of this machine.
+	// Disk is the size of the data tier's separate disk in MB; 0 uses this machine's.
 	Disk int
-	// Standby has the data tier followed by a standby on another host.
+	// Standby adds a standby of the data tier on another host.
 	Standby bool
-	// Broker has the queue in RabbitMQ, on a host of its own.
+	// Broker uses RabbitMQ, on a separate host, as the queue's engine.
 	Broker bool
-	// Clock has the data tier's clock be one that can be set.
+	// Clock makes the data tier's clock settable.
 	Clock bool
 }
 
-// Site is the three tiers on hosts of their own.
+// Site is the three tiers, each process on its own host.
 type Site struct {
 	*lab.Lab
-	folder   string
-	programs string
-	of       map[string]string // whose certificate each host has
+	folder    string
+	programs  string
+	programOf map[string]string // the program whose certificate a host has
 
 	Data    *lab.Process
-	Standby *lab.Process // nil when there is none
-	Broker  *lab.Process // nil when the queue is in Postgres
+	Standby *lab.Process // nil without a standby
+	Broker  *lab.Process // nil if the queue's engine is Postgres
 	Logic   []*lab.Process
 	Workers []*lab.Process
 	Web     []*lab.Process
 
-	disk                string // where the data tier's own is mounted
-	brokerConfiguration string // the folder that has it
+	disk                string // the mount point of the data tier's disk
+	brokerConfiguration string // a folder
 }
 
-// Programs builds the tiers into a folder.
-func Programs(ctx context.Context, folder string) error {
+// BuildPrograms builds the programs of the tiers into a folder.
+func BuildPrograms(ctx context.Context, folder string) error {
 	tree, err := source.Tree()
 	if err != nil {
 		return err
@@ -68,15 +68,15 @@ func Programs(ctx context.Context, folder string) error {
 	return source.Build(ctx, tree, folder, source.DataTier, source.LogicTier, source.Talksctl, source.WebTier)
 }
 
-// NewSite makes the hosts and starts the tiers. The place's folder keeps what each host
-// has, the authority and the logs.
-func NewSite(ctx context.Context, at Place, shape Shape) (*Site, error) {
+// NewSite creates the hosts and starts the tiers. config.Folder contains the hosts' folders,
+// the certificate authority and the logs.
+func NewSite(ctx context.Context, config Config, shape Shape) (*Site, error) {
 	tree, err := source.Tree()
 	if err != nil {
 		return nil, err
 	}
-	s := &Site{folder: at.Folder, programs: at.Programs, of: map[string]string{}, brokerConfiguration: filepath.Join(tree, "deployments", "broker")}
-	if s.Lab, err = lab.New(at.Hosts, at.Folder, []string{at.Programs, s.brokerConfiguration}, edge, webLogic, logicData, logicBroker); err != nil {
+	s := &Site{folder: config.Folder, programs: config.Programs, programOf: map[string]string{}, brokerConfiguration: filepath.Join(tree, "deployments", "broker")}
+	if s.Lab, err = lab.New(config.Hosts, config.Folder, []string{config.Programs, s.brokerConfiguration}, edge, webLogic, logicData, logicBroker); err != nil {
 		return nil, err
 	}
 	if err := s.start(ctx, shape); err != nil {
@@ -85,29 +85,29 @@ func NewSite(ctx context.Context, at Place, shape Shape) (*Site, error) {
 	return s, nil
 }
 
-// Close takes everything away.
+// Close kills all processes and deletes the hosts and the disk.
 func (s *Site) Close() error {
 	return errors.Join(s.Lab.Close(), s.unmountDisk())
 }
 
-// hostNames are of the hosts that others know by name.
+// hostNames are the host names that certificates contain.
 var hostNames = []string{"data", "standby", "logic", "broker"}
 
 func (s *Site) start(ctx context.Context, shape Shape) error {
 	if _, err := certificates.Issue(s.authority(), hostNames); err != nil {
 		return err
 	}
-	if _, err := s.Here("people", edge); err != nil {
+	if _, err := s.AddLocalHost("clients", edge); err != nil {
 		return err
 	}
-	behind := []string{logicData}
+	logicNetworks := []string{logicData}
 	if shape.Broker {
-		behind = append(behind, logicBroker)
+		logicNetworks = append(logicNetworks, logicBroker)
 		if err := s.startBroker(ctx); err != nil {
 			return err
 		}
 	}
-	if shape.Disk > 0 { // a host sees what is mounted before it is made
+	if shape.Disk > 0 { // mounted first: a host sees only mounts that are older than itself
 		if err := s.mountDisk(ctx, shape.Disk); err != nil {
 			return err
 		}
@@ -120,11 +120,11 @@ func (s *Site) start(ctx context.Context, shape Shape) error {
 	for i := range shape.Logic {
 		name := fmt.Sprintf("logic-%d", i+1)
 		logicHosts = append(logicHosts, name)
-		if _, err := s.newHost(name, "logic-tier", append([]string{webLogic}, behind...)...); err != nil {
+		if _, err := s.newHost(name, "logic-tier", append([]string{webLogic}, logicNetworks...)...); err != nil {
 			return err
 		}
 	}
-	if err := s.Name("logic", logicHosts...); err != nil {
+	if err := s.AddName("logic", logicHosts...); err != nil {
 		return err
 	}
 	settings := []string{"LISTEN_ADDRESS=0.0.0.0:5432", "DATA_DIRECTORY=" + s.dataDirectory(data.Name)}
@@ -154,7 +154,7 @@ func (s *Site) start(ctx context.Context, shape Shape) error {
 		s.Logic = append(s.Logic, p)
 	}
 	for i := range shape.Workers {
-		host, err := s.newHost(fmt.Sprintf("worker-%d", i+1), "logic-tier", behind...)
+		host, err := s.newHost(fmt.Sprintf("worker-%d", i+1), "logic-tier", logicNetworks...)
 		if err != nil {
 			return err
 		}
@@ -175,7 +175,7 @@ func (s *Site) start(ctx context.Context, shape Shape) error {
 		}
 		s.Web = append(s.Web, p)
 	}
-	for _, p := range s.tiers()[1:] { // the data tier is
+	for _, p := range s.tiers()[1:] { // the data tier is healthy already
 		if err := s.Healthy(ctx, p); err != nil {
 			return err
 		}
@@ -183,12 +183,12 @@ func (s *Site) start(ctx context.Context, shape Shape) error {
 	return nil
 }
 
-// tiers are the processes of the three tiers: the data tier's first, the web tiers' last.
+// tiers returns the processes of the three tiers, from the data tier to the web tiers.
 func (s *Site) tiers() []*lab.Process {
 	return slices.Concat([]*lab.Process{s.Data}, s.Logic, s.Workers, s.Web)
 }
 
-// startHealthy starts a process that has ended, and waits until it is healthy.
+// startHealthy restarts a process that has exited, and waits until it is healthy.
 func (s *Site) startHealthy(ctx context.Context, p *lab.Process) error {
 	if err := p.Start(); err != nil {
 		return err
@@ -205,35 +205,37 @@ func (s *Site) host(name string) *lab.Host {
 	return nil
 }
 
-// newHost makes a host that has the certificate of one program, and no other.
+// newHost creates a host that has the certificate of one program only.
 func (s *Site) newHost(name, program string, networks ...string) (*lab.Host, error) {
-	s.of[name] = program
-	if err := s.deliver(name); err != nil {
+	s.programOf[name] = program
+	if err := s.deliverCertificate(name); err != nil {
 		return nil, err
 	}
-	return s.Host(name, networks...)
+	return s.AddHost(name, networks...)
 }
 
-// deliver gives a host its certificate as the authority has it now.
-func (s *Site) deliver(host string) error {
-	return certificates.Deliver(s.authority(), s.of[host], s.certificates(host), os.Getuid())
+// deliverCertificate copies a host's current certificate from the authority to the host.
+func (s *Site) deliverCertificate(host string) error {
+	return certificates.Deliver(s.authority(), s.programOf[host], s.certificates(host), os.Getuid())
 }
 
-// authority is the folder in which certificates are made; no host sees it.
+// authority is the folder of the certificate authority; no host sees it.
 func (s *Site) authority() string { return filepath.Join(s.folder, "authority") }
 
-// home is a host's own folder.
-func (s *Site) home(host string) string { return lab.FolderOf(s.folder, host) }
+// hostFolder is the folder of a host.
+func (s *Site) hostFolder(host string) string { return lab.HostFolder(s.folder, host) }
 
-func (s *Site) certificates(host string) string { return filepath.Join(s.home(host), "certificates") }
-
-// dataDirectory is where the data tier on a host keeps its files; it may be a disk of
-// their own.
-func (s *Site) dataDirectory(host string) string {
-	return filepath.Join(s.home(host), "disk", "postgres")
+func (s *Site) certificates(host string) string {
+	return filepath.Join(s.hostFolder(host), "certificates")
 }
 
-// startStandby starts a data tier that follows the first.
+// dataDirectory is the data directory of the data tier on a host; mountDisk can mount a disk
+// above it.
+func (s *Site) dataDirectory(host string) string {
+	return filepath.Join(s.hostFolder(host), "disk", "postgres")
+}
+
+// startStandby starts a standby of the data tier.
 func (s *Site) startStandby(ctx context.Context) error {
 	host, err := s.newHost("standby", "data-tier", logicData)
 	if err != nil {
@@ -245,7 +247,7 @@ func (s *Site) startStandby(ctx context.Context) error {
 	return s.Healthy(ctx, s.Standby)
 }
 
-// promote makes the standby the primary.
+// promote promotes the standby and returns what the command printed.
 func (s *Site) promote(ctx context.Context) (string, error) {
 	host := s.Standby.Host
 	command := host.Command(ctx, []string{"DATA_DIRECTORY=" + s.dataDirectory(host.Name)}, filepath.Join(s.programs, "data-tier"), "promote")
@@ -271,36 +273,35 @@ func (s *Site) run(host *lab.Host, tier string, settings ...string) (*lab.Proces
 	return s.Start(host, "serve", tier, settings...)
 }
 
-// Start starts a tier's program on a host: "serve" or "work".
-func (s *Site) Start(host *lab.Host, what, tier string, settings ...string) (*lab.Process, error) {
+// Start starts a tier's program on a host with a subcommand, "serve" or "work".
+func (s *Site) Start(host *lab.Host, subcommand, tier string, settings ...string) (*lab.Process, error) {
 	settings = append(settings, "CERTIFICATES="+s.certificates(host.Name), "SCRATCH="+filepath.Join(host.Folder(), "scratch"))
-	return host.Start(tier, filepath.Join(s.programs, tier), settings, what)
+	return host.Start(tier, filepath.Join(s.programs, tier), settings, subcommand)
 }
 
-// Healthy waits until a process says that it is.
+// Healthy waits until the health check of a process succeeds.
 func (s *Site) Healthy(ctx context.Context, p *lab.Process) error {
-	ctx, done := context.WithTimeout(ctx, patience)
+	ctx, done := context.WithTimeout(ctx, waitTimeout)
 	defer done()
-	// The host is entered once, and not for each question: that costs more than to ask.
+	// One command repeats the check, since entering the host costs more than the check.
 	check := p.Host.Command(ctx, []string{"DATA_DIRECTORY=" + s.dataDirectory(p.Host.Name)},
 		"sh", "-c", `until "$0" health; do sleep 0.1; done`, filepath.Join(s.programs, p.Name))
-	if said, err := check.CombinedOutput(); err != nil {
-		all := strings.Split(strings.TrimSpace(string(said)), "\n")
-		return fmt.Errorf("%s on %s is not healthy: %w: %s\n%s", p.Name, p.Host.Name, err, all[len(all)-1], p.End(15))
+	if output, err := check.CombinedOutput(); err != nil {
+		lines := strings.Split(strings.TrimSpace(string(output)), "\n")
+		return fmt.Errorf("%s on %s is not healthy: %w: %s\n%s", p.Name, p.Host.Name, err, lines[len(lines)-1], p.LogTail(15))
 	}
 	return nil
 }
 
-// Addresses are where browsers find the site.
-func (s *Site) Addresses() (all []string) {
+// Addresses returns the URLs of the web tiers.
+func (s *Site) Addresses() (urls []string) {
 	for _, p := range s.Web {
-		all = append(all, "http://"+p.Host.Address(edge)+":8080")
+		urls = append(urls, "http://"+p.Host.Address(edge)+":8080")
 	}
-	return all
+	return urls
 }
 
-// SQL runs statements in the database as its superuser, on the data tier's own host,
-// until ctx ends.
+// SQL runs statements in the database as its superuser, on the data tier's host.
 func (s *Site) SQL(ctx context.Context, statements string) (string, error) {
 	host := s.Data.Host
 	command := host.Command(ctx, nil, "psql", "-h", s.dataDirectory(host.Name)+".socket", "-U", "postgres", "-d", "techtalks", "-qAtX", "-v", "ON_ERROR_STOP=1", "-c", statements)
@@ -311,7 +312,7 @@ func (s *Site) SQL(ctx context.Context, statements string) (string, error) {
 	return strings.TrimSpace(string(output)), nil
 }
 
-// Talksctl runs the operator's command line on a host of its own.
+// Talksctl runs talksctl on a separate host.
 func (s *Site) Talksctl(ctx context.Context, arguments ...string) (string, error) {
 	host := s.host("operator")
 	if host == nil {

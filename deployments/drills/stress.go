@@ -13,19 +13,18 @@ import (
 	"time"
 )
 
-// impatient has people leave in the middle of what they asked for: of pages, of uploads,
-// of streams. It returns how often.
-func (c *crowd) impatient(ctx context.Context, long time.Duration) int64 {
-	ctx, done := context.WithTimeout(ctx, long)
+// disconnectRepeatedly cancels page requests, streams, forms and uploads after a random time,
+// for d. It returns the number of cancelled requests.
+func (w *workload) disconnectRepeatedly(ctx context.Context, d time.Duration) int64 {
+	ctx, done := context.WithTimeout(ctx, d)
 	defer done()
-	var left atomic.Int64
+	var cancelled atomic.Int64
 	var group sync.WaitGroup
-	session := c.followers[0].session
-	leave := func(method, path string, body io.Reader, header http.Header) {
-		within, gone := context.WithTimeout(ctx, rand.N(30*time.Millisecond))
-		defer gone()
-		site := c.site[c.next.Add(1)%uint64(len(c.site))]
-		request, err := http.NewRequestWithContext(within, method, site+path, body)
+	session := w.followers[0].session
+	sendAndCancel := func(method, path string, body io.Reader, header http.Header) {
+		requestCtx, cancel := context.WithTimeout(ctx, rand.N(30*time.Millisecond))
+		defer cancel()
+		request, err := http.NewRequestWithContext(requestCtx, method, w.nextSite()+path, body)
 		if err != nil {
 			return
 		}
@@ -33,64 +32,64 @@ func (c *crowd) impatient(ctx context.Context, long time.Duration) int64 {
 			request.Header[name] = values
 		}
 		request.Header.Set("Cookie", session)
-		response, err := c.http.Do(request)
+		response, err := w.http.Do(request)
 		if err == nil {
 			_, _ = io.Copy(io.Discard, response.Body)
 			_ = response.Body.Close()
 		}
-		if within.Err() != nil {
-			left.Add(1)
+		if requestCtx.Err() != nil {
+			cancelled.Add(1)
 		}
 	}
 	for range 6 {
 		group.Go(func() {
 			for ctx.Err() == nil {
-				leave(http.MethodGet, "/talks?q=looms", nil, nil)
-				leave(http.MethodGet, "/inbox/stream", nil, nil)
-				leave(http.MethodPost, "/account/export", strings.NewReader("request_id="), http.Header{"Content-Type": {"application/x-www-form-urlencoded"}})
+				sendAndCancel(http.MethodGet, "/talks?q=looms", nil, nil)
+				sendAndCancel(http.MethodGet, "/inbox/stream", nil, nil)
+				sendAndCancel(http.MethodPost, "/account/export", strings.NewReader("request_id="), http.Header{"Content-Type": {"application/x-www-form-urlencoded"}})
 			}
 		})
 	}
 	group.Go(func() {
 		for ctx.Err() == nil {
-			within, gone := context.WithTimeout(ctx, rand.N(120*time.Millisecond))
-			if c.uploader.upload(within) != nil {
-				left.Add(1)
+			uploadCtx, cancel := context.WithTimeout(ctx, rand.N(120*time.Millisecond))
+			if w.uploader.upload(uploadCtx) != nil {
+				cancelled.Add(1)
 			}
-			gone()
+			cancel()
 		}
 	})
 	group.Wait()
-	return left.Load()
+	return cancelled.Load()
 }
 
-// hammer asks for pages as fast as they are answered, from many at once, for a while, and
-// returns how many were answered and how many were told when to come back.
-func (c *crowd) hammer(ctx context.Context, many int, long time.Duration) (answered, sentAway int64) {
-	ctx, done := context.WithTimeout(ctx, long)
+// overload requests pages without pause from many concurrent clients, for d. It returns how
+// many requests were answered and how many were rejected with Retry-After.
+func (w *workload) overload(ctx context.Context, clients int, d time.Duration) (answered, rejected int64) {
+	ctx, done := context.WithTimeout(ctx, d)
 	defer done()
-	c.account.mu.Lock()
-	before, beforeAway := c.account.answered, sum(c.account.sentAway)
-	c.account.mu.Unlock()
+	w.tally.mu.Lock()
+	answeredBefore, rejectedBefore := w.tally.answered, sum(w.tally.rejected)
+	w.tally.mu.Unlock()
 	var group sync.WaitGroup
-	for i := range many {
+	for i := range clients {
 		group.Go(func() {
 			for n := i; ctx.Err() == nil; n++ {
-				_, _ = c.once(ctx, "", http.MethodGet, []string{"/talks?q=looms", "/talks", "/channels/looms", "/"}[n%4], nil, nil) // it is counted
+				_, _ = w.send(ctx, "", http.MethodGet, []string{"/talks?q=looms", "/talks", "/channels/looms", "/"}[n%4], nil, nil) // the tally counts it
 			}
 		})
 	}
 	group.Wait()
-	c.account.mu.Lock()
-	defer c.account.mu.Unlock()
-	return int64(c.account.answered - before), int64(sum(c.account.sentAway) - beforeAway)
+	w.tally.mu.Lock()
+	defer w.tally.mu.Unlock()
+	return int64(w.tally.answered - answeredBefore), int64(sum(w.tally.rejected) - rejectedBefore)
 }
 
-// dawdle opens a follower's stream and reads nothing of it for a while; then what is left
-// of it is read, and it returns how many bytes that was.
-func (c *crowd) dawdle(ctx context.Context, f *follower, long time.Duration) (int64, error) {
+// stallStream opens a follower's stream, reads nothing for d, and then reads the rest. It
+// returns the number of bytes read, and an error unless the server had closed the stream.
+func (w *workload) stallStream(ctx context.Context, f *follower, d time.Duration) (int64, error) {
 	dialer := net.Dialer{Timeout: 5 * time.Second}
-	host := strings.TrimPrefix(c.site[0], "http://")
+	host := strings.TrimPrefix(w.sites[0], "http://")
 	connection, err := dialer.DialContext(ctx, "tcp", host)
 	if err != nil {
 		return 0, err
@@ -102,7 +101,7 @@ func (c *crowd) dawdle(ctx context.Context, f *follower, long time.Duration) (in
 	if _, err := fmt.Fprintf(connection, "GET /inbox/stream HTTP/1.1\r\nHost: %s\r\nCookie: %s\r\n\r\n", host, f.session); err != nil {
 		return 0, err
 	}
-	pause(ctx, long)
+	pause(ctx, d)
 	_ = connection.SetReadDeadline(time.Now().Add(10 * time.Second))
 	return io.Copy(io.Discard, connection)
 }

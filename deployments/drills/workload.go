@@ -12,243 +12,246 @@ import (
 	"time"
 )
 
-// crowd is people who use a site, and what they were promised.
-type crowd struct {
-	*visitors
+// workload is the clients that use the site during a drill. It knows which requests were
+// acknowledged and checks the guarantees against them.
+type workload struct {
+	*siteClient
 	publishers []*publisher
 	followers  []*follower
-	stranger   *follower // of no channel
-	worker     *worker
+	bystander  *follower // follows no channel
+	exporter   *exporter
 	uploader   *uploader
 
-	end     context.CancelFunc // of what they do
-	stop    context.CancelFunc // of beginning anything new
-	working sync.WaitGroup
-	hearing sync.WaitGroup
+	cancel  context.CancelFunc // ends all requests
+	stop    context.CancelFunc // ends new work
+	clients sync.WaitGroup
+	streams sync.WaitGroup
 
-	mu      sync.Mutex
-	trouble error // the first thing that somebody could not do, ever
+	mu         sync.Mutex
+	firstError error // the first error that retrying could not resolve
 }
 
-// gather has people come: two publish, three follow, one follows nobody, and others read,
-// upload and have archives made.
-func gather(ctx context.Context, site []string) (*crowd, error) {
-	c := &crowd{visitors: newVisitors(site)}
-	signUp := func(name string) (string, error) { return c.signUp(ctx, name) }
+// newWorkload creates the accounts: two publish, three follow them, one follows no channel,
+// one exports and one uploads.
+func newWorkload(ctx context.Context, sites []string) (*workload, error) {
+	w := &workload{siteClient: newSiteClient(sites)}
 	var channels []string
 	for _, name := range []string{"looms", "engines"} {
-		session, err := signUp("owner-of-" + name)
+		session, err := w.signUp(ctx, "owner-of-"+name)
 		if err != nil {
 			return nil, err
 		}
-		if _, err := c.form(ctx, session, "/channels", url.Values{"slug": {name}, "title": {name}}, http.StatusSeeOther); err != nil {
+		if _, err := w.postForm(ctx, session, "/channels", url.Values{"slug": {name}, "title": {name}}, http.StatusSeeOther); err != nil {
 			return nil, err
 		}
 		channels = append(channels, name)
-		c.publishers = append(c.publishers, &publisher{visitors: c.visitors, session: session, channel: name})
+		w.publishers = append(w.publishers, &publisher{siteClient: w.siteClient, session: session, channel: name})
 	}
-	for name, follows := range map[string][]string{"fan-of-both": channels, "fan-of-looms": channels[:1], "fan-of-engines": channels[1:], "stranger": nil} {
-		session, err := signUp(name)
+	for name, follows := range map[string][]string{"fan-of-both": channels, "fan-of-looms": channels[:1], "fan-of-engines": channels[1:], "bystander": nil} {
+		session, err := w.signUp(ctx, name)
 		if err != nil {
 			return nil, err
 		}
 		for _, channel := range follows {
-			if _, err := c.form(ctx, session, "/channels/"+channel+"/follow", url.Values{}, http.StatusSeeOther, http.StatusOK, http.StatusNoContent); err != nil {
+			if _, err := w.postForm(ctx, session, "/channels/"+channel+"/follow", url.Values{}, http.StatusSeeOther, http.StatusOK, http.StatusNoContent); err != nil {
 				return nil, err
 			}
 		}
-		f := &follower{visitors: c.visitors, name: name, session: session, channels: follows}
-		// Before anything is published: a stream without a cursor begins when it is open.
-		if f.last, err = f.cursor(ctx); err != nil {
+		f := &follower{siteClient: w.siteClient, name: name, session: session, channels: follows}
+		// The cursor is read before anything is published: a stream without a cursor starts
+		// at the time of its request.
+		if f.lastEventID, err = f.cursor(ctx); err != nil {
 			return nil, err
 		}
 		if follows == nil {
-			c.stranger = f
+			w.bystander = f
 		} else {
-			c.followers = append(c.followers, f)
+			w.followers = append(w.followers, f)
 		}
 	}
-	session, err := signUp("archivist")
+	session, err := w.signUp(ctx, "archivist")
 	if err != nil {
 		return nil, err
 	}
-	c.worker = &worker{visitors: c.visitors, session: session, ended: map[string]string{}}
-	if session, err = signUp("uploader"); err != nil {
+	w.exporter = &exporter{siteClient: w.siteClient, session: session, states: map[string]string{}}
+	if session, err = w.signUp(ctx, "uploader"); err != nil {
 		return nil, err
 	}
-	c.uploader = &uploader{visitors: c.visitors, session: session}
-	return c, nil
+	w.uploader = &uploader{siteClient: w.siteClient, session: session}
+	return w, nil
 }
 
-// begin has everybody do what they do, until finish.
-func (c *crowd) begin(ctx context.Context) {
-	ctx, c.end = context.WithCancel(ctx)
+// start starts the clients, which run until finish or close.
+func (w *workload) start(ctx context.Context) {
+	ctx, w.cancel = context.WithCancel(ctx)
 	stopping, stop := context.WithCancel(ctx)
-	c.stop = stop
-	for _, p := range c.publishers {
-		c.working.Go(func() { c.note(p.run(ctx, stopping)) })
+	w.stop = stop
+	for _, p := range w.publishers {
+		w.clients.Go(func() { w.recordError(p.run(ctx, stopping)) })
 	}
-	for _, f := range append(slices.Clone(c.followers), c.stranger) {
-		c.hearing.Go(func() { c.note(f.run(ctx)) })
+	for _, f := range append(slices.Clone(w.followers), w.bystander) {
+		w.streams.Go(func() { w.recordError(f.run(ctx)) })
 	}
-	c.working.Go(func() { c.note(c.worker.run(ctx, stopping)) })
-	c.working.Go(func() { c.note(c.uploader.run(ctx, stopping)) })
+	w.clients.Go(func() { w.recordError(w.exporter.run(ctx, stopping)) })
+	w.clients.Go(func() { w.recordError(w.uploader.run(ctx, stopping)) })
 	for _, path := range []string{"/", "/talks", "/channels/looms", "/channels"} {
-		c.working.Go(func() {
+		w.clients.Go(func() {
 			for stopping.Err() == nil {
-				_, _ = c.once(stopping, "", http.MethodGet, path, nil, nil) // it is counted
+				_, _ = w.send(stopping, "", http.MethodGet, path, nil, nil) // the tally counts it
 				pause(stopping, 50*time.Millisecond)
 			}
 		})
 	}
 }
 
-func (c *crowd) note(err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.trouble == nil {
-		c.trouble = err
+func (w *workload) recordError(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.firstError == nil {
+		w.firstError = err
 	}
 }
 
-// failed is what somebody could not do, whenever they tried; nil when all is well.
-func (c *crowd) failed() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.trouble
+// err returns the first error that retrying could not resolve.
+func (w *workload) err() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.firstError
 }
 
-// finish has nobody begin anything new, waits until all that was begun has ended, and
-// until everybody has heard what they were to hear, or it is too late for that.
-func (c *crowd) finish(ctx context.Context) error {
-	c.stop()
-	ended := make(chan struct{})
+// finish starts no new work and waits, until ctx is done, for the work in progress to finish
+// and for all followers to receive their notifications.
+func (w *workload) finish(ctx context.Context) error {
+	w.stop()
+	finished := make(chan struct{})
 	go func() {
-		c.working.Wait()
-		close(ended)
+		w.clients.Wait()
+		close(finished)
 	}()
 	select {
-	case <-ended:
+	case <-finished:
 	case <-ctx.Done():
-		c.end()
-		<-ended
+		w.cancel()
+		<-finished
 	}
-	for !c.allHeard() && ctx.Err() == nil {
+	for !w.allReceived() && ctx.Err() == nil {
 		pause(ctx, 20*time.Millisecond)
 	}
-	return c.failed()
+	return w.err()
 }
 
-// leave has everybody go.
-func (c *crowd) leave() {
-	if c.end != nil {
-		c.end()
-		c.working.Wait()
-		c.hearing.Wait()
+// close stops all clients.
+func (w *workload) close() {
+	if w.cancel != nil {
+		w.cancel()
+		w.clients.Wait()
+		w.streams.Wait()
 	}
-	c.http.CloseIdleConnections()
+	w.http.CloseIdleConnections()
 }
 
-func (c *crowd) allHeard() bool {
-	for _, f := range c.followers {
+// allReceived reports whether each follower has received as many notifications as talks were
+// acknowledged.
+func (w *workload) allReceived() bool {
+	for _, f := range w.followers {
 		want := 0
-		for _, p := range c.publishers {
+		for _, p := range w.publishers {
 			if slices.Contains(f.channels, p.channel) {
 				p.mu.Lock()
 				want += len(p.acknowledged)
 				p.mu.Unlock()
 			}
 		}
-		if len(f.hears()) < want {
+		if len(f.received()) < want {
 			return false
 		}
 	}
 	return true
 }
 
-// kept says how what was promised was not kept; nil when it was.
-func (c *crowd) kept(ctx context.Context) (broken []error) {
-	say := func(format string, arguments ...any) { broken = append(broken, fmt.Errorf(format, arguments...)) }
-	for _, f := range c.followers {
+// violations returns an error for each violation of the guarantees.
+func (w *workload) violations(ctx context.Context) (errs []error) {
+	add := func(format string, arguments ...any) { errs = append(errs, fmt.Errorf(format, arguments...)) }
+	for _, f := range w.followers {
 		stored, _, err := f.inbox(ctx)
 		if err != nil {
-			say("%s's inbox cannot be read: %w", f.name, err)
+			add("read the inbox of %s: %w", f.name, err)
 		}
-		heard := f.hears()
-		for _, p := range c.publishers {
+		received := f.received()
+		for _, p := range w.publishers {
 			if !slices.Contains(f.channels, p.channel) {
 				continue
 			}
-			for what, got := range map[string][]string{"heard": heard, "has in the inbox": stored} {
-				if err := compare(p.acknowledged, p.tried, of(got, p.channel)); err != nil {
-					say("%s, of what %s published, %s: %w", f.name, p.channel, what, err)
+			for source, titles := range map[string][]string{"stream": received, "inbox": stored} {
+				if err := compareTitles(p.acknowledged, p.attempted, titlesOf(titles, p.channel)); err != nil {
+					add("%s of %s, channel %s: %w", source, f.name, p.channel, err)
 				}
 			}
 		}
-		if foreign := slices.DeleteFunc(slices.Clone(heard), func(title string) bool {
+		if foreign := slices.DeleteFunc(slices.Clone(received), func(title string) bool {
 			return slices.ContainsFunc(f.channels, func(channel string) bool { return strings.HasPrefix(title, channel+" ") })
 		}); len(foreign) > 0 {
-			say("%s heard what is not for them: %q", f.name, foreign)
+			add("%s received notifications of channels it does not follow: %q", f.name, foreign)
 		}
 	}
-	if heard := c.stranger.hears(); len(heard) > 0 {
-		say("who follows nobody heard %q", heard)
+	if received := w.bystander.received(); len(received) > 0 {
+		add("an account that follows no channel received %q", received)
 	}
-	for _, handle := range c.worker.accepted {
-		if state := c.worker.ended[handle]; state != "STATE_SUCCEEDED" {
-			say("%s, which was accepted, ended as %q", handle, state)
+	for _, operation := range w.exporter.accepted {
+		if state := w.exporter.states[operation]; state != "STATE_SUCCEEDED" {
+			add("accepted operation %s: got state %q, want STATE_SUCCEEDED", operation, state)
 		}
-		r, err := c.until(ctx, c.stranger.session, http.MethodGet, handle, http.Header{"Accept": {"application/json"}}, nil, http.StatusNotFound, http.StatusForbidden)
+		r, err := w.retry(ctx, w.bystander.session, http.MethodGet, operation, http.Header{"Accept": {"application/json"}}, nil, http.StatusNotFound, http.StatusForbidden)
 		if err != nil {
-			say("%s, asked for by somebody else: %s, %w", handle, r, err)
+			add("operation %s, requested by another account: %s, %w", operation, r, err)
 		}
 	}
-	c.account.mu.Lock()
-	defer c.account.mu.Unlock()
-	for what, times := range c.account.rude {
-		say("neither answered nor told when to come back, %d times: %s", times, what)
+	w.tally.mu.Lock()
+	defer w.tally.mu.Unlock()
+	for request, count := range w.tally.unexpected {
+		add("error without Retry-After, %d times: %s", count, request)
 	}
-	return broken
+	return errs
 }
 
-// of returns the titles of a channel's talks.
-func of(titles []string, channel string) (own []string) {
+// titlesOf returns the titles of a channel's talks.
+func titlesOf(titles []string, channel string) (filtered []string) {
 	for _, title := range titles {
 		if strings.HasPrefix(title, channel+" ") {
-			own = append(own, title)
+			filtered = append(filtered, title)
 		}
 	}
-	return own
+	return filtered
 }
 
-// compare says how what came differs from what was acknowledged: each once, in order. One
-// that was tried and not acknowledged may have come.
-func compare(acknowledged []string, tried string, came []string) error {
-	if tried != "" && len(came) > 0 && came[len(came)-1] == tried {
-		came = came[:len(came)-1]
+// compareTitles checks that the acknowledged talks were received once and in order. The last
+// received talk can also be the attempted one, which was not acknowledged.
+func compareTitles(acknowledged []string, attempted string, received []string) error {
+	if attempted != "" && len(received) > 0 && received[len(received)-1] == attempted {
+		received = received[:len(received)-1]
 	}
-	if slices.Equal(acknowledged, came) {
+	if slices.Equal(acknowledged, received) {
 		return nil
 	}
-	var lost, twice []string
-	seen := map[string]int{}
-	for _, title := range came {
-		if seen[title]++; seen[title] == 2 {
-			twice = append(twice, title)
+	var lost, duplicated []string
+	counts := map[string]int{}
+	for _, title := range received {
+		if counts[title]++; counts[title] == 2 {
+			duplicated = append(duplicated, title)
 		}
 	}
 	for _, title := range acknowledged {
-		if seen[title] == 0 {
+		if counts[title] == 0 {
 			lost = append(lost, title)
 		}
 	}
-	if len(lost)+len(twice) > 0 {
-		return fmt.Errorf("of %d acknowledged %d are lost %q, %d came twice %q", len(acknowledged), len(lost), lost[:min(len(lost), 5)], len(twice), twice[:min(len(twice), 5)])
+	if len(lost)+len(duplicated) > 0 {
+		return fmt.Errorf("of %d acknowledged talks %d were lost %q, %d duplicated %q", len(acknowledged), len(lost), lost[:min(len(lost), 5)], len(duplicated), duplicated[:min(len(duplicated), 5)])
 	}
-	for i, title := range came {
+	for i, title := range received {
 		if i >= len(acknowledged) || acknowledged[i] != title {
-			return fmt.Errorf("out of order: %q came as number %d of %d", title, i+1, len(came))
+			return fmt.Errorf("out of order: %q is number %d of %d", title, i+1, len(received))
 		}
 	}
-	return errors.New("they differ")
+	return errors.New("received talks differ from acknowledged ones")
 }

@@ -16,52 +16,53 @@ import (
 )
 
 const (
-	// engineTime bounds what the container engine is asked for; it answers in a second.
-	engineTime = time.Minute
-	// image is of containers: folders, and what stands in them is mounted.
+	// engineTimeout bounds a command of the container engine, which usually takes a second.
+	engineTimeout = time.Minute
+	// image contains empty folders only; their content is mounted from the machine.
 	image = "techtalks-drill-host:1"
-	// holder is the program that a container runs that does nothing.
+	// holder is the program of the container that holds a host's namespaces.
 	holder = "sh"
-	// sharedMemory is that of a process: Postgres puts what parallel workers share there.
+	// sharedMemory is the size of a process's /dev/shm: Postgres' parallel workers use it.
 	sharedMemory = "256m"
 )
 
-// ofMachine is what a container sees of this machine, for reading: its programs, and of
-// its configuration what they do not start without. What a machine has none of is left out.
-var ofMachine = []string{
+// machinePaths are the paths of this machine that a container sees read-only: programs, and
+// the configuration that they need to start. Missing paths are skipped.
+var machinePaths = []string{
 	"/usr", "/opt", "/bin", "/sbin", "/lib", "/lib32", "/lib64",
 	"/etc/alternatives", "/etc/group", "/etc/ld.so.cache", "/etc/localtime", "/etc/nsswitch.conf", "/etc/passwd",
 	"/etc/perl", "/etc/postgresql-common", "/etc/ssl",
 }
 
-// container is where a host's processes run: a container that does nothing holds its
-// namespaces, and each process is a container that shares its network and process ids.
+// container is a container that holds a host's namespaces and does nothing else. Each process
+// of the host runs in a container that shares its network and process IDs.
 type container struct {
 	name   string
-	pid    int      // of the process that does nothing
+	pid    int      // of the holder
 	mounts []string // arguments of "docker run"
 }
 
+// engine runs a command of the container engine and returns its output.
 func engine(arguments ...string) (string, error) {
-	ctx, done := context.WithTimeout(context.Background(), engineTime)
+	ctx, done := context.WithTimeout(context.Background(), engineTimeout)
 	defer done()
 	command := exec.CommandContext(ctx, "docker", arguments...)
-	var said bytes.Buffer
-	command.Stderr = &said
+	var stderr bytes.Buffer
+	command.Stderr = &stderr
 	output, err := command.Output()
 	if err != nil {
-		return "", fmt.Errorf("docker %s: %w: %s", arguments[0], err, strings.TrimSpace(said.String()))
+		return "", fmt.Errorf("docker %s: %w: %s", arguments[0], err, strings.TrimSpace(stderr.String()))
 	}
 	return strings.TrimSpace(string(output)), nil
 }
 
-// hold starts the container that holds a host's namespaces; network is the file in
-// /run/netns that its network becomes.
-func hold(name, hostname, network string, mounts []string) (_ *container, err error) {
+// startHolder starts the container that holds a host's namespaces and attaches its network
+// namespace as /run/netns/network.
+func startHolder(name, hostname, network string, mounts []string) (_ *container, err error) {
 	c := &container{name: name, mounts: mounts}
 	arguments := append([]string{"run", "--detach", "--rm", "--name", name, "--hostname", hostname, "--network", "none", "--log-driver", "none"}, mounts...)
-	// It waits for whatever is orphaned, as a host's init does: a process that was killed
-	// would be there for ever otherwise, and Postgres waits for the one before it.
+	// The holder reaps orphans, as a host's init does. Otherwise a killed process would stay
+	// a zombie, and a restarted Postgres would wait for its predecessor.
 	if _, err := engine(append(arguments, image, holder, "-c", "while :; do sleep 1000 & wait; done")...); err != nil {
 		return nil, err
 	}
@@ -77,22 +78,22 @@ func hold(name, hostname, network string, mounts []string) (_ *container, err er
 	if c.pid, err = strconv.Atoi(pid); err != nil {
 		return nil, err
 	}
-	if err := c.isHere(); err != nil {
+	if err := c.awaitHolder(); err != nil {
 		return nil, err
 	}
 	return c, ip("netns", "attach", network, pid)
 }
 
-// isHere waits until the container's process has become the program that it is to run. An
-// engine in a virtual machine has process ids of its own, which say nothing here.
-func (c *container) isHere() error {
-	var what []byte
+// awaitHolder waits until the holder runs, and fails if its process ID is not valid on this
+// machine, as with an engine in a virtual machine.
+func (c *container) awaitHolder() error {
+	var program []byte
 	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if what, _ = os.ReadFile(fmt.Sprintf("/proc/%d/comm", c.pid)); string(what) == holder+"\n" {
+		if program, _ = os.ReadFile(fmt.Sprintf("/proc/%d/comm", c.pid)); string(program) == holder+"\n" {
 			return nil
 		}
 	}
-	return fmt.Errorf("process %d of the container engine is not among this machine's: there it is %q", c.pid, what)
+	return fmt.Errorf("process %d of the container engine runs %q here, want %q: the engine must run on this machine", c.pid, program, holder)
 }
 
 func (c *container) remove() error {
@@ -100,8 +101,8 @@ func (c *container) remove() error {
 	return err
 }
 
-// run returns a command that is a process of its own in the container, and ends when that
-// does, with its exit code. A signal that asks it to stop is passed on.
+// run returns a command that runs a program as a process of the host. The command exits with
+// the program's exit code and forwards signals to it.
 func (c *container) run(process string, settings []string, program string, arguments []string) *exec.Cmd {
 	all := append([]string{"run", "--rm", "--name", c.processName(process), "--network", "container:" + c.name, "--pid", "container:" + c.name, "--shm-size", sharedMemory, "--log-driver", "none"}, c.mounts...)
 	for _, s := range settings {
@@ -112,47 +113,48 @@ func (c *container) run(process string, settings []string, program string, argum
 
 func (c *container) processName(process string) string { return c.name + "-" + process }
 
-// kill kills a process that run started, and what that started; one that has ended is left.
+// kill kills a process that run started, with its children.
 func (c *container) kill(process string) { _, _ = engine("kill", c.processName(process)) }
 
-// enter returns the arguments of nsenter(1) before a program's, to run it in the container
-// without the second that a container of its own takes.
+// enter returns the arguments of nsenter(1) that run a program in the container's namespaces.
+// That saves the second that starting a container takes.
 func (c *container) enter() []string {
 	return []string{"--target", strconv.Itoa(c.pid), "--mount", "--uts", "--ipc", "--net", "--pid"}
 }
 
-// mounts are the arguments of "docker run" by which a container sees the machine's
-// programs, names of hosts, and folders at the same paths.
-func mounts(names string, read, write []string) (all []string) {
-	for _, path := range append(present(ofMachine), read...) {
-		all = append(all, "--volume", path+":"+path+":ro")
+// mountArguments returns the arguments of "docker run" that mount the machine's programs, the
+// hosts file and folders, at the same paths.
+func mountArguments(hostsFile string, readOnly, writable []string) (arguments []string) {
+	for _, path := range append(existing(machinePaths), readOnly...) {
+		arguments = append(arguments, "--volume", path+":"+path+":ro")
 	}
-	for _, path := range write {
-		all = append(all, "--volume", path+":"+path)
+	for _, path := range writable {
+		arguments = append(arguments, "--volume", path+":"+path)
 	}
-	return append(all, "--volume", names+":/etc/hosts:ro")
+	return append(arguments, "--volume", hostsFile+":/etc/hosts:ro")
 }
 
-// present returns those paths that are there; folders that are links are in the image.
-func present(paths []string) (there []string) {
+// existing returns the paths that exist, without links to folders, which the image contains.
+func existing(paths []string) (found []string) {
 	for _, path := range paths {
-		if info, err := os.Stat(path); err != nil || (info.IsDir() && link(path) != "") {
+		if info, err := os.Stat(path); err != nil || (info.IsDir() && linkTarget(path) != "") {
 			continue
 		}
-		there = append(there, path)
+		found = append(found, path)
 	}
-	return there
+	return found
 }
 
-func link(path string) string {
-	to, err := os.Readlink(path)
+// linkTarget returns the target of a symbolic link, or "".
+func linkTarget(path string) string {
+	target, err := os.Readlink(path)
 	if err != nil {
 		return ""
 	}
-	return to
+	return target
 }
 
-// importImage has the engine hold the image, where it does not yet.
+// importImage imports the image unless the engine has it.
 func importImage() error {
 	if _, err := engine("image", "inspect", image); err == nil {
 		return nil
@@ -161,7 +163,7 @@ func importImage() error {
 	if err := writeSkeleton(&skeleton); err != nil {
 		return err
 	}
-	ctx, done := context.WithTimeout(context.Background(), engineTime)
+	ctx, done := context.WithTimeout(context.Background(), engineTimeout)
 	defer done()
 	command := exec.CommandContext(ctx, "docker", "import", "-", image)
 	command.Stdin = &skeleton
@@ -171,10 +173,10 @@ func importImage() error {
 	return nil
 }
 
-// writeSkeleton writes an archive of the folders that programs expect, and of those that
-// are links on this machine, as /bin into /usr.
-func writeSkeleton(to io.Writer) error {
-	archive := tar.NewWriter(to)
+// writeSkeleton writes the image: the folders that programs expect, and the machine's links
+// to folders, such as /bin to /usr/bin.
+func writeSkeleton(w io.Writer) error {
+	archive := tar.NewWriter(w)
 	for _, folder := range []string{"dev", "etc", "proc", "run", "sys", "tmp", "var", "var/tmp"} {
 		mode := int64(0o755)
 		if filepath.Base(folder) == "tmp" {
@@ -184,9 +186,9 @@ func writeSkeleton(to io.Writer) error {
 			return err
 		}
 	}
-	for _, path := range ofMachine {
-		if to := link(path); to != "" && filepath.Dir(path) == "/" {
-			if err := archive.WriteHeader(&tar.Header{Typeflag: tar.TypeSymlink, Name: strings.TrimPrefix(path, "/"), Linkname: to, Mode: 0o777}); err != nil {
+	for _, path := range machinePaths {
+		if target := linkTarget(path); target != "" && filepath.Dir(path) == "/" {
+			if err := archive.WriteHeader(&tar.Header{Typeflag: tar.TypeSymlink, Name: strings.TrimPrefix(path, "/"), Linkname: target, Mode: 0o777}); err != nil {
 				return err
 			}
 		}

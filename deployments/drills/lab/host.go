@@ -11,27 +11,29 @@ import (
 	"syscall"
 )
 
-// Host is a host. Its fields are for reading.
+// Host is a simulated machine. Its fields are read-only.
 type Host struct {
 	Name      string
 	lab       *Lab
-	namespace string     // of its network; empty for the one that this process is in
-	container *container // nil where there is none
+	namespace string     // the network namespace; empty for this process's own
+	container *container // nil unless the lab's kind is Containers
 	ports     map[string]*port
 	processes []*Process
 }
 
-// Host makes a host that is in some networks.
-func (l *Lab) Host(name string, networks ...string) (*Host, error) {
-	return l.host(name, l.name+"-"+name, networks)
+// AddHost adds a host that is connected to the networks.
+func (l *Lab) AddHost(name string, networks ...string) (*Host, error) {
+	return l.addHost(name, l.name+"-"+name, networks)
 }
 
-// Here makes this process a host of some networks.
-func (l *Lab) Here(name string, networks ...string) (*Host, error) { return l.host(name, "", networks) }
+// AddLocalHost connects this process to the networks, as a host.
+func (l *Lab) AddLocalHost(name string, networks ...string) (*Host, error) {
+	return l.addHost(name, "", networks)
+}
 
-func (l *Lab) host(name, namespace string, networks []string) (*Host, error) {
+func (l *Lab) addHost(name, namespace string, networks []string) (*Host, error) {
 	h := &Host{Name: name, lab: l, namespace: namespace, ports: map[string]*port{}}
-	if err := h.make(); err != nil {
+	if err := h.create(); err != nil {
 		return nil, fmt.Errorf("host %s: %w", name, err)
 	}
 	l.mu.Lock()
@@ -40,24 +42,24 @@ func (l *Lab) host(name, namespace string, networks []string) (*Host, error) {
 	l.hosts[name] = h
 	l.mu.Unlock()
 	for _, network := range networks {
-		if err := h.plug(l.networks[network], number); err != nil {
+		if err := h.connect(l.networks[network], number); err != nil {
 			return nil, fmt.Errorf("host %s, network %s: %w", name, network, err)
 		}
 	}
-	return h, l.tellNames()
+	return h, l.writeHostsFiles()
 }
 
-// make makes the host, without its cables.
-func (h *Host) make() error {
+// create creates the host without its network devices.
+func (h *Host) create() error {
 	if h.namespace == "" {
 		return nil
 	}
-	for _, folder := range []string{h.Folder(), filepath.Dir(h.namesFile())} {
+	for _, folder := range []string{h.Folder(), filepath.Dir(h.hostsFile())} {
 		if err := os.MkdirAll(folder, 0o755); err != nil {
 			return err
 		}
 	}
-	if err := os.WriteFile(h.namesFile(), nil, 0o644); err != nil {
+	if err := os.WriteFile(h.hostsFile(), nil, 0o644); err != nil {
 		return err
 	}
 	if h.lab.kind == Namespaces {
@@ -67,12 +69,12 @@ func (h *Host) make() error {
 		return h.ip("link", "set", "lo", "up")
 	}
 	var err error
-	h.container, err = hold(h.namespace, h.Name, h.namespace, mounts(h.namesFile(), h.lab.shared, []string{h.Folder()}))
+	h.container, err = startHolder(h.namespace, h.Name, h.namespace, mountArguments(h.hostsFile(), h.lab.shared, []string{h.Folder()}))
 	return err
 }
 
-// plug puts a host's end of a cable into the host.
-func (h *Host) plug(n *network, number byte) error {
+// connect creates the host's device of a network.
+func (h *Host) connect(n *network, number byte) error {
 	device := fmt.Sprintf("%sn%dh%d", h.lab.name, n.number, number)
 	p, err := n.attach(h.Name, number, device)
 	if err != nil {
@@ -106,19 +108,19 @@ func (h *Host) port(network string) *port {
 	return h.ports[network]
 }
 
-// Processes returns the host's processes, in the order in which they were started first.
+// Processes returns the host's processes in the order of their first start.
 func (h *Host) Processes() []*Process { return h.processes }
 
-// Folder is the host's own: its processes may write to it, and no other host's.
-func (h *Host) Folder() string { return FolderOf(h.lab.folder, h.Name) }
+// Folder returns the host's folder. In containers, no other host sees it.
+func (h *Host) Folder() string { return HostFolder(h.lab.folder, h.Name) }
 
-// FolderOf returns the folder of a host that is made, or will be, in a lab whose folder is
-// lab.
-func FolderOf(lab, host string) string { return filepath.Join(lab, "hosts", host) }
+// HostFolder returns the folder of a host in a lab whose folder is lab; the host need not
+// exist yet.
+func HostFolder(lab, host string) string { return filepath.Join(lab, "hosts", host) }
 
-// namesFile stands in the place of /etc/hosts (hosts(5)), and lies where ip-netns(8) looks
-// for it.
-func (h *Host) namesFile() string { return filepath.Join("/etc/netns", h.namespace, "hosts") }
+// hostsFile returns the file that the host sees as /etc/hosts (hosts(5)): the one that
+// ip-netns(8) mounts.
+func (h *Host) hostsFile() string { return filepath.Join("/etc/netns", h.namespace, "hosts") }
 
 func (h *Host) close() error {
 	for _, p := range h.processes {
@@ -130,7 +132,7 @@ func (h *Host) close() error {
 	if h.namespace == "" {
 		return nil
 	}
-	err := errors.Join(ip("netns", "delete", h.namespace), os.RemoveAll(filepath.Dir(h.namesFile())))
+	err := errors.Join(ip("netns", "delete", h.namespace), os.RemoveAll(filepath.Dir(h.hostsFile())))
 	if h.container != nil {
 		err = errors.Join(err, h.container.remove())
 	}
@@ -155,7 +157,7 @@ func ip(arguments ...string) error {
 func (h *Host) Crash() error {
 	output, err := exec.Command("ip", "netns", "pids", h.namespace).Output()
 	if err != nil {
-		return fmt.Errorf("processes of %s: %w", h.Name, err)
+		return fmt.Errorf("list the processes of %s: %w", h.Name, err)
 	}
 	for word := range strings.FieldsSeq(string(output)) {
 		pid, err := strconv.Atoi(word)
@@ -163,12 +165,12 @@ func (h *Host) Crash() error {
 			return err
 		}
 		if h.container != nil && pid == h.container.pid {
-			continue // with it the network would go
+			continue // the network namespace would end with it
 		}
-		_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended by itself
+		_ = syscall.Kill(pid, syscall.SIGKILL) // fails if the process has exited
 	}
 	for _, p := range h.processes {
-		p.await()
+		p.awaitExit()
 	}
 	return nil
 }

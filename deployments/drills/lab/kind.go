@@ -8,30 +8,30 @@ import (
 	"sync"
 )
 
-// Kind is what hosts are made of.
+// Kind is the isolation mechanism of a lab's hosts.
 type Kind string
 
 const (
-	// Containers are hosts that see of each other's files and processes nothing.
+	// Containers isolate files, processes and networks.
 	Containers Kind = "containers"
-	// Namespaces are network namespaces (network_namespaces(7)): hosts with networks and
-	// names of their own, that share this machine's files and process ids.
+	// Namespaces isolate networks and host names only (network_namespaces(7)); hosts share
+	// this machine's files and process IDs.
 	Namespaces Kind = "namespaces"
 )
 
-// Best returns Containers where a container engine answers that can make hosts of them on
-// this machine; else Namespaces, and why.
-func Best() (Kind, error) {
-	if err := Missing(Containers); err != nil {
+// BestKind returns Containers if a container engine is available on this machine; otherwise
+// it returns Namespaces and the reason.
+func BestKind() (Kind, error) {
+	if err := Check(Containers); err != nil {
 		return Namespaces, err
 	}
 	return Containers, nil
 }
 
-// Missing says what this machine lacks to make hosts of a kind; nil when nothing.
-func Missing(kind Kind) error {
+// Check returns an error that names the first requirement of a kind that this machine lacks.
+func Check(kind Kind) error {
 	if os.Geteuid() != 0 {
-		return errors.New("hosts on one machine need root, for network namespaces: run it by sudo")
+		return errors.New("hosts on one machine need root, for network namespaces: run it with sudo")
 	}
 	if _, err := os.Stat("/dev/net/tun"); err != nil {
 		return fmt.Errorf("hosts on one machine need /dev/net/tun: %w", err)
@@ -54,13 +54,13 @@ func Missing(kind Kind) error {
 	return fmt.Errorf("hosts are %q or %q, not %q", Containers, Namespaces, kind)
 }
 
-// tryContainer makes a container as a host is made, and takes it away; once.
+// tryContainer starts and removes a container as a host would, once per process.
 var tryContainer = sync.OnceValue(func() error {
 	if err := importImage(); err != nil {
 		return err
 	}
 	name := fmt.Sprintf("tt-try-%d", os.Getpid())
-	c, err := hold(name, "try", name, mounts("/dev/null", nil, nil))
+	c, err := startHolder(name, "try", name, mountArguments("/dev/null", nil, nil))
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,7 @@
-// Package lab makes hosts on one machine, of containers or of network namespaces: each
-// has a name, a folder and a network of its own, and a cable to each network it is in. A
-// network is a switch in this process, so that a cable can be cut, in one direction too,
-// made slow, or made to lose what it carries. It needs root and /dev/net/tun.
+// Package lab simulates hosts on one machine, in containers or network namespaces. Each host
+// has its own name, folder and network stack, and a link to each of its networks. A network
+// is a switch in this process that can cut, delay or drop frames, in each direction
+// separately. The package needs root and /dev/net/tun.
 package lab
 
 import (
@@ -14,24 +14,24 @@ import (
 	"sync"
 )
 
-// Lab is some networks and the hosts on them.
+// Lab is a set of networks and hosts.
 type Lab struct {
 	kind     Kind
-	folder   string   // of what processes say, and of the hosts' own folders
-	shared   []string // folders that every host may read
-	name     string   // that its devices and namespaces begin with
+	folder   string   // for logs and the hosts' folders
+	shared   []string // folders that each host can read
+	name     string   // the prefix of devices and namespaces
 	networks map[string]*network
 
 	mu    sync.Mutex
 	hosts map[string]*Host
-	last  byte
-	names map[string][]string // more names than a host's own, and whose they are
+	last  byte                // the number of the newest host
+	names map[string][]string // additional names, with their hosts
 }
 
-// New returns a lab with networks of these names, for hosts of a kind. What their processes
-// say, and the folder of each, go to folder; every host may read what is in shared.
+// New returns a lab with the named networks and no hosts. Logs and the hosts' folders are
+// created in folder; each host can read the shared folders.
 func New(kind Kind, folder string, shared []string, networks ...string) (*Lab, error) {
-	if err := Missing(kind); err != nil {
+	if err := Check(kind); err != nil {
 		return nil, err
 	}
 	number, err := freeNumber()
@@ -45,8 +45,8 @@ func New(kind Kind, folder string, shared []string, networks ...string) (*Lab, e
 	return l, nil
 }
 
-// freeNumber returns the second number of addresses that this machine has none of:
-// several labs may stand side by side.
+// freeNumber reserves an n such that this machine has no address in 10.n.0.0/16. Several labs
+// can run at the same time.
 func freeNumber() (int, error) {
 	addresses, err := net.InterfaceAddrs()
 	if err != nil {
@@ -59,15 +59,15 @@ search:
 				continue search
 			}
 		}
-		// Its folder is taken and not only looked at: another lab may look now.
+		// The folder is a lock: another lab may be searching at the same time.
 		if err := os.Mkdir(filepath.Join(os.TempDir(), fmt.Sprintf("techtalks-lab-%d", number)), 0o700); err == nil {
 			return number, nil
 		}
 	}
-	return 0, errors.New("no addresses are free for a lab: see whether techtalks-lab-* in the folder for temporary files are left over")
+	return 0, fmt.Errorf("no free addresses for a lab: remove techtalks-lab-* left over in %s", os.TempDir())
 }
 
-// Close takes everything away. The hosts' processes are killed.
+// Close kills the hosts' processes and deletes the hosts and networks.
 func (l *Lab) Close() error {
 	var err error
 	for _, h := range l.Hosts() {
@@ -76,7 +76,7 @@ func (l *Lab) Close() error {
 	return errors.Join(err, os.Remove(filepath.Join(os.TempDir(), "techtalks-lab-"+strings.TrimPrefix(l.name, "tt"))))
 }
 
-// Hosts returns every host.
+// Hosts returns all hosts, in no particular order.
 func (l *Lab) Hosts() (all []*Host) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -86,26 +86,26 @@ func (l *Lab) Hosts() (all []*Host) {
 	return all
 }
 
-// Name has a name stand for all of some hosts, on each network.
-func (l *Lab) Name(name string, hosts ...string) error {
+// AddName makes a name resolve to all of the hosts.
+func (l *Lab) AddName(name string, hosts ...string) error {
 	l.mu.Lock()
 	l.names[name] = hosts
 	l.mu.Unlock()
-	return l.tellNames()
+	return l.writeHostsFiles()
 }
 
-// tellNames writes what names stand for to every host (hosts(5)). A host is known on
-// the networks that both are in.
-func (l *Lab) tellNames() error {
+// writeHostsFiles writes the hosts file of each host (hosts(5)). It has the addresses in the
+// networks that the host is connected to.
+func (l *Lab) writeHostsFiles() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, to := range l.hosts {
-		if to.namespace == "" {
+	for _, host := range l.hosts {
+		if host.namespace == "" {
 			continue
 		}
 		var text strings.Builder
 		text.WriteString("127.0.0.1 localhost\n")
-		for network := range to.ports {
+		for network := range host.ports {
 			for _, h := range l.hosts {
 				if p := h.ports[network]; p != nil {
 					fmt.Fprintf(&text, "%s %s\n", p.address, h.Name)
@@ -119,31 +119,31 @@ func (l *Lab) tellNames() error {
 				}
 			}
 		}
-		// In its place: it is mounted over /etc/hosts of processes that run.
-		if err := os.WriteFile(to.namesFile(), []byte(text.String()), 0o644); err != nil {
+		// Written in place: running processes have the file mounted over /etc/hosts.
+		if err := os.WriteFile(host.hostsFile(), []byte(text.String()), 0o644); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// Set says what happens to frames from one host to another, on whatever networks they
-// share.
-func (l *Lab) Set(from, to string, c Cable) {
+// SetLink sets the behaviour of the link from one host to another, in all of their common
+// networks.
+func (l *Lab) SetLink(from, to string, link Link) {
 	for _, n := range l.networks {
-		n.set(from, to, c)
+		n.setLink(from, to, link)
 	}
 }
 
-// Between says what happens between two hosts, in both directions.
-func (l *Lab) Between(a, b string, c Cable) {
-	l.Set(a, b, c)
-	l.Set(b, a, c)
+// SetLinks sets the behaviour of the links between two hosts, in both directions.
+func (l *Lab) SetLinks(a, b string, link Link) {
+	l.SetLink(a, b, link)
+	l.SetLink(b, a, link)
 }
 
-// Mend mends every cable.
-func (l *Lab) Mend() {
+// RestoreLinks restores all links.
+func (l *Lab) RestoreLinks() {
 	for _, n := range l.networks {
-		n.mend()
+		n.restore()
 	}
 }

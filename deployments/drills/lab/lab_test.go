@@ -11,20 +11,20 @@ import (
 	"time"
 )
 
-func TestHostsOnNetworks(t *testing.T) {
+func TestLabConnectsHostsAndInjectsFailures(t *testing.T) {
 	for _, kind := range []Kind{Namespaces, Containers} {
 		t.Run(string(kind), func(t *testing.T) {
-			if err := Missing(kind); err != nil {
+			if err := Check(kind); err != nil {
 				t.Skip(err)
 			}
-			hostsOnNetworks(t, kind)
+			testLab(t, kind)
 		})
 	}
 }
 
-func hostsOnNetworks(t *testing.T, kind Kind) {
+func testLab(t *testing.T, kind Kind) {
 	shared := t.TempDir()
-	if err := os.WriteFile(filepath.Join(shared, "file"), []byte("for all\n"), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(shared, "file"), []byte("shared\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	l, err := New(kind, t.TempDir(), []string{shared}, "front", "back")
@@ -43,41 +43,41 @@ func hostsOnNetworks(t *testing.T, kind Kind) {
 		}
 		return h
 	}
-	must(l.Here("here", "front"))
-	web := must(l.Host("web", "front", "back"))
-	data := must(l.Host("data", "back"))
-	if err := l.Name("tier", "web"); err != nil {
+	must(l.AddLocalHost("local", "front"))
+	web := must(l.AddHost("web", "front", "back"))
+	data := must(l.AddHost("data", "back"))
+	if err := l.AddName("tier", "web"); err != nil {
 		t.Fatal(err)
 	}
-	says := func(h *Host, command string) (string, error) {
-		output, err := h.Command(t.Context(), []string{"SETTING=as set"}, "sh", "-c", command).CombinedOutput()
-		return strings.TrimSpace(string(output)), err
+	output := func(h *Host, command string) (string, error) {
+		text, err := h.Command(t.Context(), []string{"SETTING=value"}, "sh", "-c", command).CombinedOutput()
+		return strings.TrimSpace(string(text)), err
 	}
-	if name, err := says(web, "hostname"); err != nil || name != "web" {
-		t.Errorf("its name is %q, %v", name, err)
+	if name, err := output(web, "hostname"); err != nil || name != "web" {
+		t.Errorf("hostname: got %q, %v, want web", name, err)
 	}
-	if at, err := says(data, "getent hosts web tier"); err != nil || strings.Count(at, web.Address("back")) != 2 || strings.Contains(at, web.Address("front")) {
-		t.Errorf("from data, web is at %q, %v", at, err)
+	if addresses, err := output(data, "getent hosts web tier"); err != nil || strings.Count(addresses, web.Address("back")) != 2 || strings.Contains(addresses, web.Address("front")) {
+		t.Errorf("names of web on data: got %q, %v, want addresses in the back network only", addresses, err)
 	}
-	if setting, err := says(web, "echo $SETTING"); err != nil || setting != "as set" {
-		t.Errorf("a command's setting is %q, %v", setting, err)
+	if setting, err := output(web, "echo $SETTING"); err != nil || setting != "value" {
+		t.Errorf("setting of a command: got %q, %v", setting, err)
 	}
-	if read, err := says(web, "cat "+shared+"/file"); err != nil || read != "for all" {
-		t.Errorf("what is shared reads as %q, %v", read, err)
+	if read, err := output(web, "cat "+shared+"/file"); err != nil || read != "shared" {
+		t.Errorf("shared file: got %q, %v", read, err)
 	}
-	if wrote, err := says(web, "echo own > "+web.Folder()+"/file && cat "+web.Folder()+"/file"); err != nil || wrote != "own" {
-		t.Errorf("its own folder: %q, %v", wrote, err)
+	if wrote, err := output(web, "echo own > "+web.Folder()+"/file && cat "+web.Folder()+"/file"); err != nil || wrote != "own" {
+		t.Errorf("file in the host's folder: got %q, %v", wrote, err)
 	}
 	if kind == Containers {
-		if read, err := says(data, "cat "+web.Folder()+"/file"); err == nil {
-			t.Errorf("another host reads %q from its folder", read)
+		if read, err := output(data, "cat "+web.Folder()+"/file"); err == nil {
+			t.Errorf("another host reads %q from the folder of web", read)
 		}
-		if _, err := says(web, "echo > "+shared+"/file"); err == nil {
-			t.Error("what is shared can be written to")
+		if _, err := output(web, "echo > "+shared+"/file"); err == nil {
+			t.Error("a host can write to a shared folder")
 		}
 	}
 
-	// A server on web that echoes, as seen from here.
+	// An echo server on web.
 	echo, err := web.Start("echo", "python3", nil, "-u", "-c", `
 import socket
 s = socket.create_server(("0.0.0.0", 7))
@@ -98,75 +98,75 @@ while True:
 		}
 	}
 	defer c.Close()
-	round := func(patience time.Duration) error {
-		_ = c.SetDeadline(time.Now().Add(patience))
+	roundTrip := func(timeout time.Duration) error {
+		_ = c.SetDeadline(time.Now().Add(timeout))
 		sent := fmt.Sprint(time.Now().UnixNano())
 		if _, err := io.WriteString(c, sent); err != nil {
 			return err
 		}
 		got := make([]byte, len(sent))
 		if _, err := io.ReadFull(c, got); err != nil || string(got) != sent {
-			return fmt.Errorf("%q comes back, %w", got, err)
+			return fmt.Errorf("echo: got %q, %w", got, err)
 		}
 		return nil
 	}
-	if err := round(10 * time.Second); err != nil {
+	if err := roundTrip(10 * time.Second); err != nil {
 		t.Fatal(err)
 	}
-	l.Between("here", "web", Cable{Delay: 50 * time.Millisecond})
+	l.SetLinks("local", "web", Link{Delay: 50 * time.Millisecond})
 	began := time.Now()
-	if err := round(10 * time.Second); err != nil || time.Since(began) < 100*time.Millisecond {
-		t.Errorf("over a slow cable: %v after %s", err, time.Since(began))
+	if err := roundTrip(10 * time.Second); err != nil || time.Since(began) < 100*time.Millisecond {
+		t.Errorf("round trip over a slow link: got %v after %s, want at least 100 ms", err, time.Since(began))
 	}
-	l.Set("web", "here", Cable{Cut: true}) // in one direction
-	if err := round(300 * time.Millisecond); err == nil {
-		t.Error("what is sent back arrives over a cable that is cut")
+	l.SetLink("web", "local", Link{Cut: true}) // in one direction
+	if err := roundTrip(300 * time.Millisecond); err == nil {
+		t.Error("a frame arrives over a cut link")
 	}
-	l.Mend()
+	l.RestoreLinks()
 	got := make([]byte, 100)
 	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
 	if n, err := c.Read(got); err != nil || n == 0 {
-		t.Errorf("mended, what was underway does not arrive: %v", err)
+		t.Errorf("data in flight does not arrive after the link is restored: %v", err)
 	}
 	dial := func(network string) error {
-		_, err := says(data, "timeout 5 bash -c '</dev/tcp/"+web.Address(network)+"/7'")
+		_, err := output(data, "timeout 5 bash -c '</dev/tcp/"+web.Address(network)+"/7'")
 		return err
 	}
 	if err := dial("back"); err != nil {
-		t.Errorf("on their network, web is not reached: %v", err)
+		t.Errorf("data cannot connect to web in their network: %v", err)
 	}
 	if err := dial("front"); err == nil {
-		t.Error("on a network that data is not in, web is reached")
+		t.Error("data can connect to web in a network that data is not in")
 	}
 	if err := web.Crash(); err != nil || echo.Running() {
-		t.Errorf("crashed, it runs on: %v", err)
+		t.Errorf("a process is running after a crash of its host: %v", err)
 	}
-	polite, err := web.Start("polite", "sh", nil, "-c", `trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 1 & wait; done`)
+	graceful, err := web.Start("graceful", "sh", nil, "-c", `trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 1 & wait; done`)
 	if err != nil {
 		t.Fatal(err)
 	}
-	up := func(times int) {
+	awaitStarts := func(times int) {
 		t.Helper()
-		for deadline := time.Now().Add(30 * time.Second); strings.Count(polite.Log(), "up\n") < times; time.Sleep(10 * time.Millisecond) {
+		for deadline := time.Now().Add(30 * time.Second); strings.Count(graceful.Log(), "up\n") < times; time.Sleep(10 * time.Millisecond) {
 			if time.Now().After(deadline) {
-				t.Fatalf("it does not start:\n%s", polite.Log())
+				t.Fatalf("the process does not start:\n%s", graceful.Log())
 			}
 		}
 	}
-	up(1)
-	if err := polite.Stop(); err != nil || polite.Running() || polite.End(1) != "bye" {
-		t.Errorf("asked to stop: %v, and it said %q", err, polite.Log())
+	awaitStarts(1)
+	if err := graceful.Stop(); err != nil || graceful.Running() || graceful.LogTail(1) != "bye" {
+		t.Errorf("after Stop: got error %v and log %q", err, graceful.Log())
 	}
-	if err := polite.Start(); err != nil {
+	if err := graceful.Start(); err != nil {
 		t.Fatal(err)
 	}
-	up(2)
-	polite.Kill()
-	if polite.Running() || strings.Count(polite.Log(), "bye") != 1 {
-		t.Errorf("killed, it said %q", polite.Log())
+	awaitStarts(2)
+	graceful.Kill()
+	if graceful.Running() || strings.Count(graceful.Log(), "bye") != 1 {
+		t.Errorf("after Kill: got log %q", graceful.Log())
 	}
-	if err := polite.Start(); err != nil {
+	if err := graceful.Start(); err != nil {
 		t.Fatal(err)
 	}
-	up(3)
+	awaitStarts(3)
 }

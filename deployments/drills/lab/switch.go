@@ -12,43 +12,42 @@ import (
 )
 
 const (
-	// maxFrame is the longest Ethernet frame of a cable.
+	// maxFrame is the maximum size of an Ethernet frame, in bytes.
 	maxFrame = 1514
-	// maxWaiting bounds the frames on their way over a slow cable; those beyond are
-	// dropped, as a router does whose queue is full.
-	maxWaiting = 4096
+	// maxQueued bounds the frames in flight on a slow link. Further frames are dropped, as by
+	// a router with a full queue.
+	maxQueued = 4096
 )
 
-// Cable is what happens to the frames from one host to another.
-type Cable struct {
-	// Cut drops all of them.
+// Link is the behaviour of the network from one host to another.
+type Link struct {
+	// Cut drops all frames.
 	Cut bool
-	// Delay is how long each takes.
+	// Delay delays each frame.
 	Delay time.Duration
-	// Loss is the part of them that is lost, from 0 to 1.
+	// Loss is the fraction of frames that are dropped, from 0 to 1.
 	Loss float64
 }
 
-// network is an Ethernet switch between hosts, in this process: what is done to a
-// cable is done here, in one direction or in both, and needs nothing of the kernel
-// but its TAP devices (Linux, Documentation/networking/tuntap).
+// network is an Ethernet switch in this process. Failures of links are simulated here, so that
+// the kernel needs to provide only TAP devices (Linux, Documentation/networking/tuntap).
 type network struct {
 	name   string
 	prefix string // of IPv4 addresses: "10.77.1."
-	number byte
+	number byte   // in MAC addresses
 
-	mu     sync.RWMutex
-	ports  map[mac]*port
-	cables map[[2]string]Cable // from host, to host
+	mu    sync.RWMutex
+	ports map[mac]*port
+	links map[[2]string]Link // from host, to host
 }
 
-// port is a host's end of the network.
+// port is a host's connection to a network.
 type port struct {
 	host    string
 	device  *os.File
 	address string // IPv4
 	mac     mac
-	waiting chan late
+	delayed chan delayedFrame
 }
 
 // mac is an Ethernet address.
@@ -56,17 +55,18 @@ type mac [6]byte
 
 func (m mac) String() string { return net.HardwareAddr(m[:]).String() }
 
-// late is a frame that arrives later.
-type late struct {
+// delayedFrame is a frame that is delivered at a later time.
+type delayedFrame struct {
 	frame []byte
 	due   time.Time
 }
 
 func newNetwork(name, prefix string, number byte) *network {
-	return &network{name: name, prefix: prefix, number: number, ports: map[mac]*port{}, cables: map[[2]string]Cable{}}
+	return &network{name: name, prefix: prefix, number: number, ports: map[mac]*port{}, links: map[[2]string]Link{}}
 }
 
-// attach makes the device of a host, whose number no other has.
+// attach creates the TAP device of a host and starts to forward its frames. number is unique
+// in the network.
 func (n *network) attach(host string, number byte, device string) (*port, error) {
 	file, err := openTAP(device)
 	if err != nil {
@@ -74,38 +74,38 @@ func (n *network) attach(host string, number byte, device string) (*port, error)
 	}
 	p := &port{
 		host: host, device: file, address: fmt.Sprintf("%s%d", n.prefix, number),
-		mac: mac{2, 0, 0, 0, n.number, number}, waiting: make(chan late, maxWaiting),
+		mac: mac{2, 0, 0, 0, n.number, number}, delayed: make(chan delayedFrame, maxQueued),
 	}
 	n.mu.Lock()
 	n.ports[p.mac] = p
 	n.mu.Unlock()
 	go n.forward(p)
-	go p.deliverLate()
+	go p.deliverDelayed()
 	return p, nil
 }
 
-// detach takes a host's device away.
+// detach deletes a host's device.
 func (n *network) detach(p *port) {
 	n.mu.Lock()
 	delete(n.ports, p.mac)
 	n.mu.Unlock()
 	_ = p.device.Close()
-	close(p.waiting)
+	close(p.delayed)
 }
 
-func (n *network) set(from, to string, c Cable) {
+func (n *network) setLink(from, to string, link Link) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.cables[[2]string{from, to}] = c
+	n.links[[2]string{from, to}] = link
 }
 
-func (n *network) mend() {
+func (n *network) restore() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	clear(n.cables)
+	clear(n.links)
 }
 
-// forward brings the frames of a port to where they belong, until its device is closed.
+// forward forwards the frames of a port until its device is closed.
 func (n *network) forward(from *port) {
 	for buffer := make([]byte, maxFrame); ; {
 		size, err := from.device.Read(buffer)
@@ -117,7 +117,7 @@ func (n *network) forward(from *port) {
 		}
 		frame := buffer[:size]
 		n.mu.RLock()
-		if frame[0]&1 == 1 { // broadcast: who has this address? (RFC 826)
+		if frame[0]&1 == 1 { // broadcast, as ARP uses it (RFC 826)
 			for _, to := range n.ports {
 				if to != from {
 					n.send(from, to, frame)
@@ -131,28 +131,28 @@ func (n *network) forward(from *port) {
 }
 
 func (n *network) send(from, to *port, frame []byte) {
-	cable := n.cables[[2]string{from.host, to.host}]
+	link := n.links[[2]string{from.host, to.host}]
 	switch {
-	case cable.Cut, cable.Loss > 0 && rand.Float64() < cable.Loss:
-	case cable.Delay > 0:
+	case link.Cut, link.Loss > 0 && rand.Float64() < link.Loss:
+	case link.Delay > 0:
 		select {
-		case to.waiting <- late{append([]byte(nil), frame...), time.Now().Add(cable.Delay)}:
+		case to.delayed <- delayedFrame{append([]byte(nil), frame...), time.Now().Add(link.Delay)}:
 		default:
 		}
 	default:
-		_, _ = to.device.Write(frame) // a host that is being taken away hears nothing
+		_, _ = to.device.Write(frame) // fails while the host is being deleted
 	}
 }
 
-// deliverLate delivers in order what is due.
-func (p *port) deliverLate() {
-	for l := range p.waiting {
-		time.Sleep(time.Until(l.due))
-		_, _ = p.device.Write(l.frame)
+// deliverDelayed delivers delayed frames when they are due, in order.
+func (p *port) deliverDelayed() {
+	for d := range p.delayed {
+		time.Sleep(time.Until(d.due))
+		_, _ = p.device.Write(d.frame)
 	}
 }
 
-// openTAP makes a TAP device of this network namespace.
+// openTAP creates a TAP device in this process's network namespace.
 func openTAP(name string) (*os.File, error) {
 	descriptor, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
@@ -165,7 +165,7 @@ func openTAP(name string) (*os.File, error) {
 	request.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI)
 	if err := unix.IoctlIfreq(descriptor, unix.TUNSETIFF, request); err != nil {
 		_ = unix.Close(descriptor)
-		return nil, fmt.Errorf("make the device %s: %w", name, err)
+		return nil, fmt.Errorf("create the device %s: %w", name, err)
 	}
 	return os.NewFile(uintptr(descriptor), name), nil
 }

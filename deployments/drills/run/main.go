@@ -1,5 +1,5 @@
-// Command run carries drills out: each starts the tiers on hosts of its own, has people
-// use them, does what its name says, and says whether what was promised was kept.
+// Command run runs drills: each starts the tiers on separate hosts, runs clients against them,
+// injects a failure and reports whether the guarantees were kept.
 package main
 
 import (
@@ -22,12 +22,12 @@ import (
 )
 
 func main() {
-	only := flag.String("only", "", "names of drills, separated by commas; empty: all")
-	times := flag.Int("times", 1, "how often each")
-	together := flag.Int("together", 1, "how many at the same time: each has hosts of its own, and they share the cores")
-	hosts := flag.String("hosts", "", `what hosts are: "containers" or "namespaces"; empty: containers where a Docker engine answers`)
-	results := flag.String("results", "", "Markdown file whose table of what was seen is brought up to date")
-	list := flag.Bool("list", false, "list the drills and do nothing")
+	only := flag.String("only", "", "names of drills, separated by commas; default all")
+	times := flag.Int("times", 1, "number of runs of each drill")
+	parallel := flag.Int("together", 1, "number of drills that run at the same time, on separate hosts and the same cores")
+	hosts := flag.String("hosts", "", `kind of hosts, "containers" or "namespaces"; default containers if a Docker engine is available`)
+	results := flag.String("results", "", "Markdown file whose table of results is updated")
+	list := flag.Bool("list", false, "list the drills and exit")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
@@ -37,48 +37,48 @@ func main() {
 		}
 		return
 	}
-	if err := run(ctx, lab.Kind(*hosts), *only, *times, max(1, *together), *results); err != nil {
+	if err := run(ctx, lab.Kind(*hosts), *only, *times, max(1, *parallel), *results); err != nil {
 		fmt.Fprintln(os.Stderr, "drill:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, kind lab.Kind, only string, times, together int, results string) error {
-	chosen, err := choose(only)
+func run(ctx context.Context, kind lab.Kind, only string, times, parallel int, results string) error {
+	selected, err := selectDrills(only)
 	if err != nil {
 		return err
 	}
 	if kind == "" {
-		var why error
-		if kind, why = lab.Best(); why != nil {
-			fmt.Printf("hosts are %s, for containers something is missing: %v\n", kind, why)
+		var missing error
+		if kind, missing = lab.BestKind(); missing != nil {
+			fmt.Printf("using %s as hosts; missing for containers: %v\n", kind, missing)
 		}
 	}
-	programs, err := drills.Folder()
+	programs, err := drills.TempFolder()
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(programs)
-	if err := drills.Programs(ctx, programs); err != nil {
+	if err := drills.BuildPrograms(ctx, programs); err != nil {
 		return err
 	}
-	var mu sync.Mutex      // of what is seen and said, and of the file
-	var alone sync.RWMutex // taken by a drill that bears no other beside it
-	broken := false
+	var mu sync.Mutex          // guards results, output and the file
+	var exclusive sync.RWMutex // locked by a drill that runs alone
+	violated := false
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(together)
-	for _, d := range chosen {
+	group.SetLimit(parallel)
+	for _, d := range selected {
 		s := series{drill: d}
 		for range times {
 			group.Go(func() error {
-				result, err := beside(ctx, &alone, kind, d, programs)
-				if err := errors.Join(err, ctx.Err()); err != nil { // broken off, it says nothing
+				result, err := runShared(ctx, &exclusive, kind, d, programs)
+				if err := errors.Join(err, ctx.Err()); err != nil { // an interrupted drill has no result
 					return fmt.Errorf("%s: %w", d.Name, err)
 				}
 				mu.Lock()
 				defer mu.Unlock()
 				result.Print(os.Stdout)
-				broken = broken || len(result.Broken) > 0
+				violated = violated || len(result.Violations) > 0
 				if s.results = append(s.results, result); len(s.results) < times {
 					return nil
 				}
@@ -95,108 +95,109 @@ func run(ctx context.Context, kind lab.Kind, only string, times, together int, r
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	if broken {
-		return errors.New("what was promised was not kept")
+	if violated {
+		return errors.New("guarantees were violated")
 	}
 	return nil
 }
 
-// beside carries a drill out beside others, or alone.
-func beside(ctx context.Context, alone *sync.RWMutex, kind lab.Kind, d drills.Drill, programs string) (drills.Result, error) {
-	if d.Unnoticed {
-		alone.Lock()
-		defer alone.Unlock()
+// runShared runs a drill at the same time as others, or alone if it is Seamless.
+func runShared(ctx context.Context, exclusive *sync.RWMutex, kind lab.Kind, d drills.Drill, programs string) (drills.Result, error) {
+	if d.Seamless {
+		exclusive.Lock()
+		defer exclusive.Unlock()
 	} else {
-		alone.RLock()
-		defer alone.RUnlock()
+		exclusive.RLock()
+		defer exclusive.RUnlock()
 	}
-	return once(ctx, kind, d, programs)
+	return runOnce(ctx, kind, d, programs)
 }
 
-func choose(only string) ([]drills.Drill, error) {
+// selectDrills returns the drills with the given names, separated by commas.
+func selectDrills(only string) ([]drills.Drill, error) {
 	if only == "" {
 		return drills.All, nil
 	}
-	var chosen []drills.Drill
+	var selected []drills.Drill
 	for name := range strings.SplitSeq(only, ",") {
 		i := slices.IndexFunc(drills.All, func(d drills.Drill) bool { return d.Name == name })
 		if i < 0 {
-			return nil, fmt.Errorf("there is no drill %q; -list lists them", name)
+			return nil, fmt.Errorf("unknown drill %q; -list lists all", name)
 		}
-		chosen = append(chosen, drills.All[i])
+		selected = append(selected, drills.All[i])
 	}
-	return chosen, nil
+	return selected, nil
 }
 
-func once(ctx context.Context, kind lab.Kind, d drills.Drill, programs string) (drills.Result, error) {
-	folder, err := drills.Folder()
+func runOnce(ctx context.Context, kind lab.Kind, d drills.Drill, programs string) (drills.Result, error) {
+	folder, err := drills.TempFolder()
 	if err != nil {
 		return drills.Result{}, err
 	}
 	defer os.RemoveAll(folder)
-	return d.Run(ctx, drills.Place{Hosts: kind, Folder: folder, Programs: programs})
+	return d.Run(ctx, drills.Config{Hosts: kind, Folder: folder, Programs: programs})
 }
 
-// series is a drill, carried out several times.
+// series is the results of several runs of a drill.
 type series struct {
 	drill   drills.Drill
 	results []drills.Result
 }
 
-// kept is how often what was promised was kept.
+// kept returns the number of runs that kept the guarantees.
 func (s series) kept() (n int) {
 	for _, r := range s.results {
-		if len(r.Broken) == 0 {
+		if len(r.Violations) == 0 {
 			n++
 		}
 	}
 	return n
 }
 
-// recovery returns the median and the longest time from healed to the first good answer.
+// recovery returns the median and the longest recovery time.
 func (s series) recovery() (median, longest time.Duration) {
-	var all []time.Duration
+	var times []time.Duration
 	for _, r := range s.results {
-		all = append(all, r.Recovery)
+		times = append(times, r.Recovery)
 	}
-	slices.Sort(all)
-	return all[len(all)/2], all[len(all)-1]
+	slices.Sort(times)
+	return times[len(times)/2], times[len(times)-1]
 }
 
 func (s series) String() string {
 	median, longest := s.recovery()
-	return fmt.Sprintf("\n%s: kept %d of %d times; the first good answer after %d ms, at most %d", s.drill.Name, s.kept(), len(s.results), median.Milliseconds(), longest.Milliseconds())
+	return fmt.Sprintf("\n%s: guarantees kept in %d of %d runs; recovery after %d ms (median), %d ms (longest)", s.drill.Name, s.kept(), len(s.results), median.Milliseconds(), longest.Milliseconds())
 }
 
-// row is the series in the table of what was seen.
+// row returns the series as a row of the table of results.
 func (s series) row() string {
 	median, longest := s.recovery()
-	recovery := "never away"
+	recovery := "no outage"
 	if longest > 0 {
 		recovery = fmt.Sprintf("%d ms, %d ms", median.Milliseconds(), longest.Milliseconds())
 	}
 	last := s.results[len(s.results)-1]
 	return fmt.Sprintf("| `%s` | %s | %d of %d | %s | %s | %s | %s |\n", s.drill.Name, strings.TrimPrefix(s.drill.Question, "What if "), s.kept(), len(s.results), recovery,
-		time.Now().UTC().Format(time.DateOnly), last.Hosts, last.Seen)
+		time.Now().UTC().Format(time.DateOnly), last.Hosts, last.Summary)
 }
 
-// update puts a series into the table of what was seen; the rows of other drills stay as
-// they are.
-func update(file string, of series) error {
-	before, err := os.ReadFile(file)
+// update writes a series into the table of results. The rows of other drills stay unchanged.
+func update(file string, s series) error {
+	content, err := os.ReadFile(file)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	rows := map[string]string{of.drill.Name: of.row()}
-	for line := range strings.Lines(string(before)) {
+	rows := map[string]string{s.drill.Name: s.row()}
+	for line := range strings.Lines(string(content)) {
 		name, _, _ := strings.Cut(strings.TrimPrefix(line, "| `"), "`")
-		if _, is := rows[name]; !is {
+		if _, ok := rows[name]; !ok {
 			rows[name] = line
 		}
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "# Drills, as they last went\n\nWritten by `make drill` and `make soak`. What is promised whatever happens:\n\n> %s\n\n", strings.ReplaceAll(drills.Promise, "\n", "\n> "))
-	fmt.Fprintf(&b, "| drill | what if … | kept | first good answer, median and longest | when | hosts | seen the last time |\n| --- | --- | --- | --- | --- | --- | --- |\n")
+	fmt.Fprintf(&b, "# Results of the drills\n\nWritten by `make drill` and `make soak`. Each drill checks these guarantees:\n\n> %s\n\n", strings.ReplaceAll(drills.Guarantees, "\n", "\n> "))
+	fmt.Fprintf(&b, "Recovery is the time from the end of the failure to the first successful response.\n\n")
+	fmt.Fprintf(&b, "| drill | what if … | guarantees kept | recovery, median and longest | date | hosts | last run |\n| --- | --- | --- | --- | --- | --- | --- |\n")
 	for _, d := range drills.All {
 		b.WriteString(rows[d.Name])
 	}
