@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -8,94 +9,94 @@ import (
 	"strings"
 )
 
-// address is where something listens.
+// address is a host and a port.
 type address struct{ host, port string }
 
 func (a address) String() string { return net.JoinHostPort(a.host, a.port) }
 
-// words reads a list that is separated by commas.
-func words(text string) (all []string) {
-	for word := range strings.SplitSeq(text, ",") {
-		if word = strings.TrimSpace(word); word != "" {
-			all = append(all, word)
+// splitList splits a list at commas, without spaces and empty elements.
+func splitList(text string) (elements []string) {
+	for element := range strings.SplitSeq(text, ",") {
+		if element = strings.TrimSpace(element); element != "" {
+			elements = append(elements, element)
 		}
 	}
-	return all
+	return elements
 }
 
-// hostPorts reads one host:port or several.
-func hostPorts(text string) (all []address, err error) {
-	for _, word := range words(text) {
-		host, port, err := net.SplitHostPort(word)
+// parseAddresses parses one or several host:port and removes duplicates.
+func parseAddresses(text string) (addresses []address, err error) {
+	for _, element := range splitList(text) {
+		host, port, err := net.SplitHostPort(element)
 		if err != nil || host == "" || port == "" {
-			return nil, fmt.Errorf("%q is no host:port", word)
+			return nil, fmt.Errorf("%q is not host:port", element)
 		}
-		if a := (address{host, port}); !slices.Contains(all, a) {
-			all = append(all, a)
+		if a := (address{host, port}); !slices.Contains(addresses, a) {
+			addresses = append(addresses, a)
 		}
 	}
-	if len(all) == 0 {
-		return nil, fmt.Errorf("%q names nothing", text)
+	if len(addresses) == 0 {
+		return nil, fmt.Errorf("no address in %q", text)
 	}
-	return all, nil
+	return addresses, nil
 }
 
-// logicAddresses reads what a web tier is told of the logic tier: which modules are
-// where does not matter here.
-func logicAddresses(text string) ([]address, error) {
-	var plain []string
-	for _, word := range words(text) {
-		if _, at, named := strings.Cut(word, "="); named {
-			word = at
+// parseLogicAddresses parses the LOGIC_ADDRESS of a web tier, ignoring which modules an address
+// serves.
+func parseLogicAddresses(text string) ([]address, error) {
+	var addresses []string
+	for _, element := range splitList(text) {
+		if _, target, ok := strings.Cut(element, "="); ok {
+			element = target
 		}
-		plain = append(plain, strings.TrimPrefix(word, "dns:///"))
+		addresses = append(addresses, strings.TrimPrefix(element, "dns:///"))
 	}
-	return hostPorts(strings.Join(plain, ","))
+	return parseAddresses(strings.Join(addresses, ","))
 }
 
-// broker is where RabbitMQ is, and who logs in: nobody but the certificate's owner where
-// user is empty.
+// broker is the addresses and the login of RabbitMQ. Without a user, the login uses the
+// certificate.
 type broker struct {
 	hosts          []address
-	secure         bool
+	useTLS         bool
 	virtualHost    string
 	user, password string
 }
 
-// parseBroker reads the logic tier's BROKER. Its errors say nothing of a password.
+// parseBroker parses the logic tier's BROKER. Its errors do not contain the password.
 func parseBroker(text string) (b broker, err error) {
 	scheme, rest, _ := strings.Cut(text, "://")
 	port := "5672"
 	switch scheme {
 	case "amqp":
 	case "amqps":
-		b.secure, port = true, "5671"
+		b.useTLS, port = true, "5671"
 	default:
-		return b, fmt.Errorf("it begins with neither amqps:// nor amqp://")
+		return b, errors.New("it must begin with amqps:// or amqp://")
 	}
 	authority, path, _ := strings.Cut(rest, "/")
-	if at := strings.LastIndex(authority, "@"); at >= 0 {
-		user, err := url.Parse("//" + authority[:at] + "@host")
+	if i := strings.LastIndex(authority, "@"); i >= 0 {
+		login, err := url.Parse("//" + authority[:i] + "@host")
 		if err != nil {
-			return b, fmt.Errorf("before the @ is no user:password")
+			return b, errors.New("the part before @ is not user:password")
 		}
-		b.user = user.User.Username()
-		b.password, _ = user.User.Password()
-		authority = authority[at+1:]
+		b.user = login.User.Username()
+		b.password, _ = login.User.Password()
+		authority = authority[i+1:]
 	}
 	if b.virtualHost, err = url.PathUnescape(path); err != nil {
-		return b, fmt.Errorf("%q is no virtual host", path)
+		return b, fmt.Errorf("invalid virtual host %q", path)
 	}
 	if b.virtualHost == "" {
 		b.virtualHost = "/"
 	}
 	var hosts []string
-	for _, host := range words(authority) {
+	for _, host := range splitList(authority) {
 		if _, _, err := net.SplitHostPort(host); err != nil {
 			host = net.JoinHostPort(strings.Trim(host, "[]"), port)
 		}
 		hosts = append(hosts, host)
 	}
-	b.hosts, err = hostPorts(strings.Join(hosts, ","))
+	b.hosts, err = parseAddresses(strings.Join(hosts, ","))
 	return b, err
 }

@@ -12,66 +12,68 @@ import (
 	"techtalks.example/deployments/certificates"
 )
 
-// lasting is a program's folder with a certificate of the site's authority that ends
-// after life.
-func lasting(t *testing.T, life time.Duration, program string) string {
+// expiringCertificate returns the certificate folder of a program whose certificate, issued by the
+// site's authority, is valid for life.
+func expiringCertificate(t *testing.T, life time.Duration, program string) string {
 	t.Helper()
-	made := t.TempDir()
+	authority := t.TempDir()
 	for _, name := range []string{"ca.crt", "ca.key"} {
-		replaced(t, filepath.Join(the.certificates(), name), filepath.Join(made, name))
+		copyFile(t, filepath.Join(shared.certificates(), name), filepath.Join(authority, name))
 	}
-	if _, err := certificates.IssueFor(life, made, nil); err != nil {
+	if _, err := certificates.IssueFor(life, authority, nil); err != nil {
 		t.Fatal(err)
 	}
-	return handOut(t, made, program)
+	return deliverCertificate(t, authority, program)
 }
 
-// foreign is a folder with everything of another authority.
-func foreign(t *testing.T) string {
+// foreignAuthority returns the folder of another authority and its certificates.
+func foreignAuthority(t *testing.T) string {
 	t.Helper()
-	made := t.TempDir()
-	if _, err := certificates.Issue(made, nil); err != nil {
+	authority := t.TempDir()
+	if _, err := certificates.Issue(authority, nil); err != nil {
 		t.Fatal(err)
 	}
-	return made
+	return authority
 }
 
-// with is a program's folder in which files are replaced: one, by name, by another.
-func with(t *testing.T, program string, files ...string) string {
+// withFiles returns the certificate folder of a program in which files are replaced, given as pairs
+// of source and name.
+func withFiles(t *testing.T, program string, files ...string) string {
 	t.Helper()
-	folder := own(t, program)
+	folder := certificateFolder(t, program)
 	for i := 0; i < len(files); i += 2 {
-		replaced(t, files[i], filepath.Join(folder, files[i+1]))
+		copyFile(t, files[i], filepath.Join(folder, files[i+1]))
 	}
 	return folder
 }
 
-func replaced(t *testing.T, from, to string) {
+func copyFile(t *testing.T, source, destination string) {
 	t.Helper()
-	content, err := os.ReadFile(from)
+	content, err := os.ReadFile(source)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(to, content, 0o600); err != nil {
+	if err := os.WriteFile(destination, content, 0o600); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// silent takes connections and says nothing.
-func silent(t *testing.T) string {
+// silentListener returns the address of a listener that sends nothing.
+func silentListener(t *testing.T) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = listener.Close() }) // the kernel takes them, and nobody fetches them
+	t.Cleanup(func() { _ = listener.Close() }) // the kernel accepts connections; the test does not
 	return listener.Addr().String()
 }
 
-// indiscriminate shows the logic tier's certificate, asks for none and greets everybody.
-func indiscriminate(t *testing.T) string {
+// unauthenticatedListener returns the address of an HTTP/2 server with the logic tier's certificate that
+// accepts clients without one.
+func unauthenticatedListener(t *testing.T) string {
 	t.Helper()
-	pair, err := tls.LoadX509KeyPair(filepath.Join(the.certificates(), "logic-tier.crt"), filepath.Join(the.certificates(), "logic-tier.key"))
+	pair, err := tls.LoadX509KeyPair(filepath.Join(shared.certificates(), "logic-tier.crt"), filepath.Join(shared.certificates(), "logic-tier.key"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +89,7 @@ func indiscriminate(t *testing.T) string {
 				return
 			}
 			go func() {
-				_, _ = conn.Write([]byte{0, 0, 0, 4, 0, 0, 0, 0, 0}) // whoever it is may have left
+				_, _ = conn.Write([]byte{0, 0, 0, 4, 0, 0, 0, 0, 0}) // fails if the client has disconnected
 				_, _ = conn.Read(make([]byte, 1024))
 			}()
 		}
@@ -95,16 +97,15 @@ func indiscriminate(t *testing.T) string {
 	return listener.Addr().String()
 }
 
-// A backup that "data-tier backup" made is found, and its age is known.
-func TestBackupsAreFound(t *testing.T) {
-	backups := the.directory("backups")
-	command := exec.CommandContext(t.Context(), the.program("data-tier"), "backup", "--data-directory", the.directory("data"), "--to", backups)
+func TestDoctorReportsAgeOfNewestBackup(t *testing.T) {
+	backups := shared.directory("backups")
+	command := exec.CommandContext(t.Context(), shared.program("data-tier"), "backup", "--data-directory", shared.directory("data"), "--to", backups)
 	if output, err := command.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, output)
 	}
-	told := onData(t).but("BACKUPS", backups)
-	if output, code := ask(t, told); code != 0 {
-		t.Errorf("exits with %d:\n%s", code, output)
+	env := onData(t).with("BACKUPS", backups)
+	if output, code := runDoctor(t, env); code != 0 {
+		t.Errorf("got exit code %d:\n%s", code, output)
 	}
-	expect(t, told.but("BACKUP_AGE", "1ns"), "newest backup", "1ns are allowed", "data-tier backup")
+	expectFailure(t, env.with("BACKUP_AGE", "1ns"), "newest backup", "the maximum is 1ns", "data-tier backup")
 }

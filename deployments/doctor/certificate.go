@@ -10,82 +10,83 @@ import (
 	"techtalks.example/proto/transport"
 )
 
-// renewBefore is when a certificate is due: deployments/certificates/issue makes it anew
-// from then on.
+// renewBefore is how long before its expiry a certificate must be renewed.
+// deployments/certificates/issue renews it from then on.
 const renewBefore = 30 * 24 * time.Hour
 
-// expected is what a certificate is to be.
-type expected struct {
-	// program is whose it is, by its SPIFFE ID; empty: not judged.
+// expectation is the expected content of a certificate.
+type expectation struct {
+	// program is the program in the SPIFFE ID; if empty, the ID is not checked.
 	program string
-	// hosts are names under which it is connected to.
+	// hosts are the names that clients connect to.
 	hosts []string
-	// usages are what it is for.
+	// usages are the required key usages.
 	usages []x509.ExtKeyUsage
-	// remedy is how to have it made anew where it is.
-	remedy string
+	// fix is how to replace the certificate.
+	fix string
 }
 
-// judge says of a certificate, and those sent with it, whether it is of an authority,
-// names who it should, and is valid now.
-func judge(about string, chain []*x509.Certificate, roots *x509.CertPool, want expected) []finding {
+// checkCertificate checks the authority, the names and the validity of a certificate, which is
+// the first of chain.
+func checkCertificate(about string, chain []*x509.Certificate, roots *x509.CertPool, want expectation) []finding {
 	return []finding{
-		judgeAuthority(about, chain, roots, want),
-		judgeName(about, chain[0], want),
-		judgeDates(about, chain[0], want.remedy),
+		checkAuthority(about, chain, roots, want),
+		checkName(about, chain[0], want),
+		checkValidity(about, chain[0], want.fix),
 	}
 }
 
-func judgeAuthority(about string, chain []*x509.Certificate, roots *x509.CertPool, want expected) finding {
+func checkAuthority(about string, chain []*x509.Certificate, roots *x509.CertPool, want expectation) finding {
 	about += ", authority"
 	if roots == nil {
-		return finding{noted, about, "not judged: ca.crt cannot be read", ""}
+		return finding{verdictNote, about, "not checked: ca.crt is not readable", ""}
 	}
-	between := x509.NewCertPool()
+	intermediates := x509.NewCertPool()
 	for _, c := range chain[1:] {
-		between.AddCert(c)
+		intermediates.AddCert(c)
 	}
-	// Its dates are judged apart: at a time when it is valid, the rest must be right.
-	at := time.Now()
-	if leaf := chain[0]; at.Before(leaf.NotBefore) {
-		at = leaf.NotBefore
-	} else if at.After(leaf.NotAfter) {
-		at = leaf.NotAfter
+	// checkValidity checks the dates; here, the time is one within them.
+	now := time.Now()
+	if leaf := chain[0]; now.Before(leaf.NotBefore) {
+		now = leaf.NotBefore
+	} else if now.After(leaf.NotAfter) {
+		now = leaf.NotAfter
 	}
 	for _, usage := range want.usages {
-		if _, err := chain[0].Verify(x509.VerifyOptions{Roots: roots, Intermediates: between, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{usage}}); err != nil {
-			return finding{wrong, about, "it is not of the authority in ca.crt here: " + err.Error(),
-				"the hosts must have certificates of one authority: " + want.remedy}
+		if _, err := chain[0].Verify(x509.VerifyOptions{Roots: roots, Intermediates: intermediates, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{usage}}); err != nil {
+			return finding{verdictWrong, about, "not issued by the authority in this host's ca.crt: " + err.Error(),
+				"use certificates of one authority on all hosts: " + want.fix}
 		}
 	}
-	return finding{fine, about, "of the authority in ca.crt", ""}
+	return finding{verdictOK, about, "issued by the authority in ca.crt", ""}
 }
 
-func judgeName(about string, leaf *x509.Certificate, want expected) finding {
+func checkName(about string, leaf *x509.Certificate, want expectation) finding {
 	about += ", name"
 	var names []string
 	if want.program != "" {
 		id := transport.ID(want.program).String()
 		if len(leaf.URIs) != 1 || leaf.URIs[0].String() != id {
-			return finding{wrong, about, fmt.Sprintf("it is that of %v, and should be that of %s", leaf.URIs, id),
-				"have the certificate of " + want.program + " there: " + want.remedy}
+			return finding{verdictWrong, about, fmt.Sprintf("got SPIFFE ID %v, want %s", leaf.URIs, id),
+				"install the certificate of " + want.program + ": " + want.fix}
 		}
-		// The data tier and the broker go by the common name.
+		// The data tier and the broker identify clients by the common name.
 		if leaf.Subject.CommonName != want.program {
-			return finding{wrong, about, fmt.Sprintf("its common name is %q, and should be %q", leaf.Subject.CommonName, want.program), want.remedy}
+			return finding{verdictWrong, about, fmt.Sprintf("got common name %q, want %q", leaf.Subject.CommonName, want.program), want.fix}
 		}
 		names = append(names, id)
 	}
 	for _, host := range want.hosts {
 		if leaf.VerifyHostname(host) != nil {
-			return finding{wrong, about, fmt.Sprintf("it does not name %s; it names %s", host, strings.Join(namesOf(leaf), ", ")),
-				"have it name the host under which it is reached, with -hosts: " + want.remedy}
+			return finding{verdictWrong, about, fmt.Sprintf("it does not name %s, but %s", host, strings.Join(namesOf(leaf), ", ")),
+				"add the name that clients connect to with -hosts: " + want.fix}
 		}
 		names = append(names, host)
 	}
-	return finding{fine, about, "names " + strings.Join(names, ", "), ""}
+	return finding{verdictOK, about, "names " + strings.Join(names, ", "), ""}
 }
 
+// namesOf returns the host names and addresses in a certificate.
 func namesOf(leaf *x509.Certificate) []string {
 	names := slices.Clone(leaf.DNSNames)
 	for _, ip := range leaf.IPAddresses {
@@ -97,18 +98,18 @@ func namesOf(leaf *x509.Certificate) []string {
 	return names
 }
 
-func judgeDates(about string, c *x509.Certificate, remedy string) finding {
+func checkValidity(about string, c *x509.Certificate, fix string) finding {
 	about += ", dates"
-	const day = "2006-01-02 15:04 MST"
+	const layout = "2006-01-02 15:04 MST"
 	now := time.Now()
 	switch {
 	case now.Before(c.NotBefore):
-		return finding{wrong, about, "not valid before " + c.NotBefore.UTC().Format(day) + "; here it is " + now.UTC().Format(day),
-			"set this host's clock (NTP: timedatectl set-ntp true); if it is right, that of the machine that made the certificate was not: " + remedy}
+		return finding{verdictWrong, about, "not valid before " + c.NotBefore.UTC().Format(layout) + "; this host's time is " + now.UTC().Format(layout),
+			"set this host's clock (NTP: timedatectl set-ntp true); if it is right, the clock of the machine that issued the certificate was wrong: " + fix}
 	case now.After(c.NotAfter):
-		return finding{wrong, about, "it ended on " + c.NotAfter.UTC().Format(day), remedy}
+		return finding{verdictWrong, about, "it expired on " + c.NotAfter.UTC().Format(layout), fix}
 	case now.Add(renewBefore).After(c.NotAfter):
-		return finding{wrong, about, fmt.Sprintf("it ends on %s, in %d days", c.NotAfter.UTC().Format(day), int(c.NotAfter.Sub(now).Hours()/24)), remedy}
+		return finding{verdictWrong, about, fmt.Sprintf("it expires on %s, in %d days", c.NotAfter.UTC().Format(layout), int(c.NotAfter.Sub(now).Hours()/24)), fix}
 	}
-	return finding{fine, about, "valid until " + c.NotAfter.UTC().Format(day), ""}
+	return finding{verdictOK, about, "valid until " + c.NotAfter.UTC().Format(layout), ""}
 }

@@ -7,39 +7,42 @@ import (
 	"time"
 )
 
-// check looks at one thing, or at several of which one needs the other.
+// check checks one thing, or several that depend on each other.
 type check func(ctx context.Context) []finding
 
-// said is a check that knows what it finds.
-func said(all ...finding) check { return func(context.Context) []finding { return all } }
-
-// sideBySide makes checks at the same time, and returns what they found in their order.
-func sideBySide(ctx context.Context, checks ...check) []finding {
-	found := make([][]finding, len(checks))
-	var looking sync.WaitGroup
-	for i, look := range checks {
-		looking.Go(func() { found[i] = look(ctx) })
-	}
-	looking.Wait()
-	return slices.Concat(found...)
+// report returns a check with known findings.
+func report(findings ...finding) check {
+	return func(context.Context) []finding { return findings }
 }
 
-// grace is how long a look whose deadline is over may take to say so in its own words.
+// runParallel runs checks concurrently and returns their findings in the order of the checks.
+func runParallel(ctx context.Context, checks ...check) []finding {
+	findings := make([][]finding, len(checks))
+	var group sync.WaitGroup
+	for i, run := range checks {
+		group.Go(func() { findings[i] = run(ctx) })
+	}
+	group.Wait()
+	return slices.Concat(findings...)
+}
+
+// grace is the time after the deadline in which a check can still return its own finding.
 const grace = time.Second
 
-// within bounds one look: one that does not end by itself is not waited for.
-func within(deadline time.Duration, about string, look func(ctx context.Context) finding) check {
+// withDeadline returns a check that runs a function with a deadline, and gives up on a function
+// that ignores it.
+func withDeadline(deadline time.Duration, about string, run func(ctx context.Context) finding) check {
 	return func(ctx context.Context) []finding {
 		ctx, done := context.WithTimeout(ctx, deadline)
 		defer done()
-		answer := make(chan finding, 1)
-		go func() { answer <- look(ctx) }()
+		result := make(chan finding, 1)
+		go func() { result <- run(ctx) }()
 		select {
-		case f := <-answer:
+		case f := <-result:
 			f.About = about
 			return []finding{f}
 		case <-time.After(deadline + grace):
-			return []finding{{wrong, about, "nothing came of it in " + deadline.String(), "see whether that host is overloaded or cut off; give it longer with DEADLINE"}}
+			return []finding{{verdictWrong, about, "no result within " + deadline.String(), "check whether that host is overloaded or unreachable; raise DEADLINE"}}
 		}
 	}
 }

@@ -12,56 +12,54 @@ import (
 	"time"
 )
 
-// However long a check takes, its line stands where it belongs, and all take no longer
-// than the longest.
-func TestChecksRunSideBySideAndAreSaidInOrder(t *testing.T) {
+func TestRunParallelKeepsOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var all []check
 		for i := range 5 {
-			all = append(all, within(time.Minute, fmt.Sprint(i), func(context.Context) finding {
+			all = append(all, withDeadline(time.Minute, fmt.Sprint(i), func(context.Context) finding {
 				time.Sleep(time.Duration(5-i) * time.Second)
-				return finding{Verdict: fine}
+				return finding{Verdict: verdictOK}
 			}))
 		}
 		began := time.Now()
 		var order []string
-		for _, f := range sideBySide(t.Context(), all...) {
+		for _, f := range runParallel(t.Context(), all...) {
 			order = append(order, f.About)
 		}
 		if took := time.Since(began); took != 5*time.Second || !slices.Equal(order, []string{"0", "1", "2", "3", "4"}) {
-			t.Errorf("%v after %s", order, took)
+			t.Errorf("got order %v after %s, want 0 to 4 after 5s", order, took)
 		}
 	})
 }
 
-func TestALookThatDoesNotEndIsNotWaitedFor(t *testing.T) {
+func TestWithDeadlineGivesUpOnCheckThatIgnoresContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ended := make(chan struct{})
+		release := make(chan struct{})
 		began := time.Now()
-		found := within(3*time.Second, "it", func(context.Context) finding { <-ended; return finding{} })(t.Context())
-		if took := time.Since(began); took != 3*time.Second+grace || well(found) || found[0].Fix == "" {
-			t.Errorf("%v after %s", found, took)
+		found := withDeadline(3*time.Second, "check", func(context.Context) finding { <-release; return finding{} })(t.Context())
+		if took := time.Since(began); took != 3*time.Second+grace || allOK(found) || found[0].Fix == "" {
+			t.Errorf("got %v after %s, want a failure after %s", found, took, 3*time.Second+grace)
 		}
-		close(ended)
+		close(release)
 	})
 }
 
-func TestADiskThatIsFull(t *testing.T) {
+func TestDoctorReportsFullDisk(t *testing.T) {
 	disk := t.TempDir()
 	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=1m"); err != nil {
-		t.Skipf("a small disk cannot be made here: %v", err)
+		t.Skipf("cannot mount a tmpfs: %v", err)
 	}
 	t.Cleanup(func() {
 		if err := syscall.Unmount(disk, 0); err != nil {
 			t.Error(err)
 		}
 	})
-	told := onData(t).but("ARCHIVE", disk)
-	if output, code := ask(t, told); code != 0 {
-		t.Errorf("an empty one: %s", output)
+	env := onData(t).with("ARCHIVE", disk)
+	if output, code := runDoctor(t, env); code != 0 {
+		t.Errorf("empty disk: got exit code %d:\n%s", code, output)
 	}
 	if err := os.WriteFile(filepath.Join(disk, "wal"), make([]byte, 1000<<10), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	expect(t, told, "disk of the WAL archive", "% free", "keep fewer backups")
+	expectFailure(t, env, "disk of the WAL archive", "% free", "keep fewer backups")
 }

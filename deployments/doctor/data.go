@@ -15,43 +15,44 @@ import (
 	"techtalks.example/proto/transport"
 )
 
-// replicator is the role of a data tier on another.
+// replicator is the role with which a standby connects to its primary.
 const replicator = "replicator"
 
-// data looks at every host of the data tier, and at how they fit together.
-func (s settings) data(own credentials, addresses []address) check {
+// checkDataTier checks each host of the data tier, and their replication.
+func (s settings) checkDataTier(creds credentials, addresses []address) check {
 	return func(ctx context.Context) []finding {
 		hosts := make([]*dataHost, len(addresses))
-		var all []check
+		var checks []check
 		for i, a := range addresses {
-			hosts[i] = &dataHost{settings: s, own: own, address: a, versions: map[string]int64{}}
-			all = append(all, hosts[i].look)
+			hosts[i] = &dataHost{settings: s, creds: creds, address: a, versions: map[string]int64{}}
+			checks = append(checks, hosts[i].check)
 		}
-		return append(sideBySide(ctx, all...), together(hosts)...)
+		return append(runParallel(ctx, checks...), checkReplication(hosts)...)
 	}
 }
 
-// dataHost is a host of the data tier, and what it said.
+// dataHost is a host of the data tier, and its state.
 type dataHost struct {
 	settings
-	own     credentials
+	creds   credentials
 	address address
 
 	mu       sync.Mutex
-	answered bool // what follows is known
+	known    bool // state is valid
 	state    state
 	versions map[string]int64 // by module
 }
 
-// state is what a Postgres says of itself.
+// state is the replication state of a Postgres server.
 type state struct {
-	standby bool
-	writes  bool  // it takes them
-	at      int64 // position in the WAL, in bytes
-	follows bool  // a standby that receives WAL
+	standby     bool
+	writable    bool
+	walPosition int64 // in bytes
+	receiving   bool  // a standby that receives WAL
 }
 
-// roles are those that this host logs in as. The first is asked what they all could be.
+// roles returns the roles that this host logs in as. The first one runs the queries that any
+// role could run.
 func (h *dataHost) roles() []string {
 	if h.from == "data" {
 		return []string{replicator}
@@ -59,43 +60,45 @@ func (h *dataHost) roles() []string {
 	return transport.Modules
 }
 
-func (h *dataHost) look(ctx context.Context) []finding {
-	at := h.address.String()
+// check checks the name, port, certificate, authentication, logins and state of the host.
+func (h *dataHost) check(ctx context.Context) []finding {
+	address := h.address.String()
 	ips, found := h.resolve(ctx, h.address.host)
 	if len(ips) == 0 {
 		return found
 	}
-	reached := within(h.deadline, at, func(ctx context.Context) finding { return open(ctx, at, h.address.host) })(ctx)
-	found = append(found, reached...)
-	if !well(reached) {
+	port := withDeadline(h.deadline, address, func(ctx context.Context) finding { return checkOpen(ctx, address, h.address.host) })(ctx)
+	found = append(found, port...)
+	if !allOK(port) {
 		return found
 	}
-	found = append(found, sideBySide(ctx,
-		h.presented(postgresWire, h.own, at, h.address.host, expected{
-			hosts: []string{h.address.host}, usages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, remedy: "for " + h.address.host + ", " + remedy(dataTier),
+	found = append(found, runParallel(ctx,
+		h.checkServerCertificate(postgresProtocol, h.creds, address, h.address.host, expectation{
+			hosts: []string{h.address.host}, usages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, fix: "for " + h.address.host + ", " + certificateFix(dataTier),
 		}),
-		h.demands(postgresWire, at, h.address.host, dataTier),
-		h.withoutTLS(at),
+		h.checkClientAuth(postgresProtocol, address, h.address.host, dataTier),
+		h.checkPlaintext(address),
 	)...)
-	if h.own.pairErr != nil || h.own.caErr != nil {
-		return append(found, finding{noted, at + ", logins", "not tried: there is no certificate to show; see above", ""})
+	if h.creds.pairErr != nil || h.creds.caErr != nil {
+		return append(found, finding{verdictNote, address + ", logins", "not tried: no client certificate; see above", ""})
 	}
-	logins := []check{h.clock, h.ask}
+	logins := []check{h.checkClock, h.checkRole}
 	for _, role := range h.roles() {
-		logins = append(logins, h.login(role))
+		logins = append(logins, h.checkLogin(role))
 	}
-	return append(found, sideBySide(ctx, logins...)...)
+	return append(found, runParallel(ctx, logins...)...)
 }
 
-// source is a connection string as the tiers use it, but to one host, whatever it is.
-func (h *dataHost) source(role string) string {
+// connectionString returns a connection string like the tiers', but for this host only, whether
+// it is the primary or a standby.
+func (h *dataHost) connectionString(role string) string {
 	var b strings.Builder
 	for _, setting := range [][2]string{
 		{"host", h.address.host}, {"port", h.address.port}, {"dbname", "techtalks"}, {"user", role},
 		{"application_name", "doctor"}, {"sslmode", "verify-full"},
-		{"sslrootcert", h.own.path("ca.crt")},
-		{"sslcert", filepath.Join(h.own.directory, h.own.program+".crt")},
-		{"sslkey", filepath.Join(h.own.directory, h.own.program+".key")},
+		{"sslrootcert", h.creds.path("ca.crt")},
+		{"sslcert", filepath.Join(h.creds.directory, h.creds.program+".crt")},
+		{"sslkey", filepath.Join(h.creds.directory, h.creds.program+".key")},
 	} {
 		value := strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(setting[1])
 		fmt.Fprintf(&b, "%s='%s' ", setting[0], value)
@@ -103,44 +106,44 @@ func (h *dataHost) source(role string) string {
 	return b.String()
 }
 
-// as has one connection to the host as a role.
-func (h *dataHost) as(ctx context.Context, role string, ask func(ctx context.Context, conn *sql.Conn) finding) finding {
-	db, err := sql.Open("postgres", h.source(role))
+// query logs in to the host as a role and runs a function on the connection.
+func (h *dataHost) query(ctx context.Context, role string, run func(ctx context.Context, conn *sql.Conn) finding) finding {
+	db, err := sql.Open("postgres", h.connectionString(role))
 	if err != nil {
-		return finding{Verdict: wrong, Found: err.Error(), Fix: "use host:port in DATA_ADDRESS"}
+		return finding{Verdict: verdictWrong, Found: err.Error(), Fix: "use host:port in DATA_ADDRESS"}
 	}
 	defer db.Close()
 	conn, err := db.Conn(ctx)
 	if err != nil {
-		return finding{Verdict: wrong, Found: "it is not let in: " + err.Error(), Fix: h.loginFix(role, err)}
+		return finding{Verdict: verdictWrong, Found: "login failed: " + err.Error(), Fix: h.loginFix(role, err)}
 	}
 	defer conn.Close()
-	return ask(ctx, conn)
+	return run(ctx, conn)
 }
 
+// loginFix returns how to fix a failed login.
 func (h *dataHost) loginFix(role string, err error) string {
-	var said *pq.Error
+	var pqErr *pq.Error
 	host := h.address.host
 	switch {
-	case errors.As(err, &said) && (said.Code == "28000" || said.Code == "28P01" || said.Code == "3D000"):
-		return fmt.Sprintf("on %s, run \"data-tier migrate\", which makes roles and database; and see that pg_hba.conf and pg_ident.conf there are those of data-tier and let %s be %s", host, h.own.program, role)
-	case errors.As(err, &said) && said.Code.Class() == "53":
-		return fmt.Sprintf("on %s, see who has all the connections (pg_stat_activity): each logic tier and worker takes up to 103 of max_connections", host)
-	case errors.As(err, &said) && said.Code.Class() == "57":
-		return "wait until it has started; its log says what it does"
+	case errors.As(err, &pqErr) && (pqErr.Code == "28000" || pqErr.Code == "28P01" || pqErr.Code == "3D000"):
+		return fmt.Sprintf("on %s, run \"data-tier migrate\", which creates the roles and the database; check that pg_hba.conf and pg_ident.conf are those of data-tier and map %s to %s", host, h.creds.program, role)
+	case errors.As(err, &pqErr) && pqErr.Code.Class() == "53":
+		return fmt.Sprintf("on %s, find the clients that hold the connections (pg_stat_activity): each logic tier and worker uses up to 103 of max_connections", host)
+	case errors.As(err, &pqErr) && pqErr.Code.Class() == "57":
+		return "wait until it has started; see its log"
 	}
-	return "if a certificate is wrong above, mend that first; else see the log of the data tier on " + host
+	return "fix certificates marked above first; otherwise see the log of the data tier on " + host
 }
 
-// asking is what a query that fails is answered with.
-func (h *dataHost) asking(err error) finding {
-	return finding{Verdict: wrong, Found: err.Error(), Fix: "see the log of the data tier on " + h.address.host}
+// queryFailure returns the finding for a failed query.
+func (h *dataHost) queryFailure(err error) finding {
+	return finding{Verdict: verdictWrong, Found: err.Error(), Fix: "see the log of the data tier on " + h.address.host}
 }
 
-// keep keeps what a look learned: others look meanwhile, and one that ends too late is
-// not waited for.
-func (h *dataHost) keep(learned func()) {
+// update changes the state under the lock: checks run concurrently, also after their deadline.
+func (h *dataHost) update(change func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	learned()
+	change()
 }

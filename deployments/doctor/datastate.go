@@ -13,55 +13,55 @@ select pg_is_in_recovery(),
        (case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_lsn() end - '0/0')::bigint,
        exists (select from pg_stat_wal_receiver)`
 
-// ask asks the host what it is.
-func (h *dataHost) ask(ctx context.Context) []finding {
-	return within(h.deadline, h.address.String()+", role in the tier", func(ctx context.Context) finding {
-		var is state
-		f := h.as(ctx, h.roles()[0], func(ctx context.Context, conn *sql.Conn) finding {
-			if err := conn.QueryRowContext(ctx, stateStatement).Scan(&is.standby, &is.writes, &is.at, &is.follows); err != nil {
-				return h.asking(err)
+// checkRole checks whether the host is a writable primary or a standby that receives WAL.
+func (h *dataHost) checkRole(ctx context.Context) []finding {
+	return withDeadline(h.deadline, h.address.String()+", role in the tier", func(ctx context.Context) finding {
+		var st state
+		f := h.query(ctx, h.roles()[0], func(ctx context.Context, conn *sql.Conn) finding {
+			if err := conn.QueryRowContext(ctx, stateStatement).Scan(&st.standby, &st.writable, &st.walPosition, &st.receiving); err != nil {
+				return h.queryFailure(err)
 			}
 			switch {
-			case is.standby && !is.follows:
-				return finding{Verdict: wrong, Found: "a standby that receives nothing from its primary",
-					Fix: fmt.Sprintf("on %s, see that STANDBY_OF names the primary, that its port is reached from there, and what the log says", h.address.host)}
-			case is.standby:
-				return finding{Verdict: fine, Found: "a standby, which follows its primary"}
-			case !is.writes:
-				return finding{Verdict: wrong, Found: "a primary that takes no writes", Fix: "see who set default_transaction_read_only there: select * from pg_db_role_setting"}
+			case st.standby && !st.receiving:
+				return finding{Verdict: verdictWrong, Found: "a standby that receives no WAL from its primary",
+					Fix: fmt.Sprintf("on %s, check that STANDBY_OF names the primary and that its port is reachable from there; see the log", h.address.host)}
+			case st.standby:
+				return finding{Verdict: verdictOK, Found: "a standby that follows its primary"}
+			case !st.writable:
+				return finding{Verdict: verdictWrong, Found: "a read-only primary", Fix: "reset default_transaction_read_only; select * from pg_db_role_setting shows where it is set"}
 			}
-			return finding{Verdict: fine, Found: "the primary, which takes writes"}
+			return finding{Verdict: verdictOK, Found: "the primary, writable"}
 		})
-		h.keep(func() { h.answered, h.state = f.Verdict == fine || is.standby, is })
+		h.update(func() { h.known, h.state = f.Verdict == verdictOK || st.standby, st })
 		return f
 	})(ctx)
 }
 
-// mostSkew is how far two clocks may be apart: leases end and sessions expire by them.
-const mostSkew = time.Second
+// maxSkew is the maximum difference of two clocks. Leases and sessions expire by them.
+const maxSkew = time.Second
 
-// clock compares the host's clock with this one.
-func (h *dataHost) clock(ctx context.Context) []finding {
-	return within(h.deadline, h.address.String()+", clock", func(ctx context.Context) finding {
-		return h.as(ctx, h.roles()[0], func(ctx context.Context, conn *sql.Conn) finding {
+// checkClock compares the host's clock with this host's.
+func (h *dataHost) checkClock(ctx context.Context) []finding {
+	return withDeadline(h.deadline, h.address.String()+", clock", func(ctx context.Context) finding {
+		return h.query(ctx, h.roles()[0], func(ctx context.Context, conn *sql.Conn) finding {
 			var skew time.Duration
-			best := time.Duration(-1)
-			// The quickest answer says most: half of its time is all that is not known.
+			roundTrip := time.Duration(-1)
+			// The fastest query gives the best estimate: its error is at most half its duration.
 			for range 5 {
-				var there time.Time
-				asked := time.Now()
-				if err := conn.QueryRowContext(ctx, `select clock_timestamp()`).Scan(&there); err != nil {
-					return h.asking(err)
+				var remote time.Time
+				sent := time.Now()
+				if err := conn.QueryRowContext(ctx, `select clock_timestamp()`).Scan(&remote); err != nil {
+					return h.queryFailure(err)
 				}
-				if took := time.Since(asked); best < 0 || took < best {
-					best, skew = took, there.Sub(asked.Add(took/2))
+				if took := time.Since(sent); roundTrip < 0 || took < roundTrip {
+					roundTrip, skew = took, remote.Sub(sent.Add(took/2))
 				}
 			}
-			found := fmt.Sprintf("%s from this host's, give or take %s", skew.Round(10*time.Microsecond), (best / 2).Round(10*time.Microsecond))
-			if skew.Abs()-best/2 > mostSkew {
-				return finding{Verdict: wrong, Found: found, Fix: "have both hosts set their clocks by NTP: timedatectl set-ntp true, and timedatectl timesync-status says how it goes"}
+			found := fmt.Sprintf("%s from this host's, ± %s", skew.Round(10*time.Microsecond), (roundTrip / 2).Round(10*time.Microsecond))
+			if skew.Abs()-roundTrip/2 > maxSkew {
+				return finding{Verdict: verdictWrong, Found: found, Fix: "synchronise the clocks of both hosts by NTP: timedatectl set-ntp true; check with timedatectl timesync-status"}
 			}
-			return finding{Verdict: fine, Found: found}
+			return finding{Verdict: verdictOK, Found: found}
 		})
 	})(ctx)
 }

@@ -9,72 +9,72 @@ import (
 )
 
 const (
-	// leastFree is the part of a disk, in percent, below which there is no room for what a
-	// night brings: WAL that waits for the archive or a standby, a vacuum of a large table.
-	leastFree = 10
-	// backupName is the layout of a backup's folder, as "data-tier backup" makes it: when it
-	// ended, in UTC.
-	backupName = "20060102T150405.000Z"
+	// minFreePercent is the minimum of free space, in percent. It leaves space for a night's
+	// growth: WAL retained for the archive or a standby, a vacuum of a large table.
+	minFreePercent = 10
+	// backupLayout is the layout of the names of backup folders, as created by "data-tier
+	// backup": the time at which the backup finished, in UTC.
+	backupLayout = "20060102T150405.000Z"
 )
 
-// disks looks at the directories of the data tier's host.
-func (s settings) disks() []check {
-	var all []check
+// diskChecks returns the checks of the data tier's directories.
+func (s settings) diskChecks() []check {
+	var checks []check
 	if s.dataDirectory == "" {
-		all = append(all, missing("DATA_DIRECTORY", "where does Postgres keep its files?", "/var/lib/techtalks/data"))
+		checks = append(checks, missing("DATA_DIRECTORY", "the data directory of Postgres", "/var/lib/techtalks/data"))
 	} else {
-		all = append(all, s.room("the data", s.dataDirectory, "make the disk larger, or see what fills it: pg_wal grows while the archive cannot be written or a standby is away"))
+		checks = append(checks, s.checkFreeSpace("the data", s.dataDirectory, "enlarge the disk, or find what fills it: pg_wal grows while the archive is not writable or a standby is disconnected"))
 	}
 	if s.archive != "" {
-		all = append(all, s.room("the WAL archive", s.archive, "make the disk larger, or keep fewer backups (KEEP): \"data-tier backup\" removes the WAL that none of them needs"))
+		checks = append(checks, s.checkFreeSpace("the WAL archive", s.archive, "enlarge the disk, or keep fewer backups (KEEP): \"data-tier backup\" deletes WAL that no backup needs"))
 	}
 	if s.backups != "" {
-		all = append(all, s.room("the backups", s.backups, "make the disk larger, or keep fewer backups (KEEP)"), s.newestBackup())
+		checks = append(checks, s.checkFreeSpace("the backups", s.backups, "enlarge the disk, or keep fewer backups (KEEP)"), s.checkNewestBackup())
 	}
-	return all
+	return checks
 }
 
-func (s settings) room(whose, directory, remedy string) check {
-	return within(s.deadline, "disk of "+whose+" "+directory, func(context.Context) finding {
+func (s settings) checkFreeSpace(content, directory, fix string) check {
+	return withDeadline(s.deadline, "disk of "+content+" "+directory, func(context.Context) finding {
 		var disk syscall.Statfs_t
 		if err := syscall.Statfs(directory, &disk); err != nil {
-			return finding{Verdict: wrong, Found: err.Error(), Fix: "say where it is, as the data tier is told (DATA_DIRECTORY, ARCHIVE, BACKUPS), and run this as its user"}
+			return finding{Verdict: verdictWrong, Found: err.Error(), Fix: "set DATA_DIRECTORY, ARCHIVE or BACKUPS to the data tier's value, and run doctor as the data tier's user"}
 		}
-		// As df(1) counts: what is left for users, of what they could have.
+		// As in df(1), space reserved for root is excluded.
 		total := disk.Blocks - disk.Bfree + disk.Bavail
 		if total == 0 {
-			return finding{Verdict: noted, Found: "it does not say how large it is"}
+			return finding{Verdict: verdictNote, Found: "the file system does not report its size"}
 		}
 		free := disk.Bavail * 100 / total
 		found := fmt.Sprintf("%d %% free, %.1f GB", free, float64(disk.Bavail)*float64(disk.Bsize)/1e9)
-		if free < leastFree {
-			return finding{Verdict: wrong, Found: found, Fix: remedy}
+		if free < minFreePercent {
+			return finding{Verdict: verdictWrong, Found: found, Fix: fix}
 		}
-		return finding{Verdict: fine, Found: found}
+		return finding{Verdict: verdictOK, Found: found}
 	})
 }
 
-func (s settings) newestBackup() check {
-	return within(s.deadline, "newest backup in "+s.backups, func(context.Context) finding {
+func (s settings) checkNewestBackup() check {
+	return withDeadline(s.deadline, "newest backup in "+s.backups, func(context.Context) finding {
 		entries, err := os.ReadDir(s.backups)
 		if err != nil {
-			return finding{Verdict: wrong, Found: err.Error(), Fix: "say with BACKUPS where they are, and run this as the data tier's user"}
+			return finding{Verdict: verdictWrong, Found: err.Error(), Fix: "set BACKUPS to the folder of the backups, and run doctor as the data tier's user"}
 		}
-		const make = "run \"data-tier backup\" now, and have a timer run it each day; its log says why the last one failed"
-		var last time.Time
+		const fix = "run \"data-tier backup\" now, and daily by a timer; its log has the reason of a failure"
+		var newest time.Time
 		for _, entry := range entries {
-			if ended, err := time.Parse(backupName, entry.Name()); err == nil && entry.IsDir() && ended.After(last) {
-				last = ended
+			if finished, err := time.Parse(backupLayout, entry.Name()); err == nil && entry.IsDir() && finished.After(newest) {
+				newest = finished
 			}
 		}
-		if last.IsZero() {
-			return finding{Verdict: wrong, Found: "there is none", Fix: make}
+		if newest.IsZero() {
+			return finding{Verdict: verdictWrong, Found: "no backup", Fix: fix}
 		}
-		age := time.Since(last)
-		found := fmt.Sprintf("of %s, %s old", last.Format(time.RFC3339), age.Round(time.Second))
+		age := time.Since(newest)
+		found := fmt.Sprintf("from %s, %s old", newest.Format(time.RFC3339), age.Round(time.Second))
 		if age > s.backupAge {
-			return finding{Verdict: wrong, Found: found + "; " + s.backupAge.String() + " are allowed (BACKUP_AGE)", Fix: make}
+			return finding{Verdict: verdictWrong, Found: found + "; the maximum is " + s.backupAge.String() + " (BACKUP_AGE)", Fix: fix}
 		}
-		return finding{Verdict: fine, Found: found}
+		return finding{Verdict: verdictOK, Found: found}
 	})
 }

@@ -7,34 +7,35 @@ import (
 	"slices"
 )
 
-// verdict is what the doctor thinks of a finding.
+// verdict is the severity of a finding.
 type verdict string
 
 const (
-	fine  verdict = "ok"
-	wrong verdict = "WRONG"
-	noted verdict = "note" // worth knowing, or could not be judged
+	verdictOK    verdict = "ok"
+	verdictWrong verdict = "WRONG"
+	verdictNote  verdict = "note" // for information, or not checked
 )
 
-// finding is what one check found.
+// finding is the result of one check.
 type finding struct {
 	Verdict verdict `json:"verdict"`
 	About   string  `json:"about"`
 	Found   string  `json:"found"`
-	Fix     string  `json:"fix,omitempty"` // of what is wrong: how to mend it
+	Fix     string  `json:"fix,omitempty"` // if Verdict is WRONG
 }
 
-func well(all []finding) bool {
-	return !slices.ContainsFunc(all, func(f finding) bool { return f.Verdict == wrong })
+// allOK reports whether no finding is WRONG.
+func allOK(findings []finding) bool {
+	return !slices.ContainsFunc(findings, func(f finding) bool { return f.Verdict == verdictWrong })
 }
 
-func printText(to io.Writer, all []finding) error {
-	for _, f := range all {
-		if _, err := fmt.Fprintf(to, "%-5s %s: %s\n", f.Verdict, f.About, f.Found); err != nil {
+func printText(w io.Writer, findings []finding) error {
+	for _, f := range findings {
+		if _, err := fmt.Fprintf(w, "%-5s %s: %s\n", f.Verdict, f.About, f.Found); err != nil {
 			return err
 		}
 		if f.Fix != "" {
-			if _, err := fmt.Fprintf(to, "      %s\n", f.Fix); err != nil {
+			if _, err := fmt.Fprintf(w, "      %s\n", f.Fix); err != nil {
 				return err
 			}
 		}
@@ -42,8 +43,8 @@ func printText(to io.Writer, all []finding) error {
 	return nil
 }
 
-func printJSON(to io.Writer, all []finding) error {
-	encoder := json.NewEncoder(to)
+func printJSON(w io.Writer, findings []finding) error {
+	encoder := json.NewEncoder(w)
 	encoder.SetIndent("", "  ")
-	return encoder.Encode(all)
+	return encoder.Encode(findings)
 }

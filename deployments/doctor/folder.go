@@ -14,13 +14,13 @@ import (
 	"syscall"
 )
 
-// credentials are a program's certificate and key, and whom it trusts.
+// credentials are a program's certificate, key and trusted authority.
 type credentials struct {
 	directory, program string
 
 	pair    tls.Certificate
 	pairErr error
-	leaf    *x509.Certificate // also without a key that fits
+	leaf    *x509.Certificate // also set if the key does not match
 	leafErr error
 	ca      *x509.Certificate
 	roots   *x509.CertPool
@@ -29,11 +29,12 @@ type credentials struct {
 
 func (c *credentials) path(name string) string { return filepath.Join(c.directory, name) }
 
+// read reads the files of the directory, and records errors in the fields.
 func (c *credentials) read() {
 	if c.ca, c.caErr = readCertificate(c.path("ca.crt")); c.caErr == nil {
 		c.roots = x509.NewCertPool()
 		content, _ := os.ReadFile(c.path("ca.crt"))
-		c.roots.AppendCertsFromPEM(content) // all of them, while an authority is replaced
+		c.roots.AppendCertsFromPEM(content) // several while an authority is being replaced
 	}
 	c.leaf, c.leafErr = readCertificate(c.path(c.program + ".crt"))
 	c.pair, c.pairErr = tls.LoadX509KeyPair(c.path(c.program+".crt"), c.path(c.program+".key"))
@@ -47,94 +48,95 @@ func readCertificate(path string) (*x509.Certificate, error) {
 	}
 	block, _ := pem.Decode(content)
 	if block == nil || block.Type != "CERTIFICATE" {
-		return nil, fmt.Errorf("%s holds no certificate", path)
+		return nil, fmt.Errorf("%s contains no certificate", path)
 	}
 	return x509.ParseCertificate(block.Bytes)
 }
 
-// remedy is how a program's certificate is made anew.
-func remedy(program string) string {
-	return fmt.Sprintf("on the machine that keeps the authority run deployments/certificates/issue with -deliver %s=folder:uid, and copy that folder to the host; no restart is needed", program)
+// certificateFix returns how to issue a program's certificate again.
+func certificateFix(program string) string {
+	return fmt.Sprintf("on the machine with the authority, run deployments/certificates/issue with -deliver %s=folder:uid, and copy the folder to the host; no restart is needed", program)
 }
 
-// folder looks at the files of this host's program.
-func (s settings) folder(own credentials, hosts []string) check {
-	about := "certificate " + own.path(own.program+".crt")
-	var all []check
-	if own.caErr != nil {
-		all = append(all, said(unreadable("certificate "+own.path("ca.crt"), own.caErr, own.program)))
+// checkFolder checks the certificate folder of this host's program.
+func (s settings) checkFolder(creds credentials, hosts []string) check {
+	about := "certificate " + creds.path(creds.program+".crt")
+	var checks []check
+	if creds.caErr != nil {
+		checks = append(checks, report(unreadable("certificate "+creds.path("ca.crt"), creds.caErr, creds.program)))
 	} else {
-		all = append(all, said(judgeDates("certificate "+own.path("ca.crt"), own.ca, "make a new authority and all certificates anew, with deployments/certificates/issue in a new directory")))
+		checks = append(checks, report(checkValidity("certificate "+creds.path("ca.crt"), creds.ca, "create a new authority and all certificates with deployments/certificates/issue in a new directory")))
 	}
-	if own.leafErr != nil {
-		all = append(all, said(unreadable(about, own.leafErr, own.program)))
+	if creds.leafErr != nil {
+		checks = append(checks, report(unreadable(about, creds.leafErr, creds.program)))
 	} else {
 		usages := []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
-		if own.program == logicTier || own.program == dataTier {
+		if creds.program == logicTier || creds.program == dataTier {
 			usages = append(usages, x509.ExtKeyUsageServerAuth)
 		}
-		if own.program == logicTier {
-			hosts = []string{logicTier} // whatever its address: see package transport
+		if creds.program == logicTier {
+			hosts = []string{logicTier} // independent of its address: see package transport
 		}
-		all = append(all, said(judge(about, []*x509.Certificate{own.leaf}, own.roots,
-			expected{program: own.program, hosts: hosts, usages: usages, remedy: remedy(own.program)})...))
+		checks = append(checks, report(checkCertificate(about, []*x509.Certificate{creds.leaf}, creds.roots,
+			expectation{program: creds.program, hosts: hosts, usages: usages, fix: certificateFix(creds.program)})...))
 	}
-	all = append(all, said(own.key(), own.permissions()))
-	if others := own.others(); others != "" {
-		all = append(all, said(finding{noted, "folder " + own.directory, "it holds keys of others too: " + others + "; a host needs its own alone", ""}))
+	checks = append(checks, report(creds.checkKey(), creds.checkPermissions()))
+	if keys := creds.foreignKeys(); keys != "" {
+		checks = append(checks, report(finding{verdictNote, "folder " + creds.directory, "it contains keys of other programs: " + keys + "; delete them from this host", ""}))
 	}
-	return func(ctx context.Context) []finding { return sideBySide(ctx, all...) }
+	return func(ctx context.Context) []finding { return runParallel(ctx, checks...) }
 }
 
+// unreadable returns the finding for a file that cannot be read.
 func unreadable(about string, err error, program string) finding {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return finding{wrong, about, "it is not there", "say with CERTIFICATES where it is; if it was not made: " + remedy(program)}
+		return finding{verdictWrong, about, "the file does not exist", "set CERTIFICATES to its folder; if it was never issued: " + certificateFix(program)}
 	case errors.Is(err, fs.ErrPermission):
-		return finding{wrong, about, err.Error(), fmt.Sprintf("give it to the user that the program runs as, this one: chown -R %d on its folder, as -deliver does", os.Getuid())}
+		return finding{verdictWrong, about, err.Error(), fmt.Sprintf("make the program's user, who also runs doctor, its owner: chown -R %d on its folder, as -deliver does", os.Getuid())}
 	}
-	return finding{wrong, about, err.Error(), remedy(program)}
+	return finding{verdictWrong, about, err.Error(), certificateFix(program)}
 }
 
-func (c *credentials) key() finding {
+func (c *credentials) checkKey() finding {
 	about := "key " + c.path(c.program+".key")
 	if _, err := os.ReadFile(c.path(c.program + ".key")); err != nil {
 		return unreadable(about, err, c.program)
 	}
 	if c.leafErr != nil {
-		return finding{noted, about, "not judged: its certificate cannot be read", ""}
+		return finding{verdictNote, about, "not checked: the certificate is not readable", ""}
 	}
 	if c.pairErr != nil {
-		return finding{wrong, about, "it is not that of " + c.program + ".crt: " + c.pairErr.Error(), "copy both from the same folder; if they never matched: " + remedy(c.program)}
+		return finding{verdictWrong, about, "it does not match " + c.program + ".crt: " + c.pairErr.Error(), "copy both from the same folder; if they never matched: " + certificateFix(c.program)}
 	}
-	return finding{fine, about, "is that of " + c.program + ".crt", ""}
+	return finding{verdictOK, about, "matches " + c.program + ".crt", ""}
 }
 
-// permissions says whether others may read the key. That of root may be read by its
-// group, which is how Kubernetes gives it; lib/pq and Postgres take no other.
-func (c *credentials) permissions() finding {
+// checkPermissions checks that other users cannot read the key. A key of root can be readable
+// by its group, as Kubernetes mounts it; lib/pq and Postgres accept no other modes.
+func (c *credentials) checkPermissions() finding {
 	path := c.path(c.program + ".key")
 	about := "key " + path + ", permissions"
 	info, err := os.Stat(path)
 	if err != nil {
-		return finding{noted, about, "not judged: " + err.Error(), ""}
+		return finding{verdictNote, about, "not checked: " + err.Error(), ""}
 	}
 	mode := info.Mode().Perm()
 	if mode&0o077 == 0 || mode&0o037 == 0 && ownedByRoot(info) {
-		return finding{fine, about, fmt.Sprintf("%04o", mode), ""}
+		return finding{verdictOK, about, fmt.Sprintf("%04o", mode), ""}
 	}
-	return finding{wrong, about, fmt.Sprintf("%04o: others on this host may read it", mode), "chmod 600 " + path + "; if others were on this host, have it made anew"}
+	return finding{verdictWrong, about, fmt.Sprintf("%04o: other users of this host can read it", mode), "chmod 600 " + path + "; if this host has other users, issue it again"}
 }
 
 func ownedByRoot(info fs.FileInfo) bool {
-	is, known := info.Sys().(*syscall.Stat_t)
-	return known && is.Uid == 0
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	return ok && stat.Uid == 0
 }
 
-// others are the names of keys in the folder that are not this program's.
-func (c *credentials) others() string {
+// foreignKeys returns the names of other programs' keys in the folder.
+func (c *credentials) foreignKeys() string {
 	var names []string
-	keys, _ := filepath.Glob(c.path("*.key")) // the pattern is a constant
+	keys, _ := filepath.Glob(c.path("*.key")) // the pattern is valid
 	for _, key := range keys {
 		if name := filepath.Base(key); name != c.program+".key" {
 			names = append(names, name)

@@ -4,51 +4,51 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"fmt"
+	"errors"
 	"io"
 	"net"
 )
 
-// wire is how a neighbour speaks around TLS.
-type wire struct {
-	// request asks for TLS where a connection does not begin with it; nil: it does.
-	request func(conn net.Conn) error
-	// protocols are offered in the handshake (ALPN).
-	protocols []string
-	// hello is what is said first after the handshake. In TLS 1.3 a client learns whether
-	// its certificate was taken when it reads what comes back.
+// protocol is how a server's protocol starts TLS and authenticates clients.
+type protocol struct {
+	// startTLS requests TLS on a plain connection; nil if connections start with TLS.
+	startTLS func(conn net.Conn) error
+	// alpn is the protocols offered in the handshake.
+	alpn []string
+	// hello is the first message after the handshake. In TLS 1.3 a client learns only from the
+	// reply whether the server has accepted its certificate.
 	hello []byte
-	// lets says whether what comes back lets the client in.
-	lets func(answer []byte) (bool, string)
+	// accepts reports whether a reply accepts the client, and if not, the reason.
+	accepts func(reply []byte) (ok bool, reason string)
 }
 
 var (
-	// grpc is HTTP/2 (RFC 9113, section 3.4): the preface, and empty settings.
-	grpcWire = wire{protocols: []string{"h2"}, hello: []byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00"), lets: anything}
-	// amqp is AMQP 0-9-1 (section 4.2.2): the protocol header.
-	amqpWire = wire{hello: []byte("AMQP\x00\x00\x09\x01"), lets: anything}
-	// postgres is the frontend/backend protocol (PostgreSQL manual, "Message Flow").
-	postgresWire = wire{request: requestTLS, hello: startup("queue", "techtalks"), lets: letsIn}
+	// grpcProtocol is HTTP/2 (RFC 9113, section 3.4): the preface, and empty settings.
+	grpcProtocol = protocol{alpn: []string{"h2"}, hello: []byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00"), accepts: acceptsAny}
+	// amqpProtocol is AMQP 0-9-1 (section 4.2.2): the protocol header.
+	amqpProtocol = protocol{hello: []byte("AMQP\x00\x00\x09\x01"), accepts: acceptsAny}
+	// postgresProtocol is the frontend/backend protocol (PostgreSQL manual, "Message Flow").
+	postgresProtocol = protocol{startTLS: requestTLS, hello: startup("queue", "techtalks"), accepts: acceptsStartup}
 )
 
-func anything([]byte) (bool, string) { return true, "" }
+func acceptsAny([]byte) (bool, string) { return true, "" }
 
-// handshake makes a TLS connection and returns the certificates that the neighbour shows.
-// They are judged by the caller, who says more than "bad certificate".
-func (w wire) handshake(ctx context.Context, at, name string, own []tls.Certificate) (*tls.Conn, []*x509.Certificate, error) {
-	raw, err := dial(ctx, at)
+// handshake opens a TLS connection and returns the server's certificates. It does not verify
+// them: the caller reports more detail than "bad certificate".
+func (p protocol) handshake(ctx context.Context, address, name string, certificates []tls.Certificate) (*tls.Conn, []*x509.Certificate, error) {
+	raw, err := dial(ctx, address)
 	if err != nil {
 		return nil, nil, err
 	}
-	if w.request != nil {
-		if err := w.request(raw); err != nil {
+	if p.startTLS != nil {
+		if err := p.startTLS(raw); err != nil {
 			_ = raw.Close()
 			return nil, nil, err
 		}
 	}
 	config := &tls.Config{
-		ServerName: name, NextProtos: w.protocols, Certificates: own, MinVersion: tls.VersionTLS12,
-		InsecureSkipVerify: true, // nothing but greetings are sent
+		ServerName: name, NextProtos: p.alpn, Certificates: certificates, MinVersion: tls.VersionTLS12,
+		InsecureSkipVerify: true, // the caller verifies; only a greeting is sent
 	}
 	conn := tls.Client(raw, config)
 	if err := conn.HandshakeContext(ctx); err != nil {
@@ -58,58 +58,59 @@ func (w wire) handshake(ctx context.Context, at, name string, own []tls.Certific
 	return conn, conn.ConnectionState().PeerCertificates, nil
 }
 
-// presented judges the certificate that a neighbour shows.
-func (s settings) presented(w wire, own credentials, at, name string, want expected) check {
-	about := at + ", its certificate"
+// checkServerCertificate checks the certificate of a server.
+func (s settings) checkServerCertificate(p protocol, creds credentials, address, name string, want expectation) check {
+	about := address + ", certificate"
 	return func(ctx context.Context) []finding {
 		ctx, done := context.WithTimeout(ctx, s.deadline)
 		defer done()
-		conn, chain, err := w.handshake(ctx, at, name, own.present())
+		conn, chain, err := p.handshake(ctx, address, name, creds.clientCertificates())
 		if err != nil {
-			return []finding{{wrong, about, "no TLS: " + err.Error(), "see whether this is the right port, and what that program's log says"}}
+			return []finding{{verdictWrong, about, "TLS handshake failed: " + err.Error(), "check that this is the right port; see the server's log"}}
 		}
 		_ = conn.Close()
-		return judge(about, chain, own.roots, want)
+		return checkCertificate(about, chain, creds.roots, want)
 	}
 }
 
-// demands says whether a neighbour lets in somebody who shows no certificate.
-func (s settings) demands(w wire, at, name, program string) check {
-	return within(s.deadline, at+", without a certificate", func(ctx context.Context) finding {
-		conn, _, err := w.handshake(ctx, at, name, nil)
+// checkClientAuth checks that a server refuses clients without a certificate.
+func (s settings) checkClientAuth(p protocol, address, name, program string) check {
+	return withDeadline(s.deadline, address+", without a certificate", func(ctx context.Context) finding {
+		conn, _, err := p.handshake(ctx, address, name, nil)
 		if err != nil {
-			if unanswered(err) {
-				return finding{Verdict: wrong, Found: "not an answer: " + err.Error(), Fix: "see whether that host is overloaded or cut off"}
+			if isTimeout(err) {
+				return finding{Verdict: verdictWrong, Found: "no answer: " + err.Error(), Fix: "check whether that host is overloaded or unreachable"}
 			}
-			return finding{Verdict: fine, Found: "refused: " + err.Error()}
+			return finding{Verdict: verdictOK, Found: "refused: " + err.Error()}
 		}
 		defer conn.Close()
-		in, why, err := w.greet(conn)
+		accepted, reason, err := p.greet(conn)
 		switch {
-		case err != nil && unanswered(err):
-			return finding{Verdict: wrong, Found: "neither let in nor refused: " + err.Error(), Fix: "see whether that host is overloaded or cut off"}
+		case err != nil && isTimeout(err):
+			return finding{Verdict: verdictWrong, Found: "neither accepted nor refused: " + err.Error(), Fix: "check whether that host is overloaded or unreachable"}
 		case err != nil:
-			return finding{Verdict: fine, Found: "refused: " + err.Error()}
-		case in:
-			return finding{Verdict: wrong, Found: "let in: anybody who reaches this port is", Fix: "have " + program + " there ask for certificates, as this repository's does; see what really listens there"}
+			return finding{Verdict: verdictOK, Found: "refused: " + err.Error()}
+		case accepted:
+			return finding{Verdict: verdictWrong, Found: "accepted: the server does not require a client certificate", Fix: "check that the process on this port is this repository's " + program + ", which requires one"}
 		}
-		return finding{Verdict: fine, Found: "refused: " + why}
+		return finding{Verdict: verdictOK, Found: "refused: " + reason}
 	})
 }
 
-// greet says the first words and hears whether they are welcome.
-func (w wire) greet(conn net.Conn) (in bool, why string, err error) {
-	if _, err := conn.Write(w.hello); err != nil {
+// greet sends the protocol's first message and reports whether the server accepts the client,
+// and if not, the reason.
+func (p protocol) greet(conn net.Conn) (accepted bool, reason string, err error) {
+	if _, err := conn.Write(p.hello); err != nil {
 		return false, "", err
 	}
-	answer := make([]byte, 1024)
-	n, err := conn.Read(answer)
+	reply := make([]byte, 1024)
+	n, err := conn.Read(reply)
 	if err == io.EOF {
-		return false, "", fmt.Errorf("it hangs up")
+		return false, "", errors.New("the server closed the connection")
 	}
 	if err != nil {
 		return false, "", err
 	}
-	in, why = w.lets(answer[:n])
-	return in, why, nil
+	accepted, reason = p.accepts(reply[:n])
+	return accepted, reason, nil
 }

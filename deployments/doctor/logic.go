@@ -12,55 +12,56 @@ import (
 	"techtalks.example/proto/transport"
 )
 
-// logic looks at the logic tier at an address, and at each replica behind its name.
-func (s settings) logic(own credentials, a address) check {
+// checkLogicTier checks an address of the logic tier, and each replica that its name resolves to.
+func (s settings) checkLogicTier(creds credentials, a address) check {
 	return func(ctx context.Context) []finding {
 		ips, found := s.resolve(ctx, a.host)
 		var replicas []check
 		for _, ip := range ips {
-			replicas = append(replicas, s.replica(own, a, net.JoinHostPort(ip, a.port)))
+			replicas = append(replicas, s.checkReplica(creds, a, net.JoinHostPort(ip, a.port)))
 		}
-		return append(found, sideBySide(ctx, replicas...)...)
+		return append(found, runParallel(ctx, replicas...)...)
 	}
 }
 
-func (s settings) replica(own credentials, a address, at string) check {
+// checkReplica checks the port, certificate, authentication and health of one replica.
+func (s settings) checkReplica(creds credentials, a address, replica string) check {
 	return func(ctx context.Context) []finding {
-		found := within(s.deadline, at, func(ctx context.Context) finding { return open(ctx, at, a.host) })(ctx)
-		if !well(found) {
+		found := withDeadline(s.deadline, replica, func(ctx context.Context) finding { return checkOpen(ctx, replica, a.host) })(ctx)
+		if !allOK(found) {
 			return found
 		}
-		return append(found, sideBySide(ctx,
-			s.presented(grpcWire, own, at, logicTier, expected{
-				program: logicTier, hosts: []string{logicTier}, usages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, remedy: "for " + a.host + ", " + remedy(logicTier),
+		return append(found, runParallel(ctx,
+			s.checkServerCertificate(grpcProtocol, creds, replica, logicTier, expectation{
+				program: logicTier, hosts: []string{logicTier}, usages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, fix: "for " + a.host + ", " + certificateFix(logicTier),
 			}),
-			s.demands(grpcWire, at, logicTier, logicTier),
-			s.serving(own, at, a.host),
+			s.checkClientAuth(grpcProtocol, replica, logicTier, logicTier),
+			s.checkHealth(creds, replica, a.host),
 		)...)
 	}
 }
 
-// serving asks one replica whether it can do its work (gRPC health checking protocol).
-func (s settings) serving(own credentials, at, host string) check {
-	return within(s.deadline, at+", health", func(ctx context.Context) finding {
-		credentials, err := transport.ClientCredentials(own.directory, own.program, logicTier)
+// checkHealth checks the health of one replica (gRPC health checking protocol).
+func (s settings) checkHealth(creds credentials, replica, host string) check {
+	return withDeadline(s.deadline, replica+", health", func(ctx context.Context) finding {
+		credentials, err := transport.ClientCredentials(creds.directory, creds.program, logicTier)
 		if err != nil {
-			return finding{Verdict: noted, Found: "not asked: there is no certificate to show; see above"}
+			return finding{Verdict: verdictNote, Found: "not checked: no client certificate; see above"}
 		}
-		conn, err := grpc.NewClient("passthrough:///"+at, grpc.WithTransportCredentials(credentials))
+		conn, err := grpc.NewClient("passthrough:///"+replica, grpc.WithTransportCredentials(credentials))
 		if err != nil {
-			return finding{Verdict: wrong, Found: err.Error(), Fix: "use host:port in LOGIC_ADDRESS"}
+			return finding{Verdict: verdictWrong, Found: err.Error(), Fix: "use host:port in LOGIC_ADDRESS"}
 		}
 		defer conn.Close()
-		answer, err := healthpb.NewHealthClient(conn).Check(ctx, &healthpb.HealthCheckRequest{})
+		response, err := healthpb.NewHealthClient(conn).Check(ctx, &healthpb.HealthCheckRequest{})
 		if err != nil {
-			return finding{Verdict: wrong, Found: err.Error(),
-				Fix: fmt.Sprintf("if a certificate is wrong above, mend that first; else see the log of the logic tier on %s", host)}
+			return finding{Verdict: verdictWrong, Found: err.Error(),
+				Fix: fmt.Sprintf("fix certificates marked above first; otherwise see the log of the logic tier on %s", host)}
 		}
-		if answer.Status != healthpb.HealthCheckResponse_SERVING {
-			return finding{Verdict: wrong, Found: "it says " + answer.Status.String(),
-				Fix: fmt.Sprintf("on %s, curl 127.0.0.1:9091/readyz says why; doctor -from logic there says more", host)}
+		if response.Status != healthpb.HealthCheckResponse_SERVING {
+			return finding{Verdict: verdictWrong, Found: "status " + response.Status.String(),
+				Fix: fmt.Sprintf("on %s, curl 127.0.0.1:9091/readyz returns the reason; doctor -from logic there has more detail", host)}
 		}
-		return finding{Verdict: fine, Found: "it says SERVING, to this host's certificate"}
+		return finding{Verdict: verdictOK, Found: "status SERVING, for this host's certificate"}
 	})
 }

@@ -1,13 +1,13 @@
-// Command doctor says whether a host of TechTalks can do its work from where it stands:
-// names, ports, certificates, mutual TLS, logins, versions, clocks, disks. It prints a
-// line for each thing it looked at, and under what is wrong, how to mend it.
+// Command doctor checks a host of TechTalks from the position of that host: names, ports,
+// certificates, mutual TLS, logins, versions, clocks and disks. It prints a line for each
+// check, and a fix for each failed one.
 //
 //	doctor -from web      on a web tier's host
 //	doctor -from logic    on a logic tier's or worker's host
 //	doctor -from data     on a data tier's host
 //	doctor -from operator where talksctl is used
 //
-// It changes nothing. It exits with 1 when anything is wrong.
+// It changes nothing. It exits with 1 if a check fails, and with 2 on an invalid flag.
 package main
 
 import (
@@ -24,19 +24,19 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	well, err := run(ctx, os.Args[1:], os.Stdout)
+	ok, err := run(ctx, os.Args[1:], os.Stdout)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 	case err != nil:
 		fmt.Fprintln(os.Stderr, "doctor:", err)
 		os.Exit(2)
-	case !well:
+	case !ok:
 		os.Exit(1)
 	}
 }
 
-// run looks at everything and says whether all is well.
-func run(ctx context.Context, arguments []string, to io.Writer) (bool, error) {
+// run runs all checks, prints the findings and reports whether none failed.
+func run(ctx context.Context, arguments []string, w io.Writer) (bool, error) {
 	s := settings{}
 	flags := flag.NewFlagSet("doctor", flag.ContinueOnError)
 	if err := s.register(flags); err != nil {
@@ -46,17 +46,17 @@ func run(ctx context.Context, arguments []string, to io.Writer) (bool, error) {
 		return false, err
 	}
 	if flags.NArg() > 0 {
-		return false, fmt.Errorf("%q is no flag; doctor -help lists them", flags.Arg(0))
+		return false, fmt.Errorf("unexpected argument %q; doctor -help lists the flags", flags.Arg(0))
 	}
-	checks, err := s.standpoint()
+	checks, err := s.plan()
 	if err != nil {
 		return false, err
 	}
-	found := sideBySide(ctx, checks...)
+	findings := runParallel(ctx, checks...)
 	if s.json {
-		err = printJSON(to, found)
+		err = printJSON(w, findings)
 	} else {
-		err = printText(to, found)
+		err = printText(w, findings)
 	}
-	return well(found), err
+	return allOK(findings), err
 }

@@ -7,25 +7,25 @@ import (
 	"strings"
 )
 
-// resolve says which addresses a host has; none when its name is not known here.
+// resolve returns the addresses of a host; none if its name does not resolve on this host.
 func (s settings) resolve(ctx context.Context, host string) ([]string, []finding) {
 	var ips []string
-	found := within(s.deadline, "name "+host, func(ctx context.Context) finding {
+	found := withDeadline(s.deadline, "name "+host, func(ctx context.Context) finding {
 		if net.ParseIP(host) != nil {
 			ips = []string{host}
-			return finding{Verdict: fine, Found: "an address, which needs no name server"}
+			return finding{Verdict: verdictOK, Found: "an IP address; no name server needed"}
 		}
-		all, err := net.DefaultResolver.LookupHost(ctx, host)
+		addresses, err := net.DefaultResolver.LookupHost(ctx, host)
 		if err != nil {
-			return finding{Verdict: wrong, Found: "it does not resolve here: " + err.Error(),
-				Fix: "mend the name where it is set, or give this host the name: in its DNS, in /etc/hosts, or for containers with extra_hosts"}
+			return finding{Verdict: verdictWrong, Found: "does not resolve on this host: " + err.Error(),
+				Fix: "correct the name in the setting, or add it to DNS, /etc/hosts, or extra_hosts of a container"}
 		}
-		slices.Sort(all)
-		ips = slices.Compact(all)
-		return finding{Verdict: fine, Found: "resolves to " + strings.Join(ips, ", ")}
+		slices.Sort(addresses)
+		ips = slices.Compact(addresses)
+		return finding{Verdict: verdictOK, Found: "resolves to " + strings.Join(ips, ", ")}
 	})(ctx)
-	if found[0].Verdict != fine {
-		return nil, found // a look that ends too late may still write to ips
+	if found[0].Verdict != verdictOK {
+		return nil, found // a check past its deadline can still write to ips
 	}
 	return ips, found
 }

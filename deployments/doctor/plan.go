@@ -7,8 +7,7 @@ import (
 	"slices"
 )
 
-// A program's certificate says who it is: the names are those of package transport,
-// and of deployments/certificates.
+// Names of programs in certificates, as in package transport and deployments/certificates.
 const (
 	webTier   = "web-tier"
 	logicTier = "logic-tier"
@@ -16,115 +15,116 @@ const (
 	operator  = "operator"
 )
 
-// standpoint returns what is looked at from where this program stands.
-func (s settings) standpoint() ([]check, error) {
+// plan returns the checks for this kind of host.
+func (s settings) plan() ([]check, error) {
 	switch s.from {
 	case "web":
-		return s.as(webTier, nil, s.logicNeighbours), nil
+		return s.programChecks(webTier, nil, s.logicTierChecks), nil
 	case "operator":
-		return s.as(operator, nil, s.logicNeighbours), nil
+		return s.programChecks(operator, nil, s.logicTierChecks), nil
 	case "logic":
-		return s.as(logicTier, nil, func(own credentials) []check {
-			return slices.Concat(s.dataNeighbours(own), s.brokerNeighbours(own))
+		return s.programChecks(logicTier, nil, func(creds credentials) []check {
+			return slices.Concat(s.dataTierChecks(creds), s.brokerChecks(creds))
 		}), nil
 	case "data":
-		return s.fromData(), nil
+		return s.dataChecks(), nil
 	default:
-		return nil, fmt.Errorf("say with -from (FROM) which host this is: web, logic, data or operator; not %q", s.from)
+		return nil, fmt.Errorf("invalid -from (FROM) %q: use web, logic, data or operator", s.from)
 	}
 }
 
-// as are the checks of a program that has a certificate and neighbours.
-func (s settings) as(program string, hosts []string, neighbours func(own credentials) []check) []check {
-	var all []check
-	var own credentials
+// programChecks returns the checks of a program: its certificate, the servers that it connects
+// to, and ports that must be closed.
+func (s settings) programChecks(program string, hosts []string, serverChecks func(creds credentials) []check) []check {
+	var checks []check
+	var creds credentials
 	if s.certificates == "" {
-		all = append(all, missing("CERTIFICATES", "in which folder are the certificates?", "/etc/techtalks/certificates"))
+		checks = append(checks, missing("CERTIFICATES", "the folder of the certificates", "/etc/techtalks/certificates"))
 	} else {
-		own = credentials{directory: s.certificates, program: program}
-		own.read()
-		all = append(all, s.folder(own, hosts))
+		creds = credentials{directory: s.certificates, program: program}
+		creds.read()
+		checks = append(checks, s.checkFolder(creds, hosts))
 	}
-	return slices.Concat(all, neighbours(own), s.closedPorts())
+	return slices.Concat(checks, serverChecks(creds), s.closedPortChecks())
 }
 
-func (s settings) logicNeighbours(own credentials) []check {
+func (s settings) logicTierChecks(creds credentials) []check {
 	if s.logicAddress == "" {
-		return []check{missing("LOGIC_ADDRESS", "where is the logic tier?", "logic.example.net:9090")}
+		return []check{missing("LOGIC_ADDRESS", "the address of the logic tier", "logic.example.net:9090")}
 	}
-	addresses, err := logicAddresses(s.logicAddress)
+	addresses, err := parseLogicAddresses(s.logicAddress)
 	if err != nil {
-		return []check{said(finding{wrong, "setting LOGIC_ADDRESS", err.Error(), "use host:port, dns:///host:port, or several separated by commas"})}
+		return []check{report(finding{verdictWrong, "setting LOGIC_ADDRESS", err.Error(), "use host:port, dns:///host:port, or several separated by commas"})}
 	}
-	var all []check
+	var checks []check
 	for _, a := range addresses {
-		all = append(all, s.logic(own, a))
+		checks = append(checks, s.checkLogicTier(creds, a))
 	}
-	return append(all, said(finding{noted, "clock", "calls do not tell the logic tier's: it is compared on that host, with the data tier's, by doctor -from logic", ""}))
+	return append(checks, report(finding{verdictNote, "clock", "not checked: doctor -from logic, on the logic tier's host, compares that host's clock with the data tier's", ""}))
 }
 
-func (s settings) dataNeighbours(own credentials) []check {
+func (s settings) dataTierChecks(creds credentials) []check {
 	if s.dataAddress == "" {
-		return []check{missing("DATA_ADDRESS", "where is the data tier?", "data.example.net:5432")}
+		return []check{missing("DATA_ADDRESS", "the address of the data tier", "data.example.net:5432")}
 	}
-	addresses, err := hostPorts(s.dataAddress)
+	addresses, err := parseAddresses(s.dataAddress)
 	if err != nil {
-		return []check{said(finding{wrong, "setting DATA_ADDRESS", err.Error(), "use host:port, or those of primary and standbys separated by commas"})}
+		return []check{report(finding{verdictWrong, "setting DATA_ADDRESS", err.Error(), "use host:port, or several for primary and standbys, separated by commas"})}
 	}
-	return []check{s.data(own, addresses)}
+	return []check{s.checkDataTier(creds, addresses)}
 }
 
-func (s settings) brokerNeighbours(own credentials) []check {
+func (s settings) brokerChecks(creds credentials) []check {
 	if s.broker == "" {
 		return nil
 	}
 	b, err := parseBroker(s.broker)
 	if err != nil {
-		return []check{said(finding{wrong, "setting BROKER", err.Error(), "use amqps://host:port/vhost, and for several hosts of a cluster amqps://host:port,host:port/vhost"})}
+		return []check{report(finding{verdictWrong, "setting BROKER", err.Error(), "use amqps://host:port/vhost, or amqps://host:port,host:port/vhost for a cluster"})}
 	}
-	var all []check
+	var checks []check
 	for _, a := range b.hosts {
-		all = append(all, s.brokerHost(own, b, a))
+		checks = append(checks, s.checkBrokerHost(creds, b, a))
 	}
-	return all
+	return checks
 }
 
-// fromData are the checks of the data tier's host: itself, and its partner where one is
-// named.
-func (s settings) fromData() []check {
+// dataChecks returns the checks of a data tier's host: its disks, and the addresses in
+// DATA_ADDRESS.
+func (s settings) dataChecks() []check {
 	var hosts []string
-	var first []check
+	var settingChecks []check
 	if s.dataHost == "" {
-		first = append(first, missing("DATA_HOST", "under which name do the other hosts find this one?", "data.example.net"))
+		settingChecks = append(settingChecks, missing("DATA_HOST", "the name of this host on the other hosts", "data.example.net"))
 	} else {
-		hosts = words(s.dataHost)
+		hosts = splitList(s.dataHost)
 	}
-	return slices.Concat(first, s.as(dataTier, hosts, func(own credentials) []check {
-		all := s.disks()
+	return slices.Concat(settingChecks, s.programChecks(dataTier, hosts, func(creds credentials) []check {
+		checks := s.diskChecks()
 		if s.dataAddress != "" {
-			all = append(all, s.dataNeighbours(own)...)
+			checks = append(checks, s.dataTierChecks(creds)...)
 		}
-		return all
+		return checks
 	}))
 }
 
-func (s settings) closedPorts() []check {
+func (s settings) closedPortChecks() []check {
 	if s.closed == "" {
 		return nil
 	}
-	addresses, err := hostPorts(s.closed)
+	addresses, err := parseAddresses(s.closed)
 	if err != nil {
-		return []check{said(finding{wrong, "setting CLOSED", err.Error(), "use host:port, or several separated by commas"})}
+		return []check{report(finding{verdictWrong, "setting CLOSED", err.Error(), "use host:port, or several separated by commas"})}
 	}
-	var all []check
+	var checks []check
 	for _, a := range addresses {
-		all = append(all, within(s.deadline, a.String()+" from here", func(ctx context.Context) finding { return closed(ctx, a) }))
+		checks = append(checks, withDeadline(s.deadline, a.String()+" from here", func(ctx context.Context) finding { return checkClosed(ctx, a) }))
 	}
-	return all
+	return checks
 }
 
-// present is what a program shows to its neighbours.
-func (c credentials) present() []tls.Certificate {
+// clientCertificates returns the certificate that a program presents to servers.
+func (c credentials) clientCertificates() []tls.Certificate {
 	if c.pairErr != nil {
 		return nil
 	}

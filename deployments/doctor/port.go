@@ -9,57 +9,58 @@ import (
 	"syscall"
 )
 
-func dial(ctx context.Context, at string) (net.Conn, error) {
+// dial connects to an address; the connection has the deadline of ctx.
+func dial(ctx context.Context, address string) (net.Conn, error) {
 	var dialer net.Dialer
-	conn, err := dialer.DialContext(ctx, "tcp", at)
+	conn, err := dialer.DialContext(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
 	}
-	if until, bounded := ctx.Deadline(); bounded {
-		err = conn.SetDeadline(until)
+	if deadline, ok := ctx.Deadline(); ok {
+		err = conn.SetDeadline(deadline)
 	}
 	return conn, err
 }
 
-// unanswered says whether an error is silence, and not a refusal.
-func unanswered(err error) bool {
+// isTimeout reports whether an error is a missing answer rather than a refusal.
+func isTimeout(err error) bool {
 	return errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// open says whether a port that should be reached is. host is whose it is.
-func open(ctx context.Context, at, host string) finding {
-	conn, err := dial(ctx, at)
+// checkOpen checks that a port of a host is reachable.
+func checkOpen(ctx context.Context, address, host string) finding {
+	conn, err := dial(ctx, address)
 	switch {
 	case err == nil:
 		_ = conn.Close()
-		return finding{Verdict: fine, Found: "is reached"}
-	case unanswered(err):
-		return finding{Verdict: wrong, Found: "nothing answers, not even a refusal",
-			Fix: fmt.Sprintf("see whether %s is up, and have the firewalls between here and there let this port through", host)}
+		return finding{Verdict: verdictOK, Found: "reachable"}
+	case isTimeout(err):
+		return finding{Verdict: verdictWrong, Found: "no answer",
+			Fix: fmt.Sprintf("check that %s is running and that firewalls between the hosts allow this port", host)}
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return finding{Verdict: wrong, Found: "the host is there, and nobody listens on this port",
-			Fix: fmt.Sprintf("on %s, see whether the program runs (docker compose ps) and on which address and port it is published; here, whether the port is right", host)}
+		return finding{Verdict: verdictWrong, Found: "connection refused: no process listens on this port",
+			Fix: fmt.Sprintf("on %s, check that the program runs (docker compose ps) and on which address and port it is published; on this host, check the port in the setting", host)}
 	default:
-		return finding{Verdict: wrong, Found: err.Error(), Fix: "see whether there is a route from here to " + host}
+		return finding{Verdict: verdictWrong, Found: err.Error(), Fix: "check the route from this host to " + host}
 	}
 }
 
-// closed says whether a port is out of reach, as it should be.
-func closed(ctx context.Context, a address) finding {
+// checkClosed checks that a port is unreachable.
+func checkClosed(ctx context.Context, a address) finding {
 	if net.ParseIP(a.host) == nil {
 		if _, err := net.DefaultResolver.LookupHost(ctx, a.host); err != nil {
-			return finding{Verdict: noted, Found: "the name does not resolve here, so that the port was not tried; with an address in CLOSED it is"}
+			return finding{Verdict: verdictNote, Found: "not tried: the name does not resolve on this host; use an IP address in CLOSED"}
 		}
 	}
 	conn, err := dial(ctx, a.String())
 	switch {
 	case err == nil:
 		_ = conn.Close()
-		return finding{Verdict: wrong, Found: "it is reached, and must not be",
-			Fix: fmt.Sprintf("have a firewall keep this host away from it, or bind the port on %s to an address that this host has no way to (BIND)", a.host)}
-	case unanswered(err):
-		return finding{Verdict: fine, Found: "out of reach: nothing answers"}
+		return finding{Verdict: verdictWrong, Found: "reachable, but must not be",
+			Fix: fmt.Sprintf("block it with a firewall, or bind the port on %s to an address that this host cannot reach (BIND)", a.host)}
+	case isTimeout(err):
+		return finding{Verdict: verdictOK, Found: "unreachable: no answer"}
 	default:
-		return finding{Verdict: fine, Found: "out of reach: " + err.Error()}
+		return finding{Verdict: verdictOK, Found: "unreachable: " + err.Error()}
 	}
 }

@@ -8,63 +8,64 @@ import (
 	"strings"
 )
 
-// What is said to Postgres before a driver could: PostgreSQL manual, "Message Formats".
+// Messages that precede a login, which drivers do not expose (PostgreSQL manual, "Message
+// Formats").
 
-// requestTLS asks a Postgres for TLS (SSLRequest).
+// requestTLS requests TLS from Postgres (SSLRequest).
 func requestTLS(conn net.Conn) error {
 	if _, err := conn.Write([]byte{0, 0, 0, 8, 4, 210, 22, 47}); err != nil {
 		return err
 	}
-	var answer [1]byte
-	if _, err := conn.Read(answer[:]); err != nil {
+	var reply [1]byte
+	if _, err := conn.Read(reply[:]); err != nil {
 		return err
 	}
-	if answer[0] != 'S' {
-		return fmt.Errorf("a Postgres that speaks no TLS, or no Postgres (it answers %q)", answer[0])
+	if reply[0] != 'S' {
+		return fmt.Errorf("Postgres without TLS, or another program (got reply %q)", reply[0])
 	}
 	return nil
 }
 
-// startup is how a client says who it wants to be (StartupMessage, protocol 3.0).
+// startup returns a StartupMessage of protocol 3.0, which names user and database.
 func startup(user, database string) []byte {
 	body := []byte{0, 3, 0, 0}
-	for _, word := range []string{"user", user, "database", database, ""} {
-		body = append(append(body, word...), 0)
+	for _, field := range []string{"user", user, "database", database, ""} {
+		body = append(append(body, field...), 0)
 	}
 	return append(binary.BigEndian.AppendUint32(nil, uint32(len(body)+4)), body...)
 }
 
-// letsIn says whether Postgres goes on with a client, also if it would ask for a
-// password: that there are none is the point.
-func letsIn(answer []byte) (bool, string) {
-	if answer[0] != 'E' { // ErrorResponse
+// acceptsStartup reports whether Postgres accepts a client. A request for a password counts as
+// accepting, since logins must use certificates only.
+func acceptsStartup(reply []byte) (bool, string) {
+	if reply[0] != 'E' { // ErrorResponse
 		return true, ""
 	}
-	for field := range strings.SplitSeq(string(answer[min(5, len(answer)):]), "\x00") {
-		if text, found := strings.CutPrefix(field, "M"); found {
+	for field := range strings.SplitSeq(string(reply[min(5, len(reply)):]), "\x00") {
+		if text, ok := strings.CutPrefix(field, "M"); ok {
 			return false, text
 		}
 	}
-	return false, "it answers with an error"
+	return false, "error without message"
 }
 
-// withoutTLS says whether Postgres lets in somebody whose words anybody can read.
-func (s settings) withoutTLS(at string) check {
-	return within(s.deadline, at+", without TLS", func(ctx context.Context) finding {
-		conn, err := dial(ctx, at)
+// checkPlaintext checks that Postgres refuses connections without TLS.
+func (s settings) checkPlaintext(address string) check {
+	return withDeadline(s.deadline, address+", without TLS", func(ctx context.Context) finding {
+		conn, err := dial(ctx, address)
 		if err != nil {
-			return finding{Verdict: wrong, Found: err.Error(), Fix: "see whether that host is overloaded or cut off"}
+			return finding{Verdict: verdictWrong, Found: err.Error(), Fix: "check whether that host is overloaded or unreachable"}
 		}
 		defer conn.Close()
-		in, why, err := postgresWire.greet(conn)
+		accepted, reason, err := postgresProtocol.greet(conn)
 		switch {
-		case err != nil && unanswered(err):
-			return finding{Verdict: wrong, Found: "neither let in nor refused: " + err.Error(), Fix: "see whether that host is overloaded or cut off"}
+		case err != nil && isTimeout(err):
+			return finding{Verdict: verdictWrong, Found: "neither accepted nor refused: " + err.Error(), Fix: "check whether that host is overloaded or unreachable"}
 		case err != nil:
-			return finding{Verdict: fine, Found: "refused: " + err.Error()}
-		case in:
-			return finding{Verdict: wrong, Found: "let in", Fix: "have pg_hba.conf there say hostssl and not host, as data-tier/pg_hba.conf does"}
+			return finding{Verdict: verdictOK, Found: "refused: " + err.Error()}
+		case accepted:
+			return finding{Verdict: verdictWrong, Found: "accepted", Fix: "use hostssl instead of host in pg_hba.conf, as in data-tier/pg_hba.conf"}
 		}
-		return finding{Verdict: fine, Found: "refused: " + why}
+		return finding{Verdict: verdictOK, Found: "refused: " + reason}
 	})
 }

@@ -8,87 +8,88 @@ import (
 	"techtalks.example/proto/transport"
 )
 
-// together says how the hosts of the data tier fit together.
-func together(hosts []*dataHost) (found []finding) {
+// checkReplication checks that the hosts of the data tier are one primary and standbys of the
+// same version that keep up with it.
+func checkReplication(hosts []*dataHost) (findings []finding) {
 	for _, h := range hosts {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 	}
 	var primaries, standbys []*dataHost
-	var known int
+	var count int
 	for _, h := range hosts {
 		switch {
-		case !h.answered:
+		case !h.known:
 			continue
 		case h.state.standby:
 			standbys = append(standbys, h)
 		default:
 			primaries = append(primaries, h)
 		}
-		known++
+		count++
 	}
 	const about = "data tier"
-	names := func(all []*dataHost) string {
+	names := func(hosts []*dataHost) string {
 		var names []string
-		for _, h := range all {
+		for _, h := range hosts {
 			names = append(names, h.address.String())
 		}
 		return strings.Join(names, ", ")
 	}
 	switch {
-	case known == 0:
-		return []finding{{noted, about, "who takes writes is not known: none said", ""}}
+	case count == 0:
+		return []finding{{verdictNote, about, "not checked: no host reported its role", ""}}
 	case len(primaries) == 0:
-		found = append(found, finding{wrong, about, "nobody takes writes", "on the standby that is to be the primary: data-tier promote"})
+		findings = append(findings, finding{verdictWrong, about, "no primary", "promote a standby: run data-tier promote on its host"})
 	case len(primaries) > 1:
-		found = append(found, finding{wrong, about, "several take writes, each its own: " + names(primaries),
-			"stop all but the one that was promoted last, now; then start each as its standby (STANDBY_OF), and name the others in PARTNER"})
+		findings = append(findings, finding{verdictWrong, about, "several primaries with diverging data: " + names(primaries),
+			"stop all but the one that was promoted last; then start the others as its standbys (STANDBY_OF), and set PARTNER to the other hosts"})
 	default:
-		found = append(found, finding{fine, about, names(primaries) + " takes writes", ""})
+		findings = append(findings, finding{verdictOK, about, "the primary is " + names(primaries), ""})
 	}
 	if len(primaries) == 1 {
 		for _, standby := range standbys {
-			found = append(found, lag(primaries[0], standby))
+			findings = append(findings, checkLag(primaries[0], standby))
 		}
 	}
 	if len(hosts) > 1 {
-		found = append(found, sameVersions(hosts)...)
+		findings = append(findings, compareVersions(hosts)...)
 	}
-	return found
+	return findings
 }
 
-// mostLag is how much WAL a standby may be behind, in bytes: a promotion waits until it
-// is replayed, some seconds for this much.
-const mostLag = 64 << 20
+// maxLag is the maximum of WAL that a standby has not replayed, in bytes. A promotion replays it
+// first, which takes some seconds.
+const maxLag = 64 << 20
 
-func lag(primary, standby *dataHost) finding {
+func checkLag(primary, standby *dataHost) finding {
 	about := standby.address.String() + ", lag"
-	// The two were asked a moment apart: what is below nothing is nothing.
-	behind := max(primary.state.at-standby.state.at, 0)
+	// The two positions were read at different times, so that the difference can be negative.
+	behind := max(primary.state.walPosition-standby.state.walPosition, 0)
 	found := fmt.Sprintf("%.1f MB behind %s", float64(behind)/(1<<20), primary.address)
-	if behind > mostLag {
-		return finding{wrong, about, found, fmt.Sprintf("see the log on %s: is it cut off, its disk slow, or was it away? It catches up by itself while the primary keeps its WAL (max_slot_wal_keep_size)", standby.address.host)}
+	if behind > maxLag {
+		return finding{verdictWrong, about, found, fmt.Sprintf("see the log on %s: it was disconnected or its disk is slow. It catches up by itself while the primary retains the WAL (max_slot_wal_keep_size)", standby.address.host)}
 	}
-	return finding{fine, about, found, ""}
+	return finding{verdictOK, about, found, ""}
 }
 
-// sameVersions compares what the hosts said of the same module.
-func sameVersions(hosts []*dataHost) []finding {
+// compareVersions checks that the schemas of each module have the same version on all hosts.
+func compareVersions(hosts []*dataHost) []finding {
 	var differ []string
 	compared := 0
 	for _, module := range transport.Modules {
-		var said []int64
+		var versions []int64
 		for _, h := range hosts {
-			if version, known := h.versions[module]; known {
-				said = append(said, version)
+			if version, ok := h.versions[module]; ok {
+				versions = append(versions, version)
 			}
 		}
-		if len(said) < 2 {
+		if len(versions) < 2 {
 			continue
 		}
 		compared++
-		if slices.Min(said) != slices.Max(said) {
-			differ = append(differ, fmt.Sprintf("%s %v", module, said))
+		if slices.Min(versions) != slices.Max(versions) {
+			differ = append(differ, fmt.Sprintf("%s %v", module, versions))
 		}
 	}
 	const about = "schemas of the hosts"
@@ -96,7 +97,7 @@ func sameVersions(hosts []*dataHost) []finding {
 	case compared == 0:
 		return nil
 	case len(differ) > 0:
-		return []finding{{wrong, about, "their versions differ: " + strings.Join(differ, ", "), "a standby has what its primary has: see whether it follows this one, and how far it is behind"}}
+		return []finding{{verdictWrong, about, "different versions: " + strings.Join(differ, ", "), "check that the standby follows this primary, and its lag: a standby has the schemas of its primary"}}
 	}
-	return []finding{{fine, about, "have the same versions", ""}}
+	return []finding{{verdictOK, about, "same versions on all hosts", ""}}
 }

@@ -1,8 +1,8 @@
 package main
 
-// newest is the newest version of each module's schema that this program knows of: the
-// number of its last migration in data-tier/schema. A test compares the two; the tiers
-// themselves are not built into this program.
-var newest = map[string]int64{
+// newestVersions are the schema versions that this program knows: by module, the number of the
+// last migration in data-tier/schema. A test compares the two, since this program does not
+// embed the migrations.
+var newestVersions = map[string]int64{
 	"accounts": 3, "talks": 7, "following": 1, "notifications": 4, "media": 1, "transfers": 2, "operations": 2, "queue": 5,
 }

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// settings are the flags of the program. Those that a tier has too are named as there,
-// so that the doctor reads what the tier was told.
+// settings are the flags of the program. Flags that a tier has too have the same names, so that
+// doctor reads the tier's environment.
 type settings struct {
 	from          string
 	logicAddress  string
@@ -27,36 +27,36 @@ type settings struct {
 }
 
 func (s *settings) register(flags *flag.FlagSet) error {
-	text := func(into *string, name, twin, standard, about string) {
-		flags.StringVar(into, name, cmp.Or(os.Getenv(twin), standard), about+" ("+twin+")")
+	text := func(value *string, name, variable, defaultValue, usage string) {
+		flags.StringVar(value, name, cmp.Or(os.Getenv(variable), defaultValue), usage+" ("+variable+")")
 	}
-	text(&s.from, "from", "FROM", "", "which host this is: web, logic, data or operator")
-	text(&s.logicAddress, "logic-address", "LOGIC_ADDRESS", "", "from web and operator: where the logic tier is, as the web tier is told: host:port, dns:///host:port, or several separated by commas")
-	text(&s.dataAddress, "data-address", "DATA_ADDRESS", "", "from logic: host:port of the data tier, or of its primary and standbys separated by commas; from data: of itself and its partner")
-	text(&s.broker, "broker", "BROKER", "", "from logic: the message broker, amqps://host:port/vhost; empty: there is none")
+	text(&s.from, "from", "FROM", "", "kind of this host: web, logic, data or operator")
+	text(&s.logicAddress, "logic-address", "LOGIC_ADDRESS", "", "web, operator: logic tier, in the format of the web tier's flag: host:port, dns:///host:port, or several separated by commas")
+	text(&s.dataAddress, "data-address", "DATA_ADDRESS", "", "logic: host:port of the data tier, or of its primary and standbys separated by commas; data: of this host and its partner")
+	text(&s.broker, "broker", "BROKER", "", "logic: message broker, amqps://host:port/vhost; empty if there is none")
 	text(&s.certificates, "certificates", "CERTIFICATES", "", "directory with ca.crt and the certificate and key of this host's program")
-	text(&s.closed, "closed", "CLOSED", "", "host:ports that must not be reached from here, separated by commas: from web, the data tier's and the broker's")
-	text(&s.dataHost, "data-host", "DATA_HOST", "", "from data: names and addresses under which the other hosts find this one, separated by commas")
-	text(&s.dataDirectory, "data-directory", "DATA_DIRECTORY", "", "from data: where Postgres keeps its files")
-	text(&s.archive, "archive", "ARCHIVE", "", "from data: directory of the WAL archive; empty: not looked at")
-	text(&s.backups, "backups", "BACKUPS", "", "from data: directory of the backups; empty: not looked at")
-	duration := func(into *time.Duration, name, twin, standard, about string) error {
-		value, err := time.ParseDuration(cmp.Or(os.Getenv(twin), standard))
+	text(&s.closed, "closed", "CLOSED", "", "host:port that must be unreachable from this host, separated by commas; on web, those of the data tier and the broker")
+	text(&s.dataHost, "data-host", "DATA_HOST", "", "data: names and addresses that other hosts use for this one, separated by commas")
+	text(&s.dataDirectory, "data-directory", "DATA_DIRECTORY", "", "data: data directory of Postgres")
+	text(&s.archive, "archive", "ARCHIVE", "", "data: directory of the WAL archive; not checked if empty")
+	text(&s.backups, "backups", "BACKUPS", "", "data: directory of the backups; not checked if empty")
+	duration := func(value *time.Duration, name, variable, defaultValue, usage string) error {
+		parsed, err := time.ParseDuration(cmp.Or(os.Getenv(variable), defaultValue))
 		if err != nil {
-			return fmt.Errorf("%s: use a duration such as %s: %w", twin, standard, err)
+			return fmt.Errorf("%s: use a duration such as %s: %w", variable, defaultValue, err)
 		}
-		flags.DurationVar(into, name, value, about+" ("+twin+")")
+		flags.DurationVar(value, name, parsed, usage+" ("+variable+")")
 		return nil
 	}
-	// A backup a day, and some hours for making it.
-	if err := duration(&s.backupAge, "backup-age", "BACKUP_AGE", "30h", "from data: how old the newest backup may be"); err != nil {
+	// The default is a daily backup plus some hours for its duration.
+	if err := duration(&s.backupAge, "backup-age", "BACKUP_AGE", "30h", "data: maximum age of the newest backup"); err != nil {
 		return err
 	}
 	flags.BoolVar(&s.json, "json", false, "print JSON")
-	return duration(&s.deadline, "deadline", "DEADLINE", "5s", "how long one check may take; silence for as long counts as no answer")
+	return duration(&s.deadline, "deadline", "DEADLINE", "5s", "timeout of one check")
 }
 
-// missing is a setting without which a host cannot be judged.
-func missing(twin, what, example string) check {
-	return said(finding{wrong, "setting " + twin, "it is missing: " + what, "say it in the environment or .env, as in " + twin + "=" + example})
+// missing returns a check that reports a missing setting.
+func missing(variable, description, example string) check {
+	return report(finding{verdictWrong, "setting " + variable, "missing: " + description, "set it in the environment or .env, as in " + variable + "=" + example})
 }

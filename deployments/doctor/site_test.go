@@ -21,18 +21,19 @@ import (
 	"techtalks.example/deployments/source"
 )
 
-// patience bounds every wait for something to start.
-const patience = 3 * time.Minute
+// startTimeout bounds each wait for a process to start.
+const startTimeout = 3 * time.Minute
 
-// site is what the doctor looks at: real tiers, and a broker, as processes.
+// site is a site for the doctor to check: processes of the data tier, its standby, the logic
+// tier and a broker.
 type site struct {
-	folder                                 string
-	primary, standby, logic                *process
-	data, standbyAt, logicAt, broker, none string // host:ports; nobody listens on none
+	folder                                                           string
+	primary, standby, logic                                          *process
+	dataAddress, standbyAddress, logicAddress, brokerAddress, unused string // no process listens on unused
 }
 
-// the is the site of all tests that only look.
-var the site
+// shared is the site of all tests that do not change it.
+var shared site
 
 func TestMain(m *testing.M) {
 	os.Exit(func() int {
@@ -43,7 +44,7 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(folder)
 		defer stopAll()
-		if err := the.start(folder); err != nil {
+		if err := shared.start(folder); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
@@ -57,7 +58,7 @@ func (s *site) directory(name string) string { return filepath.Join(s.folder, na
 
 func (s *site) start(folder string) error {
 	s.folder = folder
-	if err := os.Chmod(folder, 0o755); err != nil { // Postgres, which is not root, gets to it
+	if err := os.Chmod(folder, 0o755); err != nil { // for Postgres, which does not run as root
 		return err
 	}
 	tree, err := source.Tree()
@@ -70,14 +71,14 @@ func (s *site) start(folder string) error {
 	if _, err := certificates.Issue(s.certificates(), nil); err != nil {
 		return err
 	}
-	if s.none, err = freeaddress.Find(); err != nil {
+	if s.unused, err = freeaddress.Find(); err != nil {
 		return err
 	}
 	var starting sync.WaitGroup
 	var brokerErr error
 	starting.Go(func() { brokerErr = s.startBroker() })
-	if s.primary, s.data, err = s.startData("data", "--archive", s.directory("archive")); err == nil {
-		s.standby, s.standbyAt, err = s.startData("standby", "--standby-of", s.data)
+	if s.primary, s.dataAddress, err = s.startData("data", "--archive", s.directory("archive")); err == nil {
+		s.standby, s.standbyAddress, err = s.startData("standby", "--standby-of", s.dataAddress)
 	}
 	starting.Wait()
 	if err != nil {
@@ -86,50 +87,52 @@ func (s *site) start(folder string) error {
 	if brokerErr != nil {
 		return brokerErr
 	}
-	s.logic, s.logicAt, err = s.startLogic(s.data, "data tier is there")
+	s.logic, s.logicAddress, err = s.startLogic(s.dataAddress, "data tier is there")
 	return err
 }
 
-// startData starts a data tier with a directory of its own, and waits until it serves.
+// startData starts a data tier with a new directory, waits until it serves, and returns its
+// address.
 func (s *site) startData(name string, arguments ...string) (*process, string, error) {
 	return s.startDataWith(nil, name, arguments...)
 }
 
-// startDataWith is startData with more of the environment.
+// startDataWith is startData with additional environment variables.
 func (s *site) startDataWith(environment []string, name string, arguments ...string) (*process, string, error) {
 	p, err := startProcess(s.program("data-tier"), &brokers.Program{Environment: append(os.Environ(), environment...)}, append([]string{"serve", "--data-directory", s.directory(name),
 		"--listen-address", "127.0.0.1:0", "--certificates", s.certificates()}, arguments...)...)
 	if err != nil {
 		return nil, "", err
 	}
-	line, err := p.says("msg=serving")
+	line, err := p.awaitOutput("msg=serving")
 	if err != nil {
 		return nil, "", err
 	}
 	found := regexp.MustCompile(`address=(\S+)`).FindStringSubmatch(line)
 	if found == nil {
-		return nil, "", fmt.Errorf("it does not say where it serves: %s", line)
+		return nil, "", fmt.Errorf("no address in %q", line)
 	}
 	return p, found[1], nil
 }
 
-// startLogic starts a logic tier, and waits until it says something.
-func (s *site) startLogic(data, until string) (*process, string, error) {
-	at, err := freeaddress.Find()
+// startLogic starts a logic tier, waits until its output contains a text, and returns its
+// address.
+func (s *site) startLogic(data, text string) (*process, string, error) {
+	address, err := freeaddress.Find()
 	if err != nil {
 		return nil, "", err
 	}
-	p, err := startProcess(s.program("logic-tier"), nil, "serve", "--listen-address", at, "--admin-address", "127.0.0.1:0",
+	p, err := startProcess(s.program("logic-tier"), nil, "serve", "--listen-address", address, "--admin-address", "127.0.0.1:0",
 		"--data-address", data, "--certificates", s.certificates(), "--scratch", s.directory("scratch"))
 	if err != nil {
 		return nil, "", err
 	}
-	_, err = p.says(until)
-	return p, at, err
+	_, err = p.awaitOutput(text)
+	return p, address, err
 }
 
 func (s *site) startBroker() error {
-	at, err := freeaddress.Find()
+	address, err := freeaddress.Find()
 	if err != nil {
 		return err
 	}
@@ -137,8 +140,8 @@ func (s *site) startBroker() error {
 	if err != nil {
 		return err
 	}
-	s.broker = at
-	node, err := brokers.NewNode(s.directory("broker"), at, s.certificates(), configured, s.program("rabbitmqctl"))
+	s.brokerAddress = address
+	node, err := brokers.NewNode(s.directory("broker"), address, s.certificates(), configured, s.program("rabbitmqctl"))
 	if err != nil {
 		return err
 	}
@@ -148,16 +151,16 @@ func (s *site) startBroker() error {
 			return err
 		}
 	}
-	ctx, done := context.WithTimeout(context.Background(), patience)
+	ctx, done := context.WithTimeout(context.Background(), startTimeout)
 	defer done()
-	for again := time.NewTicker(50 * time.Millisecond); ; {
+	for ticker := time.NewTicker(50 * time.Millisecond); ; {
 		if err = node.Answers(ctx); err == nil {
 			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("the broker does not answer: %w", err)
-		case <-again.C:
+			return fmt.Errorf("the broker does not start: %w", err)
+		case <-ticker.C:
 		}
 	}
 }
@@ -165,11 +168,11 @@ func (s *site) startBroker() error {
 // process is a program of the site.
 type process struct {
 	command *exec.Cmd
-	ended   chan struct{}
+	exited  chan struct{}
 
 	mu      sync.Mutex
-	said    []string
-	changed chan struct{} // closed when there is more
+	output  []string
+	changed chan struct{} // closed after each line of output
 }
 
 var running struct {
@@ -177,11 +180,11 @@ var running struct {
 	all []*process
 }
 
-func startProcess(path string, as *brokers.Program, arguments ...string) (*process, error) {
-	p := &process{command: exec.Command(path, arguments...), ended: make(chan struct{}), changed: make(chan struct{})}
+func startProcess(path string, program *brokers.Program, arguments ...string) (*process, error) {
+	p := &process{command: exec.Command(path, arguments...), exited: make(chan struct{}), changed: make(chan struct{})}
 	p.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if as != nil {
-		p.command.Env, p.command.Dir = as.Environment, as.Folder
+	if program != nil {
+		p.command.Env, p.command.Dir = program.Environment, program.Folder
 	}
 	reader, writer := io.Pipe()
 	p.command.Stdout, p.command.Stderr = writer, writer
@@ -191,17 +194,17 @@ func startProcess(path string, as *brokers.Program, arguments ...string) (*proce
 	go func() {
 		for lines := bufio.NewScanner(reader); lines.Scan(); {
 			p.mu.Lock()
-			p.said = append(p.said, lines.Text())
+			p.output = append(p.output, lines.Text())
 			close(p.changed)
 			p.changed = make(chan struct{})
 			p.mu.Unlock()
 		}
-		_, _ = io.Copy(io.Discard, reader) // a line that is too long
+		_, _ = io.Copy(io.Discard, reader) // after a line that is too long for the scanner
 	}()
 	go func() {
-		_ = p.command.Wait() // how it ends is of no interest here
+		_ = p.command.Wait() // the exit code is irrelevant
 		_ = writer.Close()
-		close(p.ended)
+		close(p.exited)
 	}()
 	running.Lock()
 	running.all = append(running.all, p)
@@ -209,47 +212,48 @@ func startProcess(path string, as *brokers.Program, arguments ...string) (*proce
 	return p, nil
 }
 
-// says waits until the process says something, and returns the line.
-func (p *process) says(what string) (string, error) {
-	late := time.After(patience)
-	for from := 0; ; {
+// awaitOutput waits until a line of output contains a text, and returns the line.
+func (p *process) awaitOutput(text string) (string, error) {
+	timeout := time.After(startTimeout)
+	for next := 0; ; {
 		p.mu.Lock()
-		lines, changed := p.said[from:], p.changed
-		from = len(p.said)
+		lines, changed := p.output[next:], p.changed
+		next = len(p.output)
 		p.mu.Unlock()
 		for _, line := range lines {
-			if strings.Contains(line, what) {
+			if strings.Contains(line, text) {
 				return line, nil
 			}
 		}
 		select {
 		case <-changed:
-		case <-p.ended:
-			return "", fmt.Errorf("%s ended:\n%s", p.command.Path, p.last())
-		case <-late:
-			return "", fmt.Errorf("%s does not say %q:\n%s", p.command.Path, what, p.last())
+		case <-p.exited:
+			return "", fmt.Errorf("%s exited:\n%s", p.command.Path, p.outputTail())
+		case <-timeout:
+			return "", fmt.Errorf("%s: no output %q within the timeout:\n%s", p.command.Path, text, p.outputTail())
 		}
 	}
 }
 
-func (p *process) last() string {
+func (p *process) outputTail() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return strings.Join(p.said[max(0, len(p.said)-20):], "\n")
+	return strings.Join(p.output[max(0, len(p.output)-20):], "\n")
 }
 
-// stop asks the process to stop, and waits until it has.
+// stop sends SIGTERM and waits for the process to exit; it kills the process after
+// startTimeout.
 func (p *process) stop() {
-	_ = p.command.Process.Signal(syscall.SIGTERM) // it may have ended
+	_ = p.command.Process.Signal(syscall.SIGTERM) // fails if the process has exited
 	select {
-	case <-p.ended:
-	case <-time.After(patience):
+	case <-p.exited:
+	case <-time.After(startTimeout):
 		_ = syscall.Kill(-p.command.Process.Pid, syscall.SIGKILL)
-		<-p.ended
+		<-p.exited
 	}
 }
 
-// stopAll stops what runs, the last first.
+// stopAll stops all processes in reverse order of their start.
 func stopAll() {
 	running.Lock()
 	defer running.Unlock()
