@@ -2,8 +2,8 @@ package live
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -22,205 +22,203 @@ import (
 
 const operationName = "operations/abc"
 
-// work is a stand-in for an operation of Ada's in the logic tier: how far it is,
-// and who follows it.
-type work struct {
+// fakeOperation is a logic tier with one operation.
+type fakeOperation struct {
 	tier *logictest.Tier
 
-	mu        sync.Mutex
-	epoch     string
-	revision  int64
-	metadata  *operationspb.OperationMetadata
-	response  proto.Message // of an operation that is done
-	followers map[uint64]bool
-	stream    grpc.ServerStream
-	drop      context.CancelFunc
+	mu            sync.Mutex
+	epoch         string
+	revision      int64
+	metadata      *operationspb.OperationMetadata
+	response      proto.Message // not nil once the operation has succeeded
+	subscriptions map[uint64]bool
+	stream        grpc.ServerStream
+	cancel        context.CancelFunc
 }
 
-func newWork(t *testing.T) *work {
+func newFakeOperation(t *testing.T) *fakeOperation {
 	t.Helper()
-	k := &work{tier: logictest.New(t), epoch: epoch, revision: 1, followers: map[uint64]bool{}, metadata: &operationspb.OperationMetadata{
+	op := &fakeOperation{tier: logictest.New(t), epoch: epoch, revision: 1, subscriptions: map[uint64]bool{}, metadata: &operationspb.OperationMetadata{
 		Kind: "import", Title: "Import of talks", State: operationspb.OperationMetadata_STATE_RUNNING, TotalCount: 100, Unit: "talks",
 		UpdateTime: timestamppb.New(time.Now()),
 	}}
-	logictest.Answer(k.tier, longrunningpb.Operations_GetOperation_FullMethodName,
+	logictest.Answer(op.tier, longrunningpb.Operations_GetOperation_FullMethodName,
 		func(_ context.Context, r *longrunningpb.GetOperationRequest) (*longrunningpb.Operation, error) {
 			if r.Name != operationName {
-				return nil, logictest.Refusal(codes.NotFound, "OPERATION_NOT_FOUND", "there is no such operation of yours")
+				return nil, logictest.Refusal(codes.NotFound, "OPERATION_NOT_FOUND", "you have no such operation")
 			}
-			k.mu.Lock()
-			defer k.mu.Unlock()
-			return k.operation(), nil
+			op.mu.Lock()
+			defer op.mu.Unlock()
+			return op.operation(), nil
 		})
-	k.tier.Stream(operationspb.OperationStreams_StreamOperations_FullMethodName, k.follow)
-	return k
+	op.tier.Stream(operationspb.OperationStreams_StreamOperations_FullMethodName, op.serve)
+	return op
 }
 
-// serveWork is the web tier's side of it.
-func serveWork(t *testing.T, k *work) *web {
+// serveOperation serves a feed of the operation.
+func serveOperation(t *testing.T, op *fakeOperation) *testServer {
 	t.Helper()
-	return serve(t, NewOperations(k.tier.Logic.Operations, k.tier.Logic.OperationStreams, slog.New(slog.DiscardHandler)), operationName)
+	return serveFeed(t, NewOperations(op.tier.Logic.Operations, op.tier.Logic.OperationStreams, slog.New(slog.DiscardHandler)), operationName)
 }
 
-// operation is called with the lock held.
-func (k *work) operation() *longrunningpb.Operation {
-	k.metadata.Cursor = cursor{k.epoch, k.revision}.String()
-	o := &longrunningpb.Operation{Name: operationName, Metadata: packed(k.metadata)}
-	if k.response != nil {
-		o.Done, o.Result = true, &longrunningpb.Operation_Response{Response: packed(k.response)}
+// operation returns the current state. The caller holds the lock.
+func (op *fakeOperation) operation() *longrunningpb.Operation {
+	op.metadata.Cursor = cursor{op.epoch, op.revision}.String()
+	o := &longrunningpb.Operation{Name: operationName, Metadata: pack(op.metadata)}
+	if op.response != nil {
+		o.Done, o.Result = true, &longrunningpb.Operation_Response{Response: pack(op.response)}
 	}
 	return o
 }
 
-func packed(m proto.Message) *anypb.Any {
-	if already, ok := m.(*anypb.Any); ok {
-		return already
+func pack(m proto.Message) *anypb.Any {
+	if packed, ok := m.(*anypb.Any); ok {
+		return packed
 	}
 	a, err := anypb.New(m)
 	if err != nil {
-		panic(err) // it holds no text that is none
+		panic(err) // the messages have only valid UTF-8
 	}
 	return a
 }
 
-func (k *work) follow(stream grpc.ServerStream) error {
-	ctx, drop := context.WithCancel(stream.Context())
-	defer drop()
-	k.mu.Lock()
-	k.stream, k.drop, k.followers = stream, drop, map[uint64]bool{}
-	k.mu.Unlock()
+func (op *fakeOperation) serve(stream grpc.ServerStream) error {
+	ctx, cancel := context.WithCancel(stream.Context())
+	defer cancel()
+	op.mu.Lock()
+	op.stream, op.cancel, op.subscriptions = stream, cancel, map[uint64]bool{}
+	op.mu.Unlock()
 	go func() {
-		defer drop()
+		defer cancel()
 		for {
 			request := &operationspb.StreamOperationsRequest{}
 			if stream.RecvMsg(request) != nil {
 				return
 			}
-			k.subscribe(stream, request)
+			op.subscribe(stream, request)
 		}
 	}()
 	<-ctx.Done()
-	return logictest.Refusal(codes.Unavailable, "DRAINING", "the server stops")
+	return logictest.Refusal(codes.Unavailable, "DRAINING", "the server is shutting down")
 }
 
-func (k *work) subscribe(stream grpc.ServerStream, request *operationspb.StreamOperationsRequest) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if ended := request.GetUnsubscribe(); ended != nil {
-		delete(k.followers, ended.Subscription)
+func (op *fakeOperation) subscribe(stream grpc.ServerStream, request *operationspb.StreamOperationsRequest) {
+	op.mu.Lock()
+	defer op.mu.Unlock()
+	if unsubscribe := request.GetUnsubscribe(); unsubscribe != nil {
+		delete(op.subscriptions, unsubscribe.Subscription)
 		return
 	}
-	asked, reason := request.GetSubscribe(), ""
+	subscribe, reason := request.GetSubscribe(), ""
 	switch {
-	case k.stream != stream:
-		return // it was lost meanwhile
-	case asked.SessionToken != logictest.Session:
+	case op.stream != stream:
+		return // the stream has failed meanwhile
+	case subscribe.SessionToken != logictest.Session:
 		reason = "SESSION_INVALID"
-	case asked.Operation != operationName:
+	case subscribe.Operation != operationName:
 		reason = "OPERATION_NOT_FOUND"
 	}
 	if reason != "" {
-		k.send(&operationspb.StreamOperationsResponse{Event: &operationspb.StreamOperationsResponse_Ended_{
-			Ended: &operationspb.StreamOperationsResponse_Ended{Subscription: asked.Subscription, Reason: reason}}})
+		op.send(&operationspb.StreamOperationsResponse{Event: &operationspb.StreamOperationsResponse_Ended_{
+			Ended: &operationspb.StreamOperationsResponse_Ended{Subscription: subscribe.Subscription, Reason: reason}}})
 		return
 	}
-	k.followers[asked.Subscription] = true
-	k.send(&operationspb.StreamOperationsResponse{Event: &operationspb.StreamOperationsResponse_Subscribed_{
-		Subscribed: &operationspb.StreamOperationsResponse_Subscribed{Subscription: asked.Subscription}}})
+	op.subscriptions[subscribe.Subscription] = true
+	op.send(&operationspb.StreamOperationsResponse{Event: &operationspb.StreamOperationsResponse_Subscribed_{
+		Subscribed: &operationspb.StreamOperationsResponse_Subscribed{Subscription: subscribe.Subscription}}})
 }
 
-// send is called with the lock held.
-func (k *work) send(event *operationspb.StreamOperationsResponse) {
-	if k.stream != nil {
-		_ = k.stream.SendMsg(event) // an end is seen by follow
+// send sends an event. The caller holds the lock.
+func (op *fakeOperation) send(event *operationspb.StreamOperationsResponse) {
+	if op.stream != nil {
+		_ = op.stream.SendMsg(event) // serve notices a failed stream
 	}
 }
 
-// miss changes the operation, and tells nobody.
-func (k *work) miss(done int64) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.revision++
-	k.metadata.DoneCount, k.metadata.UpdateTime = done, timestamppb.New(time.Now())
+// updateSilently changes the operation without sending the change.
+func (op *fakeOperation) updateSilently(done int64) {
+	op.mu.Lock()
+	defer op.mu.Unlock()
+	op.revision++
+	op.metadata.DoneCount, op.metadata.UpdateTime = done, timestamppb.New(time.Now())
 }
 
-// progress changes the operation and tells who follows.
-func (k *work) progress(done int64) {
-	k.miss(done)
-	k.tell()
+// update changes the operation and sends it to the subscribers.
+func (op *fakeOperation) update(done int64) {
+	op.updateSilently(done)
+	op.broadcast()
 }
 
-// succeed ends the operation and tells who follows.
-func (k *work) succeed() {
-	k.mu.Lock()
-	k.response = &transferspb.ImportCatalogueResponse{TalksCreated: 100}
-	k.metadata.State = operationspb.OperationMetadata_STATE_SUCCEEDED
-	k.mu.Unlock()
-	k.progress(100)
+// succeed completes the operation and sends it to the subscribers.
+func (op *fakeOperation) succeed() {
+	op.mu.Lock()
+	op.response = &transferspb.ImportCatalogueResponse{TalksCreated: 100}
+	op.metadata.State = operationspb.OperationMetadata_STATE_SUCCEEDED
+	op.mu.Unlock()
+	op.update(100)
 }
 
-func (k *work) tell() {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	changed := &operationspb.StreamOperationsResponse_Changed{Operation: k.operation()}
-	for number := range k.followers {
-		changed.Subscriptions = append(changed.Subscriptions, number)
+func (op *fakeOperation) broadcast() {
+	op.mu.Lock()
+	defer op.mu.Unlock()
+	changed := &operationspb.StreamOperationsResponse_Changed{Operation: op.operation()}
+	for id := range op.subscriptions {
+		changed.Subscriptions = append(changed.Subscriptions, id)
 	}
 	if len(changed.Subscriptions) > 0 {
-		k.send(&operationspb.StreamOperationsResponse{Event: &operationspb.StreamOperationsResponse_Changed_{Changed: changed}})
+		op.send(&operationspb.StreamOperationsResponse{Event: &operationspb.StreamOperationsResponse_Changed_{Changed: changed}})
 	}
 }
 
-func (k *work) loseStream() {
-	k.mu.Lock()
-	k.followers, k.stream = map[uint64]bool{}, nil
-	drop := k.drop
-	k.mu.Unlock()
-	drop()
+func (op *fakeOperation) breakStream() {
+	op.mu.Lock()
+	op.subscriptions, op.stream = map[uint64]bool{}, nil
+	cancel := op.cancel
+	op.mu.Unlock()
+	cancel()
 }
 
-func (k *work) following() int {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return len(k.followers)
+func (op *fakeOperation) subscriberCount() int {
+	op.mu.Lock()
+	defer op.mu.Unlock()
+	return len(op.subscriptions)
 }
 
-func (k *work) reads() int {
-	return len(k.tier.Calls(longrunningpb.Operations_GetOperation_FullMethodName))
+func (op *fakeOperation) reads() int {
+	return len(op.tier.Calls(longrunningpb.Operations_GetOperation_FullMethodName))
 }
 
-// waiting waits until so many follow, and have read what they follow.
-func (k *work) waiting(t *testing.T, n, reads int) {
+// awaitSubscribers waits for n subscribers and for a number of reads.
+func (op *fakeOperation) awaitSubscribers(t *testing.T, n, reads int) {
 	t.Helper()
-	until(t, "they wait", func() bool { return k.following() == n && k.reads() == reads })
+	waitUntil(t, fmt.Sprintf("there are %d subscribers and %d reads", n, reads), func() bool { return op.subscriberCount() == n && op.reads() == reads })
 }
 
-// seenBy is what one client saw of an operation.
-type seenBy struct {
+// observation is the sequence of states that one client received.
+type observation struct {
 	cursors []string
 	final   *longrunningpb.Operation
 }
 
-func (s *seenBy) see(t *testing.T, o *longrunningpb.Operation) {
+func (o *observation) add(t *testing.T, operation *longrunningpb.Operation) {
 	t.Helper()
 	metadata := &operationspb.OperationMetadata{}
-	if err := o.Metadata.UnmarshalTo(metadata); err != nil {
+	if err := operation.Metadata.UnmarshalTo(metadata); err != nil {
 		t.Fatal(err)
 	}
-	if o.Done {
-		s.final = o
+	if operation.Done {
+		o.final = operation
 	}
-	s.cursors = append(s.cursors, metadata.Cursor)
+	o.cursors = append(o.cursors, metadata.Cursor)
 }
 
-// ascending says whether nothing came twice, or went back.
-func (s *seenBy) ascending() bool {
-	return slices.IsSortedFunc(s.cursors, func(a, b string) int {
-		at, _ := parseCursor(a)
-		to, _ := parseCursor(b)
-		if at.sequence < to.sequence {
-			return -1
+// ascending reports whether the cursors increase strictly.
+func (o *observation) ascending() bool {
+	for i := 1; i < len(o.cursors); i++ {
+		previous, _ := parseCursor(o.cursors[i-1])
+		if c, _ := parseCursor(o.cursors[i]); c.sequence <= previous.sequence {
+			return false
 		}
-		return 1
-	})
+	}
+	return true
 }

@@ -21,82 +21,80 @@ import (
 	"techtalks.example/web-tier/platform/logictest"
 )
 
-// patience bounds every wait.
-const patience = 3 * time.Minute
+// testTimeout limits every wait.
+const testTimeout = 3 * time.Minute
 
 const epoch = "epoch"
 
-// inbox is a stand-in for Ada's inbox in the logic tier: what is in it, and who
-// follows it.
-type inbox struct {
+// fakeInbox is a logic tier with one inbox.
+type fakeInbox struct {
 	t    *testing.T
 	tier *logictest.Tier
 
-	mu         sync.Mutex
-	items      []*notificationspb.Notification // item n has the sequence n+1
-	followers  map[uint64]bool
-	stream     grpc.ServerStream
-	drop       context.CancelFunc
-	failReads  int
-	refuse     int    // subscriptions, for a reason that passes
-	whileRead  func() // called once, after a page was read and before it is sent
-	unfollowed int
+	mu                  sync.Mutex
+	items               []*notificationspb.Notification // items[n] has the sequence n+1
+	subscriptions       map[uint64]bool
+	stream              grpc.ServerStream
+	cancel              context.CancelFunc
+	failReads           int    // how many reads to fail
+	rejectSubscriptions int    // how many to reject with a transient reason
+	duringRead          func() // called once, between reading and returning a page
 }
 
-func newInbox(t *testing.T) *inbox {
+func newFakeInbox(t *testing.T) *fakeInbox {
 	t.Helper()
-	in := &inbox{t: t, tier: logictest.New(t), followers: map[uint64]bool{}}
-	logictest.Answer(in.tier, notificationspb.Notifications_GetInbox_FullMethodName,
+	inbox := &fakeInbox{t: t, tier: logictest.New(t), subscriptions: map[uint64]bool{}}
+	logictest.Answer(inbox.tier, notificationspb.Notifications_GetInbox_FullMethodName,
 		func(context.Context, *notificationspb.GetInboxRequest) (*notificationspb.GetInboxResponse, error) {
-			in.mu.Lock()
-			defer in.mu.Unlock()
-			return &notificationspb.GetInboxResponse{Cursor: cursor{epoch, int64(len(in.items))}.String()}, nil
+			inbox.mu.Lock()
+			defer inbox.mu.Unlock()
+			return &notificationspb.GetInboxResponse{Cursor: cursor{epoch, int64(len(inbox.items))}.String()}, nil
 		})
-	logictest.Answer(in.tier, notificationspb.Notifications_ListNotifications_FullMethodName, in.list)
-	in.tier.Stream(notificationspb.Notifications_StreamNotifications_FullMethodName, in.follow)
-	return in
+	logictest.Answer(inbox.tier, notificationspb.Notifications_ListNotifications_FullMethodName, inbox.list)
+	inbox.tier.Stream(notificationspb.Notifications_StreamNotifications_FullMethodName, inbox.serve)
+	return inbox
 }
 
-func (in *inbox) list(_ context.Context, r *notificationspb.ListNotificationsRequest) (*notificationspb.ListNotificationsResponse, error) {
-	in.mu.Lock()
-	if in.failReads > 0 {
-		in.failReads--
-		in.mu.Unlock()
-		return nil, logictest.Refusal(codes.Unavailable, "DATABASE_UNAVAILABLE", "not just now")
+func (inbox *fakeInbox) list(_ context.Context, r *notificationspb.ListNotificationsRequest) (*notificationspb.ListNotificationsResponse, error) {
+	inbox.mu.Lock()
+	if inbox.failReads > 0 {
+		inbox.failReads--
+		inbox.mu.Unlock()
+		return nil, logictest.Refusal(codes.Unavailable, "DATABASE_UNAVAILABLE", "the database is unavailable")
 	}
-	answer := &notificationspb.ListNotificationsResponse{}
-	now := cursor{epoch, int64(len(in.items))}
+	response := &notificationspb.ListNotificationsResponse{}
+	latest := cursor{epoch, int64(len(inbox.items))}
 	after, ok := parseCursor(r.After)
 	switch {
 	case !ok:
-		answer.Reset_ = &notificationspb.Reset{Reason: notificationspb.Reset_REASON_MALFORMED, Cursor: now.String()}
-		answer.Cursor = now.String()
+		response.Reset_ = &notificationspb.Reset{Reason: notificationspb.Reset_REASON_MALFORMED, Cursor: latest.String()}
+		response.Cursor = latest.String()
 	case after.epoch != epoch:
-		answer.Reset_ = &notificationspb.Reset{Reason: notificationspb.Reset_REASON_OTHER_EPOCH, Cursor: now.String()}
-		answer.Cursor = now.String()
+		response.Reset_ = &notificationspb.Reset{Reason: notificationspb.Reset_REASON_OTHER_EPOCH, Cursor: latest.String()}
+		response.Cursor = latest.String()
 	default:
-		answer.Notifications = in.items[after.sequence:min(after.sequence+int64(r.PageSize), now.sequence)]
-		end := after.sequence + int64(len(answer.Notifications))
-		answer.Cursor, answer.More = cursor{epoch, end}.String(), end < now.sequence
+		response.Notifications = inbox.items[after.sequence:min(after.sequence+int64(r.PageSize), latest.sequence)]
+		end := after.sequence + int64(len(response.Notifications))
+		response.Cursor, response.More = cursor{epoch, end}.String(), end < latest.sequence
 	}
-	meanwhile := in.whileRead
-	in.whileRead = nil
-	in.mu.Unlock()
-	if meanwhile != nil {
-		meanwhile()
+	duringRead := inbox.duringRead
+	inbox.duringRead = nil
+	inbox.mu.Unlock()
+	if duringRead != nil {
+		duringRead()
 	}
-	return answer, nil
+	return response, nil
 }
 
-func (in *inbox) follow(stream grpc.ServerStream) error {
-	ctx, drop := context.WithCancel(stream.Context())
-	defer drop()
-	in.mu.Lock()
-	in.stream, in.drop, in.followers = stream, drop, map[uint64]bool{}
-	in.mu.Unlock()
+func (inbox *fakeInbox) serve(stream grpc.ServerStream) error {
+	ctx, cancel := context.WithCancel(stream.Context())
+	defer cancel()
+	inbox.mu.Lock()
+	inbox.stream, inbox.cancel, inbox.subscriptions = stream, cancel, map[uint64]bool{}
+	inbox.mu.Unlock()
 	requests := make(chan *notificationspb.StreamNotificationsRequest)
 	go func() {
-		defer drop()
+		defer cancel()
 		for {
 			request := &notificationspb.StreamNotificationsRequest{}
 			if stream.RecvMsg(request) != nil {
@@ -112,116 +110,117 @@ func (in *inbox) follow(stream grpc.ServerStream) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return logictest.Refusal(codes.Unavailable, "DRAINING", "the server stops")
+			return logictest.Refusal(codes.Unavailable, "DRAINING", "the server is shutting down")
 		case request := <-requests:
-			in.change(request)
+			inbox.handle(request)
 		}
 	}
 }
 
-func (in *inbox) change(request *notificationspb.StreamNotificationsRequest) {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	if ended := request.GetUnsubscribe(); ended != nil {
-		delete(in.followers, ended.Subscription)
-		in.unfollowed++
+func (inbox *fakeInbox) handle(request *notificationspb.StreamNotificationsRequest) {
+	inbox.mu.Lock()
+	defer inbox.mu.Unlock()
+	if unsubscribe := request.GetUnsubscribe(); unsubscribe != nil {
+		delete(inbox.subscriptions, unsubscribe.Subscription)
 		return
 	}
-	number := request.GetSubscribe().Subscription
+	id := request.GetSubscribe().Subscription
 	if request.GetSubscribe().SessionToken != logictest.Session {
-		in.send(&notificationspb.StreamNotificationsResponse{Event: &notificationspb.StreamNotificationsResponse_Ended_{
-			Ended: &notificationspb.StreamNotificationsResponse_Ended{Subscription: number, Reason: errSessionInvalid.Reason}}})
+		inbox.send(&notificationspb.StreamNotificationsResponse{Event: &notificationspb.StreamNotificationsResponse_Ended_{
+			Ended: &notificationspb.StreamNotificationsResponse_Ended{Subscription: id, Reason: errSessionInvalid.Reason}}})
 		return
 	}
-	if in.refuse > 0 {
-		in.refuse--
-		in.send(&notificationspb.StreamNotificationsResponse{Event: &notificationspb.StreamNotificationsResponse_Ended_{
-			Ended: &notificationspb.StreamNotificationsResponse_Ended{Subscription: number, Reason: "DATABASE_UNAVAILABLE"}}})
+	if inbox.rejectSubscriptions > 0 {
+		inbox.rejectSubscriptions--
+		inbox.send(&notificationspb.StreamNotificationsResponse{Event: &notificationspb.StreamNotificationsResponse_Ended_{
+			Ended: &notificationspb.StreamNotificationsResponse_Ended{Subscription: id, Reason: "DATABASE_UNAVAILABLE"}}})
 		return
 	}
-	in.followers[number] = true
-	in.send(&notificationspb.StreamNotificationsResponse{Event: &notificationspb.StreamNotificationsResponse_Subscribed_{
-		Subscribed: &notificationspb.StreamNotificationsResponse_Subscribed{Subscription: number}}})
+	inbox.subscriptions[id] = true
+	inbox.send(&notificationspb.StreamNotificationsResponse{Event: &notificationspb.StreamNotificationsResponse_Subscribed_{
+		Subscribed: &notificationspb.StreamNotificationsResponse_Subscribed{Subscription: id}}})
 }
 
-// send is called with the lock held: a stream takes one message at a time.
-func (in *inbox) send(event *notificationspb.StreamNotificationsResponse) {
-	if in.stream != nil {
-		_ = in.stream.SendMsg(event) // an end is seen by follow
+// send sends an event. The caller holds the lock, since a stream sends one message at a
+// time.
+func (inbox *fakeInbox) send(event *notificationspb.StreamNotificationsResponse) {
+	if inbox.stream != nil {
+		_ = inbox.stream.SendMsg(event) // serve notices a failed stream
 	}
 }
 
-// arrive adds an item and tells who follows.
-func (in *inbox) arrive(title string) {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	item := &notificationspb.Notification{Id: cursor{epoch, int64(len(in.items)) + 1}.String(), Title: title}
-	in.items = append(in.items, item)
+// deliver adds an item and sends it to the subscribers.
+func (inbox *fakeInbox) deliver(title string) {
+	inbox.mu.Lock()
+	defer inbox.mu.Unlock()
+	item := &notificationspb.Notification{Id: cursor{epoch, int64(len(inbox.items)) + 1}.String(), Title: title}
+	inbox.items = append(inbox.items, item)
 	arrived := &notificationspb.StreamNotificationsResponse_Arrived{Notification: item}
-	for number := range in.followers {
-		arrived.Subscriptions = append(arrived.Subscriptions, number)
+	for id := range inbox.subscriptions {
+		arrived.Subscriptions = append(arrived.Subscriptions, id)
 	}
 	if len(arrived.Subscriptions) > 0 {
-		in.send(&notificationspb.StreamNotificationsResponse{Event: &notificationspb.StreamNotificationsResponse_Arrived_{Arrived: arrived}})
+		inbox.send(&notificationspb.StreamNotificationsResponse{Event: &notificationspb.StreamNotificationsResponse_Arrived_{Arrived: arrived}})
 	}
 }
 
-// miss adds an item that nobody is told of.
-func (in *inbox) miss(title string) {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	in.items = append(in.items, &notificationspb.Notification{Id: cursor{epoch, int64(len(in.items)) + 1}.String(), Title: title})
+// addSilently adds an item without sending it.
+func (inbox *fakeInbox) addSilently(title string) {
+	inbox.mu.Lock()
+	defer inbox.mu.Unlock()
+	inbox.items = append(inbox.items, &notificationspb.Notification{Id: cursor{epoch, int64(len(inbox.items)) + 1}.String(), Title: title})
 }
 
-func (in *inbox) gap() {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	in.send(&notificationspb.StreamNotificationsResponse{Event: &notificationspb.StreamNotificationsResponse_Gap_{Gap: &notificationspb.StreamNotificationsResponse_Gap{}}})
+func (inbox *fakeInbox) sendGap() {
+	inbox.mu.Lock()
+	defer inbox.mu.Unlock()
+	inbox.send(&notificationspb.StreamNotificationsResponse{Event: &notificationspb.StreamNotificationsResponse_Gap_{Gap: &notificationspb.StreamNotificationsResponse_Gap{}}})
 }
 
-func (in *inbox) following() int {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	return len(in.followers)
+func (inbox *fakeInbox) subscriberCount() int {
+	inbox.mu.Lock()
+	defer inbox.mu.Unlock()
+	return len(inbox.subscriptions)
 }
 
-// loseStream ends the stream to the web tier.
-func (in *inbox) loseStream() {
-	in.mu.Lock()
-	in.followers, in.stream = map[uint64]bool{}, nil
-	drop := in.drop
-	in.mu.Unlock()
-	drop()
+// breakStream fails the stream to the web tier.
+func (inbox *fakeInbox) breakStream() {
+	inbox.mu.Lock()
+	inbox.subscriptions, inbox.stream = map[uint64]bool{}, nil
+	cancel := inbox.cancel
+	inbox.mu.Unlock()
+	cancel()
 }
 
-func until(t *testing.T, what string, holds func() bool) {
+func waitUntil(t *testing.T, event string, condition func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !holds(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(testTimeout); !condition(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("not yet: %s", what)
+			t.Fatalf("timed out waiting until %s", event)
 		}
 	}
 }
 
-// web is the web tier's side: live over a server of its own.
-type web struct {
+// testServer serves a feed over HTTP.
+type testServer struct {
 	*Feed
 	url string
 }
 
-func newWeb(t *testing.T, in *inbox) *web {
+func serveInbox(t *testing.T, inbox *fakeInbox) *testServer {
 	t.Helper()
-	return serve(t, NewInbox(in.tier.Logic.Notifications, slog.New(slog.DiscardHandler)), "")
+	return serveFeed(t, NewInbox(inbox.tier.Logic.Notifications, slog.New(slog.DiscardHandler)), "")
 }
 
-// serve serves a feed: its stream, and the polls at /since and /wait.
-func serve(t *testing.T, feed *Feed, key string) *web {
+// serveFeed serves short polls of a feed at /since, long polls at /wait, and streams
+// elsewhere.
+func serveFeed(t *testing.T, feed *Feed, key string) *testServer {
 	t.Helper()
-	w := &web{Feed: feed}
+	w := &testServer{Feed: feed}
 	ctx, stop := context.WithCancel(context.Background())
-	ran := make(chan struct{})
+	stopped := make(chan struct{})
 	go func() {
-		defer close(ran)
+		defer close(stopped)
 		_ = w.Run(ctx)
 	}()
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
@@ -229,8 +228,8 @@ func serve(t *testing.T, feed *Feed, key string) *web {
 		key := cmp.Or(r.Header.Get("Key"), key)
 		switch r.URL.Path {
 		case "/since":
-			// A short poll is a request like any other: the server's deadlines hold.
-			_ = http.NewResponseController(rw).SetWriteDeadline(time.Now().Add(patience))
+			// Short polls do not extend the server's deadline themselves.
+			_ = http.NewResponseController(rw).SetWriteDeadline(time.Now().Add(testTimeout))
 			w.Since(rw, r, session, key)
 		case "/wait":
 			w.Wait(rw, r, session, key)
@@ -238,33 +237,33 @@ func serve(t *testing.T, feed *Feed, key string) *web {
 			w.Stream(rw, r, session, key)
 		}
 	}))
-	// Far shorter than any stream here lives: none may be subject to it.
+	// Shorter than any stream here: streams and long polls must override it.
 	server.Config.WriteTimeout = time.Millisecond
 	server.Start()
 	w.url = server.URL
 	t.Cleanup(func() {
 		stop()
-		<-ran
+		<-stopped
 		server.Close()
 	})
 	return w
 }
 
-// event is one server-sent event; a field alone (retry, id) is one too.
+// event is a server-sent event, or a field on its own (retry, id).
 type event struct{ id, name, data, retry string }
 
-// browser is a stream as a browser reads it.
+// browser reads a stream.
 type browser struct {
-	t        *testing.T
-	response *http.Response
-	lines    *bufio.Reader
-	leave    context.CancelFunc
+	t          *testing.T
+	response   *http.Response
+	lines      *bufio.Reader
+	disconnect context.CancelFunc
 }
 
-func (w *web) open(t *testing.T, lastEventID string, headers ...string) *browser {
+func (w *testServer) open(t *testing.T, lastEventID string, headers ...string) *browser {
 	t.Helper()
-	ctx, leave := context.WithCancel(context.Background())
-	t.Cleanup(leave)
+	ctx, disconnect := context.WithCancel(context.Background())
+	t.Cleanup(disconnect)
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, w.url, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -280,12 +279,12 @@ func (w *web) open(t *testing.T, lastEventID string, headers ...string) *browser
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = response.Body.Close() })
-	return &browser{t, response, bufio.NewReader(response.Body), leave}
+	return &browser{t, response, bufio.NewReader(response.Body), disconnect}
 }
 
-// next returns the next event; io.EOF when the stream ended.
+// next returns the next event, or io.EOF when the stream has ended.
 func (b *browser) next() (e event, err error) {
-	timer := time.AfterFunc(patience, b.leave)
+	timer := time.AfterFunc(testTimeout, b.disconnect)
 	defer timer.Stop()
 	for {
 		line, err := b.lines.ReadString('\n')
@@ -313,8 +312,7 @@ func (b *browser) next() (e event, err error) {
 	}
 }
 
-// titles reads events until that many notifications came, and returns their
-// titles.
+// titles reads n notifications and returns their titles.
 func (b *browser) titles(n int) (titles []string) {
 	b.t.Helper()
 	for len(titles) < n {

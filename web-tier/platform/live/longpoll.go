@@ -9,211 +9,211 @@ import (
 	"techtalks.example/web-tier/platform/server"
 )
 
-// waitOverhead bounds what a long poll takes besides its wait: being subscribed,
-// reading, and writing the answer. The server's own deadlines are a page's.
+// waitOverhead limits what a long poll takes besides its timeout: to subscribe, read
+// and write the answer. The server's own deadlines are those of a page.
 const waitOverhead = 2*subscribeTimeout + 2*replayTimeout + writeTimeout
 
-// errNothing: nothing came in time.
-var errNothing = errors.New("nothing came")
+// errNoNews: the long poll timed out without news.
+var errNoNews = errors.New("no news before the timeout")
 
-// Wait answers a long poll: what came after the cursor, as soon as there is any,
-// with 200 and what Since answers. The cursor is in the parameter "after", or else
-// in If-None-Match; without either it is the next that comes from now on. How long
-// to wait is in "timeout" or "Prefer: wait=". When nothing comes in that time it
-// answers 204, with the cursor to go on from in ETag: ask again at once. What has
-// ended is answered at once, whatever the cursor. When this process ends, 204 says
-// with Retry-After when to ask again.
+// Wait answers a long poll. As soon as there is news after the cursor, it answers 200
+// with the body of Since. The cursor is the parameter "after", or else If-None-Match;
+// without either, Wait returns the first news from now on. How long it waits is the
+// parameter "timeout", or else "Prefer: wait=".
+//
+// On timeout it answers 204, with the cursor to resume from in ETag, and the client can
+// poll again at once. When this process drains, 204 has a Retry-After. A finished
+// resource is answered at once, whatever the cursor.
 //
 // It must not run inside a request-timeout middleware.
 func (f *Feed) Wait(w http.ResponseWriter, r *http.Request, session, key string) {
-	began := time.Now()
-	if err := f.unaskable(session, key); err != nil {
+	start := time.Now()
+	if err := f.validate(session, key); err != nil {
 		AnswerProblem(w, r, err)
 		return
 	}
-	timeout, err := timeoutOf(r)
+	timeout, err := parseTimeout(r)
 	if err != nil {
 		AnswerProblem(w, r, err)
 		return
 	}
-	// A read deadline that passes would end the request's context as if the client
-	// had left. Writers that know no deadlines have none to move.
-	control, limit := http.NewResponseController(w), began.Add(timeout.wait+waitOverhead)
-	_ = control.SetReadDeadline(limit)
-	_ = control.SetWriteDeadline(limit)
+	// An expired read deadline would cancel the request's context as if the client had
+	// disconnected. Response writers without deadlines have none to extend.
+	controller, deadline := http.NewResponseController(w), start.Add(timeout.duration+waitOverhead)
+	_ = controller.SetReadDeadline(deadline)
+	_ = controller.SetWriteDeadline(deadline)
 
-	q := &wait{feed: f, after: askedAfter(r)}
+	poll := &longPoll{feed: f, requested: requestedCursor(r)}
 	var p page
 	for {
-		q.reader = f.newReader(session, key, server.ClientAddress(r), true)
-		p, err = q.wait(r.Context(), began.Add(timeout.wait))
-		// The logic tier may have been refused by its database, which is restarted: who
-		// waits anyway need not be told.
-		if !errors.Is(err, errNoUpstream) || time.Since(began) > min(timeout.wait, subscribeTimeout) || !q.pause(r.Context()) {
+		poll.subscriber = f.newSubscriber(session, key, server.ClientAddress(r), true)
+		p, err = poll.run(r.Context(), start.Add(timeout.duration))
+		// The logic tier may have rejected the subscription because its database is
+		// restarting. A request that would wait anyway is spared that error.
+		if !errors.Is(err, errNoUpstream) || time.Since(start) > min(timeout.duration, subscribeTimeout) || !poll.backOff(r.Context()) {
 			break
 		}
 	}
 	if r.Context().Err() == nil && timeout.applied != "" {
 		w.Header().Set("Preference-Applied", timeout.applied)
 	}
-	q.answer(w, r, p, err)
+	poll.answer(w, r, p, err)
 }
 
-// wait is one long poll.
-type wait struct {
-	feed   *Feed
-	reader *reader
+// longPoll is one long poll.
+type longPoll struct {
+	feed       *Feed
+	subscriber *subscriber
 
-	after    string // the cursor as the client sent it
-	at       cursor // what the client has, once that is known
-	known    bool
-	caughtUp bool // it lacks nothing but what is pending
+	requested string // the cursor that the client sent
+	position  cursor // of the client; valid if known
+	known     bool
+	caughtUp  bool // the client lacks only pending events
 }
 
-// wait returns what comes first: news; or errNothing, errDraining, or why there
-// can be none.
-func (q *wait) wait(ctx context.Context, until time.Time) (page, error) {
-	if err := q.feed.add(q.reader); err != nil {
+// run returns the first news. It fails with errNoNews, errDraining or a problem.
+func (l *longPoll) run(ctx context.Context, deadline time.Time) (page, error) {
+	if err := l.feed.add(l.subscriber); err != nil {
 		return page{}, err
 	}
-	defer q.feed.remove(q.reader)
-	if err := q.feed.awaitSubscribed(ctx, q.reader); err != nil {
+	defer l.feed.remove(l.subscriber)
+	if err := l.feed.awaitSubscribed(ctx, l.subscriber); err != nil {
 		return page{}, err
 	}
-	end := time.NewTimer(subscribeTimeout) // of the first read; then of the wait
-	defer end.Stop()
-	var retry <-chan time.Time // of a read that failed
+	timer := time.NewTimer(subscribeTimeout) // of the first read; then of the wait
+	defer timer.Stop()
+	var retry <-chan time.Time // of a failed replay
 	for {
 		select {
 		case <-ctx.Done():
 			return page{}, ctx.Err()
-		case <-q.feed.draining:
+		case <-l.feed.draining:
 			return page{}, errDraining
-		case <-end.C:
-			if !q.known {
+		case <-timer.C:
+			if !l.known {
 				return page{}, errNoUpstream
 			}
-			return page{}, errNothing
+			return page{}, errNoNews
 		case <-retry:
 			retry = nil
-			q.reader.fallBehind()
-		case <-q.reader.wake:
-			p, err := q.look(ctx)
+			l.subscriber.markBehind()
+		case <-l.subscriber.wake:
+			p, err := l.handleUpdates(ctx)
 			switch {
-			case errors.Is(err, errReplay):
-				retry = time.After(between(replayPause/2, replayPause))
-			case err != nil || p.news() || p.over:
+			case errors.Is(err, errReplayFailed):
+				retry = time.After(randomBetween(replayRetryDelay/2, replayRetryDelay))
+			case err != nil || p.hasNews() || p.done:
 				return p, err
-			case q.caughtUp:
-				end.Reset(time.Until(until))
+			case l.caughtUp:
+				timer.Reset(time.Until(deadline))
 			}
 		}
 	}
 }
 
-// pause waits before the feed is asked again; false when there is nobody to wait for.
-func (q *wait) pause(ctx context.Context) bool {
-	again := time.NewTimer(between(replayPause/2, replayPause))
-	defer again.Stop()
+// backOff waits before another attempt. It reports false if ctx is done first.
+func (l *longPoll) backOff(ctx context.Context) bool {
+	timer := time.NewTimer(randomBetween(replayRetryDelay/2, replayRetryDelay))
+	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 		return false
-	case <-q.feed.draining: // which is said when it is asked
-	case <-again.C:
+	case <-l.feed.draining: // the next attempt fails with errDraining
+	case <-timer.C:
 	}
 	return true
 }
 
-// look returns what there is that the client does not have; a page without news
-// when there is nothing.
-func (q *wait) look(ctx context.Context) (page, error) {
-	n := q.reader.take()
-	if err := refusal(n.ended); err != nil {
+// handleUpdates returns the news that the client does not have; a page without news if
+// there is none.
+func (l *longPoll) handleUpdates(ctx context.Context) (page, error) {
+	u := l.subscriber.take()
+	if err := subscriptionError(u.endReason); err != nil {
 		return page{}, err
 	}
-	if n.behind || n.cut || q.elsewhere(n.pending) {
-		q.caughtUp = false
+	if u.behind || u.overflow || l.epochChanged(u.pending) {
+		l.caughtUp = false
 	}
-	if !q.caughtUp {
-		if p, err := q.catchUp(ctx); err != nil || p.news() || p.over {
+	if !l.caughtUp {
+		if p, err := l.catchUp(ctx); err != nil || p.hasNews() || p.done {
 			return p, err
 		}
 	}
-	return q.pick(n.pending), nil
+	return l.selectNew(u.pending), nil
 }
 
-// elsewhere says whether events count in another epoch than the client does.
-func (q *wait) elsewhere(frames []*frame) bool {
+// epochChanged reports whether an event is from another epoch than the position.
+func (l *longPoll) epochChanged(frames []*frame) bool {
 	for _, f := range frames {
-		if f.epoch != q.at.epoch {
+		if f.epoch != l.position.epoch {
 			return true
 		}
 	}
 	return false
 }
 
-// catchUp reads what came after what the client has.
-func (q *wait) catchUp(ctx context.Context) (page, error) {
-	after := q.after
-	if q.known {
-		after = q.at.String()
+// catchUp reads the events after the client's position.
+func (l *longPoll) catchUp(ctx context.Context) (page, error) {
+	after := l.requested
+	if l.known {
+		after = l.position.String()
 	}
-	p, err := q.feed.replay(ctx, q.reader, after)
+	p, err := l.feed.replay(ctx, l.subscriber, after)
 	switch {
 	case err == nil:
-	case ctx.Err() != nil || errors.Is(err, errDraining) || final(err):
+	case ctx.Err() != nil || errors.Is(err, errDraining) || isPermanent(err):
 		return page{}, err
 	default:
-		return page{}, errReplay
+		return page{}, errReplayFailed
 	}
-	q.at, q.known, q.caughtUp = p.cursor, true, true
-	if after == "" && !p.over {
-		return page{}, nil // from now on
+	l.position, l.known, l.caughtUp = p.cursor, true, true
+	if after == "" && !p.done {
+		return page{}, nil // the current state is the starting point, not news
 	}
 	return p, nil
 }
 
-// pick returns those of the events that the client does not have.
-func (q *wait) pick(frames []*frame) (p page) {
+// selectNew returns the events after the client's position, and advances it.
+func (l *longPoll) selectNew(frames []*frame) (p page) {
 	for _, f := range frames {
-		if f.epoch == q.at.epoch && f.sequence > q.at.sequence {
-			q.at = f.cursor
-			p.frames, p.over = append(p.frames, f), p.over || f.last
+		if f.epoch == l.position.epoch && f.sequence > l.position.sequence {
+			l.position = f.cursor
+			p.frames, p.done = append(p.frames, f), p.done || f.final
 		}
 	}
-	p.cursor = q.at
+	p.cursor = l.position
 	return p
 }
 
-func (q *wait) answer(w http.ResponseWriter, r *http.Request, p page, err error) {
+func (l *longPoll) answer(w http.ResponseWriter, r *http.Request, p page, err error) {
 	switch {
-	case errors.Is(err, errNothing):
-		q.nothing(w)
+	case errors.Is(err, errNoNews):
+		l.answerNoContent(w)
 		return
 	case errors.Is(err, errDraining):
-		retryAfter(w.Header(), comeBack(err))
-		q.nothing(w)
+		setRetryAfter(w.Header(), retryDelay(err))
+		l.answerNoContent(w)
 		return
 	case errors.Is(err, errFull), errors.Is(err, errShare):
-		err = noRoom(err)
+		err = capacityProblem(err)
 	}
 	var body []byte
 	if err == nil {
-		body, err = q.feed.source.body(p)
+		body, err = l.feed.source.pollBody(p)
 	}
 	if err != nil {
 		AnswerProblem(w, r, err)
 		return
 	}
-	w.Header().Set("ETag", etag(p.cursor))
-	answer(w, http.StatusOK, "application/json", "no-store", body)
+	w.Header().Set("ETag", entityTag(p.cursor))
+	writeResponse(w, http.StatusOK, "application/json", "no-store", body)
 }
 
-// nothing says that nothing came, and from where to go on.
-func (q *wait) nothing(w http.ResponseWriter) {
+// answerNoContent answers 204, with the cursor to resume from if it is known.
+func (l *longPoll) answerNoContent(w http.ResponseWriter) {
 	h := w.Header()
-	if q.known {
-		h.Set("ETag", etag(q.at))
+	if l.known {
+		h.Set("ETag", entityTag(l.position))
 	}
 	h.Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusNoContent)

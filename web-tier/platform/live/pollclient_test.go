@@ -16,118 +16,118 @@ import (
 	notificationspb "techtalks.example/proto/techtalks/notifications/v1"
 )
 
-// reply is what a poll was answered.
-type reply struct {
+// pollResponse is the answer to a poll.
+type pollResponse struct {
 	status int
 	header http.Header
 	body   []byte
 }
 
-// try polls a path until ctx ends.
-func (w *web) try(ctx context.Context, path string, headers ...string) (reply, error) {
+// tryGet requests a path until ctx is done.
+func (w *testServer) tryGet(ctx context.Context, path string, headers ...string) (pollResponse, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, w.url+path, nil)
 	if err != nil {
-		return reply{}, err
+		return pollResponse{}, err
 	}
 	for i := 0; i+1 < len(headers); i += 2 {
 		request.Header.Set(headers[i], headers[i+1])
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return reply{}, err
+		return pollResponse{}, err
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
-	return reply{response.StatusCode, response.Header, body}, err
+	return pollResponse{response.StatusCode, response.Header, body}, err
 }
 
-func (w *web) get(t *testing.T, path string, headers ...string) reply {
+func (w *testServer) get(t *testing.T, path string, headers ...string) pollResponse {
 	t.Helper()
-	ctx, done := context.WithTimeout(t.Context(), patience)
-	defer done()
-	got, err := w.try(ctx, path, headers...)
+	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
+	defer cancel()
+	got, err := w.tryGet(ctx, path, headers...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return got
 }
 
-// begin polls beside the test; the reply, or why there is none, comes over the
-// channel.
-func (w *web) begin(ctx context.Context, path string, headers ...string) <-chan reply {
-	there := make(chan reply, 1)
+// getAsync requests a path in the background. The channel receives the response, or one
+// whose body is the error.
+func (w *testServer) getAsync(ctx context.Context, path string, headers ...string) <-chan pollResponse {
+	responses := make(chan pollResponse, 1)
 	go func() {
-		got, err := w.try(ctx, path, headers...)
+		got, err := w.tryGet(ctx, path, headers...)
 		if err != nil {
 			got.body = fmt.Append(nil, err)
 		}
-		there <- got
+		responses <- got
 	}()
-	return there
+	return responses
 }
 
-func awaitReply(t *testing.T, there <-chan reply) reply {
+func awaitResponse(t *testing.T, responses <-chan pollResponse) pollResponse {
 	t.Helper()
 	select {
-	case got := <-there:
+	case got := <-responses:
 		return got
-	case <-time.After(patience):
-		t.Fatal("the poll is not answered")
-		return reply{}
+	case <-time.After(testTimeout):
+		t.Fatal("timed out waiting for the poll's response")
+		return pollResponse{}
 	}
 }
 
 func decode[T any, M interface {
 	*T
 	proto.Message
-}](t *testing.T, r reply) M {
+}](t *testing.T, r pollResponse) M {
 	t.Helper()
 	message := M(new(T))
 	if r.status != http.StatusOK || r.header.Get("Content-Type") != "application/json" {
-		t.Fatalf("answered %d %s %.300s", r.status, r.header.Get("Content-Type"), r.body)
+		t.Fatalf("got %d %s %.300s, want 200 and JSON", r.status, r.header.Get("Content-Type"), r.body)
 	}
 	if err := protojson.Unmarshal(r.body, message); err != nil {
-		t.Fatalf("%v in %.300s", err, r.body)
+		t.Fatalf("decoding %.300s: %v", r.body, err)
 	}
 	return message
 }
 
-// items reads the items of a poll.
-func items(t *testing.T, r reply) (titles []string, answer *notificationspb.ListNotificationsResponse) {
+// decodeItems returns the response to a poll of an inbox, and its titles.
+func decodeItems(t *testing.T, r pollResponse) (titles []string, list *notificationspb.ListNotificationsResponse) {
 	t.Helper()
-	answer = decode[notificationspb.ListNotificationsResponse](t, r)
-	for _, n := range answer.Notifications {
+	list = decode[notificationspb.ListNotificationsResponse](t, r)
+	for _, n := range list.Notifications {
 		titles = append(titles, n.Title)
 	}
-	return titles, answer
+	return titles, list
 }
 
-// problem reads a problem's reason (RFC 9457).
-func problem(t *testing.T, r reply, status int, reason string) {
+// checkProblem checks the status and reason of problem details (RFC 9457).
+func checkProblem(t *testing.T, r pollResponse, status int, reason string) {
 	t.Helper()
-	var said struct {
+	var details struct {
 		Status         int
 		Reason, Detail string
 	}
 	if r.header.Get("Content-Type") != "application/problem+json" {
-		t.Errorf("answered %d %s %.200s", r.status, r.header.Get("Content-Type"), r.body)
+		t.Errorf("got %d %s %.200s, want problem details", r.status, r.header.Get("Content-Type"), r.body)
 		return
 	}
-	if err := json.Unmarshal(r.body, &said); err != nil {
+	if err := json.Unmarshal(r.body, &details); err != nil {
 		t.Error(err)
 	}
-	if r.status != status || said.Status != status || said.Reason != reason || said.Detail == "" {
-		t.Errorf("answered %d %s, want %d %s", r.status, r.body, status, reason)
+	if r.status != status || details.Status != status || details.Reason != reason || details.Detail == "" {
+		t.Errorf("got %d %s, want %d %s", r.status, r.body, status, reason)
 	}
 }
 
-// record answers a request without a server.
-func record(answer http.HandlerFunc, path string, headers ...string) reply {
+// record calls a handler without a server.
+func record(handler http.HandlerFunc, path string, headers ...string) pollResponse {
 	request := httptest.NewRequest(http.MethodGet, path, nil)
 	for i := 0; i+1 < len(headers); i += 2 {
 		request.Header.Set(headers[i], headers[i+1])
 	}
 	recorder := httptest.NewRecorder()
-	answer(recorder, request)
-	return reply{recorder.Code, recorder.Header(), recorder.Body.Bytes()}
+	handler(recorder, request)
+	return pollResponse{recorder.Code, recorder.Header(), recorder.Body.Bytes()}
 }

@@ -5,47 +5,47 @@ import (
 	"sync"
 )
 
-// outbox is what is to be sent upstream. Over its bound it gives the upstream
-// up: another is opened, and subscribes whoever is there by then.
-type outbox struct {
-	wake   chan struct{}
-	giveUp context.CancelFunc
+// sendQueue buffers subscription changes for the upstream. When it overflows it cancels
+// the upstream; the feed then opens another and subscribes its current subscribers.
+type sendQueue struct {
+	wake   chan struct{} // capacity 1
+	cancel context.CancelFunc
 
-	mu     sync.Mutex
-	queued []change
+	mu      sync.Mutex
+	changes []subscriptionChange
 }
 
-func newOutbox(giveUp context.CancelFunc) *outbox {
-	return &outbox{wake: make(chan struct{}, 1), giveUp: giveUp}
+func newSendQueue(cancel context.CancelFunc) *sendQueue {
+	return &sendQueue{wake: make(chan struct{}, 1), cancel: cancel}
 }
 
-func (o *outbox) add(c change) {
-	o.mu.Lock()
-	if len(o.queued) >= maxOutbox {
-		o.giveUp()
+func (q *sendQueue) add(c subscriptionChange) {
+	q.mu.Lock()
+	if len(q.changes) >= maxSendQueue {
+		q.cancel()
 	} else {
-		o.queued = append(o.queued, c)
+		q.changes = append(q.changes, c)
 	}
-	o.mu.Unlock()
+	q.mu.Unlock()
 	select {
-	case o.wake <- struct{}{}:
+	case q.wake <- struct{}{}:
 	default:
 	}
 }
 
-// send sends what is added, in order, until ctx ends.
-func (o *outbox) send(ctx context.Context, stream upstream) error {
+// run sends the queued changes in order until ctx is done.
+func (q *sendQueue) run(ctx context.Context, stream upstream) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-o.wake:
+		case <-q.wake:
 		}
-		o.mu.Lock()
-		all := o.queued
-		o.queued = nil
-		o.mu.Unlock()
-		for _, c := range all {
+		q.mu.Lock()
+		changes := q.changes
+		q.changes = nil
+		q.mu.Unlock()
+		for _, c := range changes {
 			if err := stream.send(c); err != nil {
 				return err
 			}

@@ -10,47 +10,46 @@ import (
 	"techtalks.example/web-tier/platform/logictest"
 )
 
-// One session, and one address with many sessions, leave the others room in a feed.
-func TestFeedIsSharedBetweenSessionsAndAddresses(t *testing.T) {
+func TestFeedLimitsSharesOfSessionsAndAddresses(t *testing.T) {
 	feed := NewInbox(logictest.New(t).Logic.Notifications, slog.New(slog.DiscardHandler))
-	follow := func(session, address string) (*reader, error) {
-		r := feed.newReader(session, "", address, false)
-		return r, feed.add(r)
+	add := func(session, address string) (*subscriber, error) {
+		sub := feed.newSubscriber(session, "", address, false)
+		return sub, feed.add(sub)
 	}
-	until := func(who string, session, address func(n int) string) (followed []*reader) {
+	fillShare := func(key string, session, address func(n int) string) (subscribers []*subscriber) {
 		t.Helper()
-		for n := range maxReaders {
-			r, err := follow(session(n), address(n))
+		for n := range maxSubscribers {
+			sub, err := add(session(n), address(n))
 			if err == errShare {
-				return followed
+				return subscribers
 			}
 			if err != nil {
-				t.Fatalf("%s: %v", who, err)
+				t.Fatalf("%s: %v", key, err)
 			}
-			followed = append(followed, r)
+			subscribers = append(subscribers, sub)
 		}
-		t.Fatalf("%s has no share", who)
+		t.Fatalf("%s is not limited", key)
 		return nil
 	}
-	always := func(text string) func(int) string { return func(int) string { return text } }
-	each := func(text string) func(int) string { return func(n int) string { return fmt.Sprint(text, n) } }
-	greedy := until("a session", always("greedy"), each("192.0.2."))
-	pupils := until("an address", each("pupil "), always("school"))
+	constant := func(text string) func(int) string { return func(int) string { return text } }
+	distinct := func(text string) func(int) string { return func(n int) string { return fmt.Sprint(text, n) } }
+	greedy := fillShare("session", constant("greedy"), distinct("192.0.2."))
+	pupils := fillShare("address", distinct("pupil "), constant("school"))
 	if len(greedy) < 20 || len(pupils) < 1000 {
-		t.Errorf("a session has %d streams and an address %d: too few for a browser or a school", len(greedy), len(pupils))
+		t.Errorf("got shares of %d for a session and %d for an address, want at least 20 and 1000", len(greedy), len(pupils))
 	}
-	if _, err := follow("other", "home"); err != nil {
-		t.Errorf("somebody else: %v", err)
+	if _, err := add("other", "home"); err != nil {
+		t.Errorf("another session and address: %v", err)
 	}
 	feed.remove(greedy[0])
-	if _, err := follow("greedy", "home"); err != nil {
-		t.Errorf("after one of its streams ended: %v", err)
+	if _, err := add("greedy", "home"); err != nil {
+		t.Errorf("after a stream of the session has ended: %v", err)
 	}
-	// A long poll is told so; see TestMoreBrowsersThanThereIsRoomForAreSentAway for streams.
-	answer := httptest.NewRecorder()
+	// For streams see TestStreamClosesWithRetryWhenFeedIsFull.
+	response := httptest.NewRecorder()
 	request := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/inbox/wait", nil)
-	feed.Wait(answer, request, "greedy", "")
-	if answer.Code != http.StatusTooManyRequests || answer.Header().Get("Retry-After") == "" {
-		t.Errorf("a long poll beyond the share: %d, %v", answer.Code, answer.Header())
+	feed.Wait(response, request, "greedy", "")
+	if response.Code != http.StatusTooManyRequests || response.Header().Get("Retry-After") == "" {
+		t.Errorf("long poll beyond the share: got %d %v, want 429 with Retry-After", response.Code, response.Header())
 	}
 }

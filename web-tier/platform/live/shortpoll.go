@@ -8,79 +8,77 @@ import (
 	"techtalks.example/web-tier/platform/server"
 )
 
-// Since answers a short poll: what came after the cursor in the parameter "after",
-// or else in If-None-Match, as JSON; without either, nothing and the cursor to
-// begin with. For an operation it is the operation as it is.
+// Since answers a short poll with the events after a cursor, as JSON. The cursor is the
+// parameter "after", or else If-None-Match. Without either, the answer has no events but
+// the cursor to start from. For an operation the answer is its current state.
 //
-// ETag is the cursor to go on from, and 304 says that nothing came. Retry-After
-// says when asking again is worth it. No state is kept for that: Last-Modified
-// says when the newest came, and a client that sends it back as If-Modified-Since,
-// as caches do, is told to ask ever less often while nothing comes.
+// ETag is the cursor to resume from; 304 means no news. Retry-After is when to poll
+// again, and absent if polling again serves no purpose. The server keeps no state for it:
+// Last-Modified is the time of the latest event, and a client that sends it back as
+// If-Modified-Since, as caches do, receives longer intervals while nothing changes.
 func (f *Feed) Since(w http.ResponseWriter, r *http.Request, session, key string) {
-	if err := f.unaskable(session, key); err != nil {
+	if err := f.validate(session, key); err != nil {
 		AnswerProblem(w, r, err)
 		return
 	}
-	release, err := f.polls.Acquire(logicclient.Caller{Session: session, Address: server.ClientAddress(r)})
+	release, err := f.pollSlots.Acquire(logicclient.Caller{Session: session, Address: server.ClientAddress(r)})
 	if err != nil {
-		AnswerProblem(w, r, noRoom(roomFor(err)))
+		AnswerProblem(w, r, capacityProblem(slotError(err)))
 		return
 	}
 	defer release()
-	after := askedAfter(r)
-	if f.source.traits().whole {
-		after = "" // it is answered whole; the entity tag says whether that is news
+	after := requestedCursor(r)
+	if f.source.traits().coalesce {
+		after = "" // the answer is the whole state; its entity tag shows whether that is news
 	}
 	p, err := f.read(r.Context(), session, key, after)
 	if err != nil {
 		AnswerProblem(w, r, err)
 		return
 	}
-	if after == "" && p.changed.IsZero() {
-		p.changed = time.Now()
+	if after == "" && p.updateTime.IsZero() {
+		p.updateTime = time.Now()
 	}
 	answerPoll(w, r, f.source, p)
 }
 
-// answerPoll answers with a page, or that there is nothing new in it.
-func answerPoll(w http.ResponseWriter, r *http.Request, from source, p page) {
+// answerPoll writes a page, or 304 if the client has it.
+func answerPoll(w http.ResponseWriter, r *http.Request, source source, p page) {
 	now := time.Now()
-	if p.changed.IsZero() {
-		// It is the client's own word, and costs only the client.
-		p.changed, _ = http.ParseTime(r.Header.Get("If-Modified-Since"))
+	if p.updateTime.IsZero() {
+		// The client chooses this value, and a wrong one harms only that client.
+		p.updateTime, _ = http.ParseTime(r.Header.Get("If-Modified-Since"))
 	}
 	h := w.Header()
-	h.Set("ETag", etag(p.cursor))
-	if !p.changed.IsZero() {
-		h.Set("Last-Modified", p.changed.UTC().Format(http.TimeFormat))
+	h.Set("ETag", entityTag(p.cursor))
+	if !p.updateTime.IsZero() {
+		h.Set("Last-Modified", p.updateTime.UTC().Format(http.TimeFormat))
 	}
-	if !p.over && !p.more {
-		retryAfter(h, askAgain(now, p.changed, p.ends))
+	if !p.done && !p.more {
+		setRetryAfter(h, pollInterval(now, p.updateTime, p.expectedEnd))
 	}
-	// A cursor that counts nothing, and a page that there is more after, are never
-	// passed over in silence.
-	if seen(r, p.cursor) && !p.more && !p.reset {
+	// A reset, and a page that others follow, must reach the client in any case.
+	if matchesTag(r, p.cursor) && !p.more && !p.reset {
 		h.Set("Cache-Control", pollCache)
 		w.WriteHeader(http.StatusNotModified)
 		return
 	}
-	body, err := from.body(p)
+	body, err := source.pollBody(p)
 	if err != nil {
 		AnswerProblem(w, r, err)
 		return
 	}
-	answer(w, http.StatusOK, "application/json", pollCache, body)
+	writeResponse(w, http.StatusOK, "application/json", pollCache, body)
 }
 
-// pollCache lets a browser keep what it was answered, and ask each time whether
-// it still holds.
+// pollCache lets browsers store answers and revalidate them with each poll.
 const pollCache = "private, no-cache"
 
-// askAgain returns when asking again is worth it: the longer nothing came, and
-// the longer it likely takes, the later.
-func askAgain(now, changed, ends time.Time) time.Duration {
-	if changed.IsZero() {
-		return somePoll
+// pollInterval returns when to poll again: the longer ago the last change, and the
+// further off the expected end, the later.
+func pollInterval(now, updateTime, expectedEnd time.Time) time.Duration {
+	if updateTime.IsZero() {
+		return defaultPollInterval
 	}
-	return min(max(soonPoll, now.Sub(changed)/pollQuiet, ends.Sub(now)/pollRest), latePoll)
+	return min(max(minPollInterval, now.Sub(updateTime)/quietFraction, expectedEnd.Sub(now)/remainingFraction), maxPollInterval)
 }

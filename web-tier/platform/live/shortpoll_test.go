@@ -16,50 +16,48 @@ import (
 	"techtalks.example/web-tier/platform/logicclient"
 )
 
-// A short poll begins with now, and goes on with the cursor, in the parameter or
-// as an entity tag.
-func TestAShortPollGoesOnFromItsCursor(t *testing.T) {
-	in := newInbox(t)
-	in.miss("before")
-	w := newWeb(t, in)
+// The cursor is the parameter or the entity tag.
+func TestShortPollResumesFromCursor(t *testing.T) {
+	inbox := newFakeInbox(t)
+	inbox.addSilently("before")
+	w := serveInbox(t, inbox)
 	first := w.get(t, "/since")
-	titles, answer := items(t, first)
-	if len(titles) > 0 || answer.Cursor != "epoch-1" || first.header.Get("ETag") != `"epoch-1"` || first.header.Get("Cache-Control") != "private, no-cache" {
-		t.Fatalf("it begins with %s %v", first.body, first.header)
+	titles, list := decodeItems(t, first)
+	if len(titles) > 0 || list.Cursor != "epoch-1" || first.header.Get("ETag") != `"epoch-1"` || first.header.Get("Cache-Control") != "private, no-cache" {
+		t.Fatalf("first poll: got %s %v, want no titles and cursor epoch-1", first.body, first.header)
 	}
-	for _, same := range []reply{w.get(t, "/since", "If-None-Match", `"epoch-1"`), w.get(t, "/since?after=epoch-1", "If-None-Match", `"epoch-1"`)} {
-		if same.status != http.StatusNotModified || len(same.body) > 0 || same.header.Get("ETag") != `"epoch-1"` {
-			t.Errorf("nothing came, and it is answered %d %s", same.status, same.body)
+	for _, got := range []pollResponse{w.get(t, "/since", "If-None-Match", `"epoch-1"`), w.get(t, "/since?after=epoch-1", "If-None-Match", `"epoch-1"`)} {
+		if got.status != http.StatusNotModified || len(got.body) > 0 || got.header.Get("ETag") != `"epoch-1"` {
+			t.Errorf("without news: got %d %s, want 304", got.status, got.body)
 		}
 	}
-	if titles, answer := items(t, w.get(t, "/since?after=epoch-1")); len(titles) > 0 || answer.Cursor != "epoch-1" {
-		t.Errorf("nothing came, and it is answered %v", answer)
+	if titles, list := decodeItems(t, w.get(t, "/since?after=epoch-1")); len(titles) > 0 || list.Cursor != "epoch-1" {
+		t.Errorf("without news: got %v, want no titles and cursor epoch-1", list)
 	}
-	in.miss("after 1")
-	in.miss("after 2")
-	for _, got := range []reply{w.get(t, "/since", "If-None-Match", `W/"epoch-1"`), w.get(t, "/since?after=epoch-1", "If-None-Match", `"epoch-1"`)} {
-		if titles, answer := items(t, got); !slices.Equal(titles, []string{"after 1", "after 2"}) || answer.Cursor != "epoch-3" {
-			t.Errorf("then %v", answer)
+	inbox.addSilently("after 1")
+	inbox.addSilently("after 2")
+	for _, got := range []pollResponse{w.get(t, "/since", "If-None-Match", `W/"epoch-1"`), w.get(t, "/since?after=epoch-1", "If-None-Match", `"epoch-1"`)} {
+		if titles, list := decodeItems(t, got); !slices.Equal(titles, []string{"after 1", "after 2"}) || list.Cursor != "epoch-3" {
+			t.Errorf("with news: got %v, want after 1 and after 2", list)
 		}
 	}
 }
 
-// A cursor that cannot be honoured is never passed over, not even when the client
-// says that it has the answer.
-func TestAPollWithACursorThatCannotBeHonouredIsReset(t *testing.T) {
-	in := newInbox(t)
-	in.miss("there already")
-	w := newWeb(t, in)
+// A reset takes precedence over a matching entity tag.
+func TestPollResetsInvalidCursor(t *testing.T) {
+	inbox := newFakeInbox(t)
+	inbox.addSilently("existing")
+	w := serveInbox(t, inbox)
 	for _, after := range []string{"restored-1", "nonsense", "-", strings.Repeat("x", 5000)} {
 		for _, path := range []string{"/since", "/wait"} {
 			got := w.get(t, path+"?after="+after, "If-None-Match", `"epoch-1"`)
-			_, answer := items(t, got)
-			if answer.Reset_.GetCursor() != "epoch-1" || answer.Cursor != "epoch-1" || got.header.Get("ETag") != `"epoch-1"` {
-				t.Errorf("%s after %.20q: %s", path, after, got.body)
+			_, list := decodeItems(t, got)
+			if list.Reset_.GetCursor() != "epoch-1" || list.Cursor != "epoch-1" || got.header.Get("ETag") != `"epoch-1"` {
+				t.Errorf("%s with cursor %.20q: got %s, want a reset to epoch-1", path, after, got.body)
 			}
 		}
 	}
-	// A stream, too, is not kept waiting with a cursor that nobody takes.
+	// A stream resets a cursor that the contract does not accept, too.
 	b := w.open(t, strings.Repeat("x", 5000))
 	for {
 		e, err := b.next()
@@ -72,104 +70,102 @@ func TestAPollWithACursorThatCannotBeHonouredIsReset(t *testing.T) {
 	}
 }
 
-// A page that there is more after says so, and is not told to wait.
-func TestAShortPollOfMuchComesPageByPage(t *testing.T) {
-	in := newInbox(t)
+// A page that others follow has no Retry-After.
+func TestShortPollReturnsSeveralPages(t *testing.T) {
+	inbox := newFakeInbox(t)
 	want := numbered(1, replayPage+50)
 	for _, title := range want {
-		in.miss(title)
+		inbox.addSilently(title)
 	}
-	w := newWeb(t, in)
+	w := serveInbox(t, inbox)
 	got := w.get(t, "/since?after=epoch-0", "If-None-Match", `"epoch-200"`)
-	titles, answer := items(t, got)
-	if len(titles) != replayPage || !answer.More || got.header.Get("Retry-After") != "" {
-		t.Fatalf("%d come, more: %v, again in %q", len(titles), answer.More, got.header.Get("Retry-After"))
+	titles, list := decodeItems(t, got)
+	if len(titles) != replayPage || !list.More || got.header.Get("Retry-After") != "" {
+		t.Fatalf("first page: got %d titles, more %v, Retry-After %q", len(titles), list.More, got.header.Get("Retry-After"))
 	}
-	rest, answer := items(t, w.get(t, "/since?after="+answer.Cursor))
-	if !slices.Equal(append(titles, rest...), want) || answer.More {
-		t.Errorf("then %d, more: %v", len(rest), answer.More)
+	rest, list := decodeItems(t, w.get(t, "/since?after="+list.Cursor))
+	if !slices.Equal(append(titles, rest...), want) || list.More {
+		t.Errorf("second page: got %d titles, more %v", len(rest), list.More)
 	}
 }
 
-// The longer nothing came, the later one is to ask again; of that no state is
-// kept but what the client sends back.
-func TestAQuietInboxIsAskedLessOften(t *testing.T) {
-	in := newInbox(t)
-	w := newWeb(t, in)
-	again := func(got reply) int {
+// The quiet time is known only from the client's If-Modified-Since.
+func TestShortPollIntervalGrowsWhileInboxIsQuiet(t *testing.T) {
+	inbox := newFakeInbox(t)
+	w := serveInbox(t, inbox)
+	retryAfter := func(got pollResponse) int {
 		seconds, err := strconv.Atoi(got.header.Get("Retry-After"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		return seconds
 	}
-	now := w.get(t, "/since")
-	if got := again(now); got != int(soonPoll.Seconds()) {
-		t.Errorf("at the beginning: again in %d s", got)
+	first := w.get(t, "/since")
+	if got := retryAfter(first); got != int(minPollInterval.Seconds()) {
+		t.Errorf("first poll: got Retry-After %d", got)
 	}
-	if got := again(w.get(t, "/since?after=epoch-0", "If-Modified-Since", now.header.Get("Last-Modified"))); got != int(soonPoll.Seconds()) {
-		t.Errorf("soon after: again in %d s", got)
+	if got := retryAfter(w.get(t, "/since?after=epoch-0", "If-Modified-Since", first.header.Get("Last-Modified"))); got != int(minPollInterval.Seconds()) {
+		t.Errorf("second poll: got Retry-After %d", got)
 	}
-	long := time.Now().Add(-time.Hour).UTC().Format(http.TimeFormat)
-	if got := again(w.get(t, "/since?after=epoch-0", "If-Modified-Since", long, "If-None-Match", `"epoch-0"`)); got != int(latePoll.Seconds()) {
-		t.Errorf("an hour after: again in %d s", got)
+	hourAgo := time.Now().Add(-time.Hour).UTC().Format(http.TimeFormat)
+	if got := retryAfter(w.get(t, "/since?after=epoch-0", "If-Modified-Since", hourAgo, "If-None-Match", `"epoch-0"`)); got != int(maxPollInterval.Seconds()) {
+		t.Errorf("after a quiet hour: got Retry-After %d", got)
 	}
-	in.mu.Lock()
-	in.items = append(in.items, &notificationspb.Notification{Id: "epoch-1", Title: "fresh", PublishTime: timestamppb.Now()})
-	in.mu.Unlock()
-	if got := again(w.get(t, "/since?after=epoch-0", "If-Modified-Since", long)); got != int(soonPoll.Seconds()) {
-		t.Errorf("after news: again in %d s", got)
+	inbox.mu.Lock()
+	inbox.items = append(inbox.items, &notificationspb.Notification{Id: "epoch-1", Title: "new", PublishTime: timestamppb.Now()})
+	inbox.mu.Unlock()
+	if got := retryAfter(w.get(t, "/since?after=epoch-0", "If-Modified-Since", hourAgo)); got != int(minPollInterval.Seconds()) {
+		t.Errorf("after news: got Retry-After %d", got)
 	}
 }
 
-func TestAskAgain(t *testing.T) {
+func TestPollInterval(t *testing.T) {
 	now := time.Now()
 	for _, test := range []struct {
-		name          string
-		changed, ends time.Duration
-		want          time.Duration
+		name                    string
+		updateTime, expectedEnd time.Duration // relative to now
+		want                    time.Duration
 	}{
-		{"it changed just now", 0, 0, 2 * time.Second},
-		{"it changed a minute ago", -time.Minute, 0, 6 * time.Second},
-		{"it changed an hour ago", -time.Hour, 0, 15 * time.Second},
-		{"it changes, and lasts some minutes", 0, 2 * time.Minute, 6 * time.Second},
-		{"it changes, and lasts for hours", 0, 2 * time.Hour, 15 * time.Second},
-		{"it should be over by now", -time.Second, -time.Minute, 2 * time.Second},
+		{"changed just now", 0, 0, 2 * time.Second},
+		{"changed a minute ago", -time.Minute, 0, 6 * time.Second},
+		{"changed an hour ago", -time.Hour, 0, 15 * time.Second},
+		{"minutes left", 0, 2 * time.Minute, 6 * time.Second},
+		{"hours left", 0, 2 * time.Hour, 15 * time.Second},
+		{"expected end has passed", -time.Second, -time.Minute, 2 * time.Second},
 	} {
-		if got := askAgain(now, now.Add(test.changed), now.Add(test.ends)); got != test.want {
-			t.Errorf("%s: again in %v, want %v", test.name, got, test.want)
+		if got := pollInterval(now, now.Add(test.updateTime), now.Add(test.expectedEnd)); got != test.want {
+			t.Errorf("%s: got %v, want %v", test.name, got, test.want)
 		}
 	}
-	if got := askAgain(now, time.Time{}, time.Time{}); got != somePoll {
-		t.Errorf("nobody knows: again in %v", got)
+	if got := pollInterval(now, time.Time{}, time.Time{}); got != defaultPollInterval {
+		t.Errorf("unknown update time: got %v, want %v", got, defaultPollInterval)
 	}
 }
 
-// More short polls than there is room for are sent away at once.
-func TestMoreShortPollsThanThereIsRoomFor(t *testing.T) {
-	w := newWeb(t, newInbox(t))
+func TestShortPollIsRejectedBeyondLimit(t *testing.T) {
+	w := serveInbox(t, newFakeInbox(t))
 	var release func()
 	for n := range maxPolls {
 		var err error
-		if release, err = w.polls.Acquire(logicclient.Caller{Address: fmt.Sprint("address ", n)}); err != nil {
+		if release, err = w.pollSlots.Acquire(logicclient.Caller{Address: fmt.Sprint("address ", n)}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	got := w.get(t, "/since")
-	if problem(t, got, http.StatusServiceUnavailable, ""); got.header.Get("Retry-After") != "5" {
-		t.Errorf("again in %q", got.header.Get("Retry-After"))
+	if checkProblem(t, got, http.StatusServiceUnavailable, ""); got.header.Get("Retry-After") != "5" {
+		t.Errorf("got Retry-After %q, want 5", got.header.Get("Retry-After"))
 	}
 	release()
 	if got := w.get(t, "/since"); got.status != http.StatusOK {
-		t.Errorf("with room again: %d %s", got.status, got.body)
+		t.Errorf("after a slot was released: got %d %s, want 200", got.status, got.body)
 	}
 }
 
-func TestAPollThatCannotBeAnsweredJustNow(t *testing.T) {
-	in := newInbox(t)
-	in.failReads = 100 // more than a call is made
-	got := newWeb(t, in).get(t, "/since?after=epoch-0")
-	if problem(t, got, http.StatusServiceUnavailable, "DATABASE_UNAVAILABLE"); got.header.Get("Retry-After") == "" {
-		t.Error("it does not say when to ask again")
+func TestShortPollReturnsRetryAfterWhenDatabaseIsUnavailable(t *testing.T) {
+	inbox := newFakeInbox(t)
+	inbox.failReads = 100 // more than the call's retries
+	got := serveInbox(t, inbox).get(t, "/since?after=epoch-0")
+	if checkProblem(t, got, http.StatusServiceUnavailable, "DATABASE_UNAVAILABLE"); got.header.Get("Retry-After") == "" {
+		t.Error("got no Retry-After")
 	}
 }

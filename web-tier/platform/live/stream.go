@@ -12,18 +12,19 @@ import (
 	"techtalks.example/web-tier/platform/server"
 )
 
-// Stream answers with what a session follows, as server-sent events, from the
-// cursor in Last-Event-ID, or else in the parameter "after", or else from now on.
+// Stream sends events to a session as server-sent events, from the cursor in
+// Last-Event-ID, or else in the parameter "after", or else from now on.
 //
-// It answers 401 when the session is not valid, 403 when it may not follow this,
-// 404 when there is no such thing to follow, and 204 when it has ended and the
-// browser has all of it (WHATWG HTML, 9.2.4): an EventSource then gives up. Every
-// other end of a stream is one that the browser comes back from, after the pause
-// that "retry:" told it. Over HTTP/1.1 it returns as soon as the stream has begun,
-// having taken the connection over: see takeOver. It must not run inside a
-// request-timeout middleware.
+// It answers 401 if the session is invalid, 403 if the session is not allowed to follow
+// the resource, 404 if there is no such resource, and 204 if the resource is finished and
+// the browser has its last event (WHATWG HTML, 9.2.4). After these an EventSource gives
+// up. From any other end of a stream the browser reconnects, after the delay in the last
+// "retry:" field.
+//
+// Over HTTP/1.1 Stream hijacks the connection and returns as soon as the stream has
+// started. It must not run inside a request-timeout middleware.
 func (f *Feed) Stream(w http.ResponseWriter, request *http.Request, session, key string) {
-	if err := f.unaskable(session, key); err != nil {
+	if err := f.validate(session, key); err != nil {
 		AnswerProblem(w, request, err)
 		return
 	}
@@ -31,86 +32,86 @@ func (f *Feed) Stream(w http.ResponseWriter, request *http.Request, session, key
 	if after == "" {
 		after = request.URL.Query().Get("after")
 	}
-	answer := &response{w, http.NewResponseController(w)}
-	s := &stream{out: answer, feed: f, after: sendable(after), reader: f.newReader(session, key, server.ClientAddress(request), false)}
-	if err := f.add(s.reader); err != nil {
-		answer.head(false)
-		s.sendAway(comeBack(err))
+	out := &response{w, http.NewResponseController(w)}
+	s := &stream{out: out, feed: f, requested: sanitizeCursor(after), subscriber: f.newSubscriber(session, key, server.ClientAddress(request), false)}
+	if err := f.add(s.subscriber); err != nil {
+		out.writeHeader(false)
+		s.closeWithRetry(retryDelay(err))
 		return
 	}
-	if err := s.begin(request.Context()); err != nil {
-		f.remove(s.reader)
-		s.refuse(request, answer, err)
+	if err := s.start(request.Context()); err != nil {
+		f.remove(s.subscriber)
+		s.reject(request, out, err)
 		return
 	}
-	answer.head(request.ProtoMajor == 1)
-	if !s.takeOver(request, answer) {
+	out.writeHeader(request.ProtoMajor == 1)
+	if !s.hijack(request, out) {
 		s.run(request.Context())
 	}
 }
 
-// stream is one browser's stream, as its connection sees it.
+// stream is one browser's event stream.
 type stream struct {
-	out    output
-	feed   *Feed
-	reader *reader
+	out        output
+	feed       *Feed
+	subscriber *subscriber
 
-	// writing is held by whoever writes: the stream's goroutine, or a worker of
-	// delivery. It guards what follows.
-	writing  sync.Mutex
-	after    string // the cursor as the browser sent it; "" once at is set from an answer
-	at       cursor // what the browser has
-	caughtUp bool   // it lacks nothing but what is pending
-	quick    bool   // workers may write to it
-	stuck    bool   // it did not take all that a worker wrote
-	broken   bool   // its connection is
-	over     bool   // the last there is was written
-	unsent   net.Buffers
-	deadline time.Time
+	// writing is held while the stream's goroutine or a delivery worker writes. It
+	// guards the fields below.
+	writing   sync.Mutex
+	requested string // the cursor that the browser sent; "" once position comes from a read
+	position  cursor // of the last event written
+	caughtUp  bool   // the browser lacks only pending events
+	hijacked  bool   // delivery workers are allowed to write
+	stalled   bool   // a delivery worker's write was cut short
+	broken    bool   // the connection has failed
+	done      bool   // the final event was written
+	unsent    net.Buffers
+	deadline  time.Time
 }
 
-// sendAway ends a stream: the browser comes back after the pause. A status
+// closeWithRetry ends a stream and asks the browser to reconnect after delay. A status
 // other than 200 would make its EventSource give up.
-func (s *stream) sendAway(after time.Duration) {
-	_ = s.say(fmt.Appendf(nil, "retry: %d\n\n", max(after, time.Second/2).Milliseconds()))
+func (s *stream) closeWithRetry(delay time.Duration) {
+	_ = s.writeNow(fmt.Appendf(nil, "retry: %d\n\n", max(delay, time.Second/2).Milliseconds()))
 }
 
-// run looks after the stream until ctx ends with the browser's connection, the
-// browser is too slow, or it is sent away.
+// run serves the stream until ctx is done, which follows the browser's connection, or
+// the stream ends.
 func (s *stream) run(ctx context.Context) {
-	defer s.feed.remove(s.reader)
-	s.reader.begun(s)
-	// What a browser waits after a connection that broke: by chance, so that
-	// those that broke together do not come back together.
-	if s.say(fmt.Appendf(nil, "retry: %d\n\n", between(time.Second, 3*time.Second).Milliseconds())) != nil {
+	defer s.feed.remove(s.subscriber)
+	s.subscriber.attach(s)
+	// The reconnect delay after a broken connection is random, so that browsers whose
+	// connections broke together do not return together.
+	if s.writeNow(fmt.Appendf(nil, "retry: %d\n\n", randomBetween(time.Second, 3*time.Second).Milliseconds())) != nil {
 		return
 	}
-	life := time.NewTimer(between(minLife, maxLife))
+	life := time.NewTimer(randomBetween(minStreamLife, maxStreamLife))
 	defer life.Stop()
-	beat := time.NewTicker(heartbeat)
+	beat := time.NewTicker(heartbeatInterval)
 	defer beat.Stop()
-	var retry <-chan time.Time // of a replay that failed
+	var retry <-chan time.Time // of a failed replay
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-s.feed.draining:
-			s.sendAway(between(0, drainSpread))
+			s.closeWithRetry(randomBetween(0, drainSpread))
 			return
 		case <-life.C:
-			s.sendAway(time.Second / 2)
+			s.closeWithRetry(time.Second / 2)
 			return
 		case <-beat.C:
-			if s.say(stillHere) != nil {
+			if s.writeNow(heartbeat) != nil {
 				return
 			}
 		case <-retry:
 			retry = nil
-			s.reader.fallBehind()
-		case <-s.reader.wake:
-			switch err := s.look(ctx); {
-			case errors.Is(err, errReplay):
-				retry = time.After(between(replayPause/2, replayPause))
+			s.subscriber.markBehind()
+		case <-s.subscriber.wake:
+			switch err := s.handleUpdates(ctx); {
+			case errors.Is(err, errReplayFailed):
+				retry = time.After(randomBetween(replayRetryDelay/2, replayRetryDelay))
 			case err != nil:
 				return
 			}
@@ -119,116 +120,116 @@ func (s *stream) run(ctx context.Context) {
 }
 
 var (
-	// errReplay: what the browser missed could not be read just now.
-	errReplay = errors.New("replay failed")
-	// errOver: the stream is over. The browser comes back, and hears why if it may
-	// not, or need not.
-	errOver = errors.New("over")
+	// errReplayFailed: the replay failed and is retried.
+	errReplayFailed = errors.New("replay failed")
+	// errStreamOver: the stream is over. The browser reconnects, and a permanent
+	// rejection is then its answer.
+	errStreamOver = errors.New("the stream is over")
 )
 
-// look does what workers leave to the stream's own goroutine.
-func (s *stream) look(ctx context.Context) error {
+// handleUpdates does the work that delivery workers leave to the stream's goroutine.
+func (s *stream) handleUpdates(ctx context.Context) error {
 	s.writing.Lock()
 	defer s.writing.Unlock()
-	n := s.reader.take()
-	if n.ended != "" || n.cut || s.broken {
-		return errOver
+	u := s.subscriber.take()
+	if u.endReason != "" || u.overflow || s.broken {
+		return errStreamOver
 	}
 	if err := s.flush(); err != nil {
 		return err
 	}
-	s.stuck = false
-	if n.behind {
+	s.stalled = false
+	if u.behind {
 		s.caughtUp = false
 		if err := s.catchUp(ctx); err != nil {
-			if ctx.Err() != nil || s.broken || final(err) {
-				return errOver
+			if ctx.Err() != nil || s.broken || isPermanent(err) {
+				return errStreamOver
 			}
-			return errReplay
+			return errReplayFailed
 		}
 		s.caughtUp = true
 	}
 	if !s.caughtUp {
-		return nil // what is pending came after what is missing: the replay reads it
+		return nil // the pending events follow the missing ones: the replay reads them
 	}
-	s.deliver(n.pending)
+	s.deliver(u.pending)
 	if err := s.flush(); err != nil {
 		return err
 	}
-	if s.over {
-		return errOver
+	if s.done {
+		return errStreamOver
 	}
 	return nil
 }
 
-// say writes something that is no event.
-func (s *stream) say(bytes []byte) error {
+// writeNow writes a field or comment and flushes it.
+func (s *stream) writeNow(b []byte) error {
 	s.writing.Lock()
 	defer s.writing.Unlock()
-	s.write(bytes)
+	s.write(b)
 	return s.flush()
 }
 
-// stillHere is a comment: browsers pass over it, proxies see life.
-var stillHere = []byte(": still here\n\n")
+// heartbeat is a comment, which browsers ignore.
+var heartbeat = []byte(": heartbeat\n\n")
 
-// catchUp reads and writes what arrived after what the browser has.
+// catchUp replays the events after the stream's position.
 func (s *stream) catchUp(ctx context.Context) error {
 	for {
-		after := s.after
-		if after == "" && s.at.epoch != "" {
-			after = s.at.String()
+		after := s.requested
+		if after == "" && s.position.epoch != "" {
+			after = s.position.String()
 		}
-		p, err := s.feed.replay(ctx, s.reader, after)
+		p, err := s.feed.replay(ctx, s.subscriber, after)
 		if errors.Is(err, errDraining) {
-			return nil // run sees it next
+			return nil // run handles it next
 		}
 		if err != nil {
 			return err
 		}
-		s.add(p)
+		s.addPage(p)
 		if err := s.flush(); err != nil || !p.more {
 			return err
 		}
 	}
 }
 
-// add writes a page that was read.
-func (s *stream) add(p page) {
+// addPage writes the frames of a page.
+func (s *stream) addPage(p page) {
 	for _, f := range p.frames {
 		s.write(f.bytes)
 	}
-	s.after, s.at, s.over = "", p.cursor, s.over || p.over
+	s.requested, s.position, s.done = "", p.cursor, s.done || p.done
 }
 
-// deliver writes what the browser does not have yet.
+// deliver writes the events after the stream's position.
 func (s *stream) deliver(frames []*frame) {
 	for _, f := range frames {
-		if f.epoch != s.at.epoch {
-			// Another database: what the browser has counts nothing there. The
-			// replay tells it so.
-			s.reader.fallBehind()
+		if f.epoch != s.position.epoch {
+			// The database was restored, and the position is meaningless in it. The
+			// replay sends a reset.
+			s.subscriber.markBehind()
 			return
 		}
-		if f.sequence > s.at.sequence {
+		if f.sequence > s.position.sequence {
 			s.write(f.bytes)
-			s.at, s.over = f.cursor, s.over || f.last
+			s.position, s.done = f.cursor, s.done || f.final
 		}
 	}
 }
 
-// write adds to what the next flush sends.
-func (s *stream) write(bytes []byte) { s.unsent = append(s.unsent, bytes) }
+// write buffers b for the next flush.
+func (s *stream) write(b []byte) { s.unsent = append(s.unsent, b) }
 
-// keepUnsent is how many slices a stream keeps room for between flushes.
-const keepUnsent = 4
+// maxIdleBuffers is the capacity of unsent that a stream keeps between flushes.
+const maxIdleBuffers = 4
 
-// flush sends what was written, in one system call when the connection takes it.
+// flush sends the buffered writes, in one system call if the connection accepts them.
 func (s *stream) flush() error {
 	if len(s.unsent) == 0 {
 		return nil
 	}
-	if err := s.extend(); err != nil {
+	if err := s.extendDeadline(); err != nil {
 		return err
 	}
 	err := s.send()
@@ -236,14 +237,14 @@ func (s *stream) flush() error {
 	return err
 }
 
-// send sends what is unsent; what was not taken stays.
+// send sends unsent. After an error unsent holds the remainder.
 func (s *stream) send() error {
-	rest := s.unsent
-	if err := s.out.send(&rest); err != nil {
-		s.unsent = rest
+	remainder := s.unsent
+	if err := s.out.send(&remainder); err != nil {
+		s.unsent = remainder
 		return err
 	}
-	if cap(s.unsent) > keepUnsent {
+	if cap(s.unsent) > maxIdleBuffers {
 		s.unsent = nil
 	} else {
 		clear(s.unsent)
@@ -252,9 +253,10 @@ func (s *stream) send() error {
 	return nil
 }
 
-// extend gives what is sent next a deadline of its own, instead of the
-// server's, which would end every stream. Moved on now and then, not each time.
-func (s *stream) extend() error {
+// extendDeadline replaces the server's write deadline, which would end every stream,
+// with one for the next write. To save system calls it moves the deadline only when
+// half of it has passed.
+func (s *stream) extendDeadline() error {
 	now := time.Now()
 	if s.deadline.Sub(now) >= writeTimeout/2 {
 		return nil

@@ -14,78 +14,77 @@ import (
 	"techtalks.example/web-tier/platform/logictest"
 )
 
-func numbered(from, to int) (titles []string) {
-	for n := from; n <= to; n++ {
+func numbered(first, last int) (titles []string) {
+	for n := first; n <= last; n++ {
 		titles = append(titles, fmt.Sprint("talk ", n))
 	}
 	return titles
 }
 
-// What was missed comes first, then what arrives; what arrives while the missed
-// is read comes once, though it is both.
-func TestReplayThenLive(t *testing.T) {
-	in := newInbox(t)
+// Events that arrive during the replay are part of it and live, and are sent once.
+func TestStreamReplaysThenDeliversLiveEvents(t *testing.T) {
+	inbox := newFakeInbox(t)
 	for _, title := range numbered(1, 5) {
-		in.miss(title)
+		inbox.addSilently(title)
 	}
-	in.whileRead = func() {
-		in.arrive("talk 6")
-		in.arrive("talk 7")
+	inbox.duringRead = func() {
+		inbox.deliver("talk 6")
+		inbox.deliver("talk 7")
 	}
-	b := newWeb(t, in).open(t, "epoch-3")
+	b := serveInbox(t, inbox).open(t, "epoch-3")
 	if got, want := b.titles(4), numbered(4, 7); !slices.Equal(got, want) {
 		t.Fatalf("got %v, want %v", got, want)
 	}
-	in.arrive("talk 8")
+	inbox.deliver("talk 8")
 	if got := b.titles(1); got[0] != "talk 8" {
-		t.Errorf("then %v", got)
+		t.Errorf("live event: got %v, want talk 8", got)
 	}
 }
 
-func TestALongReplayComesPageByPage(t *testing.T) {
-	in := newInbox(t)
+func TestStreamReplaysSeveralPages(t *testing.T) {
+	inbox := newFakeInbox(t)
 	want := numbered(1, 2*replayPage+50)
 	for _, title := range want {
-		in.miss(title)
+		inbox.addSilently(title)
 	}
-	if got := newWeb(t, in).open(t, "epoch-0").titles(len(want)); !slices.Equal(got, want) {
-		t.Errorf("got %d titles from %v to %v", len(got), got[0], got[len(got)-1])
+	if got := serveInbox(t, inbox).open(t, "epoch-0").titles(len(want)); !slices.Equal(got, want) {
+		t.Errorf("got %d titles from %v to %v, want %d", len(got), got[0], got[len(got)-1], len(want))
 	}
 }
 
-// Without a cursor a stream begins with now, and says so: a connection that
-// breaks before the first event goes on from there.
-func TestANewStreamBeginsWithNow(t *testing.T) {
-	in := newInbox(t)
-	in.miss("before")
-	b := newWeb(t, in).open(t, "")
+// Without a cursor a stream starts with the latest one, and sends it, so that a connection
+// that breaks before the first event can resume.
+func TestStreamWithoutCursorStartsWithLatest(t *testing.T) {
+	inbox := newFakeInbox(t)
+	inbox.addSilently("before")
+	b := serveInbox(t, inbox).open(t, "")
 	for name, want := range map[string]string{
 		"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no",
 	} {
 		if got := b.response.Header.Get(name); got != want {
-			t.Errorf("%s: %s, want %s", name, got, want)
+			t.Errorf("%s: got %s, want %s", name, got, want)
 		}
 	}
-	var now event
-	for now.id == "" {
+	var first event
+	for first.id == "" {
 		var err error
-		if now, err = b.next(); err != nil {
+		if first, err = b.next(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if now != (event{id: "epoch-1"}) {
-		t.Errorf("it begins with %+v", now)
+	if want := (event{id: "epoch-1"}); first != want {
+		t.Errorf("first event: got %+v, want %+v", first, want)
 	}
-	in.arrive("after")
+	inbox.deliver("after")
 	if got := b.titles(1); got[0] != "after" {
-		t.Errorf("then %v", got)
+		t.Errorf("got %v, want after", got)
 	}
 }
 
-func TestACursorThatCannotBeHonouredIsReset(t *testing.T) {
-	in := newInbox(t)
-	in.miss("there already")
-	w := newWeb(t, in)
+func TestStreamResetsInvalidCursor(t *testing.T) {
+	inbox := newFakeInbox(t)
+	inbox.addSilently("existing")
+	w := serveInbox(t, inbox)
 	for _, after := range []string{"restored-1", "nonsense", "epoch-99999999999999999999", "-", "epoch--1", strings.Repeat("x", 150) + "-1", "épöch-1", "%00-1"} {
 		b := w.open(t, after)
 		var reset event
@@ -96,177 +95,173 @@ func TestACursorThatCannotBeHonouredIsReset(t *testing.T) {
 			}
 		}
 		if reset.name != "reset" || reset.id != "epoch-1" {
-			t.Errorf("after %q: %+v", after, reset)
+			t.Errorf("cursor %q: got %+v, want a reset to epoch-1", after, reset)
 		}
-		b.leave()
+		b.disconnect()
 	}
 }
 
-func TestAGapIsReadAnew(t *testing.T) {
-	in := newInbox(t)
-	b := newWeb(t, in).open(t, "epoch-0")
-	in.arrive("told")
+func TestStreamReplaysAfterGap(t *testing.T) {
+	inbox := newFakeInbox(t)
+	b := serveInbox(t, inbox).open(t, "epoch-0")
+	inbox.deliver("sent")
 	b.titles(1)
-	in.miss("not told 1")
-	in.miss("not told 2")
-	in.gap()
-	in.arrive("told again")
-	if got, want := b.titles(3), []string{"not told 1", "not told 2", "told again"}; !slices.Equal(got, want) {
+	inbox.addSilently("missed 1")
+	inbox.addSilently("missed 2")
+	inbox.sendGap()
+	inbox.deliver("sent after")
+	if got, want := b.titles(3), []string{"missed 1", "missed 2", "sent after"}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }
 
-// The stream to the logic tier breaks; the browser's does not, and misses
-// nothing. Reading what was missed fails at first.
-func TestALostUpstreamLosesNothing(t *testing.T) {
-	in := newInbox(t)
-	w := newWeb(t, in)
+// The first replay after the upstream is lost fails and is retried.
+func TestStreamMissesNothingWhenUpstreamIsLost(t *testing.T) {
+	inbox := newFakeInbox(t)
+	w := serveInbox(t, inbox)
 	b := w.open(t, "epoch-0")
-	in.arrive("before")
+	inbox.deliver("before")
 	b.titles(1)
-	in.mu.Lock()
-	in.failReads = 1
-	in.mu.Unlock()
-	in.loseStream()
-	in.miss("meanwhile")
-	until(t, "it follows again", func() bool { return in.following() == 1 })
-	in.arrive("after")
+	inbox.mu.Lock()
+	inbox.failReads = 1
+	inbox.mu.Unlock()
+	inbox.breakStream()
+	inbox.addSilently("meanwhile")
+	waitUntil(t, "the stream is subscribed again", func() bool { return inbox.subscriberCount() == 1 })
+	inbox.deliver("after")
 	if got, want := b.titles(2), []string{"meanwhile", "after"}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }
 
-func TestASessionThatIsNotValidIsRefused(t *testing.T) {
-	b := newWeb(t, newInbox(t)).open(t, "", "Session", "stolen")
+func TestStreamRejectsInvalidSession(t *testing.T) {
+	b := serveInbox(t, newFakeInbox(t)).open(t, "", "Session", "invalid")
 	if b.response.StatusCode != http.StatusUnauthorized {
-		t.Errorf("answered %s", b.response.Status)
+		t.Errorf("got %s, want 401", b.response.Status)
 	}
 }
 
-// A browser that goes is no longer followed for.
-func TestABrowserThatGoesIsForgotten(t *testing.T) {
-	in := newInbox(t)
-	w := newWeb(t, in)
+func TestStreamUnsubscribesWhenBrowserDisconnects(t *testing.T) {
+	inbox := newFakeInbox(t)
+	w := serveInbox(t, inbox)
 	b := w.open(t, "epoch-0")
-	in.arrive("heard")
+	inbox.deliver("received")
 	b.titles(1)
-	b.leave()
-	until(t, "it is unsubscribed", func() bool { return in.following() == 0 })
+	b.disconnect()
+	waitUntil(t, "the stream is unsubscribed", func() bool { return inbox.subscriberCount() == 0 })
 	w.mu.RLock()
 	defer w.mu.RUnlock()
-	if len(w.readers) != 0 {
-		t.Errorf("%d are left", len(w.readers))
+	if len(w.subscribers) != 0 {
+		t.Errorf("got %d subscribers, want none", len(w.subscribers))
 	}
 }
 
-// Reading what was missed ends with the browser that missed it.
-func TestABrowserThatGoesEndsItsReplay(t *testing.T) {
-	in := newInbox(t)
-	asked, over := make(chan struct{}), make(chan struct{})
-	logictest.Answer(in.tier, notificationspb.Notifications_ListNotifications_FullMethodName,
+func TestReplayIsCanceledWhenBrowserDisconnects(t *testing.T) {
+	inbox := newFakeInbox(t)
+	called, canceled := make(chan struct{}), make(chan struct{})
+	logictest.Answer(inbox.tier, notificationspb.Notifications_ListNotifications_FullMethodName,
 		func(ctx context.Context, _ *notificationspb.ListNotificationsRequest) (*notificationspb.ListNotificationsResponse, error) {
-			close(asked)
+			close(called)
 			<-ctx.Done()
-			close(over)
+			close(canceled)
 			return nil, ctx.Err()
 		})
-	b := newWeb(t, in).open(t, "epoch-0")
-	<-asked
-	b.leave()
-	<-over
+	b := serveInbox(t, inbox).open(t, "epoch-0")
+	<-called
+	b.disconnect()
+	<-canceled
 }
 
-// A browser that does not read is cut when its connection and its bound are
-// full; it comes back and misses nothing. The others notice nothing.
-func TestASlowReaderIsCutAndGoesOn(t *testing.T) {
-	in := newInbox(t)
-	w := newWeb(t, in)
-	slow, quick := w.open(t, "epoch-0"), w.open(t, "epoch-0")
-	until(t, "both are followed", func() bool { return in.following() == 2 })
-	cut := func() bool {
+// A browser that does not read is disconnected when its connection's buffers and its
+// pending list are full. It resumes and misses nothing; other browsers are unaffected.
+func TestSlowStreamIsDisconnectedAndResumes(t *testing.T) {
+	inbox := newFakeInbox(t)
+	w := serveInbox(t, inbox)
+	slow, fast := w.open(t, "epoch-0"), w.open(t, "epoch-0")
+	waitUntil(t, "both streams are subscribed", func() bool { return inbox.subscriberCount() == 2 })
+	disconnected := func() bool {
 		w.mu.RLock()
 		defer w.mu.RUnlock()
-		for _, r := range w.readers {
-			r.mu.Lock()
-			is := r.cut
-			r.mu.Unlock()
-			if is {
+		for _, sub := range w.subscribers {
+			sub.mu.Lock()
+			overflow := sub.overflow
+			sub.mu.Unlock()
+			if overflow {
 				return true
 			}
 		}
 		return false
 	}
-	// A connection's own buffers take some megabytes.
-	wide := strings.Repeat("x", 16<<10)
+	// The connection's buffers hold some megabytes.
+	padding := strings.Repeat("x", 16<<10)
 	sent := 0
-	for !cut() {
+	for !disconnected() {
 		if sent > 100*maxPending {
-			t.Fatal("it is not cut")
+			t.Fatalf("the slow stream is still connected after %d events", sent)
 		}
 		var want []string
 		for range maxPending / 4 {
-			want = append(want, fmt.Sprint(sent, " ", wide))
-			in.arrive(want[len(want)-1])
+			want = append(want, fmt.Sprint(sent, " ", padding))
+			inbox.deliver(want[len(want)-1])
 			sent++
 		}
-		if got := quick.titles(len(want)); !slices.Equal(got, want) {
-			t.Fatalf("the quick reader reads %.10s in the place of %.10s", got, want)
+		if got := fast.titles(len(want)); !slices.Equal(got, want) {
+			t.Fatalf("fast stream: got %.10s, want %.10s", got, want)
 		}
 	}
 	if sent < maxPending {
-		t.Errorf("cut after %d", sent)
+		t.Errorf("disconnected after %d events, want at least %d", sent, maxPending)
 	}
 	read, last := 0, "epoch-0"
 	for {
 		e, err := slow.next()
 		if err != nil {
-			break // what was under way when it was cut is half there
+			break // the last event may be incomplete
 		}
 		if e.name == "notification" {
 			read, last = read+1, e.id
 		}
 	}
 	if want := fmt.Sprint("epoch-", read); last != want {
-		t.Errorf("it read %d, the last %s", read, last)
+		t.Errorf("read %d events: got last id %s, want %s", read, last, want)
 	}
-	rest := w.open(t, last).titles(sent - read)
-	for n, title := range rest {
+	resumed := w.open(t, last).titles(sent - read)
+	for n, title := range resumed {
 		if !strings.HasPrefix(title, fmt.Sprint(read+n, " ")) {
-			t.Fatalf("after %s comes %.10s", last, title)
+			t.Fatalf("resumed from %s: got %.10s, want %d", last, title, read+n)
 		}
 	}
 }
 
-// At a stop every stream ends at once with a hint of when to come back, also
-// one that comes meanwhile.
-func TestDraining(t *testing.T) {
-	in := newInbox(t)
-	w := newWeb(t, in)
+// Draining also closes streams that open meanwhile.
+func TestDrainClosesStreamsWithRetry(t *testing.T) {
+	inbox := newFakeInbox(t)
+	w := serveInbox(t, inbox)
 	b := w.open(t, "epoch-0")
-	in.arrive("heard")
+	inbox.deliver("received")
 	b.titles(1)
 	w.Drain()
-	hints := map[string]bool{}
+	delays := map[string]bool{}
 	for range 20 {
-		hints[sentAway(t, b)] = true
+		delays[readRetry(t, b)] = true
 		b = w.open(t, "epoch-1")
 	}
-	if len(hints) < 10 {
-		t.Errorf("they come back together: %v", hints)
+	if len(delays) < 10 {
+		t.Errorf("20 streams have only these retry delays: %v", delays)
 	}
 }
 
-// sentAway reads to the end of a stream and returns the last pause it named.
-func sentAway(t *testing.T, b *browser) (retry string) {
+// readRetry reads to the end of a stream and returns its last retry delay.
+func readRetry(t *testing.T, b *browser) (retry string) {
 	t.Helper()
 	if b.response.StatusCode != http.StatusOK || !strings.HasPrefix(b.response.Header.Get("Content-Type"), "text/event-stream") {
-		t.Fatalf("answered %s %s: the browser does not come back", b.response.Status, b.response.Header.Get("Content-Type"))
+		t.Fatalf("got %s %s, with which a browser does not reconnect", b.response.Status, b.response.Header.Get("Content-Type"))
 	}
 	for {
 		e, err := b.next()
 		if errors.Is(err, io.EOF) {
 			if retry == "" {
-				t.Fatal("it ends without a hint")
+				t.Fatal("the stream ended without a retry delay")
 			}
 			return retry
 		}
@@ -277,39 +272,39 @@ func sentAway(t *testing.T, b *browser) (retry string) {
 	}
 }
 
-func TestMoreBrowsersThanThereIsRoomForAreSentAway(t *testing.T) {
-	w := newWeb(t, newInbox(t))
-	for n := range maxReaders {
-		if w.add(w.newReader(fmt.Sprint("somebody ", n), "", "", false)) != nil {
-			t.Fatal("no room below the bound")
+func TestStreamClosesWithRetryWhenFeedIsFull(t *testing.T) {
+	w := serveInbox(t, newFakeInbox(t))
+	for n := range maxSubscribers {
+		if w.add(w.newSubscriber(fmt.Sprint("session ", n), "", "", false)) != nil {
+			t.Fatal("the feed is full below its limit")
 		}
 	}
 	t.Cleanup(func() {
-		for _, r := range w.readers {
-			w.remove(r)
+		for _, sub := range w.subscribers {
+			w.remove(sub)
 		}
 	})
-	if retry := sentAway(t, w.open(t, "")); retry != fmt.Sprint(busyRetry.Milliseconds()) {
-		t.Errorf("it is to come back in %s ms", retry)
+	if got, want := readRetry(t, w.open(t, "")), fmt.Sprint(busyRetry.Milliseconds()); got != want {
+		t.Errorf("retry: got %s ms, want %s", got, want)
 	}
 }
 
-func TestAnUpstreamThatTakesNothingIsGivenUp(t *testing.T) {
+func TestSendQueueCancelsUpstreamOnOverflow(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	out := newOutbox(cancel)
-	r := &reader{number: 1}
-	for range maxOutbox {
-		out.add(subscribe(r))
+	queue := newSendQueue(cancel)
+	sub := &subscriber{id: 1}
+	for range maxSendQueue {
+		queue.add(subscribe(sub))
 	}
 	if ctx.Err() != nil {
-		t.Fatal("given up below the bound")
+		t.Fatal("canceled below the limit")
 	}
-	out.add(subscribe(r))
+	queue.add(subscribe(sub))
 	if ctx.Err() == nil {
-		t.Error("not given up at the bound")
+		t.Error("not canceled beyond the limit")
 	}
-	if len(out.queued) != maxOutbox {
-		t.Errorf("%d wait", len(out.queued))
+	if len(queue.changes) != maxSendQueue {
+		t.Errorf("got %d queued changes, want %d", len(queue.changes), maxSendQueue)
 	}
 }
 
@@ -323,7 +318,7 @@ func FuzzParseCursor(f *testing.F) {
 			return
 		}
 		if again, ok := parseCursor(c.String()); !ok || again != c || c.sequence < 0 || c.epoch == "" {
-			t.Errorf("%q is %+v, and then %+v", text, c, again)
+			t.Errorf("%q: parsed %+v, and its string %+v", text, c, again)
 		}
 	})
 }

@@ -7,34 +7,35 @@ import (
 	"time"
 )
 
-// begin waits until what the browser follows is subscribed to. An error says why
-// there will be no stream.
-func (s *stream) begin(ctx context.Context) error {
-	if err := s.feed.awaitSubscribed(ctx, s.reader); err != nil {
+// start waits until the stream's subscription is established. An error is the
+// reason to reject the request instead of streaming.
+func (s *stream) start(ctx context.Context) error {
+	if err := s.feed.awaitSubscribed(ctx, s.subscriber); err != nil {
 		return err
 	}
-	if t := s.feed.source.traits(); !t.ends && !t.guarded {
-		s.at, _ = parseCursor(s.after)
+	if t := s.feed.source.traits(); !t.finite && !t.authorizedByRead {
+		s.position, _ = parseCursor(s.requested)
 		return nil
 	}
-	// It may have ended, or be nothing for this session: then there may be nothing
-	// to begin. Whatever the reader was told before, the read knows.
-	s.reader.take()
-	p, err := s.feed.replay(ctx, s.reader, s.after)
+	// The resource may be finished, or the session may not be allowed to read it:
+	// both must be known before the response headers go out. The read supersedes
+	// earlier notifications.
+	s.subscriber.take()
+	p, err := s.feed.replay(ctx, s.subscriber, s.requested)
 	switch {
 	case err != nil:
 		return err
-	case p.over && !p.news():
-		return errAllSeen
+	case p.done && !p.hasNews():
+		return errUpToDate
 	}
-	s.add(p)
+	s.addPage(p)
 	s.caughtUp = true
 	return nil
 }
 
-// awaitSubscribed waits until a reader is subscribed. It leaves the reader awake
-// for whoever looks at what there is.
-func (f *Feed) awaitSubscribed(ctx context.Context, r *reader) error {
+// awaitSubscribed waits until the logic tier confirms a subscription. It leaves
+// the subscriber signalled, so that its goroutine reads what it missed.
+func (f *Feed) awaitSubscribed(ctx context.Context, sub *subscriber) error {
 	timeout := time.NewTimer(subscribeTimeout)
 	defer timeout.Stop()
 	select {
@@ -44,27 +45,27 @@ func (f *Feed) awaitSubscribed(ctx context.Context, r *reader) error {
 		return errDraining
 	case <-timeout.C:
 		return errNoUpstream
-	case <-r.wake:
-		r.look()
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		return refusal(r.ended)
+	case <-sub.wake:
+		sub.signal()
+		sub.mu.Lock()
+		defer sub.mu.Unlock()
+		return subscriptionError(sub.endReason)
 	}
 }
 
-// refuse answers in the place of a stream.
-func (s *stream) refuse(request *http.Request, answer *response, why error) {
+// reject answers a request whose stream could not start.
+func (s *stream) reject(request *http.Request, response *response, err error) {
 	if request.Context().Err() != nil {
 		return
 	}
-	_ = s.extend()
+	_ = s.extendDeadline()
 	switch {
-	case errors.Is(why, errAllSeen):
-		answer.w.WriteHeader(http.StatusNoContent)
-	case final(why):
-		AnswerProblem(answer.w, request, why)
+	case errors.Is(err, errUpToDate):
+		response.w.WriteHeader(http.StatusNoContent)
+	case isPermanent(err):
+		AnswerProblem(response.w, request, err)
 	default:
-		answer.head(false)
-		s.sendAway(comeBack(why))
+		response.writeHeader(false)
+		s.closeWithRetry(retryDelay(err))
 	}
 }

@@ -4,118 +4,117 @@ import (
 	"sync"
 )
 
-// reader is one browser's stream or long poll, as the upstream sees it.
-type reader struct {
-	number     uint64
+// subscriber is the subscription of one stream or long poll.
+type subscriber struct {
+	id         uint64
 	token, key string
 	address    string        // of the client
-	release    func()        // gives the reader's slot back
-	whole      bool          // see traits
-	waits      bool          // it is a long poll: its own goroutine looks at all there is
-	wake       chan struct{} // capacity 1: it says "look"
+	release    func()        // frees the subscriber's slot
+	coalesce   bool          // see traits
+	longPoll   bool          // its own goroutine handles every event
+	wake       chan struct{} // capacity 1
 
-	mu      sync.Mutex
-	stream  *stream // nil until it has begun
-	listed  bool    // it stands in the line for delivery
-	pending []*frame
-	behind  bool // something may have been missed: read from the logic tier
-	cut     bool // too slow
-	ended   string
+	mu        sync.Mutex
+	stream    *stream // nil until the stream has started, and for long polls
+	enqueued  bool    // the stream is in the delivery queue
+	pending   []*frame
+	behind    bool   // events may have been missed: replay from the logic tier
+	overflow  bool   // pending exceeded its limit
+	endReason string // not empty once the logic tier has ended the subscription
 }
 
-// news is what a reader finds when it is woken.
-type news struct {
-	pending []*frame
-	behind  bool
-	cut     bool
-	ended   string
+// updates is what a subscriber's goroutine handles when it wakes.
+type updates struct {
+	pending   []*frame
+	behind    bool
+	overflow  bool
+	endReason string
 }
 
-// newReader returns a reader of what a session follows, from a client's address.
-func (f *Feed) newReader(token, key, address string, waits bool) *reader {
-	return &reader{token: token, key: key, address: address, whole: f.source.traits().whole, waits: waits, wake: make(chan struct{}, 1)}
+// newSubscriber returns a subscriber for a session and a client's address.
+func (f *Feed) newSubscriber(token, key, address string, longPoll bool) *subscriber {
+	return &subscriber{token: token, key: key, address: address, coalesce: f.source.traits().coalesce, longPoll: longPoll, wake: make(chan struct{}, 1)}
 }
 
-// push adds an event. It returns the stream when that has to be put in the line
-// for delivery: when it is not there already.
-func (r *reader) push(f *frame) *stream {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+// push adds an event. It returns the stream if the caller has to enqueue it for
+// delivery, or nil.
+func (s *subscriber) push(f *frame) *stream {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	switch {
-	case r.cut:
-	case r.whole && len(r.pending) >= maxLatest:
-		clear(r.pending)
-		r.pending = append(r.pending[:0], f)
-	case len(r.pending) < maxPending:
-		r.pending = append(r.pending, f)
+	case s.overflow:
+	case s.coalesce && len(s.pending) >= maxCoalesced:
+		clear(s.pending)
+		s.pending = append(s.pending[:0], f)
+	case len(s.pending) < maxPending:
+		s.pending = append(s.pending, f)
 	default:
-		r.cut, r.pending = true, nil
-		r.look() // its goroutine ends it
+		s.overflow, s.pending = true, nil
+		s.signal() // the subscriber's goroutine disconnects the browser
 	}
-	if r.waits {
-		r.look()
+	if s.longPoll {
+		s.signal()
 	}
-	if r.cut || r.listed || r.stream == nil {
+	if s.overflow || s.enqueued || s.stream == nil {
 		return nil
 	}
-	r.listed = true
-	return r.stream
+	s.enqueued = true
+	return s.stream
 }
 
-// unlist says that the stream left the line.
-func (r *reader) unlist() {
-	r.mu.Lock()
-	r.listed = false
-	r.mu.Unlock()
+// markDequeued records that the stream has left the delivery queue.
+func (s *subscriber) markDequeued() {
+	s.mu.Lock()
+	s.enqueued = false
+	s.mu.Unlock()
 }
 
-// begun says that the stream can be written to from now on.
-func (r *reader) begun(s *stream) {
-	r.mu.Lock()
-	r.stream = s
-	r.mu.Unlock()
+// attach makes a stream eligible for delivery.
+func (s *subscriber) attach(stream *stream) {
+	s.mu.Lock()
+	s.stream = stream
+	s.mu.Unlock()
 }
 
-// takePending returns what is pending; false when there is more to know, which
-// the stream's goroutine has to look at.
-func (r *reader) takePending() (frames []*frame, all bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.behind || r.cut || r.ended != "" {
+// takePending returns and clears the pending events. It reports false if the stream's
+// goroutine has to act first.
+func (s *subscriber) takePending() (frames []*frame, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.behind || s.overflow || s.endReason != "" {
 		return nil, false
 	}
-	frames, r.pending = r.pending, nil
+	frames, s.pending = s.pending, nil
 	return frames, true
 }
 
-func (r *reader) fallBehind() {
-	r.mu.Lock()
-	r.behind = true
-	r.mu.Unlock()
-	r.look()
+func (s *subscriber) markBehind() {
+	s.mu.Lock()
+	s.behind = true
+	s.mu.Unlock()
+	s.signal()
 }
 
-func (r *reader) end(reason string) {
-	r.mu.Lock()
-	r.ended = reason
-	r.mu.Unlock()
-	r.look()
+func (s *subscriber) end(reason string) {
+	s.mu.Lock()
+	s.endReason = reason
+	s.mu.Unlock()
+	s.signal()
 }
 
-func (r *reader) look() {
+func (s *subscriber) signal() {
 	select {
-	case r.wake <- struct{}{}:
+	case s.wake <- struct{}{}:
 	default:
 	}
 }
 
-// take returns what there is since it was last called. What is pending beside
-// behind came after the gap, or is read again: the reader passes over what it
-// has.
-func (r *reader) take() news {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	n := news{r.pending, r.behind, r.cut, r.ended}
-	r.pending, r.behind = nil, false
-	return n
+// take returns the updates since its last call. Pending events that come with behind
+// followed the gap or are part of the replay; the caller skips those it has delivered.
+func (s *subscriber) take() updates {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	u := updates{s.pending, s.behind, s.overflow, s.endReason}
+	s.pending, s.behind = nil, false
+	return u
 }

@@ -16,61 +16,61 @@ import (
 	notificationspb "techtalks.example/proto/techtalks/notifications/v1"
 )
 
-// still is a logic tier in which nothing happens, for tests in which time is not
-// real: it subscribes, or does not even that.
-type still struct {
+// idleTier is a logic tier without events, for tests in synthetic time. It confirms
+// subscriptions unless it is unresponsive.
+type idleTier struct {
 	notificationspb.NotificationsClient
-	deaf bool
+	unresponsive bool
 }
 
-func (s still) StreamNotifications(ctx context.Context, _ ...grpc.CallOption) (notificationspb.Notifications_StreamNotificationsClient, error) {
-	return &stillStream{ctx: ctx, deaf: s.deaf, subscribed: make(chan uint64, 1)}, nil
+func (t idleTier) StreamNotifications(ctx context.Context, _ ...grpc.CallOption) (notificationspb.Notifications_StreamNotificationsClient, error) {
+	return &idleStream{ctx: ctx, unresponsive: t.unresponsive, subscribed: make(chan uint64, 1)}, nil
 }
 
-func (still) ListNotifications(context.Context, *notificationspb.ListNotificationsRequest, ...grpc.CallOption) (*notificationspb.ListNotificationsResponse, error) {
+func (idleTier) ListNotifications(context.Context, *notificationspb.ListNotificationsRequest, ...grpc.CallOption) (*notificationspb.ListNotificationsResponse, error) {
 	return &notificationspb.ListNotificationsResponse{Cursor: "epoch-1"}, nil
 }
 
-type stillStream struct {
+type idleStream struct {
 	notificationspb.Notifications_StreamNotificationsClient
-	ctx        context.Context
-	deaf       bool
-	subscribed chan uint64
+	ctx          context.Context
+	unresponsive bool
+	subscribed   chan uint64
 }
 
-func (s *stillStream) Send(r *notificationspb.StreamNotificationsRequest) error {
-	if r.GetSubscribe() != nil && !s.deaf {
+func (s *idleStream) Send(r *notificationspb.StreamNotificationsRequest) error {
+	if r.GetSubscribe() != nil && !s.unresponsive {
 		s.subscribed <- r.GetSubscribe().Subscription
 	}
 	return nil
 }
 
-func (s *stillStream) Recv() (*notificationspb.StreamNotificationsResponse, error) {
+func (s *idleStream) Recv() (*notificationspb.StreamNotificationsResponse, error) {
 	select {
-	case number := <-s.subscribed:
+	case id := <-s.subscribed:
 		return &notificationspb.StreamNotificationsResponse{Event: &notificationspb.StreamNotificationsResponse_Subscribed_{
-			Subscribed: &notificationspb.StreamNotificationsResponse_Subscribed{Subscription: number}}}, nil
+			Subscribed: &notificationspb.StreamNotificationsResponse_Subscribed{Subscription: id}}}, nil
 	case <-s.ctx.Done():
 		return nil, s.ctx.Err()
 	}
 }
 
-// recorded is a browser's connection, with the time of each write.
-type recorded struct {
+// timedRecorder is a browser's connection that records the time of each heartbeat.
+type timedRecorder struct {
 	*httptest.ResponseRecorder
-	began    time.Time
-	beats    []time.Duration
-	deadline time.Time
+	start      time.Time
+	heartbeats []time.Duration
+	deadline   time.Time
 }
 
-func (c *recorded) SetWriteDeadline(at time.Time) error {
-	c.deadline = at
+func (c *timedRecorder) SetWriteDeadline(t time.Time) error {
+	c.deadline = t
 	return nil
 }
 
-func (c *recorded) Write(b []byte) (int, error) {
+func (c *timedRecorder) Write(b []byte) (int, error) {
 	if bytes.HasPrefix(b, []byte(":")) {
-		c.beats = append(c.beats, time.Since(c.began))
+		c.heartbeats = append(c.heartbeats, time.Since(c.start))
 	}
 	if !c.deadline.After(time.Now()) {
 		return 0, context.DeadlineExceeded
@@ -78,59 +78,57 @@ func (c *recorded) Write(b []byte) (int, error) {
 	return c.ResponseRecorder.Write(b)
 }
 
-// open keeps a stream open until it ends by itself, and returns how long it
-// lived.
-func open(t *testing.T, client notificationspb.NotificationsClient) (*recorded, time.Duration) {
+// serveStream serves a stream until it ends by itself, and returns its lifetime.
+func serveStream(t *testing.T, client notificationspb.NotificationsClient) (*timedRecorder, time.Duration) {
 	t.Helper()
-	i := NewInbox(client, slog.New(slog.DiscardHandler))
+	inbox := NewInbox(client, slog.New(slog.DiscardHandler))
 	ctx, stop := context.WithCancel(t.Context())
-	ran := make(chan struct{})
+	stopped := make(chan struct{})
 	go func() {
-		defer close(ran)
-		_ = i.Run(ctx)
+		defer close(stopped)
+		_ = inbox.Run(ctx)
 	}()
-	c := &recorded{ResponseRecorder: httptest.NewRecorder(), began: time.Now()}
+	c := &timedRecorder{ResponseRecorder: httptest.NewRecorder(), start: time.Now()}
 	request := httptest.NewRequest(http.MethodGet, "/inbox/stream", nil)
 	request.Header.Set("Last-Event-ID", "epoch-1")
-	i.Stream(c, request, "session", "")
-	lived := time.Since(c.began)
+	inbox.Stream(c, request, "session", "")
+	life := time.Since(c.start)
 	stop()
-	<-ran
-	return c, lived
+	<-stopped
+	return c, life
 }
 
-// Proxies close what is idle: a silent stream says that it lives. It does not
-// live for ever, and not all of them end together.
-func TestASilentStreamBeatsAndEnds(t *testing.T) {
+// Proxies close idle connections, hence the heartbeats. Streams end after a random time.
+func TestIdleStreamSendsHeartbeatsAndEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		lives := map[time.Duration]bool{}
 		for range 10 {
-			c, lived := open(t, still{})
-			if lived < minLife || lived > maxLife {
-				t.Errorf("it lived for %v", lived)
+			c, life := serveStream(t, idleTier{})
+			if life < minStreamLife || life > maxStreamLife {
+				t.Errorf("stream life: got %v, want %v to %v", life, minStreamLife, maxStreamLife)
 			}
-			lives[lived] = true
-			if want := int(lived / heartbeat); len(c.beats) < want-1 || len(c.beats) > want {
-				t.Errorf("in %v it beat %d times, want %d", lived, len(c.beats), want)
+			lives[life] = true
+			if want := int(life / heartbeatInterval); len(c.heartbeats) < want-1 || len(c.heartbeats) > want {
+				t.Errorf("in %v: got %d heartbeats, want %d", life, len(c.heartbeats), want)
 			}
 			if body := c.Body.String(); !strings.HasSuffix(body, "retry: 500\n\n") {
-				t.Errorf("it ends with %q", body[max(0, len(body)-40):])
+				t.Errorf("got final bytes %q, want a retry of 500 ms", body[max(0, len(body)-40):])
 			}
 		}
 		if len(lives) < 5 {
-			t.Errorf("they end together: %v", lives)
+			t.Errorf("10 streams have only these lives: %v", lives)
 		}
 	})
 }
 
-func TestWithoutALogicTierABrowserIsSentAway(t *testing.T) {
+func TestStreamClosesWithRetryWhenLogicTierIsUnresponsive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, waited := open(t, still{deaf: true})
+		c, waited := serveStream(t, idleTier{unresponsive: true})
 		if waited != subscribeTimeout {
-			t.Errorf("it waited for %v", waited)
+			t.Errorf("waited %v, want %v", waited, subscribeTimeout)
 		}
 		if c.Code != http.StatusOK || !strings.HasPrefix(c.Body.String(), "retry: ") {
-			t.Errorf("answered %d %q", c.Code, c.Body)
+			t.Errorf("got %d %q, want 200 and a retry", c.Code, c.Body)
 		}
 	})
 }
