@@ -1,5 +1,5 @@
 // An operation, live: each event is the whole of it.
-import { amount, left } from "./amount.js";
+import { amount, left } from "./quantity.js";
 import { localise } from "./page.js";
 
 const box = document.getElementById("operation");

@@ -1,7 +1,7 @@
 // A file goes up while its form is filled in. Where the network breaks it goes on
 // by itself; where the page was closed, as soon as the same file is chosen again
 // on the same page. The form is sent when the file is there.
-import { amount, bytes, left } from "./amount.js";
+import { amount, bytes, left } from "./quantity.js";
 import { problem } from "./format.js";
 import * as tus from "./tus.js";
 
