@@ -1,4 +1,4 @@
-// How much of what, how long still: as the pages say it that the server makes.
+// Formats quantities and remaining times, exactly as the server renders them.
 const numbers = new Intl.NumberFormat("en");
 
 export function bytes(n) {
@@ -11,20 +11,22 @@ export function bytes(n) {
   return `${n < 9.95 ? n.toFixed(1) : Math.round(n)} ${unit}`;
 }
 
-export function clock(seconds) {
-  const two = (n) => String(n).padStart(2, "0");
+// timecode formats seconds as "1:05:09", or "5:09" below an hour.
+export function timecode(seconds) {
+  const pad = (n) => String(n).padStart(2, "0");
   const minutes = Math.floor(seconds / 60);
-  if (seconds < 3600) return `${minutes}:${two(seconds % 60)}`;
-  return `${Math.floor(minutes / 60)}:${two(minutes % 60)}:${two(seconds % 60)}`;
+  if (seconds < 3600) return `${minutes}:${pad(seconds % 60)}`;
+  return `${Math.floor(minutes / 60)}:${pad(minutes % 60)}:${pad(seconds % 60)}`;
 }
 
-export function amount(done, total, unit) {
-  const one = { bytes, seconds: clock }[unit] ?? ((n) => numbers.format(n));
-  const named = unit && unit !== "bytes" && unit !== "seconds" ? ` ${unit}` : "";
-  return one(done) + (total > 0 ? ` of ${one(total)}` : "") + named;
+// progress formats how much is done: "3 of 12 talks". total is 0 if it is unknown.
+export function progress(done, total, unit) {
+  const format = { bytes, seconds: timecode }[unit] ?? ((n) => numbers.format(n));
+  const suffix = unit && unit !== "bytes" && unit !== "seconds" ? ` ${unit}` : "";
+  return format(done) + (total > 0 ? ` of ${format(total)}` : "") + suffix;
 }
 
-export function left(milliseconds) {
+export function remaining(milliseconds) {
   const seconds = milliseconds / 1000;
   if (seconds < 5) return "a few seconds left";
   if (seconds < 100) return `about ${Math.floor(seconds)} s left`;
