@@ -158,7 +158,7 @@ function markLive() {
   clearTimeout(staleTimer);
   staleTimer = setTimeout(() => {
     document.getElementById("queues").classList.add("stopped");
-    setText(document.querySelector("[data-stopped]"), "Live updates are interrupted. Reconnecting…");
+    setText(document.querySelector("[data-stopped]"), "These numbers are not live. Reconnecting…");
   }, staleAfter);
   document.getElementById("queues").classList.remove("stopped");
   setText(document.querySelector("[data-stopped]"), "");
