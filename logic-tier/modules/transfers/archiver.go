@@ -209,7 +209,7 @@ func (w *archiver) checkpoint(ctx context.Context) error {
 	w.at.Offset = w.out.at
 	w.finished = nil
 	// A talk is done with its recording.
-	return w.operation.Save(ctx, w.at.TalkCount-int64(len(w.at.Recordings)), w.at)
+	return w.operation.SaveCheckpoint(ctx, w.at.TalkCount-int64(len(w.at.Recordings)), w.at)
 }
 
 // writeDirectory writes what readers begin with.

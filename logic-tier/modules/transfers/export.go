@@ -57,7 +57,7 @@ func (m *Module) doExport(ctx context.Context, o *work.Operation) (proto.Message
 		return nil, err
 	}
 	at := &transferspb.ExportCheckpoint{}
-	if _, err := o.Resume(at); err != nil {
+	if _, err := o.LoadCheckpoint(at); err != nil {
 		return nil, err
 	}
 	response, err := m.export(ctx, o, &what, at)
@@ -66,7 +66,7 @@ func (m *Module) doExport(ctx context.Context, o *work.Operation) (proto.Message
 		return response, nil
 	}
 	err = full(err)
-	if work.Cancelled(ctx) || work.Refused(err) {
+	if work.Cancelled(ctx) || work.IsPermanent(err) {
 		o.Cleanup(func(ctx context.Context) error { return m.store.forgetArchived(ctx, o.Name) })
 		if at.Upload != "" {
 			o.Cleanup(func(ctx context.Context) error { return m.removeUpload(ctx, at.Upload) })
@@ -135,7 +135,7 @@ func (m *Module) export(ctx context.Context, o *work.Operation, what *transfersp
 		out: &sending{media: m.needs.Media, name: at.Upload, at: at.Offset, have: is.Upload.Offset},
 	}
 	defer w.out.close()
-	o.Expect(at.Total, "talks")
+	o.SetTotal(at.Total, "talks")
 	if at.Entries > 0 {
 		if err := o.Step(ctx, fmt.Sprintf("It goes on where it was; talks so far: %d.", at.TalkCount)); err != nil {
 			return nil, err
@@ -185,7 +185,7 @@ func (m *Module) prepare(ctx context.Context, o *work.Operation, what *transfers
 		return err
 	}
 	at.Upload = made.Upload.Name
-	return o.Save(ctx, 0, at)
+	return o.SaveCheckpoint(ctx, 0, at)
 }
 
 // errManyTalks: what could not be imported again is not exported.

@@ -73,7 +73,7 @@ func (m *Module) doImport(ctx context.Context, o *work.Operation) (proto.Message
 		return nil, err
 	}
 	at := &transferspb.ImportCheckpoint{}
-	if _, err := o.Resume(at); err != nil {
+	if _, err := o.LoadCheckpoint(at); err != nil {
 		return nil, err
 	}
 	if at.Counts == nil {
@@ -81,7 +81,7 @@ func (m *Module) doImport(ctx context.Context, o *work.Operation) (proto.Message
 	}
 	if !at.Finished {
 		err := m.importFrom(ctx, o, &what, at)
-		if err != nil && (work.Cancelled(ctx) || work.Refused(err)) {
+		if err != nil && (work.Cancelled(ctx) || work.IsPermanent(err)) {
 			o.Cleanup(func(ctx context.Context) error { return m.removeUpload(ctx, what.Upload) })
 		}
 		if err != nil {
@@ -112,7 +112,7 @@ func (m *Module) importFrom(ctx context.Context, o *work.Operation, what *transf
 	}
 	defer from.close()
 	_, total, unit := from.progress()
-	o.Expect(total, unit)
+	o.SetTotal(total, unit)
 	step := fmt.Sprintf("Reading it: %d %s.", total, unit)
 	if at.Entries > 0 {
 		step = fmt.Sprintf("It goes on after %d files.", at.Counts.Files)
@@ -148,7 +148,7 @@ func (m *Module) importFrom(ctx context.Context, o *work.Operation, what *transf
 		return withCounts(unread, at.Counts)
 	}
 	at.Finished = true
-	return o.Save(ctx, total, at)
+	return o.SaveCheckpoint(ctx, total, at)
 }
 
 // recovered turns a panic into an error, as the queue does in a handler's own
@@ -175,7 +175,7 @@ func (m *Module) importBatch(ctx context.Context, o *work.Operation, k *keeper, 
 	}
 	k.count(b)
 	at.Entries = b.through
-	return o.Save(ctx, b.done, at)
+	return o.SaveCheckpoint(ctx, b.done, at)
 }
 
 // withCounts adds to a refusal what is in already: it stays.

@@ -35,7 +35,7 @@ func TestWorkIsDoneBehindItsHandle(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	p := s.start(func(ctx context.Context, o *work.Operation) error {
-		o.Expect(10, "sums")
+		o.SetTotal(10, "sums")
 		o.Advance(ctx, 4)
 		return o.Step(ctx, "Four of ten.")
 	})
@@ -93,9 +93,9 @@ func TestADeadWorkersWorkGoesOnFromItsCheckpoint(t *testing.T) {
 	reached, resumed := make(chan struct{}), make(chan int64, 1)
 	var first sync.Once
 	do := func(ctx context.Context, o *work.Operation) error {
-		o.Expect(10, "sums")
+		o.SetTotal(10, "sums")
 		at := &wrapperspb.Int64Value{}
-		if _, err := o.Resume(at); err != nil {
+		if _, err := o.LoadCheckpoint(at); err != nil {
 			return err
 		}
 		dies := false
@@ -105,7 +105,7 @@ func TestADeadWorkersWorkGoesOnFromItsCheckpoint(t *testing.T) {
 			o.Advance(ctx, at.Value)
 			return nil
 		}
-		if err := o.Save(ctx, 6, wrapperspb.Int64(6)); err != nil {
+		if err := o.SaveCheckpoint(ctx, 6, wrapperspb.Int64(6)); err != nil {
 			return err
 		}
 		o.Advance(ctx, 8) // after the checkpoint

@@ -12,26 +12,26 @@ import (
 	"techtalks.example/logic-tier/platform/apperror"
 )
 
-// errTried: what people read of work that failed again and again.
-var errTried = status.New(codes.Internal, "something went wrong on our side, several times; try it again in a while")
+// statusRetriesExhausted is the error that users see when every retry failed.
+var statusRetriesExhausted = status.New(codes.Internal, "something went wrong on our side, several times; try again later")
 
-// gone says that a neighbour no longer knows the operation: it was removed, and
-// there is nothing left to do or to tell.
-func gone(err error) bool { return status.Code(err) == codes.NotFound }
+// isNotFound reports whether the operations module no longer has the operation. Its
+// worker then has nothing left to do or report.
+func isNotFound(err error) bool { return status.Code(err) == codes.NotFound }
 
-// statusOf returns what a neighbour answered or a rule refused with; false for an error
-// that is neither.
+// statusOf returns the gRPC status of err: the response of another module, or an
+// apperror.Failure. It reports false for any other error.
 func statusOf(err error) (*status.Status, bool) {
-	var refused *apperror.Failure
-	if errors.As(err, &refused) {
-		return refused.Status(), true
+	var failure *apperror.Failure
+	if errors.As(err, &failure) {
+		return failure.Status(), true
 	}
 	return status.FromError(err)
 }
 
-// refusal returns how an operation ends that was refused; false when trying again
-// may mend it.
-func refusal(err error) (*status.Status, bool) {
+// permanentStatus returns the status with which err fails an operation. It reports
+// false when a retry may succeed.
+func permanentStatus(err error) (*status.Status, bool) {
 	s, ok := statusOf(err)
 	if !ok {
 		return nil, false
@@ -43,9 +43,10 @@ func refusal(err error) (*status.Status, bool) {
 	return s, false
 }
 
-// passing says whether an error tells nothing about the work: a neighbour was away, or
-// busy and said when to come back, or another worker of the operation was in the way.
-func passing(err error) bool {
+// isTransient reports whether the work is not to blame for err: another module was
+// unavailable, was overloaded and sent a retry delay, or another worker of the
+// operation interfered.
+func isTransient(err error) bool {
 	s, ok := statusOf(err)
 	if !ok {
 		return false
@@ -55,20 +56,21 @@ func passing(err error) bool {
 		return true
 	case codes.ResourceExhausted:
 		return slices.ContainsFunc(s.Details(), func(detail any) bool {
-			_, says := detail.(*errdetails.RetryInfo)
-			return says
+			_, ok := detail.(*errdetails.RetryInfo)
+			return ok
 		})
 	}
 	return false
 }
 
-// Refused says whether an error of a work ends its operation: it is not tried
-// again.
-func Refused(err error) bool {
-	_, final := refusal(err)
-	return final
+// IsPermanent reports whether err, returned by Worker.Do, fails the operation without
+// a retry.
+func IsPermanent(err error) bool {
+	_, permanent := permanentStatus(err)
+	return permanent
 }
 
-// Cancelled says whether the context of a work ended because its operation is to
-// be cancelled: then what it kept for going on elsewhere is of no use any more.
+// Cancelled reports whether the context of Worker.Do ended because the operation is
+// being cancelled. No other worker will resume it, so checkpoints and intermediate
+// results can be deleted.
 func Cancelled(ctx context.Context) bool { return errors.Is(context.Cause(ctx), errCancelled) }
