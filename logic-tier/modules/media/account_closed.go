@@ -7,12 +7,11 @@ import (
 	accountspb "techtalks.example/proto/techtalks/accounts/v1"
 )
 
-// accountClosed removes all files of a closed account: uploads, what was made of
-// them, recordings and archives. The sweep then erases their bytes. Removing twice
-// changes nothing.
-func (m *Module) accountClosed(ctx context.Context, _ queue.Delivery, said *accountspb.AccountClosed) error {
-	if said.AccountId == operator {
+// handleAccountClosed deletes all uploads, transcode outputs, recordings and archives of a
+// closed account. The sweep then deletes their bytes. It is idempotent.
+func (m *Module) handleAccountClosed(ctx context.Context, _ queue.Delivery, event *accountspb.AccountClosed) error {
+	if event.AccountId == operatorAccount {
 		return nil
 	}
-	return m.store.removeAccount(ctx, said.AccountId)
+	return m.store.deleteAccount(ctx, event.AccountId)
 }

@@ -5,50 +5,52 @@ import (
 	"sync"
 )
 
-// appenders lets one request at a time append to an upload in this process. The newest
-// wins: a client that reconnects need not wait until its old connection is found dead.
-// Requests that append in two processes are told apart by their offsets; see extend.
-type appenders struct {
+// appendSessions admits one AppendUpload call per upload in this process. A newer call
+// supersedes an older one, so a client that reconnects need not wait until the server
+// detects that its old connection is dead. Calls in two processes are serialised by their
+// offsets instead; see uploadAppender.commitIn.
+type appendSessions struct {
 	mu      sync.Mutex
-	current map[string]*appender // by upload; bounded by the streams that the server admits
+	current map[string]*appendSession // by upload id; bounded by the streams that the server admits
 }
 
-// appender is a request that appends to an upload.
-type appender struct {
-	superseded chan struct{} // closed when a newer request appends
-	done       chan struct{} // closed when everything it took is committed
+// appendSession is an AppendUpload call that has been admitted.
+type appendSession struct {
+	superseded chan struct{} // closed when a newer call supersedes this one
+	done       chan struct{} // closed when all data this call received is committed
 }
 
-// take makes the caller the one that appends to an upload. If another request did, it
-// ends that one, waits until everything it took is committed, and reports that it did.
-func (a *appenders) take(ctx context.Context, upload string) (own *appender, waited bool, err error) {
-	own = &appender{superseded: make(chan struct{}), done: make(chan struct{})}
+// acquire admits the caller to an upload. If another call was admitted, acquire supersedes
+// it and waits until all data it received is committed; waited reports that. It fails when
+// ctx ends first.
+func (a *appendSessions) acquire(ctx context.Context, upload string) (session *appendSession, waited bool, err error) {
+	session = &appendSession{superseded: make(chan struct{}), done: make(chan struct{})}
 	a.mu.Lock()
 	if a.current == nil {
-		a.current = map[string]*appender{}
+		a.current = map[string]*appendSession{}
 	}
 	previous := a.current[upload]
-	a.current[upload] = own
+	a.current[upload] = session
 	a.mu.Unlock()
 	if previous == nil {
-		return own, false, nil
+		return session, false, nil
 	}
 	close(previous.superseded)
 	select {
 	case <-previous.done:
-		return own, true, nil
+		return session, true, nil
 	case <-ctx.Done():
-		a.leave(upload, own)
+		a.release(upload, session)
 		return nil, true, ctx.Err()
 	}
 }
 
-// leave reports that everything the appender took is committed.
-func (a *appenders) leave(upload string, own *appender) {
+// release ends a session, all of whose data has been committed.
+func (a *appendSessions) release(upload string, session *appendSession) {
 	a.mu.Lock()
-	if a.current[upload] == own {
+	if a.current[upload] == session {
 		delete(a.current, upload)
 	}
 	a.mu.Unlock()
-	close(own.done)
+	close(session.done)
 }

@@ -11,90 +11,92 @@ import (
 )
 
 var (
-	errNoUpload    = apperror.New(apperror.NotFound, "UPLOAD_NOT_FOUND", "there is no such upload; it may have expired: begin another")
+	errNoUpload    = apperror.New(apperror.NotFound, "UPLOAD_NOT_FOUND", "there is no such upload; it may have expired: start a new one")
 	errNoRecording = apperror.New(apperror.NotFound, "RECORDING_NOT_FOUND", "there is no such recording")
 	errNoFile      = apperror.New(apperror.NotFound, "FILE_NOT_FOUND", "there is no such file")
 )
 
-// letters are those of an id, RFC 4648's in lower case: safe in any address.
-const letters = "abcdefghijklmnopqrstuvwxyz234567"
+// idAlphabet is the base32 alphabet of RFC 4648 in lower case, which needs no escaping in
+// a URL.
+const idAlphabet = "abcdefghijklmnopqrstuvwxyz234567"
 
-var ids = base32.NewEncoding(letters).WithPadding(base32.NoPadding)
+var idEncoding = base32.NewEncoding(idAlphabet).WithPadding(base32.NoPadding)
 
-// idBytes are an id's random bytes: nobody guesses 128 bits.
+// idBytes is the length of an id before encoding: 128 bits cannot be guessed.
 const idBytes = 16
 
-// newID returns the last part of the name of something new, 26 letters.
+// newID returns a random id of 26 letters and digits.
 func newID() string {
 	var random [idBytes]byte
 	_, _ = rand.Read(random[:]) // never fails
-	return ids.EncodeToString(random[:])
+	return idEncoding.EncodeToString(random[:])
 }
 
-// idOf returns the id of what a request of an account's makes: the same again for the
-// same request. Nobody guesses it who does not guess the request's own, which is the
-// caller's to choose.
-func idOf(account int64, request string) string {
+// idForRequest returns the id of the resource that a request of an account creates, the same
+// for every retry of the request. It is as hard to guess as the request id, which the
+// client chooses.
+func idForRequest(account int64, request string) string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%d %s", account, strings.ToLower(request)))
-	return ids.EncodeToString(sum[:idBytes])
+	return idEncoding.EncodeToString(sum[:idBytes])
 }
 
 func isID(s string) bool {
-	return len(s) == ids.EncodedLen(idBytes) && strings.Trim(s, letters) == ""
+	return len(s) == idEncoding.EncodedLen(idBytes) && strings.Trim(s, idAlphabet) == ""
 }
 
-// The files of a recording.
+// Names of a recording's files.
 const (
-	original = "original"
-	small    = "480p"
-	poster   = "poster"
+	fileOriginal = "original"
+	file480p     = "480p"
+	filePoster   = "poster"
 )
 
-// parseUpload reads "uploads/{upload}". A name that none could have is one that
-// is not there: whoever guesses learns nothing.
+// parseUpload parses "uploads/{upload}". A malformed name is reported as not found, so
+// that guessing reveals nothing about valid names.
 func parseUpload(name string) (id string, err error) {
-	id, isUpload := strings.CutPrefix(name, "uploads/")
-	if !isUpload || !isID(id) {
+	id, ok := strings.CutPrefix(name, "uploads/")
+	if !ok || !isID(id) {
 		return "", errNoUpload
 	}
 	return id, nil
 }
 
-// parseRecording reads "recordings/{recording}".
+// parseRecording parses "recordings/{recording}".
 func parseRecording(name string) (id string, err error) {
-	id, isRecording := strings.CutPrefix(name, "recordings/")
-	if !isRecording || !isID(id) {
+	id, ok := strings.CutPrefix(name, "recordings/")
+	if !ok || !isID(id) {
 		return "", errNoRecording
 	}
 	return id, nil
 }
 
-// fileName is the name of a file: an upload's, or one of a recording's.
-type fileName struct{ upload, recording, file string }
+// fileRef identifies the file of an upload, or one file of a recording.
+type fileRef struct{ upload, recording, file string }
 
-// parseFile reads "uploads/{upload}" or "recordings/{recording}/{file}".
-func parseFile(name string) (fileName, error) {
+// parseFileRef parses "uploads/{upload}" or "recordings/{recording}/{file}".
+func parseFileRef(name string) (fileRef, error) {
 	if id, err := parseUpload(name); err == nil {
-		return fileName{upload: id}, nil
+		return fileRef{upload: id}, nil
 	}
-	at := strings.LastIndexByte(name, '/')
-	if at < 0 {
-		return fileName{}, errNoFile
+	slash := strings.LastIndexByte(name, '/')
+	if slash < 0 {
+		return fileRef{}, errNoFile
 	}
-	id, err := parseRecording(name[:at])
+	id, err := parseRecording(name[:slash])
 	if err != nil {
-		return fileName{}, errNoFile
+		return fileRef{}, errNoFile
 	}
-	switch file := name[at+1:]; file {
-	case original, small, poster:
-		return fileName{recording: id, file: file}, nil
+	switch file := name[slash+1:]; file {
+	case fileOriginal, file480p, filePoster:
+		return fileRef{recording: id, file: file}, nil
 	}
-	return fileName{}, errNoFile
+	return fileRef{}, errNoFile
 }
 
-func (n fileName) String() string {
-	if n.upload != "" {
-		return "uploads/" + n.upload
+// String returns the resource name.
+func (r fileRef) String() string {
+	if r.upload != "" {
+		return "uploads/" + r.upload
 	}
-	return "recordings/" + n.recording + "/" + n.file
+	return "recordings/" + r.recording + "/" + r.file
 }

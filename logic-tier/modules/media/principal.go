@@ -6,25 +6,25 @@ import (
 	"techtalks.example/logic-tier/platform/caller"
 )
 
-// asker is who a call is made for.
-type asker struct {
+// principal is the identity on whose behalf a call is made.
+type principal struct {
 	account int64
-	// module: one of the logic tier's own asks, which says itself for whom.
+	// module: the caller is another module, which names the account in its request.
 	module bool
 }
 
-// whoAsks finds out for whom a call is made; an error for the web tier without a
-// person, who has no uploads.
-func whoAsks(ctx context.Context) (asker, error) {
+// principalFrom returns the principal of the call. It fails for calls of the web tier
+// without a user: an anonymous user has no uploads.
+func principalFrom(ctx context.Context) (principal, error) {
 	if caller.From(ctx).Program == caller.Module {
-		return asker{module: true}, nil
+		return principal{module: true}, nil
 	}
 	account, err := caller.Account(ctx)
 	if account == caller.Everybody {
-		account = operator
+		account = operatorAccount
 	}
-	return asker{account: account}, err
+	return principal{account: account}, err
 }
 
-// mayUse says whether an upload is there for who asks.
-func (a asker) mayUse(u upload) bool { return a.module || a.account == u.account }
+// canAccess reports whether the principal can access an upload.
+func (p principal) canAccess(u upload) bool { return p.module || p.account == u.account }

@@ -14,47 +14,48 @@ import (
 	operationspb "techtalks.example/proto/techtalks/operations/v1"
 )
 
-var errIncomplete = apperror.New(apperror.Invalid, "UPLOAD_INCOMPLETE", "the upload does not have all its bytes yet; upload the rest first")
+var errIncomplete = apperror.New(apperror.Invalid, "UPLOAD_INCOMPLETE", "the upload is incomplete: upload the rest first")
 
-// beginRecording begins the making of a recording of an upload. At any time one
-// request asks for that: others get the same operation, until it ended without
-// a recording.
-func (m *Module) beginRecording(ctx context.Context, r *mediapb.ProcessRecordingRequest) (*longrunningpb.Operation, error) {
+// processRecording starts the transcode of an upload and returns its operation. An upload
+// has one current request. Other requests get the operation of the current one, until that
+// operation has failed; the next request then replaces it.
+func (m *Module) processRecording(ctx context.Context, r *mediapb.ProcessRecordingRequest) (*longrunningpb.Operation, error) {
 	id, err := parseUpload(r.Upload)
 	if err != nil {
 		return nil, err
 	}
-	asked, made, err := m.askedBefore(ctx, id, r.AccountId)
+	current, published, err := m.currentRequest(ctx, id, r.AccountId)
 	if err != nil {
 		return nil, err
 	}
-	if asked != "" {
-		operation, err := m.operationFor(ctx, id, asked, r)
-		if err != nil || made || asked == r.RequestId || operation.GetError() == nil {
+	if current != "" {
+		operation, err := m.operationFor(ctx, id, current, r)
+		if err != nil || published || current == r.RequestId || operation.GetError() == nil {
 			return operation, err
 		}
 	}
-	if err := m.store.replaceRequest(ctx, id, asked, r.RequestId); err != nil {
+	if err := m.store.replaceRequest(ctx, id, current, r.RequestId); err != nil {
 		return nil, err
 	}
-	// Another request may have been quicker: what it asked for counts.
-	if asked, made, err = m.askedBefore(ctx, id, r.AccountId); err != nil {
+	// Read it again: a concurrent call may have replaced it first, and then wins.
+	if current, published, err = m.currentRequest(ctx, id, r.AccountId); err != nil {
 		return nil, err
 	}
-	if !made {
-		if _, err := m.store.touchUpload(ctx, m.needs.DB, id); err != nil {
+	if !published {
+		if _, err := m.store.renewUpload(ctx, m.deps.DB, id); err != nil {
 			return nil, err
 		}
 	}
-	return m.operationFor(ctx, id, asked, r)
+	return m.operationFor(ctx, id, current, r)
 }
 
-// askedBefore returns the request that asks for a recording of an upload, empty
-// for none, and whether the recording is made.
-func (m *Module) askedBefore(ctx context.Context, id string, account int64) (request string, made bool, err error) {
+// currentRequest returns the request that processes an upload, empty for none, and whether
+// its recording is published. It fails if the upload does not belong to the account or is
+// incomplete.
+func (m *Module) currentRequest(ctx context.Context, id string, account int64) (request string, published bool, err error) {
 	u, err := m.store.upload(ctx, id)
 	if errors.Is(err, errNoUpload) {
-		r, found, err := m.store.recordingOf(ctx, id)
+		r, found, err := m.store.recordingByUpload(ctx, id)
 		if err == nil && (!found || r.account != account) {
 			err = errNoUpload
 		}
@@ -65,25 +66,25 @@ func (m *Module) askedBefore(ctx context.Context, id string, account int64) (req
 		return "", false, err
 	case u.account != account:
 		return "", false, errNoUpload
-	case !u.file.whole():
+	case !u.file.complete():
 		return "", false, errIncomplete
 	}
 	return u.request, false, nil
 }
 
-// operationFor returns the operation of a request for a recording of an upload,
-// which it makes when it is not there.
+// operationFor returns the operation of a request to process an upload. It creates the
+// operation if there is none.
 func (m *Module) operationFor(ctx context.Context, id, request string, r *mediapb.ProcessRecordingRequest) (*longrunningpb.Operation, error) {
 	input, err := proto.Marshal(r)
 	if err != nil {
 		return nil, err
 	}
-	// A request's own id may be as long as an operation's, and stand for something
-	// else of the account's.
+	// Hash the request's id: it can be as long as an operation's request id itself, and the
+	// account may have used it for another operation.
 	digest := sha256.Sum256([]byte(id + " " + request))
-	answer, err := m.needs.Operations.CreateOperation(ctx, &operationspb.CreateOperationRequest{
+	response, err := m.deps.Operations.CreateOperation(ctx, &operationspb.CreateOperationRequest{
 		AccountId: r.AccountId, Kind: kind, Title: r.Title, Subject: r.Subject,
 		RequestId: kind + "-" + hex.EncodeToString(digest[:16]), Input: input,
 	})
-	return answer.GetOperation(), err
+	return response.GetOperation(), err
 }

@@ -7,14 +7,15 @@ import (
 	"techtalks.example/logic-tier/platform/postgres"
 )
 
-// part is something that a worker has made of an upload.
-type part struct {
+// output is a file that a transcode has produced from an upload: the poster, the 480p
+// rendition or a segment of it. The table is media.part.
+type output struct {
 	operation, name, upload string
 	width, height           int
 	file                    file
 }
 
-const partsStatement = `
+const outputsStatement = `
 select p.operation, p.name, p.upload_id, p.width, p.height, f.id, f.size, f.sha256
 from   media.part p
 join   media.file f on f.id = p.file_id
@@ -22,18 +23,18 @@ where  p.operation = $1
   and  f.sha256 is not null
 order by p.name`
 
-func scanPart(columns func(...any) error) (p part, err error) {
-	err = columns(&p.operation, &p.name, &p.upload, &p.width, &p.height, &p.file.id, &p.file.size, &p.file.sha256)
-	return p, err
+func scanOutput(columns func(...any) error) (o output, err error) {
+	err = columns(&o.operation, &o.name, &o.upload, &o.width, &o.height, &o.file.id, &o.file.size, &o.file.sha256)
+	return o, err
 }
 
-// parts returns what is there, whole, of an operation's work.
-func (s store) parts(ctx context.Context, operation string) ([]part, error) {
-	return postgres.Collect(ctx, s.db, scanPart, partsStatement, operation)
+// outputs returns the complete outputs of an operation.
+func (s store) outputs(ctx context.Context, operation string) ([]output, error) {
+	return postgres.Collect(ctx, s.db, scanOutput, outputsStatement, operation)
 }
 
-const dropPartStatement = `
-with gone as (
+const deleteOutputStatement = `
+with part as (
     delete from media.part
     where  operation = $1
       and  name = $2
@@ -41,10 +42,10 @@ with gone as (
 )
 update media.file
 set    removed = true
-where  id in (select file_id from gone)`
+where  id in (select file_id from part)`
 
-// The upload is locked, so that it does not go without this part.
-const addPartStatement = `
+// The lock on the upload keeps a concurrent deletion from missing the new output.
+const insertOutputStatement = `
 with upload as (
     select id, account
     from   media.upload
@@ -61,36 +62,37 @@ select $1, $2, upload.id, file.id, $4, $5
 from   upload, file
 returning file_id`
 
-// beginPart makes an empty file for a part, in the place of one that was there.
-func (s store) beginPart(ctx context.Context, p *part) error {
+// createOutput creates an output with an empty file. It replaces an output of the same name.
+func (s store) createOutput(ctx context.Context, o *output) error {
 	return s.db.InTransaction(ctx, func(tx *postgres.Tx) error {
-		if _, err := postgres.Exec(ctx, tx, dropPartStatement, p.operation, p.name); err != nil {
+		if _, err := postgres.Exec(ctx, tx, deleteOutputStatement, o.operation, o.name); err != nil {
 			return err
 		}
-		id, found, err := postgres.One(ctx, tx, postgres.Value[int64], addPartStatement, p.operation, p.name, p.upload, p.width, p.height)
+		id, found, err := postgres.One(ctx, tx, postgres.Value[int64], insertOutputStatement, o.operation, o.name, o.upload, o.width, o.height)
 		if err == nil && !found {
 			err = errNoUpload
 		}
-		p.file.id = id
+		o.file.id = id
 		return err
 	})
 }
 
-const dropPartsStatement = `
-with gone as (
+const deleteOutputsStatement = `
+with parts as (
     delete from media.part
     where  operation = $1
     returning file_id
 )
 update media.file
 set    removed = true
-where  id in (select file_id from gone)`
+where  id in (select file_id from parts)`
 
-// dropParts removes what an operation has made.
-func (s store) dropParts(ctx context.Context, operation string) error {
-	_, err := postgres.Exec(ctx, s.db, dropPartsStatement, operation)
+// deleteOutputs deletes all outputs of an operation.
+func (s store) deleteOutputs(ctx context.Context, operation string) error {
+	_, err := postgres.Exec(ctx, s.db, deleteOutputsStatement, operation)
 	return err
 }
 
-// segmentName is the part that a segment is, in order.
+// segmentName returns the name of the output that holds the i-th segment. Names sort in
+// playing order.
 func segmentName(i int) string { return fmt.Sprintf("segment-%05d", i) }

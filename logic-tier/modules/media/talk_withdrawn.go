@@ -8,14 +8,14 @@ import (
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
 )
 
-// talkWithdrawn removes the recording of a talk that nobody finds any more.
-func (m *Module) talkWithdrawn(ctx context.Context, _ queue.Delivery, said *talkspb.TalkWithdrawn) error {
-	if said.Recording == "" {
+// handleTalkWithdrawn deletes the recording of a withdrawn talk. It is idempotent.
+func (m *Module) handleTalkWithdrawn(ctx context.Context, _ queue.Delivery, event *talkspb.TalkWithdrawn) error {
+	if event.Recording == "" {
 		return nil
 	}
-	id, err := parseRecording(said.Recording)
+	id, err := parseRecording(event.Recording)
 	if err != nil {
-		return queue.Reject(fmt.Errorf("recording %q of %s: %w", said.Recording, said.Talk, err))
+		return queue.Reject(fmt.Errorf("recording %q of %s: %w", event.Recording, event.Talk, err))
 	}
-	return m.store.removeRecording(ctx, id)
+	return m.store.deleteRecording(ctx, id)
 }

@@ -13,215 +13,217 @@ import (
 	mediapb "techtalks.example/proto/techtalks/media/v1"
 )
 
-// making is a recording that is being made, by one operation.
-type making struct {
+// transcode is the job of one operation: it turns an upload into a recording.
+type transcode struct {
 	*Module
 	*work.Operation
 	request *mediapb.ProcessRecordingRequest
 	upload  upload
-	folder  *workFolder
-	kept    map[string]part // what is made and kept, here or by a worker before
+	dir     *workDir
+	outputs map[string]output // by name: the stored outputs of this worker and of earlier ones
 	leftOut []string
 }
 
-// makeRecording makes a recording of an upload. What is made is kept part by
-// part; whoever begins anew finds what is there. Done already, it changes
-// nothing.
-func (m *Module) makeRecording(ctx context.Context, o *work.Operation) (proto.Message, error) {
-	k := &making{Module: m, Operation: o, request: &mediapb.ProcessRecordingRequest{}, kept: map[string]part{}, leftOut: []string{}}
-	if err := o.Input(k.request); err != nil {
+// transcodeUpload runs a transcode. It stores outputs one by one; a worker that resumes the
+// operation uses those that are stored. It does nothing if the recording is published
+// already.
+func (m *Module) transcodeUpload(ctx context.Context, o *work.Operation) (proto.Message, error) {
+	t := &transcode{Module: m, Operation: o, request: &mediapb.ProcessRecordingRequest{}, outputs: map[string]output{}, leftOut: []string{}}
+	if err := o.Input(t.request); err != nil {
 		return nil, err
 	}
-	err := k.make(ctx)
-	var refused *apperror.Failure
+	err := t.run(ctx)
+	var failure *apperror.Failure
 	switch {
 	case work.Cancelled(ctx):
-		// The upload stays: its account may want something else of it.
-		o.Cleanup(func(ctx context.Context) error { return m.store.dropParts(ctx, o.Name) })
-	case errors.As(err, &refused) && errors.Is(refused, errUnusable):
-		o.Cleanup(func(ctx context.Context) error { return m.store.removeUpload(ctx, m.needs.DB, k.upload.id) })
+		// The account may still use the upload for something else.
+		o.Cleanup(func(ctx context.Context) error { return m.store.deleteOutputs(ctx, o.Name) })
+	case errors.As(err, &failure) && errors.Is(failure, errUnusable):
+		o.Cleanup(func(ctx context.Context) error { return m.store.deleteUpload(ctx, m.deps.DB, t.upload.id) })
 	}
 	return nil, err
 }
 
-func (k *making) make(ctx context.Context) (err error) {
-	id, err := parseUpload(k.request.Upload)
+func (t *transcode) run(ctx context.Context) (err error) {
+	id, err := parseUpload(t.request.Upload)
 	if err != nil {
 		return err
 	}
-	switch made, found, err := k.store.recordingOf(ctx, id); {
+	switch r, found, err := t.store.recordingByUpload(ctx, id); {
 	case err != nil:
 		return err
-	case found && made.operation == k.Name:
+	case found && r.operation == t.Name:
 		return work.ErrHandedOver
 	}
-	if k.upload, err = k.store.upload(ctx, id); err != nil {
+	if t.upload, err = t.store.upload(ctx, id); err != nil {
 		return err
 	}
-	if _, err := k.store.touchUpload(ctx, k.needs.DB, id); err != nil {
+	if _, err := t.store.renewUpload(ctx, t.deps.DB, id); err != nil {
 		return err
 	}
-	parts, err := k.store.parts(ctx, k.Name)
+	outputs, err := t.store.outputs(ctx, t.Name)
 	if err != nil {
 		return err
 	}
-	for _, p := range parts {
-		k.kept[p.name] = p
+	for _, o := range outputs {
+		t.outputs[o.name] = o
 	}
-	first, err := k.piece(ctx, k.upload.file.id, 0, sniffed)
+	prefix, err := t.readChunk(ctx, t.upload.file.id, 0, sniffLen)
 	if err != nil {
 		return err
 	}
-	c, err := sniff(first)
+	c, err := sniff(prefix)
 	if err != nil {
 		return err
 	}
-	f := facts{container: c}
-	if t, found := k.findTools(); found {
-		if f, err = k.process(ctx, t, c); err != nil {
+	info := mediaInfo{container: c}
+	if ff, found := t.findTools(); found {
+		if info, err = t.process(ctx, ff, c); err != nil {
 			return err
 		}
-	} else if err := k.leave(ctx, "ffmpeg is not installed here: the recording is published as it was uploaded, unchecked, without a 480p version and without a picture."); err != nil {
+	} else if err := t.skip(ctx, "ffmpeg is not installed on this server: the recording is published as uploaded, unchecked, without a 480p version and without a poster."); err != nil {
 		return err
 	}
-	return k.publish(ctx, f)
+	return t.publish(ctx, info)
 }
 
-// process does what ffmpeg is needed for. Only a file that is no recording stops
-// it; what does not succeed is left out.
-func (k *making) process(ctx context.Context, t tools, c container) (f facts, err error) {
-	if k.folder, err = k.scratch.open(); err != nil {
-		return f, err
+// process does everything that needs ffmpeg. It fails if the upload is not a usable
+// recording. A poster or 480p rendition that cannot be produced is skipped.
+func (t *transcode) process(ctx context.Context, ff tools, c container) (info mediaInfo, err error) {
+	if t.dir, err = t.scratch.create(); err != nil {
+		return info, err
 	}
-	defer func() { err = errors.Join(err, k.folder.close()) }()
-	if err := k.Step(ctx, "Checking what was uploaded."); err != nil {
-		return f, err
+	defer func() { err = errors.Join(err, t.dir.remove()) }()
+	if err := t.Step(ctx, "Checking the uploaded file."); err != nil {
+		return info, err
 	}
-	if err := k.fetch(ctx, k.upload.file, original); err != nil {
-		return f, err
+	if err := t.loadFile(ctx, t.upload.file, fileOriginal); err != nil {
+		return info, err
 	}
-	if f, err = t.examine(ctx, k.folder, c); err != nil {
-		return f, err
+	if info, err = ff.inspect(ctx, t.dir, c); err != nil {
+		return info, err
 	}
-	if f.colours.wide() {
-		if f.colours.mapped, err = t.canMapColours(ctx, k.folder); err != nil {
-			return f, err
+	if info.colours.wide() {
+		if info.colours.convert, err = ff.canConvertColours(ctx, t.dir); err != nil {
+			return info, err
 		}
 	}
-	k.Expect(int64(math.Ceil(f.end)), "seconds")
+	t.SetTotal(int64(math.Ceil(info.end)), "seconds")
 	sound := "without sound"
-	if f.audio >= 0 {
-		sound = "with " + f.sound + " sound"
+	if info.audio >= 0 {
+		sound = "with " + info.audioCodec + " sound"
 	}
-	if err := k.Step(ctx, fmt.Sprintf("Checked: %s of %s, %d × %d, %s.", clock(f.duration.Seconds()), f.codec, f.width, f.height, sound)); err != nil {
-		return f, err
+	if err := t.Step(ctx, fmt.Sprintf("Checked: %s of %s, %d × %d, %s.", formatClock(info.duration.Seconds()), info.videoCodec, info.width, info.height, sound)); err != nil {
+		return info, err
 	}
-	if f.colours.wide() && !f.colours.mapped {
-		if err := k.leave(ctx, "The colours of the poster and of the 480p version may look washed out: the recording is HDR or wide-gamut, and ffmpeg has no zscale or tonemap filter here to convert it."); err != nil {
-			return f, err
+	if info.colours.wide() && !info.colours.convert {
+		if err := t.skip(ctx, "The colours of the poster and of the 480p version may look washed out: the recording is HDR or wide-gamut, and ffmpeg on this server has no zscale or tonemap filter to convert it."); err != nil {
+			return info, err
 		}
 	}
-	if err := k.makePoster(ctx, t, f); err != nil {
-		return f, err
+	if err := t.makePoster(ctx, ff, info); err != nil {
+		return info, err
 	}
-	return f, k.makeSmall(ctx, t, f)
+	return info, t.make480p(ctx, ff, info)
 }
 
-// leave says that a step is left out, and why.
-func (k *making) leave(ctx context.Context, why string) error {
-	k.leftOut = append(k.leftOut, why)
-	return k.Step(ctx, why)
+// skip records for the owner that a step was skipped, and why.
+func (t *transcode) skip(ctx context.Context, reason string) error {
+	t.leftOut = append(t.leftOut, reason)
+	return t.Step(ctx, reason)
 }
 
-func (k *making) makePoster(ctx context.Context, t tools, f facts) error {
-	if _, made := k.kept[poster]; made {
+// makePoster produces the poster, unless it is stored already.
+func (t *transcode) makePoster(ctx context.Context, ff tools, info mediaInfo) error {
+	if _, found := t.outputs[filePoster]; found {
 		return nil
 	}
-	err := t.picture(ctx, k.folder, f)
+	err := ff.extractPoster(ctx, t.dir, info)
 	switch {
-	case failed(err):
-		k.needs.Log.Warn("media: no poster", "operation", k.Name, "error", err)
-		return k.leave(ctx, "There is no picture of it: none could be taken ("+shortly(err)+").")
+	case isCommandError(err):
+		t.deps.Log.Warn("media: poster skipped", "operation", t.Name, "error", err)
+		return t.skip(ctx, "The recording has no poster: no frame could be extracted ("+shortReason(err)+").")
 	case err != nil:
 		return err
 	}
-	if err := k.keep(ctx, poster, 0, 0); err != nil {
+	if err := t.saveOutput(ctx, filePoster, 0, 0); err != nil {
 		return err
 	}
-	return k.Step(ctx, "Picture taken.")
+	return t.Step(ctx, "Poster created.")
 }
 
-// makeSmall makes the 480p rendition.
-func (k *making) makeSmall(ctx context.Context, t tools, f facts) error {
-	if _, made := k.kept[small]; made {
+// make480p produces the 480p rendition, unless it is stored already.
+func (t *transcode) make480p(ctx context.Context, ff tools, info mediaInfo) error {
+	if _, found := t.outputs[file480p]; found {
 		return nil
 	}
-	err := k.makeSegments(ctx, t, newPlan(f, k.segment))
-	if failed(err) {
-		k.needs.Log.Warn("media: no 480p rendition", "operation", k.Name, "error", err)
-		return k.leave(ctx, "There is no 480p version: it could not be made ("+shortly(err)+"). The recording plays as it was uploaded.")
+	err := t.encode480p(ctx, ff, newSegmentPlan(info, t.segmentSeconds))
+	if isCommandError(err) {
+		t.deps.Log.Warn("media: 480p rendition skipped", "operation", t.Name, "error", err)
+		return t.skip(ctx, "The recording has no 480p version: encoding failed ("+shortReason(err)+"). It plays as uploaded.")
 	}
 	return err
 }
 
-func (k *making) makeSegments(ctx context.Context, t tools, p plan) error {
-	begun := 0
-	for ; begun < p.count; begun++ {
-		if _, made := k.kept[segmentName(begun)]; !made {
+// encode480p encodes the segments that are not stored yet and joins all of them.
+func (t *transcode) encode480p(ctx context.Context, ff tools, p segmentPlan) error {
+	stored := 0
+	for ; stored < p.count; stored++ {
+		if _, found := t.outputs[segmentName(stored)]; !found {
 			break
 		}
 	}
-	said := fmt.Sprintf("Making the 480p version, in %d pieces.", p.count)
-	if begun > 0 {
-		said = fmt.Sprintf("Going on with the 480p version after %d of %d pieces.", begun, p.count)
+	step := fmt.Sprintf("Encoding the 480p version in %d segments.", p.count)
+	if stored > 0 {
+		step = fmt.Sprintf("Resuming the 480p version after %d of %d segments.", stored, p.count)
 	}
-	if err := k.Step(ctx, said); err != nil {
+	if err := t.Step(ctx, step); err != nil {
 		return err
 	}
 	var names []string
 	for i := range p.count {
-		there, err := k.makeSegment(ctx, t, p, i)
+		found, err := t.prepareSegment(ctx, ff, p, i)
 		if err != nil {
 			return err
 		}
-		if there {
+		if found {
 			names = append(names, segmentName(i))
 		}
 	}
-	if err := k.Step(ctx, "Joining pieces and sound."); err != nil {
+	if err := t.Step(ctx, "Joining segments and sound."); err != nil {
 		return err
 	}
-	if err := t.join(ctx, k.folder, p, names); err != nil {
+	if err := ff.join(ctx, t.dir, p, names); err != nil {
 		return err
 	}
-	made, err := t.probe(ctx, k.folder, small, mp4)
+	probed, err := ff.probe(ctx, t.dir, file480p, mp4)
 	if err != nil {
 		return err
 	}
-	seen, err := made.facts(mp4)
+	info, err := probed.info(mp4)
 	if err != nil {
-		return &errFailed{"ffmpeg", err, ""}
+		return &commandError{"ffmpeg", err, ""}
 	}
-	if err := k.keep(ctx, small, seen.width, seen.height); err != nil {
+	if err := t.saveOutput(ctx, file480p, info.width, info.height); err != nil {
 		return err
 	}
-	return k.Step(ctx, fmt.Sprintf("480p version made: %d × %d.", seen.width, seen.height))
+	return t.Step(ctx, fmt.Sprintf("480p version created: %d × %d.", info.width, info.height))
 }
 
-// makeSegment makes the i-th segment, or fetches it when it was made before;
-// false when there is nothing in it.
-func (k *making) makeSegment(ctx context.Context, t tools, p plan, i int) (bool, error) {
+// prepareSegment puts the i-th segment into the work directory: it loads the stored segment,
+// or encodes and stores it. It reports false if the segment has no frames.
+func (t *transcode) prepareSegment(ctx context.Context, ff tools, p segmentPlan, i int) (bool, error) {
 	name := segmentName(i)
-	if made, found := k.kept[name]; found {
-		return true, k.fetch(ctx, made.file, name)
+	if o, found := t.outputs[name]; found {
+		return true, t.loadFile(ctx, o.file, name)
 	}
-	there, err := t.encodeSegment(ctx, k.folder, p, i, func(seconds float64) { k.Advance(ctx, int64(seconds)) })
-	if err != nil || !there {
+	found, err := ff.encodeSegment(ctx, t.dir, p, i, func(seconds float64) { t.Advance(ctx, int64(seconds)) })
+	if err != nil || !found {
 		return false, err
 	}
-	if err := k.keep(ctx, name, 0, 0); err != nil {
+	if err := t.saveOutput(ctx, name, 0, 0); err != nil {
 		return false, err
 	}
 	done := min(p.start(i+1), p.end)
-	return true, k.Save(ctx, int64(done), checkpoint(i+1))
+	return true, t.SaveCheckpoint(ctx, int64(done), checkpoint(i+1))
 }

@@ -2,86 +2,50 @@ package media
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding"
-	"fmt"
-	"hash"
 
 	"techtalks.example/logic-tier/platform/postgres"
 )
 
-// resume returns the running checksum of what a file has so far.
-func (g *growing) resume() (hash.Hash, error) {
-	digest := sha256.New()
-	if len(g.digest) == 0 {
-		return digest, nil
-	}
-	if err := digest.(encoding.BinaryUnmarshaler).UnmarshalBinary(g.digest); err != nil {
-		return nil, fmt.Errorf("file %d: state of its checksum: %w", g.id, err)
-	}
-	return digest, nil
+// uploadAppender appends to an upload on behalf of one call. It buffers data up to the end
+// of a chunk and commits chunk by chunk, so it holds at most one chunk. It is not safe for
+// concurrent use. A process has at most one per upload (see appendSessions); appenders in
+// two processes are serialised by their offsets.
+type uploadAppender struct {
+	module  *Module
+	upload  upload
+	buffer  []byte // data after the committed end of the upload
+	renewed bool   // the call has extended the lifetime of the upload
+	failed  bool   // a commit failed: the buffer is lost
 }
 
-// add counts bytes at a file's end; nothing is kept yet.
-func (g *growing) add(bytes []byte) error {
-	digest, err := g.resume()
-	if err != nil {
-		return err
-	}
-	digest.Write(bytes)
-	g.size += int64(len(bytes))
-	g.digest, err = digest.(encoding.BinaryMarshaler).MarshalBinary()
-	return err
-}
-
-// end makes a file whole.
-func (g *growing) end() error {
-	digest, err := g.resume()
-	if err != nil {
-		return err
-	}
-	g.sha256, g.digest = digest.Sum(nil), []byte{}
-	return nil
-}
-
-// appending appends to an upload for one caller: it gathers what arrives until a
-// chunk is full, and commits chunk by chunk. It holds at most one chunk. Not safe
-// for concurrent use. One process has one of them on an upload, see appenders; those of
-// two processes are told apart by their offsets.
-type appending struct {
-	module *Module
-	upload upload
-	buffer []byte // what comes after the upload's committed end
-	begun  bool   // something was committed: it lives anew
-	broken bool   // a commit failed: what is gathered belongs nowhere
-}
-
-// appendTo begins at offset, which must be where the upload ends.
-func (m *Module) appendTo(u upload, offset int64) (*appending, error) {
+// newUploadAppender returns an appender that starts at offset, which must be the current
+// end of the upload.
+func (m *Module) newUploadAppender(u upload, offset int64) (*uploadAppender, error) {
 	if offset != u.file.size {
 		return nil, errOffset
 	}
-	return &appending{module: m, upload: u}, nil
+	return &uploadAppender{module: m, upload: u}, nil
 }
 
-// add takes what arrived: all of it, or, when that is more than the upload may
-// have, nothing.
-func (a *appending) add(ctx context.Context, bytes []byte) error {
+// write appends data. If the upload would become larger than allowed, write appends
+// nothing.
+func (a *uploadAppender) write(ctx context.Context, data []byte) error {
 	end := a.upload.file.size + int64(len(a.buffer))
 	switch {
-	case int64(len(bytes)) > a.module.most(a.upload)-end:
+	case int64(len(data)) > a.module.maxSize(a.upload)-end:
 		return errTooLong
-	case len(bytes) > 0 && a.upload.file.whole():
-		return errWhole
+	case len(data) > 0 && a.upload.file.complete():
+		return errComplete
 	}
-	for len(bytes) > 0 {
-		room := inChunk(a.upload.file.size) - len(a.buffer)
-		part := bytes[:min(room, len(bytes))]
-		bytes = bytes[len(part):]
+	for len(data) > 0 {
+		free := chunkRemainder(a.upload.file.size) - len(a.buffer)
+		n := min(free, len(data))
 		if a.buffer == nil {
 			a.buffer = make([]byte, 0, chunkSize)
 		}
-		if a.buffer = append(a.buffer, part...); len(part) == room {
+		a.buffer = append(a.buffer, data[:n]...)
+		data = data[n:]
+		if n == free {
 			if err := a.commit(ctx); err != nil {
 				return err
 			}
@@ -90,29 +54,31 @@ func (a *appending) add(ctx context.Context, bytes []byte) error {
 	return nil
 }
 
-// commit keeps what was gathered. It is not given up when the caller goes away.
-func (a *appending) commit(ctx context.Context) error {
-	if len(a.buffer) == 0 || a.broken {
+// commit stores the buffered data. It continues when ctx ends: what a client has sent is
+// stored even if the client disconnects.
+func (a *uploadAppender) commit(ctx context.Context) error {
+	if len(a.buffer) == 0 || a.failed {
 		return nil
 	}
 	ctx, done := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
 	defer done()
-	var wrong bool
-	err := a.module.needs.DB.InTransaction(ctx, func(tx *postgres.Tx) (err error) {
-		wrong, err = a.extend(ctx, tx)
+	var mismatch bool
+	err := a.module.deps.DB.InTransaction(ctx, func(tx *postgres.Tx) (err error) {
+		mismatch, err = a.commitIn(ctx, tx)
 		return err
 	})
-	if err == nil && wrong {
+	if err == nil && mismatch {
 		err = errChecksum
 	}
-	a.broken = err != nil
-	a.begun, a.buffer = true, a.buffer[:0]
+	a.failed = err != nil
+	a.renewed, a.buffer = true, a.buffer[:0]
 	return err
 }
 
-// extend keeps what was gathered when tx commits; wrong says that the upload is
-// whole, and not what it was to be.
-func (a *appending) extend(ctx context.Context, tx *postgres.Tx) (wrong bool, err error) {
+// commitIn stores the buffered data as part of tx. It reports a checksum mismatch, for
+// which it deletes the upload, when the upload is complete and is not the expected file.
+// It fails with errOffset when another process has appended to the upload meanwhile.
+func (a *uploadAppender) commitIn(ctx context.Context, tx *postgres.Tx) (mismatch bool, err error) {
 	m, offset := a.module, a.upload.file.size
 	f, found, err := m.store.lockFile(ctx, tx, a.upload.file.id, true)
 	switch {
@@ -120,37 +86,37 @@ func (a *appending) extend(ctx context.Context, tx *postgres.Tx) (wrong bool, er
 		return false, err
 	case !found:
 		return false, errNoUpload
-	case f.size != offset || f.whole():
+	case f.size != offset || f.complete():
 		return false, errOffset
-	case m.full(int64(len(a.buffer))):
-		return false, errFull
-	case f.account != operator && f.stored+int64(len(a.buffer)) > m.needs.Limits.Stored:
+	case m.isFull(int64(len(a.buffer))):
+		return false, errStorageFull
+	case f.account != operatorAccount && f.accountBytes+int64(len(a.buffer)) > m.deps.Limits.AccountBytes:
 		return false, errQuota
 	}
-	if err := f.add(a.buffer); err != nil {
+	if err := f.extend(a.buffer); err != nil {
 		return false, err
 	}
 	if f.size == a.upload.size {
-		if err := f.end(); err != nil {
+		if err := f.seal(); err != nil {
 			return false, err
 		}
 	}
-	if wrong, err = m.keepOrRemove(ctx, tx, a.upload, &f); err != nil || wrong {
-		return wrong, err
+	if mismatch, err = m.saveOrReject(ctx, tx, a.upload, &f); err != nil || mismatch {
+		return mismatch, err
 	}
-	if err := m.storage.write(ctx, tx, f.id, offset, a.buffer); err != nil {
+	if err := m.chunks.write(ctx, tx, f.id, offset, a.buffer); err != nil {
 		return false, err
 	}
-	expires := a.upload.expires
-	if !a.begun || f.whole() {
-		if expires, err = m.store.touchUpload(ctx, tx, a.upload.id); err != nil {
+	expireTime := a.upload.expireTime
+	if !a.renewed || f.complete() {
+		if expireTime, err = m.store.renewUpload(ctx, tx, a.upload.id); err != nil {
 			return false, err
 		}
 	}
 	added := int64(len(a.buffer))
 	tx.AfterCommit(func() {
-		a.upload.file, a.upload.expires = f.file, expires
-		m.total.Add(added)
+		a.upload.file, a.upload.expireTime = f.file, expireTime
+		m.totalBytes.Add(added)
 	})
 	return false, nil
 }
