@@ -1,11 +1,11 @@
 // Package media stores uploads, turns them into recordings, and serves their files.
 //
-//	serves     techtalks.media.v1.Media
-//	calls      operations (the handle of a transcode)
-//	publishes  media.ready, on the exchange "media"
-//	consumes   operation.started.recording, from the queue "media.recording";
-//	           talk.withdrawn, from the queue "media.talk-withdrawn";
-//	           account.closed, from the queue "media.account-closed"
+//	serves      techtalks.media.v1.Media
+//	depends on  operations (the handle of a transcode)
+//	publishes   media.ready, on the exchange "media"
+//	consumes    operation.started.recording, on the queue "media.recording";
+//	            talk.withdrawn, on the queue "media.talk-withdrawn";
+//	            account.closed, on the queue "media.account-closed"
 //
 // An upload receives its bytes in chunks, each committed in a transaction of its own, so that
 // an interrupted upload resumes after the last chunk (upload_appender.go). Once complete, it is
