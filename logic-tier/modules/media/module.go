@@ -8,8 +8,8 @@
 //	            account.closed, on the queue "media.account-closed"
 //
 // An upload receives its bytes in chunks, each committed in a transaction of its own, so that
-// an interrupted upload resumes after the last chunk (upload_appender.go). Once complete, it is
-// a stored file. An operation transcodes it with ffmpeg: it produces a poster and a 480p
+// an interrupted upload resumes after the last committed byte (upload_appender.go). Once
+// complete, it is a stored file. An operation transcodes it with ffmpeg: it produces a poster and a 480p
 // rendition, the latter in segments that are stored one by one, so that an interrupted
 // transcode resumes after the last segment (transcode.go). One transaction then turns the
 // upload into a recording and publishes the message about it (publish.go).

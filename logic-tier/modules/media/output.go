@@ -12,9 +12,9 @@ import (
 	"techtalks.example/logic-tier/platform/postgres"
 )
 
-// checkpoint returns a checkpoint with the number of stored segments. It only informs
-// whoever inspects the operation: a worker that resumes reads the outputs themselves, of
-// which there can be one more.
+// checkpoint returns a checkpoint with the number of stored segments. It is for
+// inspection only: a worker that resumes reads the outputs themselves, of which there can be
+// one more.
 func checkpoint(segments int) proto.Message { return wrapperspb.Int64(int64(segments)) }
 
 // loadFile copies a stored file into the work directory.

@@ -139,7 +139,7 @@ func TestNewestAppendSupersedesOlderOnes(t *testing.T) {
 	data := randomBytes(11, 1000)
 	name := r.createUpload(ada, &mediapb.CreateUploadRequest{Size: proto.Int64(1000)})
 	const calls = 20
-	var previous grpc.ClientStreamingClient[mediapb.AppendUploadRequest, mediapb.AppendUploadResponse]
+	var latest grpc.ClientStreamingClient[mediapb.AppendUploadRequest, mediapb.AppendUploadResponse]
 	var session any
 	for i := range calls {
 		call, err := r.AppendUpload(r.ctx(ada))
@@ -157,17 +157,17 @@ func TestNewestAppendSupersedesOlderOnes(t *testing.T) {
 			}
 			return admitted
 		})
-		if previous != nil {
+		if latest != nil {
 			// The previous call fails although its client is still sending; its data is committed.
-			err := previous.RecvMsg(&mediapb.AppendUploadResponse{})
+			err := latest.RecvMsg(&mediapb.AppendUploadResponse{})
 			wantReason(t, err, "UPLOAD_SUPERSEDED")
 		}
-		previous = call
+		latest = call
 	}
-	if err := previous.Send(&mediapb.AppendUploadRequest{Data: data[calls:]}); err != nil {
+	if err := latest.Send(&mediapb.AppendUploadRequest{Data: data[calls:]}); err != nil {
 		t.Fatal(err)
 	}
-	response, err := previous.CloseAndRecv()
+	response, err := latest.CloseAndRecv()
 	if err != nil || !response.Upload.Whole {
 		t.Errorf("got %v, %v for the newest call, want a complete upload", response, err)
 	}
@@ -318,7 +318,7 @@ func TestDeclaredSizeReservesNoStorage(t *testing.T) {
 	if _, err := r.appendUpload(ada, name, 0, randomBytes(8, 1024), 1024); err != nil {
 		t.Fatal(err)
 	}
-	if got := s.count(`select sha256Hex(octet_length(bytes)) from media.chunk`); got != 1024 {
+	if got := s.count(`select sum(octet_length(bytes)) from media.chunk`); got != 1024 {
 		t.Errorf("got %d bytes stored, want 1,024", got)
 	}
 }
