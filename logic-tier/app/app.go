@@ -111,9 +111,9 @@ func (a *app) wire(srv *server.Server, to grpc.ClientConnInterface, watch *sessi
 			})
 		}},
 		{"media", media.Topology(), func() module {
-			return media.New(media.Needs{
+			return media.New(media.Deps{
 				DB: databases.openBinary("media", mediaConnections), Publisher: p.broker, Operations: operationWork, Scratch: a.settings.scratch,
-				Limits: media.Limits{Total: a.settings.storedLimit << 30}, Log: a.log,
+				Limits: media.Limits{TotalBytes: a.settings.storedLimit << 30}, Log: a.log,
 			})
 		}},
 		{"transfers", []queue.Topology{transfers.Topology()}, func() module {

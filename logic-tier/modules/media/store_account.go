@@ -6,10 +6,10 @@ import (
 	"techtalks.example/logic-tier/platform/postgres"
 )
 
-// Every file of the account belongs to an upload, a part or a recording. All but
-// recordings are found by their files, which are indexed by account. Closing an
-// account is rare enough to read the recordings through.
-var removeAccountStatements = []string{`
+// Every file of an account belongs to an upload, a transcode output or a recording. The
+// first three statements find their rows by the files, which are indexed by account. The
+// fourth scans all recordings; accounts are closed rarely enough for that.
+var deleteAccountStatements = []string{`
 delete from media.part
 where  file_id in (select id from media.file where account = $1 and not removed)`, `
 delete from media.upload
@@ -23,9 +23,10 @@ set    removed = true
 where  account = $1
   and  not removed`}
 
-func (s store) removeAccount(ctx context.Context, account int64) error {
+// deleteAccount deletes everything that an account stores.
+func (s store) deleteAccount(ctx context.Context, account int64) error {
 	return s.db.InTransaction(ctx, func(tx *postgres.Tx) error {
-		for _, statement := range removeAccountStatements {
+		for _, statement := range deleteAccountStatements {
 			if _, err := postgres.Exec(ctx, tx, statement, account); err != nil {
 				return err
 			}
