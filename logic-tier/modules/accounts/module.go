@@ -1,10 +1,10 @@
 // Package accounts knows who someone is: it signs people up and in, and says
 // whose a session is.
 //
-//	offers  techtalks.accounts.v1.Accounts
-//	needs   nothing
-//	says    account.closed, on the exchange "accounts"
-//	hears   nothing
+//	serves      techtalks.accounts.v1.Accounts
+//	depends on  nothing
+//	publishes   account.closed, on the exchange "accounts"
+//	consumes    nothing
 package accounts
 
 import (

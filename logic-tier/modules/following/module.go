@@ -1,10 +1,10 @@
 // Package following keeps who follows which channel.
 //
-//	offers  techtalks.following.v1.Following
-//	needs   talks (which channel a name is)
-//	says    nothing
-//	hears   account.closed, on the queue "following.account-closed";
-//	        channel.removed, on the queue "following.channel-removed"
+//	serves      techtalks.following.v1.Following
+//	depends on  talks (which channel a name is)
+//	publishes   nothing
+//	consumes    account.closed, on the queue "following.account-closed";
+//	            channel.removed, on the queue "following.channel-removed"
 package following
 
 import (

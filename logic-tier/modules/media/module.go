@@ -1,12 +1,12 @@
 // Package media takes files in pieces that survive any interruption, makes
 // recordings of them, and gives their bytes out again.
 //
-//	offers  techtalks.media.v1.Media
-//	needs   operations (the handle on the making of a recording)
-//	says    media.ready, on the exchange "media"
-//	hears   operation.started.recording, on the queue "media.recording";
-//	        talk.withdrawn, on the queue "media.talk-withdrawn";
-//	        account.closed, on the queue "media.account-closed"
+//	serves      techtalks.media.v1.Media
+//	depends on  operations (the handle on the making of a recording)
+//	publishes   media.ready, on the exchange "media"
+//	consumes    operation.started.recording, on the queue "media.recording";
+//	            talk.withdrawn, on the queue "media.talk-withdrawn";
+//	            account.closed, on the queue "media.account-closed"
 //
 // Bytes are kept in chunks, a chunk a transaction (append.go). A recording is
 // made by ffmpeg, a segment at a time, each kept before the next begins

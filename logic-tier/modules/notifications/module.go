@@ -1,13 +1,13 @@
 // Package notifications keeps each account's inbox and delivers it as it fills.
 //
-//	offers  techtalks.notifications.v1.Notifications
-//	needs   following (who follows a channel), talks (what a channel published
-//	        before), accounts (whose a session is)
-//	says    nothing
-//	hears   talk.published, on the queue "notifications.talk-published";
-//	        operation.ended, on the queue "notifications.operation-ended";
-//	        account.closed, on the queue "notifications.account-closed";
-//	        channel.removed, on the queue "notifications.channel-removed"
+//	serves      techtalks.notifications.v1.Notifications
+//	depends on  following (who follows a channel), talks (what a channel published
+//	            before), accounts (whose a session is)
+//	publishes   nothing
+//	consumes    talk.published, on the queue "notifications.talk-published";
+//	            operation.ended, on the queue "notifications.operation-ended";
+//	            account.closed, on the queue "notifications.account-closed";
+//	            channel.removed, on the queue "notifications.channel-removed"
 //
 // An inbox is ordered by arrival, never by what it tells of: see
 // store.deliver for how an arrival gets its number, and live.go for how it

@@ -1,12 +1,12 @@
 // Package talks keeps channels and the talks on them, finds talks, and says
 // what is published.
 //
-//	offers  techtalks.talks.v1.Channels, techtalks.talks.v1.Talks
-//	needs   media (processes a recording), operations (finishes what it began)
-//	says    talk.published, talk.withdrawn and channel.removed, on the exchange
-//	        "talks"
-//	hears   media.ready, on the queue "talks.media-ready";
-//	        account.closed, on the queue "talks.account-closed"
+//	serves      techtalks.talks.v1.Channels, techtalks.talks.v1.Talks
+//	depends on  media (processes a recording), operations (finishes what it began)
+//	publishes   talk.published, talk.withdrawn and channel.removed, on the exchange
+//	            "talks"
+//	consumes    media.ready, on the queue "talks.media-ready";
+//	            account.closed, on the queue "talks.account-closed"
 package talks
 
 import (

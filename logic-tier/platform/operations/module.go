@@ -1,12 +1,12 @@
 // Package operations keeps the handles on long work: how far it is, how it
 // ended, and whether it is to stop.
 //
-//	offers  google.longrunning.Operations (AIP-151), for people;
-//	        techtalks.operations.v1.OperationStreams, the push;
-//	        techtalks.operations.v1.OperationWork, for the modules that do the work
-//	needs   accounts (whose a subscriber's session is)
-//	says    operation.started, operation.ended, on the exchange "operations"
-//	hears   account.closed, on the queue "operations.account-closed"
+//	serves      google.longrunning.Operations (AIP-151), for people;
+//	            techtalks.operations.v1.OperationStreams, the push;
+//	            techtalks.operations.v1.OperationWork, for the modules that do the work
+//	depends on  accounts (whose a subscriber's session is)
+//	publishes   operation.started, operation.ended, on the exchange "operations"
+//	consumes    account.closed, on the queue "operations.account-closed"
 //
 // The work itself is done by whoever consumes operation.started; see package
 // work for how.
