@@ -101,7 +101,7 @@ func (a *app) wire(srv *server.Server, to grpc.ClientConnInterface, watch *sessi
 			})
 		}},
 		{"notifications", []queue.Topology{notifications.Topology()}, func() module {
-			return notifications.New(notifications.Needs{
+			return notifications.New(notifications.Deps{
 				DB: open("notifications", notificationsConnections), Listen: databases.options("notifications", 0),
 				Accounts:  accountspb.NewAccountsClient(to),
 				Following: followingpb.NewFollowingClient(to),

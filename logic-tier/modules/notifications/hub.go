@@ -13,46 +13,47 @@ import (
 )
 
 const (
-	// maxQueued bounds what waits for a stream's reader. Over it the arrivals
-	// are dropped and the reader is told of a gap: it reads from the database
-	// what it missed, which costs less than memory without end.
+	// maxQueued bounds the responses queued for a slow stream. Beyond it the hub
+	// replaces the queued arrivals with a gap, and the client reads what it missed
+	// from the database.
 	maxQueued = 4096
-	// maxPerAccount bounds the subscriptions to one inbox on one replica: more
-	// browsers than a person has.
+	// maxPerAccount bounds the subscriptions to one inbox on one replica. It is more
+	// than one person's browsers need.
 	maxPerAccount = 100
-	// eventsKept is how many events' texts are kept for their other chunks.
-	eventsKept = 256
+	// maxCachedEvents bounds the events cached for the remaining chunks of their
+	// fan-outs.
+	maxCachedEvents = 256
 )
 
 var (
-	errDraining      = apperror.New(apperror.Unavailable, "DRAINING", "this server is stopping; open the stream again, at another").RetryIn(time.Second)
-	errSubscriptions = apperror.New(apperror.Exhausted, "TOO_MANY_SUBSCRIPTIONS", "this inbox is followed by as many browsers as it may be; close some")
+	errDraining             = apperror.New(apperror.Unavailable, "DRAINING", "this server is stopping; open the stream on another replica").RetryIn(time.Second)
+	errTooManySubscriptions = apperror.New(apperror.Exhausted, "TOO_MANY_SUBSCRIPTIONS", "too many open streams for this inbox; close some tabs")
 )
 
-// live is who is connected, and passes on to them what arrives.
-type live struct {
+// hub fans new notifications out to subscribers.
+type hub struct {
 	mu        sync.RWMutex
 	byAccount map[int64][]*subscription
 	streams   map[*stream]bool
 
-	draining  chan struct{}
-	connected prometheus.Gauge
+	draining   chan struct{} // closed when the server stops
+	subscribed prometheus.Gauge
 
-	// events is used by the listening goroutine alone.
-	events map[int64]event
+	// eventCache is used only by the listening goroutine.
+	eventCache map[int64]event
 }
 
-// subscription is one browser's interest in one inbox.
+// subscription subscribes one browser to one inbox.
 type subscription struct {
 	number  uint64
 	account int64
 	stream  *stream
-	// Guarded by live.mu.
+	// Guarded by hub.mu.
 	ended   bool
-	release func() // ends the watch over its session; nil until it is live
+	release func() // stops watching the session; nil until subscribed
 }
 
-// stream is what is on its way to one reader.
+// stream is the send queue of one StreamNotifications call.
 type stream struct {
 	wake chan struct{}
 
@@ -60,24 +61,24 @@ type stream struct {
 	queued []*notificationspb.StreamNotificationsResponse
 }
 
-func newLive(registry prometheus.Registerer) *live {
-	l := &live{
+func newHub(registry prometheus.Registerer) *hub {
+	h := &hub{
 		byAccount: map[int64][]*subscription{}, streams: map[*stream]bool{},
-		draining: make(chan struct{}), events: map[int64]event{},
-		connected: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "notifications_subscriptions", Help: "Inboxes followed live on this replica.",
+		draining: make(chan struct{}), eventCache: map[int64]event{},
+		subscribed: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "notifications_subscriptions", Help: "Live inbox subscriptions on this replica.",
 		}),
 	}
-	registry.MustRegister(l.connected)
-	return l
+	registry.MustRegister(h.subscribed)
+	return h
 }
 
-// push adds a response; the reader is woken. The capacity of the wake-up is
-// one: it says "look", not how much there is.
+// push queues a response and wakes the sender. The wake channel has a capacity of one:
+// it signals that the queue is not empty, not how long it is.
 func (s *stream) push(r *notificationspb.StreamNotificationsResponse) {
 	s.mu.Lock()
 	if len(s.queued) >= maxQueued {
-		s.dropArrivals()
+		s.replaceArrivalsWithGap()
 	}
 	s.queued = append(s.queued, r)
 	s.mu.Unlock()
@@ -87,9 +88,9 @@ func (s *stream) push(r *notificationspb.StreamNotificationsResponse) {
 	}
 }
 
-// dropArrivals puts one gap in the place of all arrivals. The other responses
-// stay: nothing would say them again.
-func (s *stream) dropArrivals() {
+// replaceArrivalsWithGap replaces all queued arrivals with one gap. It keeps the other
+// responses, which the client cannot recover.
+func (s *stream) replaceArrivalsWithGap() {
 	kept := s.queued[:0]
 	for _, r := range s.queued {
 		if r.GetArrived() == nil && r.GetGap() == nil {
@@ -99,169 +100,170 @@ func (s *stream) dropArrivals() {
 	s.queued = append(kept, gap)
 }
 
+// take empties the queue and returns the responses that were in it.
 func (s *stream) take() []*notificationspb.StreamNotificationsResponse {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	all := s.queued
+	queued := s.queued
 	s.queued = nil
-	return all
+	return queued
 }
 
 var gap = &notificationspb.StreamNotificationsResponse{Event: &notificationspb.StreamNotificationsResponse_Gap_{Gap: &notificationspb.StreamNotificationsResponse_Gap{}}}
 
-func (l *live) open() *stream {
+func (h *hub) open() *stream {
 	s := &stream{wake: make(chan struct{}, 1)}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.streams[s] = true
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.streams[s] = true
 	return s
 }
 
-func (l *live) close(s *stream, subscriptions map[uint64]*subscription) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	delete(l.streams, s)
-	for _, one := range subscriptions {
-		l.remove(one)
+func (h *hub) close(s *stream, subscriptions map[uint64]*subscription) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.streams, s)
+	for _, sub := range subscriptions {
+		h.remove(sub)
 	}
 }
 
-// subscribe makes a subscription live and says so, in one step: an arrival that
-// the reader gets after that is one it would otherwise miss. It calls release when
-// the subscription ends.
-func (l *live) subscribe(s *subscription, account int64, release func()) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+// subscribe registers a subscription and queues its confirmation in one step: every
+// arrival after the confirmation is delivered. It calls release when the subscription
+// ends, or at once if it cannot be registered.
+func (h *hub) subscribe(s *subscription, account int64, release func()) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	switch {
 	case s.ended:
 		release()
 		return nil
-	case len(l.byAccount[account]) >= maxPerAccount:
+	case len(h.byAccount[account]) >= maxPerAccount:
 		release()
-		return errSubscriptions
+		return errTooManySubscriptions
 	}
 	s.account, s.release = account, release
-	l.byAccount[account] = append(l.byAccount[account], s)
-	l.connected.Inc()
+	h.byAccount[account] = append(h.byAccount[account], s)
+	h.subscribed.Inc()
 	s.stream.push(&notificationspb.StreamNotificationsResponse{Event: &notificationspb.StreamNotificationsResponse_Subscribed_{
 		Subscribed: &notificationspb.StreamNotificationsResponse_Subscribed{Subscription: s.number},
 	}})
 	return nil
 }
 
-func (l *live) unsubscribe(s *subscription) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.remove(s)
+func (h *hub) unsubscribe(s *subscription) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.remove(s)
 }
 
-func (l *live) remove(s *subscription) {
+func (h *hub) remove(s *subscription) {
 	s.ended = true
 	if s.release != nil {
 		s.release()
 		s.release = nil
 	}
-	list := l.byAccount[s.account]
+	list := h.byAccount[s.account]
 	for i, other := range list {
 		if other == s {
 			list[i] = list[len(list)-1]
 			list[len(list)-1] = nil
 			if list = list[:len(list)-1]; len(list) == 0 {
-				delete(l.byAccount, s.account)
+				delete(h.byAccount, s.account)
 			} else {
-				l.byAccount[s.account] = list
+				h.byAccount[s.account] = list
 			}
-			l.connected.Dec()
+			h.subscribed.Dec()
 			return
 		}
 	}
 }
 
-// anyOf says whether anybody of the accounts is connected.
-func (l *live) anyOf(accounts []int64) bool {
-	l.mu.RLock()
-	defer l.mu.RUnlock()
+// hasSubscribers reports whether any of the accounts has a subscription.
+func (h *hub) hasSubscribers(accounts []int64) bool {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
 	for _, account := range accounts {
-		if len(l.byAccount[account]) > 0 {
+		if len(h.byAccount[account]) > 0 {
 			return true
 		}
 	}
 	return false
 }
 
-// arrive passes a notification on to those of the accounts that are connected:
-// one response a stream, whatever the number of its subscriptions.
-func (l *live) arrive(accounts []int64, n *notificationspb.Notification) {
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	reached := map[*stream]*notificationspb.StreamNotificationsResponse_Arrived{}
+// broadcast sends a notification to the subscribers of the accounts: one response per
+// stream, however many of its subscriptions match.
+func (h *hub) broadcast(accounts []int64, n *notificationspb.Notification) {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	responses := map[*stream]*notificationspb.StreamNotificationsResponse_Arrived{}
 	for _, account := range accounts {
-		for _, s := range l.byAccount[account] {
-			arrived := reached[s.stream]
+		for _, s := range h.byAccount[account] {
+			arrived := responses[s.stream]
 			if arrived == nil {
 				arrived = &notificationspb.StreamNotificationsResponse_Arrived{Notification: n}
-				reached[s.stream] = arrived
+				responses[s.stream] = arrived
 			}
 			arrived.Subscriptions = append(arrived.Subscriptions, s.number)
 		}
 	}
-	for s, arrived := range reached {
+	for s, arrived := range responses {
 		s.push(&notificationspb.StreamNotificationsResponse{Event: &notificationspb.StreamNotificationsResponse_Arrived_{Arrived: arrived}})
 	}
 }
 
-// missed tells every stream of a gap.
-func (l *live) missed() {
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	for s := range l.streams {
+// broadcastGap sends a gap to every stream.
+func (h *hub) broadcastGap() {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	for s := range h.streams {
 		s.push(gap)
 	}
 }
 
-// deliverLive hears what arrives, on whichever replica it was delivered, and
-// passes it on until ctx ends.
-func (m *Module) deliverLive(ctx context.Context) error {
-	defer close(m.live.draining)
-	return postgres.Listen(ctx, m.needs.Listen, announceChannel, m.needs.Log, func(payload string, lost bool) {
+// listen receives announcements from all replicas and broadcasts them until ctx is done.
+func (m *Module) listen(ctx context.Context) error {
+	defer close(m.hub.draining)
+	return postgres.Listen(ctx, m.deps.Listen, announceChannel, m.deps.Log, func(payload string, lost bool) {
 		if lost {
-			// It may be another database by now, which counts in another epoch.
+			// The listener can have reconnected to another database, with another epoch.
 			m.currentEpoch.Store(nil)
-			clear(m.live.events)
-			m.live.missed()
+			clear(m.hub.eventCache)
+			m.hub.broadcastGap()
 			return
 		}
-		if err := m.hear(ctx, payload); err != nil && ctx.Err() == nil {
-			m.needs.Log.Warn("notifications: an arrival was not passed on; readers look for themselves", "error", err)
-			m.live.missed()
+		if err := m.onNotify(ctx, payload); err != nil && ctx.Err() == nil {
+			m.deps.Log.Warn("notifications: failed to broadcast an arrival; clients will read it from the database", "error", err)
+			m.hub.broadcastGap()
 		}
 	})
 }
 
-// hearTimeout bounds the look-up of an event while everybody waits behind it.
-const hearTimeout = 2 * time.Second
+// eventTimeout bounds the lookup of an event: later announcements wait for it.
+const eventTimeout = 2 * time.Second
 
-func (m *Module) hear(ctx context.Context, payload string) error {
+// onNotify broadcasts the arrival that a NOTIFY announces.
+func (m *Module) onNotify(ctx context.Context, payload string) error {
 	a, err := decodeAnnouncement(payload)
-	if err != nil || !m.live.anyOf(a.accounts) {
+	if err != nil || !m.hub.hasSubscribers(a.accounts) {
 		return err
 	}
-	ctx, done := context.WithTimeout(ctx, hearTimeout)
-	defer done()
+	ctx, cancel := context.WithTimeout(ctx, eventTimeout)
+	defer cancel()
 	epoch, err := m.epoch(ctx)
 	if err != nil {
 		return err
 	}
-	e, known := m.live.events[a.event]
-	if !known {
-		if e, known, err = m.store.event(ctx, a.event); err != nil || !known {
+	e, found := m.hub.eventCache[a.event]
+	if !found {
+		if e, found, err = m.store.event(ctx, a.event); err != nil || !found {
 			return err
 		}
-		if len(m.live.events) >= eventsKept {
-			clear(m.live.events)
+		if len(m.hub.eventCache) >= maxCachedEvents {
+			clear(m.hub.eventCache)
 		}
-		m.live.events[a.event] = e
+		m.hub.eventCache[a.event] = e
 	}
-	m.live.arrive(a.accounts, item{event: e, arrival: a.arrival}.message(epoch))
+	m.hub.broadcast(a.accounts, item{event: e, arrival: a.arrival}.message(epoch))
 	return nil
 }
