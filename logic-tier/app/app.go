@@ -90,7 +90,7 @@ func (a *app) wire(srv *server.Server, to grpc.ClientConnInterface, watch *sessi
 			})
 		}},
 		{"talks", []queue.Topology{talks.Topology()}, func() module {
-			return talks.New(talks.Needs{
+			return talks.New(talks.Deps{
 				DB: open("talks", talksConnections), Publisher: p.broker, Media: mediaClient, Work: operationWork,
 				Handles: longrunningpb.NewOperationsClient(to), Log: a.log,
 			})

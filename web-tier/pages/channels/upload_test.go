@@ -229,7 +229,7 @@ func TestDraftOfFailedPublicationFillsForm(t *testing.T) {
 	b, _, _ := onTheRoad(t)
 	logictest.Answer(b.Logic, talkspb.Talks_GetDraft_FullMethodName, func(_ context.Context, q *talkspb.GetDraftRequest) (*talkspb.GetDraftResponse, error) {
 		if q.Operation != "operations/abc" {
-			return nil, logictest.Refusal(codes.NotFound, "DRAFT_NOT_FOUND", "what you typed is no longer kept; publish the talk again")
+			return nil, logictest.Refusal(codes.NotFound, "DRAFT_NOT_FOUND", "this draft has expired; publish the talk again")
 		}
 		return &talkspb.GetDraftResponse{Parent: "channels/go", Upload: "uploads/u", Talk: &talkspb.Talk{
 			Title: "On looms", Speakers: []string{"Ada", "Grace"}, Language: "eng", Tags: []string{"history"}, Description: "*Threads*",
@@ -237,7 +237,7 @@ func TestDraftOfFailedPublicationFillsForm(t *testing.T) {
 	})
 	b.Get("/channels/go?draft=abc").Is(200, " open", `value="On looms"`, `value="Ada, Grace"`, `value="eng"`, `value="history"`, "*Threads*",
 		`name="upload" value="uploads/u"`)
-	b.Get("/channels/go?draft=gone").Is(200, "What you typed is no longer kept; publish the talk again.")
+	b.Get("/channels/go?draft=gone").Is(200, "This draft has expired; publish the talk again.")
 	b.With("").Get("/channels/go?draft=abc").Is(200).Lacks("On looms")
 	tab := b.Tab()
 	tab.Open("/channels/go?draft=abc")

@@ -27,7 +27,7 @@ func open(t *testing.T, talk *talkspb.Talk) *pagetest.Browser {
 	})
 	logictest.Answer(b.Logic, talkspb.Talks_GetTalk_FullMethodName, func(_ context.Context, q *talkspb.GetTalkRequest) (*talkspb.GetTalkResponse, error) {
 		if talk == nil {
-			return nil, logictest.Refusal(codes.NotFound, "TALK_WITHDRAWN", "this talk was withdrawn by who published it")
+			return nil, logictest.Refusal(codes.NotFound, "TALK_WITHDRAWN", "this talk was withdrawn by its publisher")
 		}
 		talk.Name = q.Name
 		return &talkspb.GetTalkResponse{Talk: talk}, nil
