@@ -96,7 +96,7 @@ func (a *app) wire(srv *server.Server, to grpc.ClientConnInterface, watch *sessi
 			})
 		}},
 		{"following", []queue.Topology{following.Topology()}, func() module {
-			return following.New(following.Needs{
+			return following.New(following.Deps{
 				DB: open("following", followingConnections), Channels: talkspb.NewChannelsClient(to),
 			})
 		}},
