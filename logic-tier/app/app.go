@@ -85,7 +85,7 @@ func (a *app) wire(srv *server.Server, to grpc.ClientConnInterface, watch *sessi
 
 	all := []part{
 		{"accounts", []queue.Topology{accounts.Topology()}, func() module {
-			return accounts.New(accounts.Needs{
+			return accounts.New(accounts.Deps{
 				DB: open("accounts", accountsConnections), Publisher: p.broker, Operators: operators, Log: a.log,
 			})
 		}},
