@@ -86,7 +86,7 @@ func newSite(t testing.TB) *site {
 		response, err := handle(ctx, request)
 		return response, toStatus(err)
 	})
-	talks.New(talks.Needs{DB: database.Open("talks"), Publisher: broker, Log: log}).Register(channel)
+	talks.New(talks.Deps{DB: database.Open("talks"), Publisher: broker, Log: log}).Register(channel)
 	mediapb.RegisterMediaServer(channel, s.media)
 	operationspb.RegisterOperationWorkServer(channel, s.operations)
 	s.talks, s.channels = talkspb.NewTalksClient(channel), talkspb.NewChannelsClient(channel)
