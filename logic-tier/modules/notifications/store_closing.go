@@ -6,7 +6,7 @@ import (
 	"techtalks.example/logic-tier/platform/postgres"
 )
 
-// Inbox rows first: they refer to events.
+// Inbox rows first: they refer to events by id, without a foreign key.
 var removeAccountStatements = []string{`
 delete from notifications.inbox
 where  account = $1`, `
