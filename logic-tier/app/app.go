@@ -85,23 +85,23 @@ func (a *app) wire(srv *server.Server, to grpc.ClientConnInterface, watch *sessi
 
 	all := []part{
 		{"accounts", []queue.Topology{accounts.Topology()}, func() module {
-			return accounts.New(accounts.Needs{
+			return accounts.New(accounts.Deps{
 				DB: open("accounts", accountsConnections), Publisher: p.broker, Operators: operators, Log: a.log,
 			})
 		}},
 		{"talks", []queue.Topology{talks.Topology()}, func() module {
-			return talks.New(talks.Needs{
+			return talks.New(talks.Deps{
 				DB: open("talks", talksConnections), Publisher: p.broker, Media: mediaClient, Work: operationWork,
 				Handles: longrunningpb.NewOperationsClient(to), Log: a.log,
 			})
 		}},
 		{"following", []queue.Topology{following.Topology()}, func() module {
-			return following.New(following.Needs{
+			return following.New(following.Deps{
 				DB: open("following", followingConnections), Channels: talkspb.NewChannelsClient(to),
 			})
 		}},
 		{"notifications", []queue.Topology{notifications.Topology()}, func() module {
-			return notifications.New(notifications.Needs{
+			return notifications.New(notifications.Deps{
 				DB: open("notifications", notificationsConnections), Listen: databases.options("notifications", 0),
 				Accounts:  accountspb.NewAccountsClient(to),
 				Following: followingpb.NewFollowingClient(to),

@@ -220,7 +220,7 @@ func TestNothingIsLeftOfAClosedAccount(t *testing.T) {
 	if after := r.mentions("wombat"); len(after) != len(before) {
 		t.Errorf("of somebody else's %d rows %d are there:\n%q\n%q", len(before), len(after), before, after)
 	}
-	if !inbox(grace)["A talk that was removed"] {
+	if !inbox(grace)["Removed talk"] {
 		t.Errorf("the other's inbox has %v", inbox(grace))
 	}
 	if follows, err := followingpb.NewFollowingClient(web).ListFollows(grace, &followingpb.ListFollowsRequest{}); err != nil || len(follows.Channels) != 0 {

@@ -89,7 +89,7 @@ var messy = map[string]struct{ content, refused string }{
 	"spring-2024/videos/latin1.json":     {content: "{\"title\": \"caf\xe9\"}", refused: "not UTF-8"},
 	"spring-2024/videos/script.json":     {content: `{"title": "Trap", "videos": [{"url": "javascript:alert(1)"}]}`, refused: "no link starts with https:// or http://"},
 	"spring-2024/videos/when.json":       {content: `{"title": "When", "recorded": "last spring"}`, refused: "recorded"},
-	"spring-2024/videos/future.json":     {content: `{"title": "Future", "recorded": "2199-12-31"}`, refused: "recorded_date: this day is in the future"},
+	"spring-2024/videos/future.json":     {content: `{"title": "Future", "recorded": "2199-12-31"}`, refused: "recorded_date: this date is in the future"},
 	"spring-2024/videos/long.json":       {content: `{"title": "` + strings.Repeat("long ", 100) + `"}`, refused: "title"},
 	"spring-2024/videos/big.json":        {content: `{"title": "Big", "description": "` + strings.Repeat("x", 1<<20) + `"}`, refused: "larger than 1 MiB"},
 	"untitled/videos/talk.json":          {content: `{"title": "In a channel without a title"}`},

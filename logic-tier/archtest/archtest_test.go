@@ -121,7 +121,7 @@ var boundaries = map[string]boundary{
 		protocolsInRules, example("modules/talks/talk.go", `package talks; import _ "google.golang.org/grpc"`)},
 	"only package postgres and stores know the driver": {
 		driversOutsideStores, example("modules/talks/talk.go", `package talks; import _ "database/sql"`)},
-	"a module's doc comment says what it offers, needs, publishes and consumes": {
+	"a module's doc comment documents what it serves, depends on, publishes and consumes": {
 		undocumentedModules, example("modules/talks/module.go", "// Package talks has talks.\npackage talks")},
 }
 
@@ -327,7 +327,7 @@ func undocumentedModules(all []file) (violations []string) {
 		if f.name != "module.go" {
 			continue
 		}
-		for _, word := range []string{"offers", "needs", "says", "hears"} {
+		for _, word := range []string{"serves", "depends on", "publishes", "consumes"} {
 			if !strings.Contains(f.syntax.Doc.Text(), "\n\t"+word+" ") {
 				violations = append(violations, fmt.Sprintf("%s: its doc comment has no line %q", f, word))
 			}

@@ -49,7 +49,7 @@ func run(ctx context.Context, address string, database postgres.Options) error {
 	}
 	defer db.Close()
 	calls := make(direct)
-	talks.New(talks.Needs{DB: db, Log: log}).Register(calls)
+	talks.New(talks.Deps{DB: db, Log: log}).Register(calls)
 	site := &ui.Site{Tier: logicclient.NewTier(calls), Log: log, Host: "collapsed"}
 	passage := server.New(log, prometheus.NewRegistry(), false, site.Caller, site.Refuse, site.StandIn)
 	mux := http.NewServeMux()

@@ -6,39 +6,40 @@ import (
 )
 
 const (
-	sweepEvery   = time.Minute
-	sweepTimeout = 10 * time.Second
-	// sweepAtOnce bounds one statement, so that none locks or writes much.
-	sweepAtOnce = 1000
+	sweepInterval = time.Minute
+	sweepTimeout  = 10 * time.Second
+	// sweepBatch bounds the rows that one statement locks and deletes.
+	sweepBatch = 1000
 )
 
-// sweep removes expired sessions and old attempts until ctx ends.
+// sweep deletes expired sessions and attempts until ctx is done.
 func (m *Module) sweep(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(sweepEvery):
+		case <-time.After(sweepInterval):
 		}
-		sweeping, done := context.WithTimeout(ctx, sweepTimeout)
-		if err := m.sweepOnce(sweeping); err != nil && ctx.Err() == nil {
-			m.needs.Log.Warn("accounts: what has expired is not all removed; trying again", "error", err)
+		sweepCtx, cancel := context.WithTimeout(ctx, sweepTimeout)
+		if err := m.sweepOnce(sweepCtx); err != nil && ctx.Err() == nil {
+			m.deps.Log.Warn("accounts: failed to sweep expired sessions and attempts; will retry", "error", err)
 		}
-		done()
+		cancel()
 	}
 }
 
-// sweepOnce removes all that has expired: as quickly as attempts come, they go.
+// sweepOnce deletes all expired rows, however many, so that it keeps up with any rate of
+// attempts.
 func (m *Module) sweepOnce(ctx context.Context) error {
-	for removed := int64(sweepAtOnce); removed == sweepAtOnce; {
+	for removed := int64(sweepBatch); removed == sweepBatch; {
 		var err error
-		if removed, err = m.store.removeSessions(ctx, sweepAtOnce); err != nil {
+		if removed, err = m.store.removeSessions(ctx, sweepBatch); err != nil {
 			return err
 		}
 	}
-	for removed := int64(sweepAtOnce); removed == sweepAtOnce; {
+	for removed := int64(sweepBatch); removed == sweepBatch; {
 		var err error
-		if removed, err = m.store.removeAttempts(ctx, longestWindow, sweepAtOnce); err != nil {
+		if removed, err = m.store.removeAttempts(ctx, maxWindow, sweepBatch); err != nil {
 			return err
 		}
 	}
