@@ -87,7 +87,7 @@ func serve(ctx context.Context, s settings, log *slog.Logger) error {
 	}
 	registry.MustRegister(followed.inbox.Collector("live"), followed.operations.Collector("live_operation"), followed.queues.Collector("live_queue"))
 	site := &ui.Site{Tier: tier, Uploads: uploads.New(tier.Media), Log: log, Host: host, Secure: s.secureCookies, Demo: s.demo}
-	passage := server.New(log, registry, s.secureCookies, site.Caller, site.Refuse, site.StandIn)
+	passage := server.New(log, registry, s.secureCookies, site.Caller, site.Refuse, site.ServeStale)
 	draining := &drain{delay: s.drainDelay}
 	handler := draining.handler(proxies.Handler(log, passage.Handler(routes(site, followed, passage.Admit))))
 

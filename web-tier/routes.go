@@ -91,7 +91,7 @@ func routes(site *ui.Site, followed feeds, admit func(http.Handler) http.Handler
 		{"POST /queue/tests", form, queue.Send},
 		{"GET /queue/tests/{test}", page, queue.ShowTest},
 		// nowhere
-		{"/", page, func(v *ui.Visit) error { return nowhere(mux, v) }},
+		{"/", page, func(v *ui.PageContext) error { return nowhere(mux, v) }},
 	} {
 		mux.Handle(r.pattern, admit(site.Page(r.class, r.handle)))
 	}
@@ -137,13 +137,13 @@ func routes(site *ui.Site, followed feeds, admit func(http.Handler) http.Handler
 
 // nowhere answers requests that no other pattern matches: 404, or 405 where the
 // address takes other methods.
-func nowhere(mux *http.ServeMux, v *ui.Visit) error {
+func nowhere(mux *http.ServeMux, v *ui.PageContext) error {
 	if allowed := methods(mux, v.Request); len(allowed) > 0 {
 		v.Writer.Header().Set("Allow", strings.Join(allowed, ", "))
 		return &logicclient.Problem{Status: http.StatusMethodNotAllowed, Title: "That address doesn't take this request",
 			Message: "Use the buttons and forms of the page instead of opening this address directly."}
 	}
-	if err := v.Gather(); err != nil {
+	if err := v.FetchAll(); err != nil {
 		return err
 	}
 	return missing

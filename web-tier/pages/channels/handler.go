@@ -17,9 +17,9 @@ import (
 const channelsPage = 30
 
 // List shows all channels.
-func List(v *ui.Visit) error {
+func List(v *ui.PageContext) error {
 	var answer *talkspb.ListChannelsResponse
-	if err := v.Gather(func(ctx context.Context) (err error) {
+	if err := v.FetchAll(func(ctx context.Context) (err error) {
 		answer, err = v.Site.Tier.Channels.ListChannels(ctx, &talkspb.ListChannelsRequest{
 			PageSize: channelsPage, PageToken: v.Request.URL.Query().Get("page_token"),
 		})
@@ -30,15 +30,15 @@ func List(v *ui.Visit) error {
 	return v.Render(http.StatusOK, listPage(v, answer))
 }
 
-func name(v *ui.Visit) string { return "channels/" + v.Request.PathValue("channel") }
+func name(v *ui.PageContext) string { return "channels/" + v.Request.PathValue("channel") }
 
 // address is the page of the channel.
-func address(v *ui.Visit) string {
+func address(v *ui.PageContext) string {
 	return "/channels/" + url.PathEscape(v.Request.PathValue("channel"))
 }
 
 // Show shows a channel and its talks. For who is not signed in it is one call.
-func Show(v *ui.Visit) error {
+func Show(v *ui.PageContext) error {
 	form := ui.Fields{Values: map[string]string{}}
 	if operation := v.Request.URL.Query().Get("draft"); operation != "" && v.SignedIn() {
 		form = draft(v, "operations/"+operation)
@@ -48,7 +48,7 @@ func Show(v *ui.Visit) error {
 }
 
 // draft returns the form as it was sent for a publication that failed.
-func draft(v *ui.Visit, operation string) ui.Fields {
+func draft(v *ui.PageContext, operation string) ui.Fields {
 	sent, err := v.Site.Tier.Talks.GetDraft(v.Context(), &talkspb.GetDraftRequest{Operation: operation})
 	if err != nil {
 		return ui.Fields{Values: map[string]string{}, Problem: logicclient.Explain(err)}
@@ -58,7 +58,7 @@ func draft(v *ui.Visit, operation string) ui.Fields {
 	return form
 }
 
-func show(v *ui.Visit, status int, form ui.Fields) error {
+func show(v *ui.PageContext, status int, form ui.Fields) error {
 	var answer *talkspb.ListTalksResponse
 	calls := []func(context.Context) error{func(ctx context.Context) (err error) {
 		answer, err = v.Site.Tier.Talks.ListTalks(ctx, &talkspb.ListTalksRequest{
@@ -74,10 +74,10 @@ func show(v *ui.Visit, status int, form ui.Fields) error {
 			return err
 		})
 	}
-	err := v.Gather(calls...)
+	err := v.FetchAll(calls...)
 	if err != nil && !v.SignedIn() && len(calls) > 1 {
 		// The session was not valid: once more, for anybody.
-		err = v.Gather(calls[0])
+		err = v.FetchAll(calls[0])
 	}
 	if err != nil {
 		return err
@@ -89,7 +89,7 @@ func show(v *ui.Visit, status int, form ui.Fields) error {
 }
 
 // Follow makes the account a follower.
-func Follow(v *ui.Visit) error {
+func Follow(v *ui.PageContext) error {
 	if !v.SignedIn() {
 		return v.Redirect("/sign-in?next=" + url.QueryEscape(address(v)))
 	}
@@ -100,7 +100,7 @@ func Follow(v *ui.Visit) error {
 }
 
 // Unfollow undoes Follow.
-func Unfollow(v *ui.Visit) error {
+func Unfollow(v *ui.PageContext) error {
 	if !v.SignedIn() {
 		return v.Redirect("/sign-in?next=" + url.QueryEscape(address(v)))
 	}

@@ -27,7 +27,7 @@ import (
 const requestID = "6f2c8c8e-2f0e-4f54-9d52-0d5d8a5e7a11"
 
 // openStudio opens a channel of the caller's whose recordings become operations.
-func openStudio(t *testing.T) (*pagetest.Browser, *logictest.Bytes) {
+func openStudio(t *testing.T) (*pagetest.Browser, *logictest.Media) {
 	t.Helper()
 	b := open(t).With(logictest.Session)
 	metadata, err := anypb.New(&operationspb.OperationMetadata{Kind: "recording", Title: "Recording of “On looms”"})
@@ -37,7 +37,7 @@ func openStudio(t *testing.T) (*pagetest.Browser, *logictest.Bytes) {
 	logictest.Answer(b.Logic, talkspb.Talks_PublishRecording_FullMethodName, func(context.Context, *talkspb.PublishRecordingRequest) (*longrunningpb.Operation, error) {
 		return &longrunningpb.Operation{Name: "operations/abc", Metadata: metadata}, nil
 	})
-	return b, logictest.KeepBytes(b.Logic)
+	return b, logictest.ServeMedia(b.Logic)
 }
 
 func published(b *pagetest.Browser) *talkspb.PublishRecordingRequest {
@@ -69,7 +69,7 @@ func TestAFormWithAFilePublishesItsRecording(t *testing.T) {
 	b, kept := openStudio(t)
 	file := bytes.Repeat([]byte("frame "), 200_000)
 	body, kind := form(url.Values{"title": {"On looms"}, "speakers": {"Ada, Grace"}, "request_id": {requestID}, "upload": {""}}, "looms.mp4", "video/mp4", file)
-	b.Send(http.MethodPost, "/channels/go/talks", body, "Content-Type", kind).Leads("/operations/abc")
+	b.Send(http.MethodPost, "/channels/go/talks", body, "Content-Type", kind).RedirectsTo("/operations/abc")
 	sent := published(b)
 	if sent.Parent != "channels/go" || sent.Talk.Title != "On looms" || len(sent.Talk.Speakers) != 2 || sent.RequestId != requestID {
 		t.Errorf("sent %v", sent)
@@ -86,8 +86,8 @@ func TestAFormWithoutAFilePublishesAtOnce(t *testing.T) {
 		return &talkspb.CreateTalkResponse{Talk: &talkspb.Talk{Name: q.Parent + "/talks/" + q.Talk.Title}}, nil
 	})
 	body, kind := form(url.Values{"title": {"new"}, "request_id": {requestID}}, "", "application/octet-stream", nil)
-	b.Send(http.MethodPost, "/channels/go/talks", body, "Content-Type", kind).Leads("/channels/go/talks/new")
-	if kept.Uploads() != 0 || published(b) != nil {
+	b.Send(http.MethodPost, "/channels/go/talks", body, "Content-Type", kind).RedirectsTo("/channels/go/talks/new")
+	if kept.UploadCount() != 0 || published(b) != nil {
 		t.Error("something was uploaded")
 	}
 }
@@ -97,7 +97,7 @@ func TestAFormWithoutAFilePublishesAtOnce(t *testing.T) {
 func TestAnUploadThatIsThereIsPublished(t *testing.T) {
 	b, _ := openStudio(t)
 	fields := url.Values{"title": {"On looms"}, "request_id": {requestID}, "upload": {"uploads/xyz"}}
-	b.Post("/channels/go/talks", fields).Leads("/operations/abc")
+	b.Post("/channels/go/talks", fields).RedirectsTo("/operations/abc")
 	p := b.Send(http.MethodPost, "/channels/go/talks", strings.NewReader(fields.Encode()),
 		"Content-Type", "application/x-www-form-urlencoded", "Accept", "application/json").Is(http.StatusAccepted)
 	if published(b).Upload != "uploads/xyz" || p.Header.Get("Location") != "/operations/abc" || p.Header.Get("Retry-After") != "1" || p.Header.Get("Content-Type") != "application/json" {
@@ -121,9 +121,9 @@ func TestTooManyOperationsKeepWhatIsThere(t *testing.T) {
 	})
 	body, kind := form(url.Values{"title": {"On <looms>"}, "request_id": {requestID}}, "looms.mp4", "video/mp4", []byte("frames"))
 	p := b.Send(http.MethodPost, "/channels/go/talks", body, "Content-Type", kind).
-		Is(http.StatusTooManyRequests, "20 wait", "On &lt;looms&gt;", requestID, `href="/operations">See what is under way`, `name="upload" value="uploads/upload1"`, "is here already")
-	if p.Header.Get("Retry-After") != "30" || kept.Uploads() != 1 {
-		t.Errorf("Retry-After %q, %d uploads", p.Header.Get("Retry-After"), kept.Uploads())
+		Is(http.StatusTooManyRequests, "20 wait", "On &lt;looms&gt;", requestID, `href="/operations">View running operations`, `name="upload" value="uploads/upload1"`, "is already uploaded")
+	if p.Header.Get("Retry-After") != "30" || kept.UploadCount() != 1 {
+		t.Errorf("Retry-After %q, %d uploads", p.Header.Get("Retry-After"), kept.UploadCount())
 	}
 	p = b.Send(http.MethodPost, "/channels/go/talks", strings.NewReader("upload=uploads/upload1"),
 		"Content-Type", "application/x-www-form-urlencoded", "Accept", "application/json").Is(http.StatusTooManyRequests, `"reason":"TOO_MANY_OPERATIONS"`)
@@ -146,11 +146,11 @@ func TestFilesThatAreRefused(t *testing.T) {
 	fields := url.Values{"title": {"On looms"}, "request_id": {requestID}}
 	body, kind := form(fields, "looms.mp4", "video/mp4", nil)
 	b.Send(http.MethodPost, "/channels/go/talks", body, "Content-Type", kind).Is(http.StatusUnprocessableEntity, "no bytes", "On looms")
-	kept.Refuse(logictest.Refusal(codes.ResourceExhausted, "QUOTA_EXCEEDED", "your account keeps 20 GiB already; delete something"))
+	kept.FailAppends(logictest.Refusal(codes.ResourceExhausted, "QUOTA_EXCEEDED", "your account keeps 20 GiB already; delete something"))
 	body, kind = form(fields, "looms.mp4", "video/mp4", bytes.Repeat([]byte("x"), 1<<20))
 	b.Send(http.MethodPost, "/channels/go/talks", body, "Content-Type", kind).Is(http.StatusTooManyRequests, "20 GiB", "On looms")
-	if kept.Uploads() != 0 || published(b) != nil {
-		t.Errorf("%d uploads are left", kept.Uploads())
+	if kept.UploadCount() != 0 || published(b) != nil {
+		t.Errorf("%d uploads are left", kept.UploadCount())
 	}
 }
 
@@ -175,11 +175,11 @@ func TestAFormThatBreaksLeavesNothing(t *testing.T) {
 		}
 	}()
 	_, _ = io.CopyN(writer, body, 1<<20)
-	until(t, "it arrives", func() bool { return kept.Uploads() == 1 })
+	until(t, "it arrives", func() bool { return kept.UploadCount() == 1 })
 	gone()
 	_ = writer.CloseWithError(io.ErrUnexpectedEOF)
 	<-over
-	until(t, "it is removed", func() bool { return kept.Uploads() == 0 })
+	until(t, "it is removed", func() bool { return kept.UploadCount() == 0 })
 	if published(b) != nil {
 		t.Error("it was published")
 	}
@@ -219,8 +219,8 @@ func TestAChannelIsExported(t *testing.T) {
 		return &longrunningpb.Operation{Name: "operations/of-" + strings.TrimPrefix(q.Parent, "channels/")}, nil
 	})
 	b.Get("/channels/go").Is(200, `action="/channels/go/export"`, `enctype="multipart/form-data"`)
-	b.Post("/channels/go/export", url.Values{"request_id": {requestID}}).Leads("/operations/of-go")
-	b.With("").Post("/channels/go/export", nil).Leads("/sign-in?next=%2Fchannels%2Fgo")
+	b.Post("/channels/go/export", url.Values{"request_id": {requestID}}).RedirectsTo("/operations/of-go")
+	b.With("").Post("/channels/go/export", nil).RedirectsTo("/sign-in?next=%2Fchannels%2Fgo")
 	if p := b.Post("/channels/go/export", nil).Is(http.StatusTooManyRequests, "Wait for one to end.", `href="/operations">See`); p.Header.Get("Retry-After") != "60" {
 		t.Errorf("Retry-After %q", p.Header.Get("Retry-After"))
 	}

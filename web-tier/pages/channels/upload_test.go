@@ -65,12 +65,12 @@ func (s *stretch) Read(into []byte) (int, error) {
 	return n, err
 }
 
-func onTheRoad(t *testing.T) (*pagetest.Browser, *logictest.Bytes, *road) {
+func onTheRoad(t *testing.T) (*pagetest.Browser, *logictest.Media, *road) {
 	t.Helper()
 	r := &road{}
-	b := pagetest.OpenThrough(t, false, map[string]ui.Handler{
+	b := pagetest.OpenWithMiddleware(t, false, map[string]ui.Handler{
 		"GET /channels/{channel}": channels.Show, "POST /channels/{channel}/talks": channels.Publish,
-		"GET /operations/{operation}": func(v *ui.Visit) error {
+		"GET /operations/{operation}": func(v *ui.PageContext) error {
 			_, err := io.WriteString(v.Writer, "on its way")
 			return err
 		},
@@ -85,7 +85,7 @@ func onTheRoad(t *testing.T) (*pagetest.Browser, *logictest.Bytes, *road) {
 	logictest.Answer(b.Logic, talkspb.Talks_PublishRecording_FullMethodName, func(context.Context, *talkspb.PublishRecordingRequest) (*longrunningpb.Operation, error) {
 		return &longrunningpb.Operation{Name: "operations/abc"}, nil
 	})
-	return b.With(logictest.Session), logictest.KeepBytes(b.Logic), r
+	return b.With(logictest.Session), logictest.ServeMedia(b.Logic), r
 }
 
 func video(t *testing.T) (path string, content []byte) {
@@ -111,14 +111,14 @@ func TestAnUploadSurvivesALostConnection(t *testing.T) {
 	tab.Open("/channels/go")
 	tab.Fill("#title", "On looms")
 	tab.Choose("#file", file)
-	tab.Press(".publish button[type=submit]")
+	tab.Click(".publish button[type=submit]")
 	until(t, "it is published", func() bool { return published(b) != nil })
 	sent := published(b)
 	if upload, got := kept.Upload(sent.Upload); !bytes.Equal(got, content) || !upload.Whole || upload.FileName != "looms.mp4" || upload.ContentType != "video/mp4" {
 		t.Errorf("%d of %d bytes came, of %v", len(got), len(content), upload)
 	}
-	if sent.Talk.Title != "On looms" || road.loses.Load() >= 0 || kept.Uploads() != 1 {
-		t.Errorf("sent %v, with %d uploads; the connection was lost: %v", sent, kept.Uploads(), road.loses.Load() < 0)
+	if sent.Talk.Title != "On looms" || road.loses.Load() >= 0 || kept.UploadCount() != 1 {
+		t.Errorf("sent %v, with %d uploads; the connection was lost: %v", sent, kept.UploadCount(), road.loses.Load() < 0)
 	}
 }
 
@@ -137,27 +137,27 @@ func TestAnUploadSurvivesAClosedPage(t *testing.T) {
 		return upload.GetOffset() > 0
 	})
 	tab.Until(state + ` === "is on its way"`)
-	tab.Shot("upload-under-way")
-	tab.Leave()
+	tab.Screenshot("upload-under-way")
+	tab.NavigateAway()
 	road.holds.Store(nil)
 	close(hold)
 	tab.Open("/channels/go")
 	tab.Until(state + `.startsWith("waits to be sent on")`)
-	tab.Shot("upload-waits")
+	tab.Screenshot("upload-waits")
 	// Sent without the file it would be published without its recording.
 	tab.Fill("#title", "On looms")
-	tab.Press(".publish button[type=submit]")
+	tab.Click(".publish button[type=submit]")
 	tab.Until(`document.querySelector("[data-wrong]").textContent.includes("Choose the same file")`)
 	tab.Choose("#file", file)
 	tab.Until(state + ` === "is here"`)
-	tab.Shot("upload-here")
-	if upload, got := kept.Upload("uploads/upload1"); !bytes.Equal(got, content) || !upload.Whole || kept.Uploads() != 1 {
+	tab.Screenshot("upload-here")
+	if upload, got := kept.Upload("uploads/upload1"); !bytes.Equal(got, content) || !upload.Whole || kept.UploadCount() != 1 {
 		t.Errorf("%d of %d bytes came", len(got), len(content))
 	}
 	tab.Open("/channels/go")
 	tab.Until(state + ` === "is here"`)
 	tab.Fill("#title", "On looms")
-	tab.Press(".publish button[type=submit]")
+	tab.Click(".publish button[type=submit]")
 	until(t, "it is published", func() bool { return published(b) != nil })
 	if got := published(b).Upload; got != "uploads/upload1" {
 		t.Errorf("published with %q", got)
@@ -177,10 +177,10 @@ func TestAnUploadIsCancelled(t *testing.T) {
 	tab := b.Tab()
 	tab.Open("/channels/go")
 	tab.Choose("#file", file)
-	until(t, "it began", func() bool { return kept.Uploads() == 1 })
+	until(t, "it began", func() bool { return kept.UploadCount() == 1 })
 	tab.Until(state + ` === "is on its way"`)
-	tab.Press("[data-cancel]")
-	until(t, "it is removed", func() bool { return kept.Uploads() == 0 })
+	tab.Click("[data-cancel]")
+	until(t, "it is removed", func() bool { return kept.UploadCount() == 0 })
 	tab.Until(`document.querySelector("[data-sending]").hidden && localStorage.length === 0`)
 }
 
@@ -195,7 +195,7 @@ func TestAnUploadThatIsRefusedSaysWhy(t *testing.T) {
 	tab.Open("/channels/go")
 	tab.Choose("#file", empty)
 	tab.Until(`document.querySelector("[data-wrong]").textContent.includes("no bytes")`)
-	tab.Shot("upload-refused")
+	tab.Screenshot("upload-refused")
 }
 
 // A file of another kind is noticed before a byte of it is sent.
@@ -216,7 +216,7 @@ func TestWrongFileIsRefusedBeforeUpload(t *testing.T) {
 		tab.Until(`document.querySelector("[data-name]").textContent === ` + strconv.Quote(c.name) +
 			` && document.querySelector("[data-wrong]").textContent.includes(` + strconv.Quote(c.says) + `)`)
 	}
-	tab.Shot("upload-wrong-file")
+	tab.Screenshot("upload-wrong-file")
 	if calls := b.Logic.Calls(mediapb.Media_CreateUpload_FullMethodName); len(calls) > 0 {
 		t.Errorf("%d uploads were created", len(calls))
 	}
@@ -242,7 +242,7 @@ func TestDraftOfFailedPublicationFillsForm(t *testing.T) {
 	tab := b.Tab()
 	tab.Open("/channels/go?draft=abc")
 	tab.Until(`!document.querySelector("[data-kept]").hidden && document.querySelector("input[name=upload]").value === "uploads/u"`)
-	tab.Shot("draft")
+	tab.Screenshot("draft")
 }
 
 // Without JavaScript the browser sends the file with the form.
@@ -251,7 +251,7 @@ func TestAFileWithoutJavaScript(t *testing.T) {
 	file, content := video(t)
 	tab := b.Tab().WithoutScripts()
 	tab.Open("/channels/go")
-	tab.Shot("upload-without-javascript")
+	tab.Screenshot("upload-without-javascript")
 	tab.Fill("#title", "On looms")
 	tab.Choose("#file", file)
 	tab.Do(chromedp.Click(chromedp.CSS(".publish button[type=submit]")))

@@ -13,10 +13,10 @@ import (
 	"techtalks.example/web-tier/platform/live"
 )
 
-func name(v *ui.Visit) string { return "operations/" + v.Request.PathValue("operation") }
+func name(v *ui.PageContext) string { return "operations/" + v.Request.PathValue("operation") }
 
 // Show shows an operation. A program gets it as JSON: the short poll.
-func Show(v *ui.Visit) error {
+func Show(v *ui.PageContext) error {
 	v.Writer.Header().Add("Vary", "Accept")
 	if !v.SignedIn() {
 		return v.AskToSignIn()
@@ -31,7 +31,7 @@ func Show(v *ui.Visit) error {
 		return nil
 	}
 	var op *longrunningpb.Operation
-	if err := v.Gather(func(ctx context.Context) (err error) {
+	if err := v.FetchAll(func(ctx context.Context) (err error) {
 		op, err = v.Site.Tier.Operations.GetOperation(ctx, &longrunningpb.GetOperationRequest{Name: name(v)})
 		return err
 	}); err != nil {
@@ -45,7 +45,7 @@ func Show(v *ui.Visit) error {
 	if err != nil {
 		return err
 	}
-	if v.Refresh = !op.Done; v.Refresh {
+	if v.ReloadWithoutScripts = !op.Done; v.ReloadWithoutScripts {
 		v.Scripts = append(v.Scripts, "operation.js")
 	}
 	return v.Render(http.StatusOK, showPage(v, w, rejected))
@@ -53,7 +53,7 @@ func Show(v *ui.Visit) error {
 
 // rejections returns what an import could not take, a page of it; nil when there
 // is none, or it is no import.
-func rejections(v *ui.Visit, w work) (*transferspb.ListRejectionsResponse, error) {
+func rejections(v *ui.PageContext, w work) (*transferspb.ListRejectionsResponse, error) {
 	imported, ok := w.result.(*transferspb.ImportCatalogueResponse)
 	if !ok || imported.Rejected == 0 {
 		return nil, nil
@@ -70,13 +70,13 @@ const listed = 30
 var filters = map[string]string{"running": "done = false", "ended": "done = true"}
 
 // List shows the account's operations, the newest first.
-func List(v *ui.Visit) error {
+func List(v *ui.PageContext) error {
 	if !v.SignedIn() {
 		return v.AskToSignIn()
 	}
 	query := v.Request.URL.Query()
 	var answer *longrunningpb.ListOperationsResponse
-	if err := v.Gather(func(ctx context.Context) (err error) {
+	if err := v.FetchAll(func(ctx context.Context) (err error) {
 		answer, err = v.Site.Tier.Operations.ListOperations(ctx, &longrunningpb.ListOperationsRequest{
 			Name: "operations", Filter: filters[query.Get("show")], PageSize: listed, PageToken: query.Get("page_token"),
 		})
@@ -91,13 +91,13 @@ func List(v *ui.Visit) error {
 			return err
 		}
 		all = append(all, w)
-		v.Refresh = v.Refresh || !op.Done
+		v.ReloadWithoutScripts = v.ReloadWithoutScripts || !op.Done
 	}
 	return v.Render(http.StatusOK, listPage(v, query.Get("show"), all, answer.NextPageToken))
 }
 
 // Cancel asks for an operation to stop. It stops within a second.
-func Cancel(v *ui.Visit) error {
+func Cancel(v *ui.PageContext) error {
 	return change(v, "/"+name(v), func(ctx context.Context) error {
 		_, err := v.Site.Tier.Operations.CancelOperation(ctx, &longrunningpb.CancelOperationRequest{Name: name(v)})
 		return err
@@ -105,14 +105,14 @@ func Cancel(v *ui.Visit) error {
 }
 
 // Delete removes an operation that has ended, before its time.
-func Delete(v *ui.Visit) error {
+func Delete(v *ui.PageContext) error {
 	return change(v, "/operations", func(ctx context.Context) error {
 		_, err := v.Site.Tier.Operations.DeleteOperation(ctx, &longrunningpb.DeleteOperationRequest{Name: name(v)})
 		return err
 	})
 }
 
-func change(v *ui.Visit, then string, call func(context.Context) error) error {
+func change(v *ui.PageContext, then string, call func(context.Context) error) error {
 	if !v.SignedIn() {
 		return v.AskToSignIn()
 	}

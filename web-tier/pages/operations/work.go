@@ -67,7 +67,7 @@ func (w work) amount() string {
 	if w.DoneCount == 0 && w.TotalCount == 0 {
 		return ""
 	}
-	return ui.Amount(w.DoneCount, w.TotalCount, w.Unit)
+	return ui.Progress(w.DoneCount, w.TotalCount, w.Unit)
 }
 
 // left is how long it likely still takes; empty when that is not known.
@@ -75,7 +75,7 @@ func (w work) left() string {
 	if !w.running() || !w.EstimatedEndTime.IsValid() {
 		return ""
 	}
-	return ui.Left(time.Until(w.EstimatedEndTime.AsTime()))
+	return ui.Remaining(time.Until(w.EstimatedEndTime.AsTime()))
 }
 
 // editAgain returns the address of the form as it was sent for this publication; empty

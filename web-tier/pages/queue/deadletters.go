@@ -51,7 +51,7 @@ func deadLetterPath(queue, last string) string {
 
 // ListDeadLetters lists dead letters, the latest first: a queue's, those that no
 // binding matched, or all.
-func ListDeadLetters(v *ui.Visit) error {
+func ListDeadLetters(v *ui.PageContext) error {
 	if !v.SignedIn() {
 		return v.AskToSignIn()
 	}
@@ -90,7 +90,7 @@ func done(query url.Values) string {
 }
 
 // ShowDeadLetter shows a dead letter with its body, and why it was given up.
-func ShowDeadLetter(v *ui.Visit) error {
+func ShowDeadLetter(v *ui.PageContext) error {
 	if !v.SignedIn() {
 		return v.AskToSignIn()
 	}
@@ -99,7 +99,7 @@ func ShowDeadLetter(v *ui.Visit) error {
 		return nowhere
 	}
 	var answer *queuepb.GetDeadLetterResponse
-	if err := v.Gather(func(ctx context.Context) (err error) {
+	if err := v.FetchAll(func(ctx context.Context) (err error) {
 		answer, err = v.Site.Tier.Queues.GetDeadLetter(ctx, &queuepb.GetDeadLetterRequest{Queue: meant(v.Request.PathValue("queue")), Id: id})
 		return err
 	}); err != nil {
@@ -118,7 +118,7 @@ type chosen struct {
 }
 
 // chosenOf reads which are chosen: one or several "id", or "all".
-func chosenOf(v *ui.Visit, values url.Values) (c chosen, err error) {
+func chosenOf(v *ui.PageContext, values url.Values) (c chosen, err error) {
 	c.queue, c.all = meant(v.Request.PathValue("queue")), values.Get("all") != ""
 	for _, text := range values["id"] {
 		id, err := strconv.ParseInt(text, 10, 64)
@@ -134,7 +134,7 @@ func chosenOf(v *ui.Visit, values url.Values) (c chosen, err error) {
 }
 
 // Redrive has dead letters delivered again.
-func Redrive(v *ui.Visit) error {
+func Redrive(v *ui.PageContext) error {
 	return change(v, "redriven", func(ctx context.Context, c chosen) (int64, error) {
 		answer, err := v.Site.Tier.Queues.RedriveDeadLetters(ctx, &queuepb.RedriveDeadLettersRequest{Queue: c.queue, Ids: c.ids, All: c.all})
 		return answer.GetRedrivenCount(), err
@@ -142,18 +142,18 @@ func Redrive(v *ui.Visit) error {
 }
 
 // Discard deletes dead letters.
-func Discard(v *ui.Visit) error {
+func Discard(v *ui.PageContext) error {
 	return change(v, "discarded", func(ctx context.Context, c chosen) (int64, error) {
 		answer, err := v.Site.Tier.Queues.DiscardDeadLetters(ctx, &queuepb.DiscardDeadLettersRequest{Queue: c.queue, Ids: c.ids, All: c.all})
 		return answer.GetDiscardedCount(), err
 	})
 }
 
-func change(v *ui.Visit, what string, call func(context.Context, chosen) (int64, error)) error {
+func change(v *ui.PageContext, what string, call func(context.Context, chosen) (int64, error)) error {
 	if !v.SignedIn() {
 		return v.AskToSignIn()
 	}
-	if err := v.Form(); err != nil {
+	if err := v.ParseForm(); err != nil {
 		return err
 	}
 	c, err := chosenOf(v, v.Request.PostForm)
@@ -168,7 +168,7 @@ func change(v *ui.Visit, what string, call func(context.Context, chosen) (int64,
 }
 
 // ConfirmDiscard asks before dead letters are deleted: that cannot be undone.
-func ConfirmDiscard(v *ui.Visit) error {
+func ConfirmDiscard(v *ui.PageContext) error {
 	if !v.SignedIn() {
 		return v.AskToSignIn()
 	}

@@ -12,7 +12,7 @@ import (
 )
 
 // Show shows the topology and its queues, as they are and as they change.
-func Show(v *ui.Visit) error {
+func Show(v *ui.PageContext) error {
 	if !v.SignedIn() {
 		return v.AskToSignIn()
 	}
@@ -20,15 +20,15 @@ func Show(v *ui.Visit) error {
 	if err != nil {
 		return err
 	}
-	v.Refresh = true
+	v.ReloadWithoutScripts = true
 	v.Scripts = append(v.Scripts, "queue.js")
 	return render(v, http.StatusOK, showPage(v, s, newForm(s)))
 }
 
 // snapshot makes a page's calls beside the one that says how the queues are.
-func snapshot(v *ui.Visit, calls ...func(context.Context) error) (*queuepb.Snapshot, error) {
+func snapshot(v *ui.PageContext, calls ...func(context.Context) error) (*queuepb.Snapshot, error) {
 	var answer *queuepb.GetQueuesResponse
-	err := v.Gather(append(calls, func(ctx context.Context) (err error) {
+	err := v.FetchAll(append(calls, func(ctx context.Context) (err error) {
 		answer, err = v.Site.Tier.Queues.GetQueues(ctx, &queuepb.GetQueuesRequest{})
 		return err
 	})...)

@@ -75,7 +75,7 @@ func sound(t *testing.T, d drawing) {
 }
 
 func TestWhatIsDrawnDoesNotOverlap(t *testing.T) {
-	for name, s := range map[string]*queuepb.Snapshot{"idle": logictest.Idle(), "busy": logictest.Busy(), "empty": {}} {
+	for name, s := range map[string]*queuepb.Snapshot{"idle": logictest.IdleSnapshot(), "busy": logictest.BusySnapshot(), "empty": {}} {
 		t.Run(name, func(t *testing.T) {
 			sound(t, layout(s, false))
 			sound(t, layout(s, true))
@@ -120,7 +120,7 @@ func anything(r *rand.Rand) *queuepb.Snapshot {
 // Queues stand beside their exchanges: in the site's own topology no two bindings
 // cross.
 func TestBindingsDoNotCross(t *testing.T) {
-	d := layout(logictest.Idle(), false)
+	d := layout(logictest.IdleSnapshot(), false)
 	at := map[string]int{}
 	for i, e := range d.exchanges {
 		at[e.Name] = i
@@ -143,7 +143,7 @@ func TestBindingsDoNotCross(t *testing.T) {
 }
 
 func TestTestExchangesAreDrawnApart(t *testing.T) {
-	d := layout(logictest.Idle(), true)
+	d := layout(logictest.IdleSnapshot(), true)
 	outlines := map[string]bool{}
 	for _, e := range d.exchanges {
 		if !e.Test {

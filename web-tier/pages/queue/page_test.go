@@ -32,7 +32,7 @@ var handlers = map[string]ui.Handler{
 func open(t *testing.T) (*pagetest.Browser, *logictest.Queues) {
 	t.Helper()
 	b := pagetest.Open(t, false, handlers).With(logictest.OperatorSession)
-	return b, logictest.KeepQueues(b.Logic)
+	return b, logictest.ServeQueues(b.Logic)
 }
 
 func TestThePagesAreForOperators(t *testing.T) {
@@ -42,11 +42,11 @@ func TestThePagesAreForOperators(t *testing.T) {
 		"/queue", "/queue/dead-letters", "/queue/dead-letters/media.recording/1", "/queue/dead-letters/unroutable/discard?all=yes",
 		"/queue/tests", "/queue/tests/1",
 	} {
-		b.With("").Get(path).Leads("/sign-in?next=" + url.QueryEscape(path))
+		b.With("").Get(path).RedirectsTo("/sign-in?next=" + url.QueryEscape(path))
 		b.With(logictest.Session).Get(path).Is(403, "For operators", "not as an operator", "Ada").Lacks(`href="/queue"`)
 	}
 	for _, path := range []string{"/queue/dead-letters/media.recording/redrive", "/queue/dead-letters/media.recording/discard"} {
-		b.With("").Post(path, url.Values{"all": {"yes"}}).Leads("/sign-in?next=%2F")
+		b.With("").Post(path, url.Values{"all": {"yes"}}).RedirectsTo("/sign-in?next=%2F")
 		b.With(logictest.Session).Post(path, url.Values{"all": {"yes"}}).Is(403, "For operators")
 	}
 	b.With(logictest.Session).Post("/queue/tests", url.Values{"exchange": {"test.direct"}}).Is(403, "For operators")
@@ -56,12 +56,12 @@ func TestTheTopologyAndItsQueues(t *testing.T) {
 	b, queues := open(t)
 	b.Get("/queue").Is(200, "PostgreSQL", "notifications.talk-published", "operation.started.recording", "logic-1", "4711-ab12", "prefetch 16", "4 at a time", "holds", "Empty",
 		`<noscript><meta http-equiv="refresh" content="5"></noscript>`, "/assets/queue.").Lacks("Outbox", "Backlog grows", "dead letter<")
-	queues.Become(logictest.Busy())
+	queues.SetSnapshot(logictest.BusySnapshot())
 	b.Get("/queue").Is(200, "RabbitMQ", "Outbox", "1,204", "95 s", "212", "17 · 0.4/s", "Backlog grows", "No consumer", "3 dead letters",
 		`href="/queue/dead-letters?queue=media.recording"`, `href="/queue/dead-letters?queue=unroutable"`, "1,234,567", "worker-8", "26 h", "2 processes")
-	away := logictest.Busy()
+	away := logictest.BusySnapshot()
 	away.BrokerUp, away.BrokerProblem = false, "dial tcp: refused <there>."
-	queues.Become(away)
+	queues.SetSnapshot(away)
 	b.Get("/queue").Is(200, "refused &lt;there&gt;", "away")
 }
 
@@ -77,7 +77,7 @@ func TestTheQueueWhileTheDatabaseIsAway(t *testing.T) {
 
 // letters has three dead letters of a queue, and one of none.
 func letters(queues *logictest.Queues) []int64 {
-	s := logictest.Busy()
+	s := logictest.BusySnapshot()
 	died := timestamppb.New(time.Now().Add(-time.Minute))
 	recording := &queuepb.DeadLetter{
 		Queue: "media.recording", Type: "operation.started", Exchange: "operations", RoutingKey: "operation.started.recording", DeliveryCount: 20,
@@ -89,7 +89,7 @@ func letters(queues *logictest.Queues) []int64 {
 		},
 	}
 	nowhere := &queuepb.DeadLetter{Type: "test", Exchange: "test.direct", RoutingKey: "purple", DeathTime: died, PublishTime: died, Error: "no binding matched", Body: "0a0548656c6c6f"}
-	queues.Become(s)
+	queues.SetSnapshot(s)
 	return queues.AddDeadLetters(recording, recording, recording, nowhere)
 }
 
@@ -105,7 +105,7 @@ func TestDeadLetters(t *testing.T) {
 	b.Get(fmt.Sprintf("/queue/dead-letters/media.recording/%d", ids[0])).Is(200, "moov atom &lt;not&gt; found", "&#34;operation&#34;: &#34;operations/7&#34;",
 		"4bf92f3577b34da6a3ce929d0e0e4736", "worker-8", "Delivery 19 on", "The latest 2 of 20.", "Header kind")
 	b.Get(fmt.Sprintf("/queue/dead-letters/unroutable/%d", ids[3])).Is(200, "purple", "0a0548656c6c6f", "routed anew").Lacks("Failed deliveries")
-	b.Get("/queue/dead-letters/media.recording/999").Is(404, "There is no such dead letter")
+	b.Get("/queue/dead-letters/media.recording/999").Is(404, "No such dead letter")
 	b.Get("/queue/dead-letters/media.recording/nonsense").Is(404)
 }
 
@@ -127,12 +127,12 @@ func TestRedriving(t *testing.T) {
 	b, queues := open(t)
 	ids := letters(queues)
 	one := url.Values{"id": {fmt.Sprint(ids[0])}}
-	b.Post("/queue/dead-letters/media.recording/redrive", one).Leads("/queue/dead-letters?queue=media.recording&redriven=1")
+	b.Post("/queue/dead-letters/media.recording/redrive", one).RedirectsTo("/queue/dead-letters?queue=media.recording&redriven=1")
 	b.Get("/queue/dead-letters?queue=media.recording&redriven=1").Is(200, "1 dead letter is delivered again")
-	b.Post("/queue/dead-letters/media.recording/redrive", one).Leads("/queue/dead-letters?queue=media.recording&redriven=0")
+	b.Post("/queue/dead-letters/media.recording/redrive", one).RedirectsTo("/queue/dead-letters?queue=media.recording&redriven=0")
 	b.Get("/queue/dead-letters?queue=media.recording&redriven=0").Is(200, "somebody was quicker")
-	b.Post("/queue/dead-letters/media.recording/redrive", url.Values{"all": {"yes"}}).Leads("/queue/dead-letters?queue=media.recording&redriven=2")
-	b.Post("/queue/dead-letters/unroutable/redrive", url.Values{"all": {"yes"}}).Leads("/queue/dead-letters?queue=unroutable&redriven=1")
+	b.Post("/queue/dead-letters/media.recording/redrive", url.Values{"all": {"yes"}}).RedirectsTo("/queue/dead-letters?queue=media.recording&redriven=2")
+	b.Post("/queue/dead-letters/unroutable/redrive", url.Values{"all": {"yes"}}).RedirectsTo("/queue/dead-letters?queue=unroutable&redriven=1")
 	b.Post("/queue/dead-letters/media.recording/redrive", nil).Is(400, "Choose dead letters")
 	b.Post("/queue/dead-letters/media.recording/redrive", url.Values{"id": {"x"}}).Is(404)
 	b.Send(http.MethodPost, "/queue/dead-letters/media.recording/redrive", strings.NewReader("all=yes"),
@@ -149,8 +149,8 @@ func TestDiscarding(t *testing.T) {
 	b.Get("/queue/dead-letters/media.recording/discard?all=yes").Is(200, "Discard 3 dead letters?", `name="all"`)
 	b.Get("/queue/dead-letters/unroutable/discard?all=yes").Is(200, "Discard 2 dead letters?")
 	b.Get("/queue/dead-letters/media.recording/discard").Is(400)
-	b.Post("/queue/dead-letters/media.recording/discard", url.Values{"id": {one}}).Leads("/queue/dead-letters?queue=media.recording&discarded=1")
-	b.Post("/queue/dead-letters/media.recording/discard", url.Values{"all": {"yes"}}).Leads("/queue/dead-letters?queue=media.recording&discarded=2")
+	b.Post("/queue/dead-letters/media.recording/discard", url.Values{"id": {one}}).RedirectsTo("/queue/dead-letters?queue=media.recording&discarded=1")
+	b.Post("/queue/dead-letters/media.recording/discard", url.Values{"all": {"yes"}}).RedirectsTo("/queue/dead-letters?queue=media.recording&discarded=2")
 	b.Get("/queue/dead-letters?queue=media.recording&discarded=2").Is(200, "2 dead letters are deleted.", "That is how it should be")
 }
 
@@ -162,7 +162,7 @@ func TestSendingATestMessage(t *testing.T) {
 		"exchange": {"test.headers"}, "routing_key": {" colour.blue "}, "headers": {"size = large\r\n\r\ncolour=blue=green"}, "priority": {"7"},
 		"delay": {"90"}, "text": {"Hello <there>"}, "failing_deliveries": {"2"}, "reject": {"yes"},
 	}
-	b.Post("/queue/tests", form).Leads("/queue/tests/1")
+	b.Post("/queue/tests", form).RedirectsTo("/queue/tests/1")
 	m := b.Logic.Calls(queuepb.Queues_SendTestMessage_FullMethodName)[0].Request.(*queuepb.SendTestMessageRequest)
 	if m.Exchange != "test.headers" || m.RoutingKey != "colour.blue" || m.Headers["size"] != "large" || m.Headers["colour"] != "blue=green" || len(m.Headers) != 2 ||
 		m.Priority != 7 || m.Delay.AsDuration() != 90*time.Second || m.Text != "Hello <there>" || m.FailingDeliveries != 2 || !m.Reject {
@@ -201,11 +201,11 @@ func TestWhatBecomesOfATestMessage(t *testing.T) {
 	b, queues := open(t)
 	b.Post("/queue/tests", url.Values{"exchange": {"test.topic"}, "routing_key": {"colour.blue.large"}, "text": {"<Hello>"}})
 	b.Get("/queue/tests/1").Is(200, "No binding of test.topic matches", "None yet.", "&lt;Hello&gt;", "http-equiv", "testmessage.")
-	queues.Matched(1, &queuepb.Binding{Exchange: "test.topic", Queue: "test.blue", Pattern: "colour.blue.#"},
+	queues.SetMatchingBindings(1, &queuepb.Binding{Exchange: "test.topic", Queue: "test.blue", Pattern: "colour.blue.#"},
 		&queuepb.Binding{Exchange: "test.topic", Queue: "test.green", Pattern: "colour.*.large"})
 	b.Get("/queue/tests/1").Is(200, "It went to 2 queues, and is settled in 0 of them.", "On its way", "Not for this queue")
 	deliver := func(queue string, count int32, outcome string) {
-		queues.Deliver(1, &queuepb.TestDelivery{Queue: queue, DeliveryCount: count, Host: "logic-1", Process: "logic-1-4711-ab12", Outcome: outcome, Time: timestamppb.Now()})
+		queues.AddDelivery(1, &queuepb.TestDelivery{Queue: queue, DeliveryCount: count, Host: "logic-1", Process: "logic-1-4711-ab12", Outcome: outcome, Time: timestamppb.Now()})
 	}
 	deliver("test.blue", 1, "failed")
 	b.Get("/queue/tests/1").Is(200, "Failed once: again soon")
@@ -220,6 +220,6 @@ func TestWhatBecomesOfATestMessage(t *testing.T) {
 func TestATestMessageThatWaits(t *testing.T) {
 	b, queues := open(t)
 	b.Post("/queue/tests", url.Values{"exchange": {"test.direct"}, "routing_key": {"blue"}, "delay": {"30"}})
-	queues.Matched(1, &queuepb.Binding{Exchange: "test.direct", Queue: "test.blue", Pattern: "blue"})
+	queues.SetMatchingBindings(1, &queuepb.Binding{Exchange: "test.direct", Queue: "test.blue", Pattern: "blue"})
 	b.Get("/queue/tests/1").Is(200, "It waits 30 s in 1 queue before it is delivered.")
 }

@@ -32,7 +32,7 @@ var explained = map[string]string{
 
 // newForm is the form as it is at first.
 func newForm(s *queuepb.Snapshot) ui.Fields {
-	f := ui.Filled(map[string]string{"priority": "0", "delay": "0", "failing_deliveries": "0", "text": "Hello, queue"})
+	f := ui.NewFields(map[string]string{"priority": "0", "delay": "0", "failing_deliveries": "0", "text": "Hello, queue"})
 	for _, name := range fields {
 		f.Values[name] += ""
 	}
@@ -44,7 +44,7 @@ func newForm(s *queuepb.Snapshot) ui.Fields {
 
 // formOf is the form with which a message like this one is sent.
 func formOf(m *queuepb.SendTestMessageRequest) ui.Fields {
-	f := ui.Filled(map[string]string{
+	f := ui.NewFields(map[string]string{
 		"exchange": m.GetExchange(), "routing_key": m.GetRoutingKey(), "text": m.GetText(), "headers": headerLines(m.GetHeaders()),
 		"priority": fmt.Sprint(m.GetPriority()), "delay": seconds(m.GetDelay()), "failing_deliveries": fmt.Sprint(m.GetFailingDeliveries()), "reject": "",
 	})
@@ -64,7 +64,7 @@ func testExchanges(s *queuepb.Snapshot) []*queuepb.Exchange {
 
 // Try shows the form alone, on a page that does not load itself anew. With "like"
 // it is filled in as that test message was.
-func Try(v *ui.Visit) error {
+func Try(v *ui.PageContext) error {
 	if !v.SignedIn() {
 		return v.AskToSignIn()
 	}
@@ -80,7 +80,7 @@ func Try(v *ui.Visit) error {
 	return showTry(v, http.StatusOK, &f)
 }
 
-func showTry(v *ui.Visit, status int, f *ui.Fields) error {
+func showTry(v *ui.PageContext, status int, f *ui.Fields) error {
 	s, err := snapshot(v)
 	if err != nil {
 		return err
@@ -93,11 +93,11 @@ func showTry(v *ui.Visit, status int, f *ui.Fields) error {
 }
 
 // Send publishes a test message, and leads to what becomes of it.
-func Send(v *ui.Visit) error {
+func Send(v *ui.PageContext) error {
 	if !v.SignedIn() {
 		return v.AskToSignIn()
 	}
-	err := v.Form()
+	err := v.ParseForm()
 	var answer *queuepb.SendTestMessageResponse
 	if err == nil {
 		var m *queuepb.SendTestMessageRequest
@@ -111,7 +111,7 @@ func Send(v *ui.Visit) error {
 	if p := logicclient.Explain(err); p.Reason == "EXCHANGE_NOT_FOUND" {
 		err = wrong(map[string]string{"exchange": p.Message})
 	}
-	if f, status, again := v.Refused(v.Typed(fields...), err, nil); again {
+	if f, status, again := v.WithErrors(v.Submitted(fields...), err, nil); again {
 		return showTry(v, status, &f)
 	}
 	return forOperators(err)
@@ -119,7 +119,7 @@ func Send(v *ui.Visit) error {
 
 // typed reads the form. What is no number or no header is said here; what may be
 // asked for is the logic tier's to say.
-func typed(v *ui.Visit) (*queuepb.SendTestMessageRequest, error) {
+func typed(v *ui.PageContext) (*queuepb.SendTestMessageRequest, error) {
 	form := v.Request.PostForm
 	bad := map[string]string{}
 	number := func(name string) int32 {
@@ -192,7 +192,7 @@ func seconds(d *durationpb.Duration) string {
 
 // ShowTest shows a test message: which bindings match it, and its deliveries so
 // far. The page goes on until the last of them.
-func ShowTest(v *ui.Visit) error {
+func ShowTest(v *ui.PageContext) error {
 	if !v.SignedIn() {
 		return v.AskToSignIn()
 	}
@@ -208,14 +208,14 @@ func ShowTest(v *ui.Visit) error {
 	if err != nil {
 		return err
 	}
-	v.Refresh = !settled(s, answer, time.Now())
-	if v.Refresh {
+	v.ReloadWithoutScripts = !settled(s, answer, time.Now())
+	if v.ReloadWithoutScripts {
 		v.Scripts = append(v.Scripts, "testmessage.js")
 	}
 	return render(v, http.StatusOK, testPage(v, id, s, answer))
 }
 
-func render(v *ui.Visit, status int, page templ.Component) error {
+func render(v *ui.PageContext, status int, page templ.Component) error {
 	v.Styles = append(v.Styles, "queue.css")
 	return v.Render(status, page)
 }

@@ -17,11 +17,11 @@ type question struct{ query, language, tag string }
 func (q question) empty() bool { return q == question{} }
 
 // List shows talks: all, or those that are searched for.
-func List(v *ui.Visit) error {
+func List(v *ui.PageContext) error {
 	values := v.Request.URL.Query()
 	q := question{values.Get("q"), values.Get("language"), values.Get("tag")}
 	var talks *talkspb.ListTalksResponse
-	err := v.Gather(func(ctx context.Context) (err error) {
+	err := v.FetchAll(func(ctx context.Context) (err error) {
 		talks, err = v.Site.Tier.Talks.ListTalks(ctx, &talkspb.ListTalksRequest{
 			Query: q.query, Language: q.language, Tag: q.tag, PageToken: values.Get("page_token"),
 		})

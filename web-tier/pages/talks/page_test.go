@@ -117,7 +117,7 @@ func TestPlayerShowsTheAddressOfAnUnreachableRecording(t *testing.T) {
 	tab.Until("document.querySelector('.unreachable').hidden")
 	tab.Run("const player = document.querySelector('video'); player.muted = true; void player.play().catch(() => 0)")
 	tab.Until("document.querySelector('.unreachable').innerText == `This recording can't be reached: " + broken.URL + "/one.mp4`")
-	tab.Shot("unreachable")
+	tab.Screenshot("unreachable")
 
 	// One that is kept here fails while the page loads.
 	b = open(t, a(&talkspb.Talk{Recording: "recordings/one"}))
@@ -134,7 +134,7 @@ func TestPlayerShowsTheAddressOfAnUnreachableRecording(t *testing.T) {
 func TestAWithdrawnTalkSaysSo(t *testing.T) { open(t, nil).Get(path).Is(410, "withdrawn") }
 
 func TestOnlyWhoMayEditSeesTheForm(t *testing.T) {
-	open(t, a(&talkspb.Talk{})).Get(path + "/edit").Leads("/sign-in?next=" + url.QueryEscape(path+"/edit"))
+	open(t, a(&talkspb.Talk{})).Get(path + "/edit").RedirectsTo("/sign-in?next=" + url.QueryEscape(path+"/edit"))
 	open(t, a(&talkspb.Talk{})).With(logictest.Session).Get(path + "/edit").Is(403)
 	open(t, a(&talkspb.Talk{CanEdit: true, Speakers: []string{"Ada", "Grace"}})).With(logictest.Session).
 		Get(path+"/edit").Is(200, `value="A talk"`, "Ada")
@@ -148,7 +148,7 @@ func TestSavingChangesWhatTheFormHas(t *testing.T) {
 		}
 		return &talkspb.UpdateTalkResponse{Talk: q.Talk}, nil
 	})
-	b.Post(path+"/edit", url.Values{"title": {"Other"}}).Leads(path)
+	b.Post(path+"/edit", url.Values{"title": {"Other"}}).RedirectsTo(path)
 	mask := b.Logic.Calls(talkspb.Talks_UpdateTalk_FullMethodName)[0].Request.(*talkspb.UpdateTalkRequest).UpdateMask.Paths
 	if strings.Join(mask, " ") != "title speakers language tags description media_url" {
 		t.Errorf("mask %v", mask)

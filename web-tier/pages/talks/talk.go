@@ -19,12 +19,12 @@ import (
 )
 
 // name returns the resource name that a page's address is about.
-func name(v *ui.Visit) string {
+func name(v *ui.PageContext) string {
 	return "channels/" + v.Request.PathValue("channel") + "/talks/" + v.Request.PathValue("talk")
 }
 
 // Show shows a talk.
-func Show(v *ui.Visit) error {
+func Show(v *ui.PageContext) error {
 	t, err := get(v)
 	if err != nil {
 		if p := logicclient.Explain(err); p.Reason == "TALK_WITHDRAWN" {
@@ -51,7 +51,7 @@ func Show(v *ui.Visit) error {
 
 // recording returns the recording that is kept here; nil when there is none, or
 // none any more.
-func recording(v *ui.Visit, t *talkspb.Talk) (*mediapb.Recording, error) {
+func recording(v *ui.PageContext, t *talkspb.Talk) (*mediapb.Recording, error) {
 	if t.Recording == "" {
 		return nil, nil
 	}
@@ -62,8 +62,8 @@ func recording(v *ui.Visit, t *talkspb.Talk) (*mediapb.Recording, error) {
 	return answer.GetRecording(), err
 }
 
-func get(v *ui.Visit) (t *talkspb.Talk, err error) {
-	err = v.Gather(func(ctx context.Context) error {
+func get(v *ui.PageContext) (t *talkspb.Talk, err error) {
+	err = v.FetchAll(func(ctx context.Context) error {
 		answer, err := v.Site.Tier.Talks.GetTalk(ctx, &talkspb.GetTalkRequest{Name: name(v)})
 		t = answer.GetTalk()
 		return err
@@ -121,7 +121,7 @@ func rendition(file *mediapb.Recording_Rendition) string {
 }
 
 // Edit shows the form to edit a talk.
-func Edit(v *ui.Visit) error {
+func Edit(v *ui.PageContext) error {
 	if !v.SignedIn() {
 		return v.AskToSignIn()
 	}
@@ -136,24 +136,24 @@ func Edit(v *ui.Visit) error {
 }
 
 // Save changes a talk.
-func Save(v *ui.Visit) error {
+func Save(v *ui.PageContext) error {
 	if !v.SignedIn() {
 		return v.AskToSignIn()
 	}
-	err := v.Form()
+	err := v.ParseForm()
 	var answer *talkspb.UpdateTalkResponse
 	if err == nil {
-		err = ui.CheckDescription(ui.TypedTalk(v).Description)
+		err = ui.CheckDescription(ui.SubmittedTalk(v).Description)
 	}
 	if err == nil {
-		t := ui.TypedTalk(v)
+		t := ui.SubmittedTalk(v)
 		t.Name = name(v)
 		answer, err = v.Site.Tier.Talks.UpdateTalk(v.Context(), &talkspb.UpdateTalkRequest{
 			Talk: t, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"title", "speakers", "language", "tags", "description", "media_url"}},
 		})
 	}
 	if err != nil {
-		if f, status, again := v.Refused(v.Typed(ui.TalkFieldNames...), err, nil); again {
+		if f, status, again := v.WithErrors(v.Submitted(ui.TalkFieldNames...), err, nil); again {
 			is, err := get(v)
 			if err != nil {
 				return err
@@ -166,7 +166,7 @@ func Save(v *ui.Visit) error {
 }
 
 // Withdraw takes a talk back.
-func Withdraw(v *ui.Visit) error {
+func Withdraw(v *ui.PageContext) error {
 	if !v.SignedIn() {
 		return v.AskToSignIn()
 	}

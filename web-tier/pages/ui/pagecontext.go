@@ -19,53 +19,56 @@ import (
 	"techtalks.example/web-tier/platform/server"
 )
 
-// Visit is one request for a page.
-type Visit struct {
+// PageContext holds the state of one request for a page.
+type PageContext struct {
 	Site    *Site
 	Writer  http.ResponseWriter
 	Request *http.Request
 
-	// Account is who is signed in, once Gather has returned; nil when nobody is.
+	// Account is the signed-in account, or nil. FetchAll sets it.
 	Account *accountspb.Account
-	// Unread is how much of the account's inbox is unread, and Cursor from where
-	// the page follows it.
+	// Unread is the number of unread notifications. Cursor is the position in the inbox from
+	// which the page's stream of notifications starts. FetchAll sets both.
 	Unread int32
 	Cursor string
-	// Scripts and Styles are the assets that the page loads besides every page's.
+	// Scripts and Styles name the assets that the page loads in addition to those of the layout.
 	Scripts, Styles []string
-	// Refresh makes the page load itself anew where there is no JavaScript.
-	Refresh bool
-	// Again makes the page load itself anew after so long, with JavaScript or
-	// without; 0 for never.
-	Again time.Duration
+	// ReloadWithoutScripts makes the page reload periodically in browsers without JavaScript.
+	ReloadWithoutScripts bool
+	// ReloadAfter makes the page reload after this time, with or without JavaScript; 0 means
+	// never.
+	ReloadAfter time.Duration
 
-	ctx     context.Context
-	end     context.CancelFunc
-	began   time.Time
+	ctx     context.Context // has the budget as its deadline
+	cancel  context.CancelFunc
+	start   time.Time
 	times   *logicclient.Times
 	session string
 	caller  logicclient.Caller
 
-	attached *attachment // with the form that Form read; nil for none
+	attached *attachment // the file of the parsed form, or nil
 }
 
-// Context is the request's, with its budget.
-func (v *Visit) Context() context.Context { return v.ctx }
+// Context returns the request's context with the page's budget as its deadline.
+func (v *PageContext) Context() context.Context { return v.ctx }
 
-// budget gives the calls from here on so long, in the place of what was left.
-func (v *Visit) budget(budget time.Duration) {
-	if v.end != nil {
-		v.end()
+// setBudget replaces the remaining budget: calls from now on share budget.
+func (v *PageContext) setBudget(budget time.Duration) {
+	if v.cancel != nil {
+		v.cancel()
 	}
-	ctx, end := context.WithTimeout(logicclient.WithTimes(v.Request.Context(), v.times), budget)
-	v.ctx, v.end = logicclient.WithCaller(ctx, v.caller), end
+	ctx, cancel := context.WithTimeout(logicclient.WithTimes(v.Request.Context(), v.times), budget)
+	v.ctx, v.cancel = logicclient.WithCaller(ctx, v.caller), cancel
 }
 
-// Gather makes the page's calls, and those that tell who is signed in, side by
-// side. A session that is not valid any more is taken from the browser, and the
-// page is made as for anybody.
-func (v *Visit) Gather(calls ...func(context.Context) error) error {
-	err := v.gather(calls)
+// close releases the context's resources.
+func (v *PageContext) close() { v.cancel() }
+
+// FetchAll runs calls concurrently, together with those that load the signed-in account and
+// its inbox for the layout. If the session is no longer valid, FetchAll deletes the session
+// cookie and runs the calls again without it.
+func (v *PageContext) FetchAll(calls ...func(context.Context) error) error {
+	err := v.fetchAll(calls)
 	if err == nil || v.session == "" {
 		return err
 	}
@@ -75,13 +78,13 @@ func (v *Visit) Gather(calls ...func(context.Context) error) error {
 	v.SignOut()
 	v.session, v.caller.Session, v.Account = "", "", nil
 	v.ctx = logicclient.WithCaller(v.ctx, v.caller)
-	return v.gather(calls)
+	return v.fetchAll(calls)
 }
 
-func (v *Visit) gather(calls []func(context.Context) error) error {
+func (v *PageContext) fetchAll(calls []func(context.Context) error) error {
 	defer v.times.Done()
 	if v.session == "" && len(calls) == 1 {
-		return calls[0](v.ctx) // most pages, most of the time
+		return calls[0](v.ctx) // the common case, without goroutines
 	}
 	g, ctx := errgroup.WithContext(v.ctx)
 	for _, call := range calls {
@@ -102,25 +105,25 @@ func (v *Visit) gather(calls []func(context.Context) error) error {
 	return g.Wait()
 }
 
-// Anonymous returns the visit's context without the session: a session that is
-// over must not stand in the way of a new one.
-func (v *Visit) Anonymous() context.Context {
+// Anonymous returns the context without the session. Signing in and up use it, so that an
+// expired session does not prevent a new one.
+func (v *PageContext) Anonymous() context.Context {
 	return logicclient.WithCaller(v.ctx, logicclient.Caller{Address: v.caller.Address})
 }
 
-// SignedIn says whether the browser sent a session. Whether it is valid shows
-// when a call is made.
-func (v *Visit) SignedIn() bool { return v.session != "" }
+// SignedIn reports whether the browser sent a session. Only a call shows whether the session
+// is valid.
+func (v *PageContext) SignedIn() bool { return v.session != "" }
 
-// AskToSignIn sends the browser to the sign-in page, and back here after it. A
-// program is told.
-func (v *Visit) AskToSignIn() error {
+// AskToSignIn redirects a browser to the sign-in page, which returns it to the current page.
+// For a client that prefers JSON it returns an error.
+func (v *PageContext) AskToSignIn() error {
 	if v.PrefersJSON() {
-		return &logicclient.Problem{Status: http.StatusUnauthorized, Title: "Sign in first", Message: "Sign in, and send the session's cookie."}
+		return &logicclient.Problem{Status: http.StatusUnauthorized, Title: "Sign-in required", Message: "Sign in, and send the session cookie with the request."}
 	}
 	next := v.Request.URL.RequestURI()
 	if v.Request.Method == http.MethodPost {
-		// What was posted is gone; the page it was posted from is there.
+		// A POST cannot be repeated after signing in; return to the page with the form.
 		next = "/"
 		if from, err := url.Parse(v.Request.Referer()); err == nil && from.Host == v.Request.Host {
 			next = LocalPath(from.RequestURI(), "/")
@@ -129,64 +132,64 @@ func (v *Visit) AskToSignIn() error {
 	return v.Redirect("/sign-in?next=" + url.QueryEscape(next))
 }
 
-// Redirect sends the browser to another page (303: with GET, whatever this was).
-func (v *Visit) Redirect(to string) error {
-	http.Redirect(v.Writer, v.Request, to, http.StatusSeeOther)
+// Redirect responds with 303 See Other: the browser requests url with GET.
+func (v *PageContext) Redirect(url string) error {
+	http.Redirect(v.Writer, v.Request, url, http.StatusSeeOther)
 	return nil
 }
 
-// buffers hold pages until they are whole: a page that fails halfway is an
-// error page, and its timing is known before its first byte.
+// buffers holds pages while they render. A page that fails halfway can thus become an error
+// page, and its timing is known before the first byte is sent.
 var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
-// maxKept bounds the buffers that are kept for the next page.
-const maxKept = 256 << 10
+// maxPooledBuffer is the capacity above which a buffer is not returned to the pool.
+const maxPooledBuffer = 256 << 10
 
-// Render answers with a page.
-func (v *Visit) Render(status int, page templ.Component) error {
+// Render responds with page and status.
+func (v *PageContext) Render(status int, page templ.Component) error {
 	buffer := buffers.Get().(*bytes.Buffer)
 	buffer.Reset()
 	defer func() {
-		if buffer.Cap() <= maxKept {
+		if buffer.Cap() <= maxPooledBuffer {
 			buffers.Put(buffer)
 		}
 	}()
-	// Not v.ctx: its budget is for calls, and may be spent.
+	// Not v.ctx: its budget is for calls and may have expired.
 	if err := page.Render(v.Request.Context(), buffer); err != nil {
 		return fmt.Errorf("render: %w", err)
 	}
 	if status == http.StatusOK && v.public() {
-		v.Site.stale.keep(v.Request.URL.RequestURI(), buffer.Bytes(), time.Now())
+		v.Site.stale.put(v.Request.URL.RequestURI(), buffer.Bytes(), time.Now())
 	}
 	h := v.Writer.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Length", strconv.Itoa(buffer.Len()))
 	h.Set("Server-Timing", v.Timing().header())
 	if h.Get("Cache-Control") == "" {
-		// A page shows who is signed in, and what is new.
+		// The layout shows the account and its unread notifications.
 		h.Set("Cache-Control", "private, no-cache")
 	}
 	v.Writer.WriteHeader(status)
 	if v.Request.Method != http.MethodHead {
-		_, _ = v.Writer.Write(buffer.Bytes()) // the browser may be gone
+		_, _ = v.Writer.Write(buffer.Bytes()) // the client may have disconnected
 	}
 	return nil
 }
 
-// statusGone is what the log says of a browser that left (nginx's number).
-const statusGone = 499
+// statusClientClosedRequest is logged for a client that disconnected. nginx uses the same
+// non-standard code.
+const statusClientClosedRequest = 499
 
-// afterwards is what the calls have together that a page makes after one has
-// failed: those that fill the page of the error or the form that is shown again.
-// The budget of the page may be spent by then.
-const afterwards = time.Second
+// recoveryBudget is the budget of the calls that a page makes after an error, to render an
+// error page or a form with errors. The page's own budget may have expired by then.
+const recoveryBudget = time.Second
 
-// Fail answers with the page of an error.
-func (v *Visit) Fail(err error) {
+// Fail responds with the error page of err.
+func (v *PageContext) Fail(err error) {
 	p := logicclient.Explain(err)
 	if v.Request.Context().Err() != nil {
-		// The browser is gone: nobody reads it, and the log should not blame us.
-		v.Writer.WriteHeader(statusGone)
+		// The client has disconnected. The status keeps this from being logged as a server error.
+		v.Writer.WriteHeader(statusClientClosedRequest)
 		return
 	}
 	if v.Request.Method == http.MethodGet || v.Request.Method == http.MethodHead {
@@ -200,23 +203,23 @@ func (v *Visit) Fail(err error) {
 	if p.Status >= 500 {
 		server.Because(v.Request.Context(), err)
 	}
-	if passes(p) && v.standIn() {
+	if isTransient(p) && v.serveStale() {
 		return
 	}
-	v.retryAfter(p)
+	v.setRetryAfter(p)
 	if v.PrefersJSON() {
-		v.tellProblem(p)
+		v.writeProblemJSON(p)
 		return
 	}
 	if p.Status >= 500 && v.Request.Method == http.MethodGet {
-		v.Again = p.RetryAfter
+		v.ReloadAfter = p.RetryAfter
 	}
-	// The first error ended the calls that tell who is signed in. They are made
-	// again, unless it is the logic tier itself that cannot answer.
+	// The error cancelled the calls that load the account. Repeat them, unless the logic tier
+	// is overloaded or unavailable.
 	v.Account = nil
 	if p.Status < 500 && p.Status != http.StatusTooManyRequests && v.SignedIn() {
-		v.budget(afterwards)
-		if v.Gather() != nil {
+		v.setBudget(recoveryBudget)
+		if v.FetchAll() != nil {
 			v.Account = nil
 		}
 	}
@@ -225,35 +228,35 @@ func (v *Visit) Fail(err error) {
 	}
 }
 
-// retryAfter says when trying again makes sense.
-func (v *Visit) retryAfter(p *logicclient.Problem) {
+// setRetryAfter sets the Retry-After header if p has a retry delay.
+func (v *PageContext) setRetryAfter(p *logicclient.Problem) {
 	if p.RetryAfter > 0 {
 		v.Writer.Header().Set("Retry-After", seconds(p.RetryAfter))
 	}
 }
 
-// seconds returns whole seconds, one at least.
+// seconds formats d in whole seconds, at least 1.
 func seconds(d time.Duration) string {
 	return strconv.Itoa(int(max(1, d.Round(time.Second).Seconds())))
 }
 
-// Timing is where the time of a page went, so far.
+// Timing is the time a page has taken so far, by tier.
 type Timing struct {
 	Web, Logic, Data             time.Duration
 	WebHost, LogicHost, DataHost string
 }
 
-// Timing returns where the page's time went: Logic and Data as the tiers say
-// themselves, Web is the rest, with what the calls took on their way.
-func (v *Visit) Timing() Timing {
+// Timing returns the time taken by each tier. Logic and Data are reported by the tiers
+// themselves. Web is the rest, which includes network time.
+func (v *PageContext) Timing() Timing {
 	spent := v.times.Total()
 	return Timing{
-		Web: max(0, time.Since(v.began)-spent.Logic), Logic: max(0, spent.Logic-spent.Data), Data: spent.Data,
+		Web: max(0, time.Since(v.start)-spent.Logic), Logic: max(0, spent.Logic-spent.Data), Data: spent.Data,
 		WebHost: v.Site.Host, LogicHost: spent.LogicHost, DataHost: spent.DataHost,
 	}
 }
 
-// header returns the Server-Timing header (W3C Server Timing).
+// header returns the value of the Server-Timing header (W3C Server Timing).
 func (t Timing) header() string {
 	return fmt.Sprintf("web;dur=%.2f, logic;dur=%.2f, data;dur=%.2f", logicclient.Milliseconds(t.Web), logicclient.Milliseconds(t.Logic), logicclient.Milliseconds(t.Data))
 }

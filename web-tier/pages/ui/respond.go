@@ -13,20 +13,19 @@ import (
 	"techtalks.example/web-tier/platform/server"
 )
 
-// firstLook is when to look at work that has just begun.
-const firstLook = time.Second
+// initialPollDelay is the Retry-After of a newly started operation.
+const initialPollDelay = time.Second
 
-// tooManyOperations is why long work is refused when an account has as much under
-// way as it may.
-const tooManyOperations = "TOO_MANY_OPERATIONS"
+// reasonTooManyOperations is the reason of the error when an account has reached its limit of
+// running operations.
+const reasonTooManyOperations = "TOO_MANY_OPERATIONS"
 
-// PrefersJSON says whether the request was made by a program: it is rather
-// answered with JSON than with a page.
-func (v *Visit) PrefersJSON() bool { return server.PrefersJSON(v.Request) }
+// PrefersJSON reports whether the client prefers JSON to an HTML page, as programs do.
+func (v *PageContext) PrefersJSON() bool { return server.PrefersJSON(v.Request) }
 
-// Started answers that long work has begun: a browser is led to its handle, a
-// program is given it.
-func (v *Visit) Started(op *longrunningpb.Operation) error {
+// RespondAccepted responds to a request that started op. It redirects a browser to the
+// operation's page. A program receives 202 Accepted with the operation as JSON.
+func (v *PageContext) RespondAccepted(op *longrunningpb.Operation) error {
 	if !v.PrefersJSON() {
 		v.Writer.Header().Set("Vary", "Accept")
 		return v.Redirect(Path(op.Name))
@@ -37,13 +36,13 @@ func (v *Visit) Started(op *longrunningpb.Operation) error {
 	}
 	h := v.Writer.Header()
 	h.Set("Location", Path(op.Name))
-	h.Set("Retry-After", strconv.Itoa(int(firstLook.Seconds())))
-	v.tell(http.StatusAccepted, "application/json", body)
+	h.Set("Retry-After", strconv.Itoa(int(initialPollDelay.Seconds())))
+	v.writeJSON(http.StatusAccepted, "application/json", body)
 	return nil
 }
 
-// tellProblem is a problem for programs (RFC 9457).
-func (v *Visit) tellProblem(p *logicclient.Problem) {
+// writeProblemJSON responds with p as problem details (RFC 9457).
+func (v *PageContext) writeProblemJSON(p *logicclient.Problem) {
 	body, err := json.Marshal(struct {
 		Title  string            `json:"title"`
 		Status int               `json:"status"`
@@ -52,17 +51,17 @@ func (v *Visit) tellProblem(p *logicclient.Problem) {
 		Fields map[string]string `json:"fields,omitempty"`
 	}{p.Title, p.Status, p.Message, p.Reason, p.Fields})
 	if err != nil {
-		panic(err) // made of text
+		panic(err) // the struct holds only strings and numbers
 	}
-	v.tell(p.Status, "application/problem+json", body)
+	v.writeJSON(p.Status, "application/problem+json", body)
 }
 
-func (v *Visit) tell(status int, kind string, body []byte) {
+func (v *PageContext) writeJSON(status int, contentType string, body []byte) {
 	h := v.Writer.Header()
-	h.Set("Content-Type", kind)
+	h.Set("Content-Type", contentType)
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	h.Set("Cache-Control", "no-store")
 	h.Set("Vary", "Accept")
 	v.Writer.WriteHeader(status)
-	_, _ = v.Writer.Write(body) // the caller may be gone
+	_, _ = v.Writer.Write(body) // the client may have disconnected
 }

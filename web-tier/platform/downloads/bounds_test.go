@@ -23,7 +23,7 @@ import (
 func TestWatchingOutlivesTheDeadlineOfPages(t *testing.T) {
 	tier := logictest.New(t)
 	content := make([]byte, 20<<20) // more than a connection takes at once
-	logictest.KeepBytes(tier).Add("recordings/one/original", "video/mp4", "", content)
+	logictest.ServeMedia(tier).Add("recordings/one/original", "video/mp4", "", content)
 	out := downloads.New(tier.Logic.Media, func(*http.Request) logicclient.Caller { return logicclient.Caller{} }, nil)
 	mux := http.NewServeMux()
 	mux.HandleFunc("/recordings/{recording}/{file}", out.Recording)
@@ -75,7 +75,7 @@ func TestNothingIsReadAheadForABrowserThatDoesNotRead(t *testing.T) {
 // everyone is.
 func TestWatchersAreBoundedForEachAddressAndForAll(t *testing.T) {
 	tier := logictest.New(t)
-	kept := logictest.KeepBytes(tier)
+	kept := logictest.ServeMedia(tier)
 	kept.Add("recordings/one/original", "video/mp4", "", make([]byte, 1000))
 	held := make(chan struct{})
 	tier.Stream(mediapb.Media_ReadFile_FullMethodName, func(stream grpc.ServerStream) error {

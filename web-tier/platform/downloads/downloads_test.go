@@ -20,10 +20,10 @@ import (
 
 const path = "/recordings/one/original"
 
-func open(t *testing.T, size int) (b *pagetest.Browser, kept *logictest.Bytes, content []byte, file *mediapb.File) {
+func open(t *testing.T, size int) (b *pagetest.Browser, kept *logictest.Media, content []byte, file *mediapb.File) {
 	t.Helper()
 	b = pagetest.Open(t, false, nil)
-	kept = logictest.KeepBytes(b.Logic)
+	kept = logictest.ServeMedia(b.Logic)
 	content = make([]byte, size)
 	random := rand.New(rand.NewPCG(1, 2))
 	for i := range content {
@@ -40,7 +40,7 @@ func TestARecordingIsForAnybodyAndKeptForGood(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"Content-Type": "video/mp4", "Content-Length": "1000000", "Accept-Ranges": "bytes", "ETag": `"` + file.Sha256 + `"`,
-		"Last-Modified": logictest.Changed.Format(http.TimeFormat), "Cache-Control": "public, max-age=31536000, immutable",
+		"Last-Modified": logictest.UpdateTime.Format(http.TimeFormat), "Cache-Control": "public, max-age=31536000, immutable",
 		"Content-Security-Policy": "default-src 'none'; sandbox", "X-Content-Type-Options": "nosniff", "Content-Disposition": "",
 	} {
 		if got := p.Header.Get(name); got != want {
@@ -68,9 +68,9 @@ func TestRanges(t *testing.T) {
 		{"bytes=-5", "", 206, 999_995, 1_000_000},
 		{"bytes=0-99999999", "", 206, 0, 1_000_000},
 		{"bytes=5-9", tag, 206, 5, 10},
-		{"bytes=5-9", logictest.Changed.Format(http.TimeFormat), 206, 5, 10},
+		{"bytes=5-9", logictest.UpdateTime.Format(http.TimeFormat), 206, 5, 10},
 		{"bytes=5-9", `"another"`, 200, 0, 1_000_000},
-		{"bytes=5-9", logictest.Changed.Add(-time.Hour).Format(http.TimeFormat), 200, 0, 1_000_000},
+		{"bytes=5-9", logictest.UpdateTime.Add(-time.Hour).Format(http.TimeFormat), 200, 0, 1_000_000},
 		{"bytes=" + strings.Repeat("2-2,", 20) + "4-4", "", 200, 0, 1_000_000},
 		{"pieces=0-1", "", 200, 0, 1_000_000},
 	} {

@@ -15,7 +15,7 @@ import (
 func openQueues(t *testing.T) (*logictest.Tier, *logictest.Queues, *web) {
 	t.Helper()
 	tier := logictest.New(t)
-	queues := logictest.KeepQueues(tier)
+	queues := logictest.ServeQueues(tier)
 	return tier, queues, serve(t, NewQueues(tier.Logic.Queues, slog.New(slog.DiscardHandler)), "")
 }
 
@@ -43,7 +43,7 @@ func (b *browser) snapshot(outbox string) {
 }
 
 func waiting(n int64) *queuepb.Snapshot {
-	s := logictest.Idle()
+	s := logictest.IdleSnapshot()
 	s.OutboxCount = n
 	return s
 }
@@ -57,25 +57,25 @@ func TestAllWhoWatchTheQueueShareOneStream(t *testing.T) {
 		b.snapshot("0")
 		all = append(all, b)
 	}
-	until(t, "somebody watches", func() bool { return queues.Watchers() == 1 })
-	queues.Become(waiting(7))
+	until(t, "somebody watches", func() bool { return queues.WatcherCount() == 1 })
+	queues.SetSnapshot(waiting(7))
 	for _, b := range all {
 		b.snapshot("7")
 	}
 	all[0].leave()
 	all[1].leave()
-	queues.Become(waiting(8))
+	queues.SetSnapshot(waiting(8))
 	all[2].snapshot("8")
 	all[2].leave()
-	until(t, "nobody watches", func() bool { return queues.Watchers() == 0 })
-	if opened := queues.Opened(); len(opened) != 1 {
+	until(t, "nobody watches", func() bool { return queues.WatcherCount() == 0 })
+	if opened := queues.WatcherSessions(); len(opened) != 1 {
 		t.Errorf("opened %d streams", len(opened))
 	}
 	// Who comes after that is served like the first.
 	b := w.open(t, "queues-1", "Session", logictest.OperatorSession)
 	b.snapshot("8")
-	until(t, "somebody watches again", func() bool { return queues.Watchers() == 1 })
-	queues.Become(waiting(9))
+	until(t, "somebody watches again", func() bool { return queues.WatcherCount() == 1 })
+	queues.SetSnapshot(waiting(9))
 	b.snapshot("9")
 }
 
@@ -93,13 +93,13 @@ func TestOnlyAnOperatorWatchesTheQueue(t *testing.T) {
 	}
 	b := w.open(t, "", "Session", logictest.OperatorSession)
 	b.snapshot("0")
-	until(t, "somebody watches", func() bool { return queues.Watchers() == 1 })
+	until(t, "somebody watches", func() bool { return queues.WatcherCount() == 1 })
 	if other := w.open(t, "", "Session", logictest.Session); other.response.StatusCode != http.StatusForbidden {
 		t.Errorf("beside an operator: answered %s", other.response.Status)
 	}
-	queues.Become(waiting(1))
+	queues.SetSnapshot(waiting(1))
 	b.snapshot("1")
-	if opened := queues.Opened(); slices.Contains(opened, logictest.Session) {
+	if opened := queues.WatcherSessions(); slices.Contains(opened, logictest.Session) {
 		t.Errorf("opened with %v", opened)
 	}
 }
@@ -109,16 +109,16 @@ func TestTheQueueIsWatchedThroughARestart(t *testing.T) {
 	_, queues, w := openQueues(t)
 	b := w.open(t, "", "Session", logictest.OperatorSession)
 	b.snapshot("0")
-	until(t, "somebody watches", func() bool { return queues.Watchers() == 1 })
+	until(t, "somebody watches", func() bool { return queues.WatcherCount() == 1 })
 	queues.Drain()
-	until(t, "another stream", func() bool { return len(queues.Opened()) == 2 && queues.Watchers() == 1 })
-	queues.Become(waiting(5))
+	until(t, "another stream", func() bool { return len(queues.WatcherSessions()) == 2 && queues.WatcherCount() == 1 })
+	queues.SetSnapshot(waiting(5))
 	b.snapshot("5")
 }
 
 func TestAsManyWatchTheQueueAsThereIsRoomFor(t *testing.T) {
 	tier := logictest.New(t)
-	logictest.KeepQueues(tier)
+	logictest.ServeQueues(tier)
 	feed := NewQueues(tier.Logic.Queues, slog.New(slog.DiscardHandler))
 	for n := range maxWatchers {
 		if err := feed.add(feed.newReader(fmt.Sprint("operator ", n), "", "", false)); err != nil {

@@ -17,7 +17,7 @@ import (
 // bytes come.
 func TestAnUploadOutlivesTheDeadlinesOfPages(t *testing.T) {
 	tier := logictest.New(t)
-	kept := logictest.KeepBytes(tier)
+	kept := logictest.ServeMedia(tier)
 	caller := logicclient.Caller{Session: logictest.Session}
 	size := int64(10)
 	made, err := tier.Logic.Media.CreateUpload(logicclient.WithCaller(t.Context(), caller), &mediapb.CreateUploadRequest{Size: &size})

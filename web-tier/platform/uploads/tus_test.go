@@ -27,10 +27,10 @@ const octets = "application/offset+octet-stream"
 // patience bounds every wait.
 const patience = 3 * time.Minute
 
-func open(t *testing.T) (*pagetest.Browser, *logictest.Bytes) {
+func open(t *testing.T) (*pagetest.Browser, *logictest.Media) {
 	t.Helper()
 	b := pagetest.Open(t, false, nil)
-	return b.With(logictest.Session), logictest.KeepBytes(b.Logic)
+	return b.With(logictest.Session), logictest.ServeMedia(b.Logic)
 }
 
 func noise(n int) []byte {
@@ -210,7 +210,7 @@ func TestAnUploadMayBeTakenBack(t *testing.T) {
 	url := create(t, b, "Upload-Length", "5")
 	// For clients whose surroundings know no DELETE.
 	send(b, http.MethodPost, url, nil, "X-HTTP-Method-Override", "DELETE").Is(http.StatusNoContent)
-	if kept.Uploads() != 0 {
+	if kept.UploadCount() != 0 {
 		t.Error("it is still there")
 	}
 	send(b, http.MethodDelete, url, nil).Is(http.StatusNotFound)
@@ -256,8 +256,8 @@ func TestWhatIsWrongIsSaid(t *testing.T) {
 			t.Errorf("%s: it is not said which version", c.what)
 		}
 	}
-	if _, got := kept.Upload(url[1:]); len(got) != 0 || kept.Uploads() != 1 {
-		t.Errorf("%q was kept, in %d uploads", got, kept.Uploads())
+	if _, got := kept.Upload(url[1:]); len(got) != 0 || kept.UploadCount() != 1 {
+		t.Errorf("%q was kept, in %d uploads", got, kept.UploadCount())
 	}
 }
 
@@ -266,7 +266,7 @@ func TestAWrongChecksumLeavesNothing(t *testing.T) {
 	url := create(t, b, "Upload-Length", "5", "Upload-Metadata", "sha256 "+base64.StdEncoding.EncodeToString([]byte(strings.Repeat("0", 64))))
 	send(b, http.MethodPatch, url, strings.NewReader("hello"), "Content-Type", octets, "Upload-Offset", "0").Is(http.StatusBadRequest, "checksum")
 	send(b, http.MethodHead, url, nil).Is(http.StatusNotFound)
-	if kept.Uploads() != 0 {
+	if kept.UploadCount() != 0 {
 		t.Error("it is still there")
 	}
 }
@@ -276,7 +276,7 @@ func TestAnUploadIsSomebodys(t *testing.T) {
 	url := create(t, b, "Upload-Length", "5")
 	send(b.With(""), http.MethodHead, url, nil).Is(http.StatusUnauthorized)
 	send(b.With(""), http.MethodPost, "/uploads", nil, "Upload-Length", "5").Is(http.StatusUnauthorized, "Sign in")
-	logictest.AlsoValid(b.Logic, "session-of-grace")
+	logictest.AddSessions(b.Logic, "session-of-grace")
 	other := b.With("session-of-grace")
 	for _, method := range []string{http.MethodHead, http.MethodPatch, http.MethodDelete} {
 		send(other, method, url, strings.NewReader(""), "Content-Type", octets, "Upload-Offset", "0").Is(http.StatusNotFound)
@@ -286,7 +286,7 @@ func TestAnUploadIsSomebodys(t *testing.T) {
 func TestALimitOfTheAccountIsSaid(t *testing.T) {
 	b, kept := open(t)
 	url := create(t, b, "Upload-Length", "5")
-	kept.Refuse(logictest.RefusalRetry(codes.ResourceExhausted, "QUOTA_EXCEEDED", "the account keeps 10 GiB already; delete something", time.Minute))
+	kept.FailAppends(logictest.RefusalRetry(codes.ResourceExhausted, "QUOTA_EXCEEDED", "the account keeps 10 GiB already; delete something", time.Minute))
 	p := send(b, http.MethodPatch, url, strings.NewReader("hello"), "Content-Type", octets, "Upload-Offset", "0").Is(http.StatusTooManyRequests, "10 GiB")
 	if p.Header.Get("Retry-After") != "60" {
 		t.Errorf("Retry-After %q", p.Header.Get("Retry-After"))
@@ -329,7 +329,7 @@ func TestUploadsAreBoundedForEachSessionAndAddress(t *testing.T) {
 	for i := range sessions {
 		sessions[i] = fmt.Sprint("session-", i)
 	}
-	logictest.AlsoValid(b.Logic, sessions...)
+	logictest.AddSessions(b.Logic, sessions...)
 	ctx, leave := context.WithCancel(t.Context())
 	defer leave()
 	until := func(who string, session func(begun int) string) {
@@ -363,7 +363,7 @@ func TestUploadsAreBoundedForEachSessionAndAddress(t *testing.T) {
 func TestOneRequestAppendsToAnUpload(t *testing.T) {
 	b, kept := open(t)
 	url := create(t, b, "Upload-Length", "10")
-	kept.Refuse(logictest.Refusal(codes.Aborted, "UPLOAD_SUPERSEDED", "a newer request appends to the upload"))
+	kept.FailAppends(logictest.Refusal(codes.Aborted, "UPLOAD_SUPERSEDED", "a newer request appends to the upload"))
 	body, writer := io.Pipe()
 	defer writer.Close()
 	request, _ := http.NewRequestWithContext(t.Context(), http.MethodPatch, b.Address()+url, body)

@@ -130,5 +130,5 @@ var (
 		Message: "The connection broke, or next to nothing came over it for 30 seconds. What has arrived of a resumable upload stays: go on where it ends."}
 )
 
-// IsCutOff says whether an upload failed because its bytes stopped coming.
-func IsCutOff(err error) bool { return errors.Is(err, cutOff) }
+// IsInterrupted says whether an upload failed because its bytes stopped coming.
+func IsInterrupted(err error) bool { return errors.Is(err, cutOff) }
