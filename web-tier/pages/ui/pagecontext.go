@@ -119,7 +119,7 @@ func (v *PageContext) SignedIn() bool { return v.session != "" }
 // For a client that prefers JSON it returns an error.
 func (v *PageContext) AskToSignIn() error {
 	if v.PrefersJSON() {
-		return &logicclient.Problem{Status: http.StatusUnauthorized, Title: "Sign-in required", Message: "Sign in, and send the session cookie with the request."}
+		return &logicclient.Problem{Status: http.StatusUnauthorized, Title: "Sign in first", Message: "Sign in, and send the session cookie with the request."}
 	}
 	next := v.Request.URL.RequestURI()
 	if v.Request.Method == http.MethodPost {
