@@ -1,6 +1,5 @@
-// Package downloads is how bytes go out: recordings to watch, archives to keep. They
-// stream through this tier a piece at a time, from wherever a browser asks
-// (HTTP Range); nothing of them is kept here.
+// Package downloads serves files: recordings to watch and archives to download. It streams them
+// from the logic tier in chunks, supports range requests, and stores nothing.
 package downloads
 
 import (
@@ -19,7 +18,7 @@ import (
 	"techtalks.example/web-tier/platform/server"
 )
 
-// Files gives the bytes of files out.
+// Files serves files stored by the logic tier.
 type Files struct {
 	media  mediapb.MediaClient
 	caller func(*http.Request) logicclient.Caller
@@ -27,45 +26,47 @@ type Files struct {
 	slots  *logicclient.Slots
 }
 
-// New returns Files that reads with media on behalf of a request's caller, and
-// answers with the page of a problem by refuse.
+// New returns a Files that reads files with media. caller returns the caller of a request, and
+// refuse responds with an error page.
 func New(media mediapb.MediaClient, caller func(*http.Request) logicclient.Caller, refuse server.Refuse) *Files {
-	return &Files{media: media, caller: caller, refuse: refuse, slots: logicclient.NewSlots(slots)}
+	return &Files{media: media, caller: caller, refuse: refuse, slots: logicclient.NewSlots(slotLimits)}
 }
 
-// Recording answers GET /recordings/{recording}/{file}, for anybody. A
-// recording's bytes never change: a browser that has them need not ask.
+// Recording serves GET /recordings/{recording}/{file}. Recordings are public and immutable, so
+// that browsers can cache them without revalidation.
 func (f *Files) Recording(w http.ResponseWriter, r *http.Request) {
 	f.serve(w, r, "recordings/"+r.PathValue("recording")+"/"+r.PathValue("file"), func(h http.Header, file *mediapb.File) {
 		h.Set("Cache-Control", "public, max-age=31536000, immutable")
-		if !playable(file.ContentType) {
-			attach(h, file)
+		if !isPlayable(file.ContentType) {
+			setAttachment(h, file)
 		}
 	})
 }
 
-// Upload answers GET /files/{upload} with an upload of the caller's, to be kept.
+// Upload serves GET /files/{upload}, an upload of the caller's account, as an attachment.
 func (f *Files) Upload(w http.ResponseWriter, r *http.Request) {
 	f.serve(w, r, "uploads/"+r.PathValue("upload"), func(h http.Header, file *mediapb.File) {
 		h.Set("Cache-Control", "private, no-cache")
-		attach(h, file)
+		setAttachment(h, file)
 	})
 }
 
-func (f *Files) serve(w http.ResponseWriter, r *http.Request, name string, describe func(http.Header, *mediapb.File)) {
+// serve responds with the file of the given resource name. setHeaders sets the headers specific to
+// the kind of file.
+func (f *Files) serve(w http.ResponseWriter, r *http.Request, name string, setHeaders func(http.Header, *mediapb.File)) {
 	caller := f.caller(r)
 	release, err := f.slots.Acquire(caller)
 	switch {
 	case errors.Is(err, fairshare.ErrShare):
-		f.refuse(w, r, tooMany)
+		f.refuse(w, r, errTooMany)
 		return
 	case err != nil:
-		f.refuse(w, r, full)
+		f.refuse(w, r, errBusy)
 		return
 	}
 	defer release()
-	ctx, leave := context.WithCancel(logicclient.WithCaller(r.Context(), caller))
-	defer leave() // and with it what still streams
+	ctx, cancel := context.WithCancel(logicclient.WithCaller(r.Context(), caller))
+	defer cancel() // also ends open streams
 	file, err := f.get(ctx, name)
 	if err != nil {
 		p := logicclient.Explain(err)
@@ -77,51 +78,51 @@ func (f *Files) serve(w http.ResponseWriter, r *http.Request, name string, descr
 	}
 	h := w.Header()
 	h.Set("ETag", strconv.Quote(file.Sha256))
-	h.Set("Content-Type", safeType(file.ContentType))
-	// Should a browser show it as a page after all, it is nobody's.
+	h.Set("Content-Type", safeContentType(file.ContentType))
+	// If a browser renders the file as a page, the page has no origin and cannot load anything.
 	h.Set("Content-Security-Policy", "default-src 'none'; sandbox")
-	describe(h, file)
-	if asks := r.Header.Get("Range"); !strings.HasPrefix(asks, "bytes=") || strings.Count(asks, ",") >= maxRanges {
-		// Other units are passed over, as they must be; so are many ranges, which is
-		// every server's right (RFC 9110, 14.2): each opens a stream.
+	setHeaders(h, file)
+	if ranges := r.Header.Get("Range"); !strings.HasPrefix(ranges, "bytes=") || strings.Count(ranges, ",") >= maxRanges {
+		// Ignore unknown units, as RFC 9110, 14.2 requires, and too many ranges, as it
+		// permits: each range opens a stream.
 		r.Header.Del("Range")
 	}
-	bytes := newReader(ctx, f.media, file)
-	out := &patient{ResponseWriter: w, control: http.NewResponseController(w), park: bytes.park}
-	http.ServeContent(out, r, "", file.UpdateTime.AsTime(), bytes)
-	if err := bytes.failed; err != nil && r.Context().Err() == nil {
+	reader := newReader(ctx, f.media, file)
+	out := &slowWriter{ResponseWriter: w, control: http.NewResponseController(w), park: reader.park}
+	http.ServeContent(out, r, "", file.UpdateTime.AsTime(), reader)
+	if err := reader.err; err != nil && r.Context().Err() == nil {
 		server.Because(r.Context(), err)
-		// Too little was sent: the browser must see that it was.
+		// The body is incomplete; abort the connection so that the browser notices.
 		panic(http.ErrAbortHandler)
 	}
 }
 
 func (f *Files) get(ctx context.Context, name string) (*mediapb.File, error) {
-	ctx, done := context.WithTimeout(ctx, logicclient.PageBudget)
-	defer done()
-	answer, err := f.media.GetFile(ctx, &mediapb.GetFileRequest{Name: name})
-	if err == nil && answer.GetFile() == nil {
-		err = errors.New("the logic tier sent no file")
+	ctx, cancel := context.WithTimeout(ctx, logicclient.PageBudget)
+	defer cancel()
+	response, err := f.media.GetFile(ctx, &mediapb.GetFileRequest{Name: name})
+	if err == nil && response.GetFile() == nil {
+		err = errors.New("get file: the response has no file")
 	}
-	return answer.GetFile(), err
+	return response.GetFile(), err
 }
 
-// playable says whether a browser may show something of this type in a page.
-func playable(kind string) bool {
-	return strings.HasPrefix(kind, "video/") || strings.HasPrefix(kind, "audio/") ||
-		kind == "image/jpeg" || kind == "image/png" || kind == "image/webp"
+// isPlayable reports whether browsers may show files of this media type in a page.
+func isPlayable(contentType string) bool {
+	return strings.HasPrefix(contentType, "video/") || strings.HasPrefix(contentType, "audio/") ||
+		contentType == "image/jpeg" || contentType == "image/png" || contentType == "image/webp"
 }
 
-// safeType returns the type to say: bytes of no known type are bytes.
-func safeType(kind string) string {
-	if _, _, err := mime.ParseMediaType(kind); err != nil {
+// safeContentType returns contentType, or application/octet-stream if it is invalid.
+func safeContentType(contentType string) string {
+	if _, _, err := mime.ParseMediaType(contentType); err != nil {
 		return "application/octet-stream"
 	}
-	return kind
+	return contentType
 }
 
-// attach has a browser keep the file, under its name.
-func attach(h http.Header, file *mediapb.File) {
+// setAttachment makes browsers save the file under its name instead of showing it.
+func setAttachment(h http.Header, file *mediapb.File) {
 	name := file.FileName
 	if name == "" {
 		name = path.Base(file.Name)
@@ -129,33 +130,33 @@ func attach(h http.Header, file *mediapb.File) {
 	h.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": name}))
 }
 
-// patient is a response that may take as long as it moves: the server's deadline
-// is for pages.
-type patient struct {
+// slowWriter is a response that can take any time as long as the browser reads. It replaces the
+// server's write deadline, which is for pages.
+type slowWriter struct {
 	http.ResponseWriter
 	control  *http.ResponseController
 	deadline time.Time
-	park     func() // drops what was read ahead
+	park     func() // drops the read-ahead buffer
 }
 
-// Write writes, giving the browser writeTimeout to take it. While it waits for a slow
-// browser nothing is read ahead.
-func (p *patient) Write(bytes []byte) (int, error) {
-	if now := time.Now(); p.deadline.Sub(now) < writeTimeout/2 {
-		p.deadline = now.Add(writeTimeout)
-		_ = p.control.SetWriteDeadline(p.deadline) // tests' writers have none
+// Write writes b. The browser has writeTimeout to read it. If the browser takes longer than
+// parkAfter, Write parks the reader.
+func (w *slowWriter) Write(b []byte) (int, error) {
+	if now := time.Now(); w.deadline.Sub(now) < writeTimeout/2 {
+		w.deadline = now.Add(writeTimeout)
+		_ = w.control.SetWriteDeadline(w.deadline) // a test's ResponseRecorder does not support deadlines
 	}
-	slow := time.AfterFunc(parkAfter, p.park)
-	defer slow.Stop()
-	return p.ResponseWriter.Write(bytes)
+	parkTimer := time.AfterFunc(parkAfter, w.park)
+	defer parkTimer.Stop()
+	return w.ResponseWriter.Write(b)
 }
 
 // Unwrap lets http.ResponseController reach the connection.
-func (p *patient) Unwrap() http.ResponseWriter { return p.ResponseWriter }
+func (w *slowWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 var (
-	tooMany = &logicclient.Problem{Status: http.StatusTooManyRequests, Title: "Too many downloads at once", RetryAfter: busyRetry,
-		Message: "Your browser or your network plays and downloads more at the same time than its share. Close some, then try again."}
-	full = &logicclient.Problem{Status: http.StatusServiceUnavailable, Title: "Very busy just now", RetryAfter: busyRetry,
-		Message: "More people are watching than we can serve at once. Try again in a moment."}
+	errTooMany = &logicclient.Problem{Status: http.StatusTooManyRequests, Title: "Too many downloads at once", RetryAfter: busyRetryAfter,
+		Message: "Too many videos and downloads are active in your browser or network. Close some, then try again."}
+	errBusy = &logicclient.Problem{Status: http.StatusServiceUnavailable, Title: "Very busy just now", RetryAfter: busyRetryAfter,
+		Message: "Too many people are watching right now. Try again in a moment."}
 )
