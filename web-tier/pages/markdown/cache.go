@@ -14,7 +14,7 @@ type cache struct {
 	limit int // bytes
 
 	mu      sync.Mutex
-	size    int // bytes
+	size    int                      // bytes
 	entries map[digest]*list.Element // values are of type entry
 	recent  list.List                // most recently used first
 

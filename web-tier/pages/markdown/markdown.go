@@ -62,20 +62,20 @@ func Render(text string) string { return rendered.get(text, render).html }
 func Accepts(text string) bool { return !rendered.get(text, render).plain }
 
 func render(text string) document {
-	unsafe, ok := convert(text)
+	raw, ok := convert(text)
 	if !ok {
 		return plain(text)
 	}
-	safe := policy.SanitizeBytes(topHeadings.ReplaceAll(unsafe, []byte("${1}3${3}")))
-	if len(safe) > maxOutput(text) { // possible: the sanitizer adds attributes to links
+	sanitized := policy.SanitizeBytes(topHeadings.ReplaceAll(raw, []byte("${1}3${3}")))
+	if len(sanitized) > maxOutput(text) { // possible: the sanitizer adds attributes to links
 		return plain(text)
 	}
-	return document{html: string(safe)}
+	return document{html: string(sanitized)}
 }
 
 // convert renders Markdown to HTML without sanitizing it. It reports false if the text exceeds the
 // limits.
-func convert(text string) (unsafe []byte, ok bool) {
+func convert(text string) (raw []byte, ok bool) {
 	if len(text) > maxText {
 		return nil, false
 	}
@@ -84,7 +84,7 @@ func convert(text string) (unsafe []byte, ok bool) {
 			if _, exceeded := r.(bailout); !exceeded {
 				panic(r)
 			}
-			unsafe, ok = nil, false
+			raw, ok = nil, false
 		}
 	}()
 	w := limitedWriter{limit: maxOutput(text)}

@@ -105,7 +105,7 @@ func TestDeadLetters(t *testing.T) {
 	b.Get(fmt.Sprintf("/queue/dead-letters/media.recording/%d", ids[0])).Is(200, "moov atom &lt;not&gt; found", "&#34;operation&#34;: &#34;operations/7&#34;",
 		"4bf92f3577b34da6a3ce929d0e0e4736", "worker-8", "Delivery 19 on", "The latest 2 of 20.", "Header kind")
 	b.Get(fmt.Sprintf("/queue/dead-letters/unroutable/%d", ids[3])).Is(200, "purple", "0a0548656c6c6f", "routed anew").Lacks("Failed deliveries")
-	b.Get("/queue/dead-letters/media.recording/999").Is(404, "No such dead letter")
+	b.Get("/queue/dead-letters/media.recording/999").Is(404, "There is no such dead letter")
 	b.Get("/queue/dead-letters/media.recording/nonsense").Is(404)
 }
 

@@ -92,13 +92,13 @@ func (v *PageContext) fetchAll(calls []func(context.Context) error) error {
 	}
 	if v.session != "" {
 		g.Go(func() error {
-			answer, err := v.Site.Tier.Accounts.GetCurrentAccount(ctx, &accountspb.GetCurrentAccountRequest{})
-			v.Account = answer.GetAccount()
+			response, err := v.Site.Tier.Accounts.GetCurrentAccount(ctx, &accountspb.GetCurrentAccountRequest{})
+			v.Account = response.GetAccount()
 			return err
 		})
 		g.Go(func() error {
-			answer, err := v.Site.Tier.Notifications.GetInbox(ctx, &notificationspb.GetInboxRequest{})
-			v.Unread, v.Cursor = answer.GetUnreadCount(), answer.GetCursor()
+			response, err := v.Site.Tier.Notifications.GetInbox(ctx, &notificationspb.GetInboxRequest{})
+			v.Unread, v.Cursor = response.GetUnreadCount(), response.GetCursor()
 			return err
 		})
 	}

@@ -93,13 +93,13 @@ func (v *PageContext) serveStale() bool {
 	if !ok {
 		return false
 	}
-	before, after, found := bytes.Cut(cached.body, []byte("<main"))
+	head, tail, found := bytes.Cut(cached.body, []byte("<main"))
 	if !found {
 		return false
 	}
 	note := fmt.Sprintf(`<p class="stale" role="status">This page can’t be refreshed right now. You are seeing the version from %s UTC.</p><main`, cached.renderTime.UTC().Format("15:04:05"))
 	// One write, and so one system call: under overload most responses are stale pages.
-	page := slices.Concat(before, []byte(note), after)
+	page := slices.Concat(head, []byte(note), tail)
 	h := v.Writer.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Length", strconv.Itoa(len(page)))

@@ -88,8 +88,8 @@ func (f *Files) serve(w http.ResponseWriter, r *http.Request, name string, setHe
 		r.Header.Del("Range")
 	}
 	reader := newReader(ctx, f.media, file)
-	out := &slowWriter{ResponseWriter: w, control: http.NewResponseController(w), park: reader.park}
-	http.ServeContent(out, r, "", file.UpdateTime.AsTime(), reader)
+	sw := &slowWriter{ResponseWriter: w, control: http.NewResponseController(w), park: reader.park}
+	http.ServeContent(sw, r, "", file.UpdateTime.AsTime(), reader)
 	if err := reader.err; err != nil && r.Context().Err() == nil {
 		server.Because(r.Context(), err)
 		// The body is incomplete; abort the connection so that the browser notices.

@@ -68,7 +68,7 @@ func ServeMedia(t *Tier) *Media {
 		if file := m.files[r.Name]; file != nil {
 			return &mediapb.GetFileResponse{File: file}, nil
 		}
-		return nil, Refusal(codes.NotFound, "FILE_NOT_FOUND", "no such file")
+		return nil, Refusal(codes.NotFound, "FILE_NOT_FOUND", "there is no such file")
 	})
 	t.Stream(mediapb.Media_AppendUpload_FullMethodName, m.append)
 	t.Stream(mediapb.Media_ReadFile_FullMethodName, m.read)
@@ -142,7 +142,7 @@ func (m *Media) create(ctx context.Context, r *mediapb.CreateUploadRequest) (*me
 func (m *Media) find(ctx context.Context, name string) (*upload, error) {
 	u := m.uploads[name]
 	if u == nil || u.session != metadataValue(ctx, transport.SessionKey) {
-		return nil, Refusal(codes.NotFound, "UPLOAD_NOT_FOUND", "no such upload in your account")
+		return nil, Refusal(codes.NotFound, "UPLOAD_NOT_FOUND", "there is no such upload in your account")
 	}
 	return u, nil
 }
@@ -227,7 +227,7 @@ func (m *Media) add(u *upload, data []byte) error {
 	case len(data) > maxChunk:
 		return Refusal(codes.InvalidArgument, "PIECE_TOO_LARGE", "send at most 256 KiB at a time")
 	case u.Size != nil && u.Offset+int64(len(data)) > *u.Size:
-		return Refusal(codes.InvalidArgument, "UPLOAD_TOO_LONG", "more bytes than the size of the upload")
+		return Refusal(codes.InvalidArgument, "UPLOAD_TOO_LONG", "there are more bytes than the size of the upload")
 	}
 	u.bytes = append(u.bytes, data...)
 	u.Offset = int64(len(u.bytes))
@@ -251,7 +251,7 @@ func (m *Media) read(stream grpc.ServerStream) error {
 	}
 	m.mu.Unlock()
 	if !found {
-		return Refusal(codes.NotFound, "FILE_NOT_FOUND", "no such file")
+		return Refusal(codes.NotFound, "FILE_NOT_FOUND", "there is no such file")
 	}
 	rest := content[r.Offset:]
 	if r.Limit > 0 && r.Limit < int64(len(rest)) {

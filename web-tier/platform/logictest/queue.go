@@ -59,7 +59,7 @@ func ServeQueues(t *Tier) *Queues {
 		if test := q.tests[r.Id]; test != nil {
 			return proto.CloneOf(test), nil
 		}
-		return nil, Refusal(codes.NotFound, "TEST_MESSAGE_NOT_FOUND", "there is no such test message: they are kept for an hour")
+		return nil, Refusal(codes.NotFound, "TEST_MESSAGE_NOT_FOUND", "there is no such test message: test messages expire after an hour")
 	})
 	return q
 }
@@ -166,15 +166,15 @@ func (q *Queues) list(_ context.Context, r *queuepb.ListDeadLettersRequest) (*qu
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	response := &queuepb.ListDeadLettersResponse{}
-	before := int64(math.MaxInt64)
+	beforeID := int64(math.MaxInt64)
 	if r.PageToken != "" {
 		var err error
-		if before, err = strconv.ParseInt(r.PageToken, 10, 64); err != nil {
+		if beforeID, err = strconv.ParseInt(r.PageToken, 10, 64); err != nil {
 			return nil, Refusal(codes.InvalidArgument, "PAGE_TOKEN_INVALID", "invalid page token")
 		}
 	}
 	for _, l := range slices.Backward(q.letters) {
-		if !matchesQueue(l, r.Queue, r.Unroutable) || l.Id >= before {
+		if !matchesQueue(l, r.Queue, r.Unroutable) || l.Id >= beforeID {
 			continue
 		}
 		if n := len(response.DeadLetters); n == int(cmp.Or(r.PageSize, 20)) {
@@ -196,7 +196,7 @@ func (q *Queues) open(_ context.Context, r *queuepb.GetDeadLetterRequest) (*queu
 			return &queuepb.GetDeadLetterResponse{DeadLetter: l}, nil
 		}
 	}
-	return nil, Refusal(codes.NotFound, "DEAD_LETTER_NOT_FOUND", "no such dead letter: it was redriven or discarded")
+	return nil, Refusal(codes.NotFound, "DEAD_LETTER_NOT_FOUND", "there is no such dead letter: it was redriven or discarded")
 }
 
 func (q *Queues) remove(queue string, ids []int64, all bool) (int64, error) {
