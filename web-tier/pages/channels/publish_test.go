@@ -221,7 +221,7 @@ func TestAChannelIsExported(t *testing.T) {
 	b.Get("/channels/go").Is(200, `action="/channels/go/export"`, `enctype="multipart/form-data"`)
 	b.Post("/channels/go/export", url.Values{"request_id": {requestID}}).RedirectsTo("/operations/of-go")
 	b.With("").Post("/channels/go/export", nil).RedirectsTo("/sign-in?next=%2Fchannels%2Fgo")
-	if p := b.Post("/channels/go/export", nil).Is(http.StatusTooManyRequests, "Wait for one to end.", `href="/operations">See`); p.Header.Get("Retry-After") != "60" {
+	if p := b.Post("/channels/go/export", nil).Is(http.StatusTooManyRequests, "Wait for one to end.", `href="/operations">View running operations`); p.Header.Get("Retry-After") != "60" {
 		t.Errorf("Retry-After %q", p.Header.Get("Retry-After"))
 	}
 }
