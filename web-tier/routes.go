@@ -90,7 +90,7 @@ func routes(site *ui.Site, feeds feeds, admit func(http.Handler) http.Handler) *
 		{"POST /queue/tests", form, queue.Send},
 		{"GET /queue/tests/{test}", page, queue.ShowTest},
 		// everything else
-		{"/", page, func(v *ui.Visit) error { return noRoute(mux, v) }},
+		{"/", page, func(v *ui.PageContext) error { return noRoute(mux, v) }},
 	} {
 		mux.Handle(r.pattern, admit(site.Page(r.budget, r.handle)))
 	}
@@ -136,13 +136,13 @@ func routes(site *ui.Site, feeds feeds, admit func(http.Handler) http.Handler) *
 
 // noRoute handles requests that no other pattern matches: 405 if the address supports other
 // methods, otherwise 404.
-func noRoute(mux *http.ServeMux, v *ui.Visit) error {
+func noRoute(mux *http.ServeMux, v *ui.PageContext) error {
 	if allowed := allowedMethods(mux, v.Request); len(allowed) > 0 {
 		v.Writer.Header().Set("Allow", strings.Join(allowed, ", "))
 		return &logicclient.Problem{Status: http.StatusMethodNotAllowed, Title: "That address doesn't take this request",
 			Message: "Use the buttons and forms of the page instead of opening this address directly."}
 	}
-	if err := v.Gather(); err != nil {
+	if err := v.FetchAll(); err != nil {
 		return err
 	}
 	return notFound

@@ -15,7 +15,7 @@ import (
 func serveQueues(t *testing.T) (*logictest.Tier, *logictest.Queues, *testServer) {
 	t.Helper()
 	tier := logictest.New(t)
-	queues := logictest.KeepQueues(tier)
+	queues := logictest.ServeQueues(tier)
 	return tier, queues, serveFeed(t, NewQueues(tier.Logic.Queues, slog.New(slog.DiscardHandler)), "")
 }
 
@@ -43,7 +43,7 @@ func (b *browser) awaitSnapshot(outboxCount string) {
 }
 
 func snapshotWithOutbox(n int64) *queuepb.Snapshot {
-	s := logictest.Idle()
+	s := logictest.IdleSnapshot()
 	s.OutboxCount = n
 	return s
 }
@@ -58,25 +58,25 @@ func TestQueueSubscribersShareOneUpstreamCall(t *testing.T) {
 		b.awaitSnapshot("0")
 		browsers = append(browsers, b)
 	}
-	waitUntil(t, "the queue is watched", func() bool { return queues.Watchers() == 1 })
-	queues.Become(snapshotWithOutbox(7))
+	waitUntil(t, "the queue is watched", func() bool { return queues.WatcherCount() == 1 })
+	queues.SetSnapshot(snapshotWithOutbox(7))
 	for _, b := range browsers {
 		b.awaitSnapshot("7")
 	}
 	browsers[0].disconnect()
 	browsers[1].disconnect()
-	queues.Become(snapshotWithOutbox(8))
+	queues.SetSnapshot(snapshotWithOutbox(8))
 	browsers[2].awaitSnapshot("8")
 	browsers[2].disconnect()
-	waitUntil(t, "the queue is not watched", func() bool { return queues.Watchers() == 0 })
-	if opened := queues.Opened(); len(opened) != 1 {
+	waitUntil(t, "the queue is not watched", func() bool { return queues.WatcherCount() == 0 })
+	if opened := queues.WatcherSessions(); len(opened) != 1 {
 		t.Errorf("got %d upstream calls, want 1", len(opened))
 	}
 	// A later subscriber opens the call again.
 	b := w.open(t, "queues-1", "Session", logictest.OperatorSession)
 	b.awaitSnapshot("8")
-	waitUntil(t, "the queue is watched again", func() bool { return queues.Watchers() == 1 })
-	queues.Become(snapshotWithOutbox(9))
+	waitUntil(t, "the queue is watched again", func() bool { return queues.WatcherCount() == 1 })
+	queues.SetSnapshot(snapshotWithOutbox(9))
 	b.awaitSnapshot("9")
 }
 
@@ -93,13 +93,13 @@ func TestQueueStreamRequiresOperator(t *testing.T) {
 	}
 	b := w.open(t, "", "Session", logictest.OperatorSession)
 	b.awaitSnapshot("0")
-	waitUntil(t, "the queue is watched", func() bool { return queues.Watchers() == 1 })
+	waitUntil(t, "the queue is watched", func() bool { return queues.WatcherCount() == 1 })
 	if other := w.open(t, "", "Session", logictest.Session); other.response.StatusCode != http.StatusForbidden {
 		t.Errorf("while an operator watches: got %s, want 403", other.response.Status)
 	}
-	queues.Become(snapshotWithOutbox(1))
+	queues.SetSnapshot(snapshotWithOutbox(1))
 	b.awaitSnapshot("1")
-	if opened := queues.Opened(); slices.Contains(opened, logictest.Session) {
+	if opened := queues.WatcherSessions(); slices.Contains(opened, logictest.Session) {
 		t.Errorf("got upstream calls for sessions %v, want only the operator's", opened)
 	}
 }
@@ -108,16 +108,16 @@ func TestQueueStreamContinuesAfterLogicTierRestart(t *testing.T) {
 	_, queues, w := serveQueues(t)
 	b := w.open(t, "", "Session", logictest.OperatorSession)
 	b.awaitSnapshot("0")
-	waitUntil(t, "the queue is watched", func() bool { return queues.Watchers() == 1 })
+	waitUntil(t, "the queue is watched", func() bool { return queues.WatcherCount() == 1 })
 	queues.Drain()
-	waitUntil(t, "another call is open", func() bool { return len(queues.Opened()) == 2 && queues.Watchers() == 1 })
-	queues.Become(snapshotWithOutbox(5))
+	waitUntil(t, "another call is open", func() bool { return len(queues.WatcherSessions()) == 2 && queues.WatcherCount() == 1 })
+	queues.SetSnapshot(snapshotWithOutbox(5))
 	b.awaitSnapshot("5")
 }
 
 func TestQueueFeedRejectsSubscribersBeyondLimit(t *testing.T) {
 	tier := logictest.New(t)
-	logictest.KeepQueues(tier)
+	logictest.ServeQueues(tier)
 	feed := NewQueues(tier.Logic.Queues, slog.New(slog.DiscardHandler))
 	for n := range maxQueueSubscribers {
 		if err := feed.add(feed.newSubscriber(fmt.Sprint("operator ", n), "", "", false)); err != nil {

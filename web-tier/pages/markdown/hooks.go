@@ -9,11 +9,11 @@ import (
 	"github.com/yuin/goldmark/util"
 )
 
-// bailout is the panic by which a hook stops goldmark when a text exceeds a limit;
-// the parser has no other way to stop.
+// bailout is the panic value with which a hook aborts goldmark when a text exceeds a limit. The
+// parser cannot be stopped in another way.
 type bailout struct{}
 
-// meter counts what a text has used of its limits.
+// meter counts the cells and the work that a text has used.
 type meter struct {
 	cells, maxCells int
 	work            int
@@ -29,23 +29,23 @@ func newContext(text string) parser.Context {
 
 func meterOf(pc parser.Context) *meter { return pc.Get(meterKey).(*meter) }
 
-// boundedParser returns goldmark's default parser with hooks that count.
-func boundedParser() parser.Parser {
+// limitedParser returns goldmark's default parser with hooks that enforce the limits.
+func limitedParser() parser.Parser {
 	blocks := parser.DefaultBlockParsers()
 	for i, b := range blocks {
 		blocks[i].Value = nestingLimit{b.Value.(parser.BlockParser)}
 	}
 	return parser.NewParser(
 		parser.WithBlockParsers(blocks...),
-		parser.WithInlineParsers(append(parser.DefaultInlineParsers(), util.Prioritized(workLimit{}, first))...),
-		parser.WithParagraphTransformers(append(parser.DefaultParagraphTransformers(), util.Prioritized(cellLimit{}, first))...),
+		parser.WithInlineParsers(append(parser.DefaultInlineParsers(), util.Prioritized(workLimit{}, firstPriority))...),
+		parser.WithParagraphTransformers(append(parser.DefaultParagraphTransformers(), util.Prioritized(cellLimit{}, firstPriority))...),
 	)
 }
 
-// first is the priority of the hooks: before all parsers and transformers.
-const first = 0
+// firstPriority runs the hooks before all parsers and transformers.
+const firstPriority = 0
 
-// nestingLimit stops a block parser that opens containers too deep.
+// nestingLimit wraps a block parser and limits the depth of its containers.
 type nestingLimit struct{ parser.BlockParser }
 
 func (p nestingLimit) Open(parent ast.Node, reader text.Reader, pc parser.Context) (ast.Node, parser.State) {
@@ -62,8 +62,8 @@ func (p nestingLimit) Open(parent ast.Node, reader text.Reader, pc parser.Contex
 	return node, state
 }
 
-// workLimit is an inline parser that parses nothing: it counts how often others
-// are about to run, and in blocks of what length.
+// workLimit is an inline parser that parses nothing. It adds up the lengths of the blocks in
+// which other inline parsers are about to run.
 type workLimit struct{}
 
 func (workLimit) Trigger() []byte { return []byte("*_~[]!<`(") }
@@ -80,8 +80,8 @@ func (workLimit) Parse(block ast.Node, _ text.Reader, pc parser.Context) ast.Nod
 	return nil
 }
 
-// cellLimit is a transformer that changes nothing: it counts the cells of the
-// table that a paragraph is about to become.
+// cellLimit is a paragraph transformer that changes nothing. It counts the cells of the table that
+// a paragraph is about to become.
 type cellLimit struct{}
 
 func (cellLimit) Transform(paragraph *ast.Paragraph, reader text.Reader, pc parser.Context) {
@@ -97,8 +97,8 @@ func (cellLimit) Transform(paragraph *ast.Paragraph, reader text.Reader, pc pars
 	}
 }
 
-// delimiterColumns returns how many columns line declares, at most, as the line
-// below a table's header; 0 for any other line.
+// delimiterColumns returns the maximum number of columns that line declares if it is a table's
+// delimiter row, and 0 otherwise.
 func delimiterColumns(line []byte) int {
 	if len(bytes.Trim(line, "-|: \t\r\n\v\f")) > 0 || !bytes.ContainsRune(line, '-') {
 		return 0

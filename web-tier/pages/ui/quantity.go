@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Bytes returns a number of bytes as people read it: "1.2 GB".
+// Bytes formats a number of bytes in decimal units: "1.2 GB".
 func Bytes(n int64) string {
 	if n < 1000 {
 		return Count(n, "byte", "bytes")
@@ -22,29 +22,29 @@ func Bytes(n int64) string {
 	return fmt.Sprintf("%.0f %s", value, unit)
 }
 
-// Clock returns seconds as "1:05:09"; under an hour as "5:09".
-func Clock(seconds int64) string {
+// Timecode formats seconds as "1:05:09", or "5:09" below an hour.
+func Timecode(seconds int64) string {
 	if seconds < 3600 {
 		return fmt.Sprintf("%d:%02d", seconds/60, seconds%60)
 	}
 	return fmt.Sprintf("%d:%02d:%02d", seconds/3600, seconds/60%60, seconds%60)
 }
 
-// Amount returns how much is done of how much in a unit of operations; total is
-// 0 when it is not known.
-func Amount(done, total int64, unit string) string {
-	one := func(n int64) string {
+// Progress formats how much of an operation is done: "3 of 12 talks". total is 0 if it is
+// unknown. The units bytes and seconds are formatted as such.
+func Progress(done, total int64, unit string) string {
+	format := func(n int64) string {
 		switch unit {
 		case "bytes":
 			return Bytes(n)
 		case "seconds":
-			return Clock(n)
+			return Timecode(n)
 		}
-		return grouped(n)
+		return Number(n)
 	}
-	text := one(done)
+	text := format(done)
 	if total > 0 {
-		text += " of " + one(total)
+		text += " of " + format(total)
 	}
 	if unit != "" && unit != "bytes" && unit != "seconds" {
 		text += " " + unit
@@ -52,8 +52,8 @@ func Amount(done, total int64, unit string) string {
 	return text
 }
 
-// Left returns how long something likely still takes.
-func Left(d time.Duration) string {
+// Remaining formats an estimated time to completion: "about 5 min left".
+func Remaining(d time.Duration) string {
 	switch {
 	case d < 5*time.Second:
 		return "a few seconds left"

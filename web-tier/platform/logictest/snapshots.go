@@ -9,9 +9,9 @@ import (
 	queuepb "techtalks.example/proto/techtalks/queue/v1"
 )
 
-// Idle returns a snapshot of the site's own topology and of the one for test
-// messages, with one process that consumes all of it and nothing to do.
-func Idle() *queuepb.Snapshot {
+// IdleSnapshot returns a snapshot of the site's topology and the test topology. The queues are
+// empty, and one process consumes all of them.
+func IdleSnapshot() *queuepb.Snapshot {
 	s := &queuepb.Snapshot{
 		Time: timestamppb.Now(), Engine: "postgres", BrokerUp: true,
 		Exchanges: []*queuepb.Exchange{
@@ -59,35 +59,36 @@ func Idle() *queuepb.Snapshot {
 	return s
 }
 
-// Busy returns a snapshot of RabbitMQ with a queue in each state there is: one
-// flows, one grows, one has no consumer, one has dead letters.
-func Busy() *queuepb.Snapshot {
-	s := Idle()
-	s.Engine, s.OutboxCount, s.OutboxOldestPublishTime, s.UnroutableCount = "rabbitmq", 12, before(s, 3*time.Second), 2
-	worker := func(process string, held int32) *queuepb.Consumer {
+// BusySnapshot returns a snapshot of RabbitMQ with queues in each state: flowing, growing,
+// without consumers, and with dead letters.
+func BusySnapshot() *queuepb.Snapshot {
+	s := IdleSnapshot()
+	s.Engine, s.OutboxCount, s.OutboxOldestPublishTime, s.UnroutableCount = "rabbitmq", 12, timeBefore(s, 3*time.Second), 2
+	worker := func(process string, heldCount int32) *queuepb.Consumer {
 		return &queuepb.Consumer{
-			Process: process, Host: process[:len("worker-7")], Prefetch: 2, Concurrency: 2, HeldCount: held, AcknowledgedCount: 1234, BeginTime: before(s, 10*time.Minute),
+			Process: process, Host: process[:len("worker-7")], Prefetch: 2, Concurrency: 2, HeldCount: heldCount, AcknowledgedCount: 1234, BeginTime: timeBefore(s, 10*time.Minute),
 		}
 	}
 	for _, q := range s.Queues {
 		switch q.Name {
 		case "notifications.talk-published":
-			q.ReadyCount, q.UnacknowledgedCount, q.InRate, q.OutRate, q.OldestPublishTime = 3, 16, 212.4, 215.1, before(s, 40*time.Millisecond)
+			q.ReadyCount, q.UnacknowledgedCount, q.InRate, q.OutRate, q.OldestPublishTime = 3, 16, 212.4, 215.1, timeBefore(s, 40*time.Millisecond)
 			q.Consumers[0].HeldCount, q.Consumers[0].AcknowledgedCount = 16, 1_234_567
 		case "transfers.import":
-			q.ReadyCount, q.UnacknowledgedCount, q.InRate, q.OutRate, q.OldestPublishTime = 1204, 4, 35.2, 4.1, before(s, 95*time.Second)
+			q.ReadyCount, q.UnacknowledgedCount, q.InRate, q.OutRate, q.OldestPublishTime = 1204, 4, 35.2, 4.1, timeBefore(s, 95*time.Second)
 			q.RedeliveredCount, q.RedeliveryRate = 17, 0.4
 			q.Consumers = append(q.Consumers, worker("worker-7-99-cd34", 2), worker("worker-8-99-ef56", 2))
 		case "media.recording":
-			q.DelayedCount, q.UnacknowledgedCount, q.DeadLetterCount, q.OldestPublishTime = 2, 1, 3, before(s, 2*time.Hour)
+			q.DelayedCount, q.UnacknowledgedCount, q.DeadLetterCount, q.OldestPublishTime = 2, 1, 3, timeBefore(s, 2*time.Hour)
 			q.Consumers = append(q.Consumers, worker("worker-7-99-cd34", 1), worker("worker-8-99-ef56", 0))
 		case "transfers.export":
-			q.ReadyCount, q.InRate, q.OldestPublishTime, q.Consumers = 5, 0.1, before(s, 26*time.Hour), nil
+			q.ReadyCount, q.InRate, q.OldestPublishTime, q.Consumers = 5, 0.1, timeBefore(s, 26*time.Hour), nil
 		}
 	}
 	return s
 }
 
-func before(s *queuepb.Snapshot, d time.Duration) *timestamppb.Timestamp {
+// timeBefore returns the time d before the snapshot was taken.
+func timeBefore(s *queuepb.Snapshot, d time.Duration) *timestamppb.Timestamp {
 	return timestamppb.New(s.Time.AsTime().Add(-d))
 }

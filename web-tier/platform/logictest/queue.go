@@ -20,22 +20,22 @@ import (
 	"techtalks.example/proto/transport"
 )
 
-// Queues is a stand-in for the message queue as operators see it: it is how it
-// was last told to be.
+// Queues is a fake of the logic tier's queue service. Tests set the snapshot, dead letters and
+// test messages that it reports.
 type Queues struct {
 	mu       sync.Mutex
 	snapshot *queuepb.Snapshot
-	watchers map[chan *queuepb.Snapshot]func() // with what ends each
-	opened   []string                          // whose sessions watched, in order
+	watchers map[chan *queuepb.Snapshot]context.CancelFunc
+	sessions []string // of all watchers so far, in order
 	letters  []*queuepb.DeadLetter
 	tests    map[int64]*queuepb.GetTestMessageResponse
-	last     int64 // id of a message
+	lastID   int64 // of a dead letter or test message
 }
 
-// KeepQueues has the stand-in answer for the message queue from now on. It begins
-// with Idle and no dead letter.
-func KeepQueues(t *Tier) *Queues {
-	q := &Queues{snapshot: Idle(), watchers: map[chan *queuepb.Snapshot]func(){}, tests: map[int64]*queuepb.GetTestMessageResponse{}}
+// ServeQueues registers a fake queue service with t. It starts with IdleSnapshot and no dead
+// letters.
+func ServeQueues(t *Tier) *Queues {
+	q := &Queues{snapshot: IdleSnapshot(), watchers: map[chan *queuepb.Snapshot]context.CancelFunc{}, tests: map[int64]*queuepb.GetTestMessageResponse{}}
 	Answer(t, queuepb.Queues_GetQueues_FullMethodName, func(context.Context, *queuepb.GetQueuesRequest) (*queuepb.GetQueuesResponse, error) {
 		q.mu.Lock()
 		defer q.mu.Unlock()
@@ -59,70 +59,70 @@ func KeepQueues(t *Tier) *Queues {
 		if test := q.tests[r.Id]; test != nil {
 			return proto.CloneOf(test), nil
 		}
-		return nil, Refusal(codes.NotFound, "TEST_MESSAGE_NOT_FOUND", "there is no such test message: they are kept for an hour")
+		return nil, Refusal(codes.NotFound, "TEST_MESSAGE_NOT_FOUND", "there is no such test message: test messages expire after an hour")
 	})
 	return q
 }
 
-// Become makes the queue be as a snapshot says, and tells who watches.
-func (q *Queues) Become(s *queuepb.Snapshot) {
+// SetSnapshot sets the current snapshot and sends it to all watchers.
+func (q *Queues) SetSnapshot(s *queuepb.Snapshot) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.snapshot = proto.CloneOf(s)
-	for told := range q.watchers {
+	for snapshots := range q.watchers {
 		select {
-		case <-told: // too slow: the latest only
+		case <-snapshots: // replace the snapshot that a slow watcher has not received
 		default:
 		}
-		told <- q.snapshot
+		snapshots <- q.snapshot
 	}
 }
 
-// Watchers returns how many watch.
-func (q *Queues) Watchers() int {
+// WatcherCount returns the number of open watch streams.
+func (q *Queues) WatcherCount() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return len(q.watchers)
 }
 
-// Opened returns the sessions with which somebody began to watch, in order.
-func (q *Queues) Opened() []string {
+// WatcherSessions returns the session tokens of all watch streams opened so far, in order.
+func (q *Queues) WatcherSessions() []string {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return slices.Clone(q.opened)
+	return slices.Clone(q.sessions)
 }
 
-// Drain ends whatever watches, as a server does that stops.
+// Drain ends all watch streams, as a stopping server does.
 func (q *Queues) Drain() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for _, end := range q.watchers {
-		end()
+	for _, cancel := range q.watchers {
+		cancel()
 	}
 }
 
-// AddDeadLetters adds dead letters, the latest last, and returns their ids.
+// AddDeadLetters adds dead letters, oldest first, and returns their IDs.
 func (q *Queues) AddDeadLetters(letters ...*queuepb.DeadLetter) (ids []int64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, l := range letters {
-		q.last++
+		q.lastID++
 		l = proto.CloneOf(l)
-		l.Id = q.last
+		l.Id = q.lastID
 		q.letters, ids = append(q.letters, l), append(ids, l.Id)
 	}
 	return ids
 }
 
-// Matched says which bindings of the topology a test message matched.
-func (q *Queues) Matched(id int64, bindings ...*queuepb.Binding) {
+// SetMatchingBindings sets the bindings that a test message matched.
+func (q *Queues) SetMatchingBindings(id int64, bindings ...*queuepb.Binding) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.tests[id].MatchingBindings = bindings
 }
 
-// Deliver adds a delivery of a test message.
-func (q *Queues) Deliver(id int64, d *queuepb.TestDelivery) {
+// AddDelivery adds a delivery of a test message.
+func (q *Queues) AddDelivery(id int64, d *queuepb.TestDelivery) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.tests[id].Deliveries = append(q.tests[id].Deliveries, d)
@@ -132,24 +132,24 @@ func (q *Queues) watch(stream grpc.ServerStream) error {
 	if err := stream.RecvMsg(&queuepb.WatchQueuesRequest{}); err != nil {
 		return err
 	}
-	ctx, end := context.WithCancel(stream.Context())
-	defer end()
-	told := make(chan *queuepb.Snapshot, 1)
+	ctx, cancel := context.WithCancel(stream.Context())
+	defer cancel()
+	snapshots := make(chan *queuepb.Snapshot, 1)
 	q.mu.Lock()
-	told <- q.snapshot
-	q.watchers[told] = end
-	q.opened = append(q.opened, one(ctx, transport.SessionKey))
+	snapshots <- q.snapshot
+	q.watchers[snapshots] = cancel
+	q.sessions = append(q.sessions, metadataValue(ctx, transport.SessionKey))
 	q.mu.Unlock()
 	defer func() {
 		q.mu.Lock()
 		defer q.mu.Unlock()
-		delete(q.watchers, told)
+		delete(q.watchers, snapshots)
 	}()
 	for {
 		select {
 		case <-ctx.Done():
-			return Refusal(codes.Unavailable, "DRAINING", "the server stops")
-		case s := <-told:
+			return Refusal(codes.Unavailable, "DRAINING", "the server is stopping")
+		case s := <-snapshots:
 			if err := stream.SendMsg(&queuepb.WatchQueuesResponse{Snapshot: s}); err != nil {
 				return err
 			}
@@ -157,35 +157,35 @@ func (q *Queues) watch(stream grpc.ServerStream) error {
 	}
 }
 
-// of says whether a dead letter is one of those that a queue's name means.
-func of(l *queuepb.DeadLetter, queue string, unroutable bool) bool {
+// matchesQueue reports whether l belongs to the listing that a request selects.
+func matchesQueue(l *queuepb.DeadLetter, queue string, unroutable bool) bool {
 	return queue == "" && !unroutable || l.Queue == queue
 }
 
 func (q *Queues) list(_ context.Context, r *queuepb.ListDeadLettersRequest) (*queuepb.ListDeadLettersResponse, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	answer := &queuepb.ListDeadLettersResponse{}
-	before := int64(math.MaxInt64)
+	response := &queuepb.ListDeadLettersResponse{}
+	beforeID := int64(math.MaxInt64)
 	if r.PageToken != "" {
 		var err error
-		if before, err = strconv.ParseInt(r.PageToken, 10, 64); err != nil {
-			return nil, Refusal(codes.InvalidArgument, "PAGE_TOKEN_INVALID", "that is no page token")
+		if beforeID, err = strconv.ParseInt(r.PageToken, 10, 64); err != nil {
+			return nil, Refusal(codes.InvalidArgument, "PAGE_TOKEN_INVALID", "invalid page token")
 		}
 	}
 	for _, l := range slices.Backward(q.letters) {
-		if !of(l, r.Queue, r.Unroutable) || l.Id >= before {
+		if !matchesQueue(l, r.Queue, r.Unroutable) || l.Id >= beforeID {
 			continue
 		}
-		if n := len(answer.DeadLetters); n == int(cmp.Or(r.PageSize, 20)) {
-			answer.NextPageToken = fmt.Sprint(answer.DeadLetters[n-1].Id)
+		if n := len(response.DeadLetters); n == int(cmp.Or(r.PageSize, 20)) {
+			response.NextPageToken = fmt.Sprint(response.DeadLetters[n-1].Id)
 			break
 		}
-		short := proto.CloneOf(l)
-		short.Body, short.History = "", nil
-		answer.DeadLetters = append(answer.DeadLetters, short)
+		summary := proto.CloneOf(l)
+		summary.Body, summary.History = "", nil
+		response.DeadLetters = append(response.DeadLetters, summary)
 	}
-	return answer, nil
+	return response, nil
 }
 
 func (q *Queues) open(_ context.Context, r *queuepb.GetDeadLetterRequest) (*queuepb.GetDeadLetterResponse, error) {
@@ -196,20 +196,20 @@ func (q *Queues) open(_ context.Context, r *queuepb.GetDeadLetterRequest) (*queu
 			return &queuepb.GetDeadLetterResponse{DeadLetter: l}, nil
 		}
 	}
-	return nil, Refusal(codes.NotFound, "DEAD_LETTER_NOT_FOUND", "there is no such dead letter: it was delivered again or discarded")
+	return nil, Refusal(codes.NotFound, "DEAD_LETTER_NOT_FOUND", "there is no such dead letter: it was redriven or discarded")
 }
 
 func (q *Queues) remove(queue string, ids []int64, all bool) (int64, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if all == (len(ids) > 0) {
-		return 0, Refusal(codes.InvalidArgument, "FIELDS_INVALID", "say which", "ids", "name some, or say all")
+		return 0, Refusal(codes.InvalidArgument, "FIELDS_INVALID", "no dead letters selected", "ids", "set either ids or all")
 	}
-	before := len(q.letters)
+	total := len(q.letters)
 	q.letters = slices.DeleteFunc(q.letters, func(l *queuepb.DeadLetter) bool {
 		return l.Queue == queue && (all || slices.Contains(ids, l.Id))
 	})
-	return int64(before - len(q.letters)), nil
+	return int64(total - len(q.letters)), nil
 }
 
 func (q *Queues) send(_ context.Context, r *queuepb.SendTestMessageRequest) (*queuepb.SendTestMessageResponse, error) {
@@ -218,26 +218,26 @@ func (q *Queues) send(_ context.Context, r *queuepb.SendTestMessageRequest) (*qu
 	if !slices.ContainsFunc(q.snapshot.Exchanges, func(x *queuepb.Exchange) bool { return x.Test && x.Name == r.Exchange }) {
 		return nil, Refusal(codes.NotFound, "EXCHANGE_NOT_FOUND", "there is no such test exchange: use test.direct, test.fanout, test.headers or test.topic")
 	}
-	wrong := map[string]string{}
+	violations := map[string]string{}
 	if r.Priority < 0 || r.Priority > 9 {
-		wrong["priority"] = "use 0 to 9"
+		violations["priority"] = "use 0 to 9"
 	}
 	if r.FailingDeliveries < 0 || r.FailingDeliveries > 20 {
-		wrong["failing_deliveries"] = "use 0 to 20"
+		violations["failing_deliveries"] = "use 0 to 20"
 	}
 	for key, value := range r.Headers {
 		if len(value) > 100 {
-			wrong[fmt.Sprintf("headers[%q]", key)] = "use at most 100 characters"
+			violations[fmt.Sprintf("headers[%q]", key)] = "use at most 100 characters"
 		}
 	}
-	if len(wrong) > 0 {
+	if len(violations) > 0 {
 		var pairs []string
-		for _, field := range slices.Sorted(maps.Keys(wrong)) {
-			pairs = append(pairs, field, wrong[field])
+		for _, field := range slices.Sorted(maps.Keys(violations)) {
+			pairs = append(pairs, field, violations[field])
 		}
-		return nil, Refusal(codes.InvalidArgument, "FIELDS_INVALID", "something is wrong", pairs...)
+		return nil, Refusal(codes.InvalidArgument, "FIELDS_INVALID", "invalid fields", pairs...)
 	}
-	q.last++
-	q.tests[q.last] = &queuepb.GetTestMessageResponse{Message: r, SendTime: timestamppb.New(time.Now())}
-	return &queuepb.SendTestMessageResponse{Id: q.last}, nil
+	q.lastID++
+	q.tests[q.lastID] = &queuepb.GetTestMessageResponse{Message: r, SendTime: timestamppb.New(time.Now())}
+	return &queuepb.SendTestMessageResponse{Id: q.lastID}, nil
 }

@@ -13,8 +13,8 @@ import (
 	"techtalks.example/web-tier/platform/logictest"
 )
 
-// stalled returns a site whose logic tier takes calls and answers none of a page's.
-func stalled(t *testing.T) *ui.Site {
+// stalledSite returns a site whose logic tier accepts calls to ListTalks but never responds.
+func stalledSite(t *testing.T) *ui.Site {
 	t.Helper()
 	tier := logictest.New(t)
 	logictest.Answer(tier, talkspb.Talks_ListTalks_FullMethodName, func(ctx context.Context, _ *talkspb.ListTalksRequest) (*talkspb.ListTalksResponse, error) {
@@ -24,14 +24,14 @@ func stalled(t *testing.T) *ui.Site {
 	return &ui.Site{Tier: tier.Logic, Host: "web-host"}
 }
 
-func listTalks(v *ui.Visit) error {
-	return v.Gather(func(ctx context.Context) error {
+func listTalks(v *ui.PageContext) error {
+	return v.FetchAll(func(ctx context.Context) error {
 		_, err := v.Site.Tier.Talks.ListTalks(ctx, &talkspb.ListTalksRequest{})
 		return err
 	})
 }
 
-// budget of a page, which the stalled logic tier uses up.
+// budget is the page's budget, which the stalled logic tier exhausts.
 const budget = 100 * time.Millisecond
 
 func request(site *ui.Site, handle ui.Handler, header ...string) *httptest.ResponseRecorder {
@@ -44,42 +44,41 @@ func request(site *ui.Site, handle ui.Handler, header ...string) *httptest.Respo
 	return w
 }
 
-func TestFailRendersPageAfterBudgetIsSpent(t *testing.T) {
-	site := stalled(t)
+func TestFail_RendersErrorPageAfterBudgetExpires(t *testing.T) {
+	site := stalledSite(t)
 	for _, cookie := range []string{"", "session=" + logictest.Session} {
 		w := request(site, listTalks, "Cookie", cookie)
 		if w.Code != http.StatusGatewayTimeout || !strings.HasPrefix(w.Header().Get("Content-Type"), "text/html") || w.Header().Get("Retry-After") == "" {
-			t.Errorf("cookie %q: got %d, %v", cookie, w.Code, w.Header())
+			t.Errorf("cookie %q: got status %d, headers %v; want 504 with an HTML page and Retry-After", cookie, w.Code, w.Header())
 		}
-		for _, text := range []string{`<section class="problem">`, "That took too long", "Try again", "tries again by itself", "<nav"} {
+		for _, text := range []string{`<section class="problem">`, "That took too long", "Try again", "reloads automatically", "<nav"} {
 			if !strings.Contains(w.Body.String(), text) {
-				t.Errorf("cookie %q: no %q in\n%s", cookie, text, w.Body)
+				t.Errorf("cookie %q: page lacks %q:\n%s", cookie, text, w.Body)
 			}
 		}
 	}
 	w := request(site, listTalks, "Accept", "application/json")
 	if w.Code != http.StatusGatewayTimeout || w.Header().Get("Content-Type") != "application/problem+json" {
-		t.Errorf("as JSON: got %d, %v", w.Code, w.Header())
+		t.Errorf("Accept: application/json: got status %d, headers %v; want 504 with problem details", w.Code, w.Header())
 	}
 }
 
-// A form that is shown again after a timeout still finds out who is signed in.
-func TestRefusedFormIsShownAgainAfterBudgetIsSpent(t *testing.T) {
-	w := request(stalled(t), func(v *ui.Visit) error {
+func TestFormIsShownAgainForSignedInAccountAfterBudgetExpires(t *testing.T) {
+	w := request(stalledSite(t), func(v *ui.PageContext) error {
 		err := listTalks(v)
-		f, status, again := v.Refused(ui.Filled(map[string]string{"title": "as typed"}), err, nil)
-		if !again {
+		f, status, ok := v.WithErrors(ui.NewFields(map[string]string{"title": "as typed"}), err, nil)
+		if !ok {
 			return err
 		}
-		if err := v.Gather(); err != nil {
+		if err := v.FetchAll(); err != nil {
 			return err
 		}
 		if v.Account == nil {
-			t.Error("nobody is signed in")
+			t.Error("Account is nil after FetchAll")
 		}
 		return v.Render(status, ui.TalkForm(f))
 	}, "Cookie", "session="+logictest.Session)
 	if w.Code != http.StatusGatewayTimeout || !strings.Contains(w.Body.String(), "as typed") {
-		t.Errorf("got %d\n%s", w.Code, w.Body)
+		t.Errorf("got status %d, want 504 with the submitted values:\n%s", w.Code, w.Body)
 	}
 }
