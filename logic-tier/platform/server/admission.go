@@ -1,148 +1,122 @@
 package server
 
 import (
-	"context"
-	"errors"
-	"time"
+	"math/rand/v2"
+	"sync/atomic"
 
-	"google.golang.org/grpc"
+	"github.com/failsafe-go/failsafe-go/adaptivelimiter"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"techtalks.example/logic-tier/platform/apperror"
-	"techtalks.example/logic-tier/platform/caller"
-	"techtalks.example/logic-tier/platform/sessions"
 	"techtalks.example/proto/transport"
 )
 
-var errLate = apperror.New(apperror.Unavailable, "DEADLINE_TOO_SHORT", "less time is left than any answer takes; call with a longer deadline")
+// class is what a call is worth when there is not room for all. Who is refused
+// first is last here.
+type class int
 
-// waiting are the calls that do nothing but wait for something to happen.
-var waiting = map[string]bool{"/" + handlesService + "/WaitOperation": true}
+const (
+	// change is what somebody changes, and what the operator and other modules ask:
+	// refused, it would be done again, or leave something half done.
+	change class = iota
+	// personal is what somebody reads who sent a session. Whether it is valid is not
+	// known yet: finding out is work.
+	personal
+	// public is what anybody reads.
+	public
+)
 
-// admitUnary lets a call in when there is room and time for it, and finds out
-// who makes it.
-func (s *Server) admitUnary(ctx context.Context, request any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (response any, err error) {
-	ctx, cancel, err := withinDeadline(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer cancel()
-	out, err := s.enter(ctx, info.FullMethod)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { out(err) }()
-	ctx, err = s.identify(ctx, info.FullMethod)
-	if err != nil {
-		return nil, err
-	}
-	if err = s.validate(request); err != nil {
-		return nil, err
-	}
-	if !waiting[info.FullMethod] {
-		return handle(ctx, request)
-	}
-	ctx, settle := s.whileSignedIn(ctx)
-	response, err = handle(ctx, request)
-	return response, settle(err)
+var classes = [...]string{change: "change", personal: "personal", public: "public"}
+
+// beyond is how many more calls than the limit a class may have under way, as a share of
+// it: places that are kept for those that matter more. They are not a part of the room. A
+// limiter that never sees its room full takes every load for a light one, and what is
+// found out would rise for as long as strangers come.
+var beyond = [...]float64{change: 1. / 3, personal: .2, public: 0}
+
+// relaxed is how much of the room may be full for work in the background to go on.
+const relaxed = 2. / 3
+
+// room bounds the calls that are worked on at the same time. How many that may be is
+// found out from how long they take: once more at a time only makes each of them
+// slower, the limit falls.
+type room struct {
+	limiter adaptivelimiter.AdaptiveLimiter[any]
+	extra   atomic.Int64 // beyond the limit
+	refused *prometheus.CounterVec
 }
 
-// whileSignedIn returns a context that ends with the session of the call, and what
-// says why the call failed.
-func (s *Server) whileSignedIn(ctx context.Context) (signedIn context.Context, settle func(error) error) {
-	if s.watch == nil {
-		return ctx, func(err error) error { return err }
+// place is where a call is worked on.
+type place struct {
+	room   *room
+	permit adaptivelimiter.Permit // nil: beyond the limit
+}
+
+func newRoom(least, most uint, registry prometheus.Registerer) *room {
+	r := &room{
+		limiter: adaptivelimiter.NewBuilder[any]().
+			WithLimits(least, most, least).
+			WithRecentWindow(limitWindow, 10*limitWindow, limitSamples).
+			Build(),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "server_refused_total", Help: "Calls that there was no room for, by class.",
+		}, []string{"class"}),
 	}
-	ctx, end := context.WithCancelCause(ctx)
-	remove := s.watch.Add(caller.From(ctx).Session, func() { end(sessions.ErrEnded) })
-	return ctx, func(err error) error {
-		remove()
-		if err != nil && errors.Is(context.Cause(ctx), sessions.ErrEnded) {
-			err = sessions.ErrEnded
-		}
-		end(nil)
-		return err
+	registry.MustRegister(r.refused,
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "server_room", Help: "How many calls of strangers are worked on at a time at most, as it was found out."},
+			func() float64 { return float64(r.limiter.Limit()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "server_under_way", Help: "Calls that are worked on now."},
+			func() float64 { return float64(r.underWay()) }))
+	return r
+}
+
+func (r *room) underWay() int { return r.limiter.Inflight() + int(r.extra.Load()) }
+
+// pressed says whether the calls under way need all there is.
+func (r *room) pressed() bool {
+	return float64(r.underWay()) >= relaxed*float64(r.limiter.Limit())
+}
+
+// enter takes a place, or says when to try again.
+func (r *room) enter(c class) (place, error) {
+	if permit, ok := r.limiter.TryAcquirePermit(); ok {
+		return place{r, permit}, nil
+	}
+	if float64(r.extra.Add(1)) <= beyond[c]*float64(r.limiter.Limit()) {
+		return place{room: r}, nil
+	}
+	r.extra.Add(-1)
+	r.refused.WithLabelValues(classes[c]).Inc()
+	// Not all at the same moment.
+	return place{}, errFull.RetryIn(retryWhenFull + rand.N(2*retryWhenFull))
+}
+
+// leave releases the slot. How long a failed call took says nothing about how many
+// calls can run at a time.
+func (p place) leave(telling bool) {
+	switch {
+	case p.permit == nil:
+		p.room.extra.Add(-1)
+	case telling:
+		p.permit.Record()
+	default:
+		p.permit.Drop()
 	}
 }
 
-// enter finds a place for a call; what it returns gives it back.
-func (s *Server) enter(ctx context.Context, method string) (out func(error), err error) {
-	if s.rules[method].standard {
-		// Health and reflection: they cost nothing, and must be answered above all.
-		return func(error) {}, nil
+// Pressed says whether the calls under way need all there is, so that work which
+// nobody waits for should pause.
+func (s *Server) Pressed() bool { return s.room.pressed() }
+
+// classOf is the class of a call, by what is known before any work is done for it.
+func (s *Server) classOf(program, method string, hasSession bool) class {
+	switch {
+	case program == transport.LogicTier || program == transport.Operator || !s.rules[method].reads:
+		return change
+	case hasSession:
+		return personal
 	}
-	if waiting[method] {
-		select {
-		case s.waits <- struct{}{}:
-			return func(error) { <-s.waits }, nil
-		default:
-			return nil, errFull.RetryIn(retryWhenFull)
-		}
-	}
-	program, _ := transport.PeerProgram(ctx)
-	address := address(ctx, program)
-	if s.rules[method].password {
-		if err := s.passwords.acquire(ctx, address); err != nil {
-			if errors.Is(err, errFull) {
-				s.room.refused.WithLabelValues("password").Inc()
-			}
-			return nil, err
-		}
-		return func(error) { s.passwords.release(address) }, nil
-	}
-	shared := program == transport.WebTier && !s.rules[method].reads
-	if shared && !s.changes.Acquire(address) {
-		s.room.refused.WithLabelValues(classes[change]).Inc()
-		return nil, errFull.RetryIn(retryWhenFull)
-	}
-	place, err := s.room.enter(s.classOf(program, method, one(ctx, transport.SessionKey) != ""))
-	if err != nil {
-		if shared {
-			s.changes.Release(address)
-		}
-		return nil, err
-	}
-	return func(err error) {
-		place.leave(err == nil)
-		if shared {
-			s.changes.Release(address)
-		}
-	}, nil
+	return public
 }
 
-// withinDeadline gives a call the deadline it works to: its caller's, less a
-// margin, or the default.
-func withinDeadline(ctx context.Context) (context.Context, context.CancelFunc, error) {
-	deadline, given := ctx.Deadline()
-	if !given {
-		ctx, cancel := context.WithTimeout(ctx, deadlineDefault)
-		return ctx, cancel, nil
-	}
-	left := time.Until(deadline)
-	if left < deadlineFloor {
-		return nil, nil, errLate
-	}
-	left = min(left, deadlineCeiling)
-	ctx, cancel := context.WithTimeout(ctx, left-min(left/20, deadlineMargin))
-	return ctx, cancel, nil
-}
-
-// admitStream does the same for a stream; it has no deadline but its caller's.
-func (s *Server) admitStream(server any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
-	ctx := stream.Context()
-	program, _ := transport.PeerProgram(ctx)
-	release, err := s.streams.enter(one(ctx, transport.SessionKey) != "", address(ctx, program))
-	if err != nil {
-		return err
-	}
-	defer release()
-	if ctx, err = s.identify(ctx, info.FullMethod); err != nil {
-		return err
-	}
-	release, err = s.streams.enterAs(caller.From(ctx).Person)
-	if err != nil {
-		return err
-	}
-	defer release()
-	ctx, settle := s.whileSignedIn(ctx)
-	return settle(handle(server, &wrapped{stream.(*wrapped).ServerStream, ctx, s}))
-}
+var errFull = apperror.New(apperror.Exhausted, "SERVER_BUSY", "the server has as many calls under way as it takes; try again in a moment")
