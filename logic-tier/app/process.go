@@ -82,9 +82,9 @@ func (a *app) run(ctx context.Context, works bool, answer func(context.Context, 
 		return err
 	}
 	defer neighbours.Close()
-	srv.VerifySessions(accountspb.NewAccountsClient(neighbours))
+	srv.SetSessionVerifier(accountspb.NewAccountsClient(neighbours))
 	watch := sessions.New(accountspb.NewAccountsClient(neighbours), a.log)
-	srv.WatchSessions(watch)
+	srv.SetSessionWatcher(watch)
 	databases := databases{settings: a.settings, registry: registry}
 	defer databases.close()
 
@@ -123,7 +123,7 @@ func (a *app) run(ctx context.Context, works bool, answer func(context.Context, 
 		g.Go(func() error { return part.Run(ctx) })
 	}
 	g.Go(func() error {
-		return a.consume(ctx, parts.broker, parts.topology, yielding(parts.consumers, srv.Pressed))
+		return a.consume(ctx, parts.broker, parts.topology, yielding(parts.consumers, srv.Busy))
 	})
 	g.Go(func() error { return answer(ctx, srv) })
 	err = g.Wait()

@@ -11,104 +11,103 @@ import (
 	"techtalks.example/proto/transport"
 )
 
-// class is what a call is worth when there is not room for all. Who is refused
-// first is last here.
+// class is the priority of a call under overload. Lower values are shed later.
 type class int
 
 const (
-	// change is what somebody changes, and what the operator and other modules ask:
-	// refused, it would be done again, or leave something half done.
+	// change covers writes, and calls from the operator and from other modules. A
+	// rejected one would be retried, or would leave work half done.
 	change class = iota
-	// personal is what somebody reads who sent a session. Whether it is valid is not
-	// known yet: finding out is work.
+	// personal covers reads with a session token. The token is not verified before
+	// admission, since verification is itself work.
 	personal
-	// public is what anybody reads.
+	// public covers reads without a session token.
 	public
 )
 
-var classes = [...]string{change: "change", personal: "personal", public: "public"}
+var classNames = [...]string{change: "change", personal: "personal", public: "public"}
 
-// beyond is how many more calls than the limit a class may have under way, as a share of
-// it: places that are kept for those that matter more. They are not a part of the room. A
-// limiter that never sees its room full takes every load for a light one, and what is
-// found out would rise for as long as strangers come.
-var beyond = [...]float64{change: 1. / 3, personal: .2, public: 0}
+// reservedShare is how many slots beyond the limit a class can use, as a fraction of the
+// limit. Reserved slots are not part of the limiter: a limiter that never runs full
+// takes every load for light, and would raise the limit for as long as public reads
+// arrive.
+var reservedShare = [...]float64{change: 1. / 3, personal: .2, public: 0}
 
-// relaxed is how much of the room may be full for work in the background to go on.
-const relaxed = 2. / 3
+// busyShare is the fraction of the limit in flight at which background work pauses.
+const busyShare = 2. / 3
 
-// room bounds the calls that are worked on at the same time. How many that may be is
-// found out from how long they take: once more at a time only makes each of them
-// slower, the limit falls.
-type room struct {
-	limiter adaptivelimiter.AdaptiveLimiter[any]
-	extra   atomic.Int64 // beyond the limit
-	refused *prometheus.CounterVec
+// admission limits concurrent calls. The limit is adaptive: it falls when more
+// concurrency only makes each call slower.
+type admission struct {
+	limiter  adaptivelimiter.AdaptiveLimiter[any]
+	reserved atomic.Int64 // calls in flight in reserved slots
+	rejected *prometheus.CounterVec
 }
 
-// place is where a call is worked on.
-type place struct {
-	room   *room
-	permit adaptivelimiter.Permit // nil: beyond the limit
+// slot is held by a call in flight.
+type slot struct {
+	admission *admission
+	permit    adaptivelimiter.Permit // nil for a reserved slot
 }
 
-func newRoom(least, most uint, registry prometheus.Registerer) *room {
-	r := &room{
+func newAdmission(minLimit, maxLimit uint, registry prometheus.Registerer) *admission {
+	a := &admission{
 		limiter: adaptivelimiter.NewBuilder[any]().
-			WithLimits(least, most, least).
+			WithLimits(minLimit, maxLimit, minLimit).
 			WithRecentWindow(limitWindow, 10*limitWindow, limitSamples).
 			Build(),
-		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "server_refused_total", Help: "Calls that there was no room for, by class.",
+		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "server_refused_total", Help: "Calls rejected by admission control, by class.",
 		}, []string{"class"}),
 	}
-	registry.MustRegister(r.refused,
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "server_room", Help: "How many calls of strangers are worked on at a time at most, as it was found out."},
-			func() float64 { return float64(r.limiter.Limit()) }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "server_under_way", Help: "Calls that are worked on now."},
-			func() float64 { return float64(r.underWay()) }))
-	return r
+	registry.MustRegister(a.rejected,
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "server_room", Help: "Current adaptive limit of concurrent calls."},
+			func() float64 { return float64(a.limiter.Limit()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "server_under_way", Help: "Calls in flight."},
+			func() float64 { return float64(a.inFlight()) }))
+	return a
 }
 
-func (r *room) underWay() int { return r.limiter.Inflight() + int(r.extra.Load()) }
+func (a *admission) inFlight() int { return a.limiter.Inflight() + int(a.reserved.Load()) }
 
-// pressed says whether the calls under way need all there is.
-func (r *room) pressed() bool {
-	return float64(r.underWay()) >= relaxed*float64(r.limiter.Limit())
+// busy reports whether the calls in flight reach busyShare of the limit.
+func (a *admission) busy() bool {
+	return float64(a.inFlight()) >= busyShare*float64(a.limiter.Limit())
 }
 
-// enter takes a place, or says when to try again.
-func (r *room) enter(c class) (place, error) {
-	if permit, ok := r.limiter.TryAcquirePermit(); ok {
-		return place{r, permit}, nil
+// acquire acquires a slot without waiting. If none is free for class c, it returns
+// errBusy with a retry delay.
+func (a *admission) acquire(c class) (slot, error) {
+	if permit, ok := a.limiter.TryAcquirePermit(); ok {
+		return slot{a, permit}, nil
 	}
-	if float64(r.extra.Add(1)) <= beyond[c]*float64(r.limiter.Limit()) {
-		return place{room: r}, nil
+	if float64(a.reserved.Add(1)) <= reservedShare[c]*float64(a.limiter.Limit()) {
+		return slot{admission: a}, nil
 	}
-	r.extra.Add(-1)
-	r.refused.WithLabelValues(classes[c]).Inc()
-	// Not all at the same moment.
-	return place{}, errFull.RetryIn(retryWhenFull + rand.N(2*retryWhenFull))
+	a.reserved.Add(-1)
+	a.rejected.WithLabelValues(classNames[c]).Inc()
+	// Jitter keeps rejected clients from retrying in step.
+	return slot{}, errBusy.RetryIn(busyRetryDelay + rand.N(2*busyRetryDelay))
 }
 
-// leave releases the slot. How long a failed call took says nothing about how many
-// calls can run at a time.
-func (p place) leave(telling bool) {
+// release frees the slot. Only successful calls feed the limiter: the duration of a
+// failed call does not tell how many calls can run concurrently.
+func (s slot) release(succeeded bool) {
 	switch {
-	case p.permit == nil:
-		p.room.extra.Add(-1)
-	case telling:
-		p.permit.Record()
+	case s.permit == nil:
+		s.admission.reserved.Add(-1)
+	case succeeded:
+		s.permit.Record()
 	default:
-		p.permit.Drop()
+		s.permit.Drop()
 	}
 }
 
-// Pressed says whether the calls under way need all there is, so that work which
-// nobody waits for should pause.
-func (s *Server) Pressed() bool { return s.room.pressed() }
+// Busy reports whether calls in flight need most of the capacity, so that background
+// work should pause.
+func (s *Server) Busy() bool { return s.admission.busy() }
 
-// classOf is the class of a call, by what is known before any work is done for it.
+// classOf returns the class of a call from what is known before authentication.
 func (s *Server) classOf(program, method string, hasSession bool) class {
 	switch {
 	case program == transport.LogicTier || program == transport.Operator || !s.rules[method].reads:
@@ -119,4 +118,4 @@ func (s *Server) classOf(program, method string, hasSession bool) class {
 	return public
 }
 
-var errFull = apperror.New(apperror.Exhausted, "SERVER_BUSY", "the server has as many calls under way as it takes; try again in a moment")
+var errBusy = apperror.New(apperror.Exhausted, "SERVER_BUSY", "server busy: too many calls in flight; try again in a moment")

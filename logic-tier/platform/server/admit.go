@@ -13,24 +13,24 @@ import (
 	"techtalks.example/proto/transport"
 )
 
-var errLate = apperror.New(apperror.Unavailable, "DEADLINE_TOO_SHORT", "less time is left than any answer takes; call with a longer deadline")
+var errDeadlineTooShort = apperror.New(apperror.Unavailable, "DEADLINE_TOO_SHORT", "deadline too short: no call finishes in the time left; use a longer deadline")
 
-// waiting are the calls that do nothing but wait for something to happen.
-var waiting = map[string]bool{"/" + handlesService + "/WaitOperation": true}
+// longPolls are the unary methods that only wait for an event.
+var longPolls = map[string]bool{"/" + operationsService + "/WaitOperation": true}
 
-// admitUnary lets a call in when there is room and time for it, and finds out
-// who makes it.
+// admitUnary is the interceptor that bounds a call's deadline, acquires a slot for it,
+// authenticates its caller and validates its request.
 func (s *Server) admitUnary(ctx context.Context, request any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (response any, err error) {
-	ctx, cancel, err := withinDeadline(ctx)
+	ctx, cancel, err := withBoundedDeadline(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer cancel()
-	out, err := s.enter(ctx, info.FullMethod)
+	release, err := s.acquire(ctx, info.FullMethod)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { out(err) }()
+	defer func() { release(err) }()
 	ctx, err = s.identify(ctx, info.FullMethod)
 	if err != nil {
 		return nil, err
@@ -38,99 +38,100 @@ func (s *Server) admitUnary(ctx context.Context, request any, info *grpc.UnarySe
 	if err = s.validate(request); err != nil {
 		return nil, err
 	}
-	if !waiting[info.FullMethod] {
+	if !longPolls[info.FullMethod] {
 		return handle(ctx, request)
 	}
-	ctx, settle := s.whileSignedIn(ctx)
+	ctx, finish := s.untilSessionEnds(ctx)
 	response, err = handle(ctx, request)
-	return response, settle(err)
+	return response, finish(err)
 }
 
-// whileSignedIn returns a context that ends with the session of the call, and what
-// says why the call failed.
-func (s *Server) whileSignedIn(ctx context.Context) (signedIn context.Context, settle func(error) error) {
+// untilSessionEnds returns a context that is cancelled when the caller's session ends.
+// finish releases it, and replaces the handler's error by sessions.ErrEnded if that
+// caused it.
+func (s *Server) untilSessionEnds(ctx context.Context) (signedIn context.Context, finish func(error) error) {
 	if s.watch == nil {
 		return ctx, func(err error) error { return err }
 	}
-	ctx, end := context.WithCancelCause(ctx)
-	remove := s.watch.Add(caller.From(ctx).Session, func() { end(sessions.ErrEnded) })
+	ctx, cancel := context.WithCancelCause(ctx)
+	remove := s.watch.Add(caller.From(ctx).Session, func() { cancel(sessions.ErrEnded) })
 	return ctx, func(err error) error {
 		remove()
 		if err != nil && errors.Is(context.Cause(ctx), sessions.ErrEnded) {
 			err = sessions.ErrEnded
 		}
-		end(nil)
+		cancel(nil)
 		return err
 	}
 }
 
-// enter finds a place for a call; what it returns gives it back.
-func (s *Server) enter(ctx context.Context, method string) (out func(error), err error) {
-	if s.rules[method].standard {
-		// Health and reflection: they cost nothing, and must be answered above all.
+// acquire acquires a slot for a call of method. The call passes its error to release.
+// Health and reflection need no slot: they are cheap, and must succeed under overload.
+func (s *Server) acquire(ctx context.Context, method string) (release func(error), err error) {
+	if s.rules[method].infrastructure {
 		return func(error) {}, nil
 	}
-	if waiting[method] {
+	if longPolls[method] {
 		select {
-		case s.waits <- struct{}{}:
-			return func(error) { <-s.waits }, nil
+		case s.longPolls <- struct{}{}:
+			return func(error) { <-s.longPolls }, nil
 		default:
-			return nil, errFull.RetryIn(retryWhenFull)
+			return nil, errBusy.RetryIn(busyRetryDelay)
 		}
 	}
 	program, _ := transport.PeerProgram(ctx)
-	address := address(ctx, program)
+	address := clientAddress(ctx, program)
 	if s.rules[method].password {
 		if err := s.passwords.acquire(ctx, address); err != nil {
-			if errors.Is(err, errFull) {
-				s.room.refused.WithLabelValues("password").Inc()
+			if errors.Is(err, errBusy) {
+				s.admission.rejected.WithLabelValues("password").Inc()
 			}
 			return nil, err
 		}
 		return func(error) { s.passwords.release(address) }, nil
 	}
-	shared := program == transport.WebTier && !s.rules[method].reads
-	if shared && !s.changes.Acquire(address) {
-		s.room.refused.WithLabelValues(classes[change]).Inc()
-		return nil, errFull.RetryIn(retryWhenFull)
+	webWrite := program == transport.WebTier && !s.rules[method].reads
+	if webWrite && !s.changes.Acquire(address) {
+		s.admission.rejected.WithLabelValues(classNames[change]).Inc()
+		return nil, errBusy.RetryIn(busyRetryDelay)
 	}
-	place, err := s.room.enter(s.classOf(program, method, one(ctx, transport.SessionKey) != ""))
+	slot, err := s.admission.acquire(s.classOf(program, method, singleValue(ctx, transport.SessionKey) != ""))
 	if err != nil {
-		if shared {
+		if webWrite {
 			s.changes.Release(address)
 		}
 		return nil, err
 	}
 	return func(err error) {
-		place.leave(err == nil)
-		if shared {
+		slot.release(err == nil)
+		if webWrite {
 			s.changes.Release(address)
 		}
 	}, nil
 }
 
-// withinDeadline gives a call the deadline it works to: its caller's, less a
-// margin, or the default.
-func withinDeadline(ctx context.Context) (context.Context, context.CancelFunc, error) {
-	deadline, given := ctx.Deadline()
-	if !given {
-		ctx, cancel := context.WithTimeout(ctx, deadlineDefault)
+// withBoundedDeadline returns a context with the deadline the server works to: the
+// client's less a margin, or the default.
+func withBoundedDeadline(ctx context.Context) (context.Context, context.CancelFunc, error) {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		ctx, cancel := context.WithTimeout(ctx, defaultDeadline)
 		return ctx, cancel, nil
 	}
-	left := time.Until(deadline)
-	if left < deadlineFloor {
-		return nil, nil, errLate
+	remaining := time.Until(deadline)
+	if remaining < minDeadline {
+		return nil, nil, errDeadlineTooShort
 	}
-	left = min(left, deadlineCeiling)
-	ctx, cancel := context.WithTimeout(ctx, left-min(left/20, deadlineMargin))
+	remaining = min(remaining, maxDeadline)
+	ctx, cancel := context.WithTimeout(ctx, remaining-min(remaining/20, deadlineMargin))
 	return ctx, cancel, nil
 }
 
-// admitStream does the same for a stream; it has no deadline but its caller's.
+// admitStream is admitUnary for streams, whose only deadline is the client's.
 func (s *Server) admitStream(server any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
 	ctx := stream.Context()
 	program, _ := transport.PeerProgram(ctx)
-	release, err := s.streams.enter(one(ctx, transport.SessionKey) != "", address(ctx, program))
+	release, err := s.streams.acquire(singleValue(ctx, transport.SessionKey) != "", clientAddress(ctx, program))
 	if err != nil {
 		return err
 	}
@@ -138,11 +139,11 @@ func (s *Server) admitStream(server any, stream grpc.ServerStream, info *grpc.St
 	if ctx, err = s.identify(ctx, info.FullMethod); err != nil {
 		return err
 	}
-	release, err = s.streams.enterAs(caller.From(ctx).Person)
+	release, err = s.streams.acquireForAccount(caller.From(ctx).Person)
 	if err != nil {
 		return err
 	}
 	defer release()
-	ctx, settle := s.whileSignedIn(ctx)
-	return settle(handle(server, &wrapped{stream.(*wrapped).ServerStream, ctx, s}))
+	ctx, finish := s.untilSessionEnds(ctx)
+	return finish(handle(server, &validatedStream{stream.(*validatedStream).ServerStream, ctx, s}))
 }

@@ -27,138 +27,139 @@ const (
 	changeMethod = "/change"
 )
 
-// bounded is a server with room for so many calls of strangers, no more and no fewer.
-func bounded(calls uint) *Server {
+// newLimitedServer returns a server with a fixed limit of concurrent calls.
+func newLimitedServer(calls uint) *Server {
 	return &Server{
-		room: newRoom(calls, calls, prometheus.NewRegistry()),
+		admission: newAdmission(calls, calls, prometheus.NewRegistry()),
 		rules: map[string]rule{
 			readMethod:   {programs: []string{transport.WebTier, transport.Operator}, reads: true},
 			changeMethod: {programs: []string{transport.WebTier, transport.Operator}},
 		},
-		sessions: everybody{}, changes: transport.NewShares(1000),
+		sessions: anySession{}, changes: transport.NewShares(1000),
 	}
 }
 
-// everybody takes every session for somebody's.
-type everybody struct{ accountspb.AccountsClient }
+// anySession accepts every session token as ada's.
+type anySession struct{ accountspb.AccountsClient }
 
-func (everybody) VerifySession(context.Context, *accountspb.VerifySessionRequest, ...grpc.CallOption) (*accountspb.VerifySessionResponse, error) {
+func (anySession) VerifySession(context.Context, *accountspb.VerifySessionRequest, ...grpc.CallOption) (*accountspb.VerifySessionResponse, error) {
 	return &accountspb.VerifySessionResponse{Account: &accountspb.Account{Id: 1, Handle: "ada"}}, nil
 }
 
-// call is one under way.
-type call struct {
+// pendingCall is a call in flight. Closing end finishes it; done receives its error.
+type pendingCall struct {
 	end  chan struct{}
-	over chan error
+	done chan error
 }
 
-// as returns the context of a call that a program makes.
-func as(ctx context.Context, program string) context.Context {
+// withProgram returns the context of an incoming call from program.
+func withProgram(ctx context.Context, program string) context.Context {
 	return peer.NewContext(ctx, &peer.Peer{AuthInfo: credentials.TLSInfo{State: tls.ConnectionState{
 		VerifiedChains: [][]*x509.Certificate{{{URIs: []*url.URL{transport.ID(program)}}}},
-	}}, Addr: nowhere{}})
+	}}, Addr: testAddr{}})
 }
 
-// begin makes a call and returns it once it is inside, or the error it is answered.
-func begin(t *testing.T, s *Server, program, method, session string) (call, error) {
+// startCall starts a call and returns it once its handler runs, or with the error that
+// rejects it.
+func startCall(t *testing.T, s *Server, program, method, session string) (pendingCall, error) {
 	t.Helper()
-	ctx := as(t.Context(), program)
+	ctx := withProgram(t.Context(), program)
 	if session != "" {
 		ctx = metadata.NewIncomingContext(ctx, metadata.Pairs(transport.SessionKey, session))
 	}
-	c := call{make(chan struct{}), make(chan error, 1)}
-	inside := make(chan struct{})
+	c := pendingCall{make(chan struct{}), make(chan error, 1)}
+	admitted := make(chan struct{})
 	go func() {
 		_, err := s.admitUnary(ctx, nil, &grpc.UnaryServerInfo{FullMethod: method}, func(context.Context, any) (any, error) {
-			close(inside)
+			close(admitted)
 			<-c.end
 			return nil, nil
 		})
-		c.over <- err
+		c.done <- err
 	}()
 	select {
-	case <-inside:
+	case <-admitted:
 		return c, nil
-	case err := <-c.over:
+	case err := <-c.done:
 		return c, err
 	}
 }
 
-type nowhere struct{}
+type testAddr struct{}
 
-func (nowhere) Network() string { return "test" }
-func (nowhere) String() string  { return "nowhere" }
+func (testAddr) Network() string { return "test" }
+func (testAddr) String() string  { return "test" }
 
-// At the bound a call is refused at once, having done nothing, and is told when to try
-// again; below it again, the next is let in.
-func TestNoMoreCallsThanThereIsRoomFor(t *testing.T) {
+// At the limit a call is rejected at once, with a retry delay. After a call has
+// finished, the next one is admitted.
+func TestAdmission_RejectsCallsBeyondLimit(t *testing.T) {
 	t.Parallel()
-	s := bounded(2)
-	var inside []call
+	s := newLimitedServer(2)
+	var admitted []pendingCall
 	for range 2 {
-		c, err := begin(t, s, transport.WebTier, changeMethod, "ada's")
+		c, err := startCall(t, s, transport.WebTier, changeMethod, "ada's")
 		if err != nil {
 			t.Fatal(err)
 		}
-		inside = append(inside, c)
+		admitted = append(admitted, c)
 	}
-	_, err := begin(t, s, transport.WebTier, changeMethod, "ada's")
-	refused := status.Convert(toStatus(err))
-	if !errors.Is(err, errFull) || refused.Code() != codes.ResourceExhausted {
-		t.Errorf("it is answered %v", err)
+	_, err := startCall(t, s, transport.WebTier, changeMethod, "ada's")
+	rejected := status.Convert(toStatus(err))
+	if !errors.Is(err, errBusy) || rejected.Code() != codes.ResourceExhausted {
+		t.Errorf("call beyond the limit: got %v, want %v", err, errBusy)
 	}
-	var again time.Duration
-	for _, detail := range refused.Details() {
-		if retry, is := detail.(*errdetails.RetryInfo); is {
-			again = retry.RetryDelay.AsDuration()
+	var delay time.Duration
+	for _, detail := range rejected.Details() {
+		if retry, ok := detail.(*errdetails.RetryInfo); ok {
+			delay = retry.RetryDelay.AsDuration()
 		}
 	}
-	if again < retryWhenFull || again > 3*retryWhenFull {
-		t.Errorf("it may try again in %s", again)
+	if delay < busyRetryDelay || delay > 3*busyRetryDelay {
+		t.Errorf("retry delay: got %s, want %s to %s", delay, busyRetryDelay, 3*busyRetryDelay)
 	}
-	for _, c := range inside {
+	for _, c := range admitted {
 		close(c.end)
-		if err := <-c.over; err != nil {
+		if err := <-c.done; err != nil {
 			t.Error(err)
 		}
 	}
-	c, err := begin(t, s, transport.WebTier, changeMethod, "ada's")
+	c, err := startCall(t, s, transport.WebTier, changeMethod, "ada's")
 	if err != nil {
-		t.Errorf("with room again: %v", err)
+		t.Errorf("call after a slot became free: %v", err)
 	}
 	close(c.end)
 }
 
-// Who is refused first: work that nobody waits for, then what anybody reads, then what
-// somebody signed in reads, and what changes something, or the operator asks, last.
-func TestWhoIsRefusedFirst(t *testing.T) {
+// Under rising load, background work pauses first, then public reads are rejected, then
+// reads with a session, and writes and the operator's calls last.
+func TestAdmission_ShedsLowPriorityCallsFirst(t *testing.T) {
 	t.Parallel()
-	s := bounded(15) // and 5 beyond
-	fill := func(until int) {
+	s := newLimitedServer(15) // and 5 reserved slots
+	fill := func(calls int) {
 		t.Helper()
-		for s.room.underWay() < until {
-			c, err := begin(t, s, transport.WebTier, changeMethod, "ada's")
+		for s.admission.inFlight() < calls {
+			c, err := startCall(t, s, transport.WebTier, changeMethod, "ada's")
 			if err != nil {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { close(c.end) })
 		}
 	}
-	gets := func(program, method, session string) bool {
+	admitted := func(program, method, session string) bool {
 		t.Helper()
-		c, err := begin(t, s, program, method, session)
+		c, err := startCall(t, s, program, method, session)
 		if err == nil {
 			close(c.end)
-			err = <-c.over
+			err = <-c.done
 		}
-		if err != nil && !errors.Is(err, errFull) {
+		if err != nil && !errors.Is(err, errBusy) {
 			t.Fatal(err)
 		}
 		return err == nil
 	}
 	for _, step := range []struct {
-		under                                  int
-		pressed, public, personal, change, ask bool
+		inFlight                                 int
+		busy, public, personal, change, operator bool
 	}{
 		{0, false, true, true, true, true},
 		{9, false, true, true, true, true},
@@ -167,62 +168,62 @@ func TestWhoIsRefusedFirst(t *testing.T) {
 		{18, true, false, false, true, true},
 		{20, true, false, false, false, false},
 	} {
-		fill(step.under)
-		if got := s.Pressed(); got != step.pressed {
-			t.Errorf("with %d under way, work in the background pauses: %t", step.under, got)
+		fill(step.inFlight)
+		if got := s.Busy(); got != step.busy {
+			t.Errorf("Busy with %d calls in flight: got %t, want %t", step.inFlight, got, step.busy)
 		}
-		for _, ask := range []struct {
-			what, program, method, session string
+		for _, c := range []struct {
+			name, program, method, session string
 			want                           bool
 		}{
-			{"anybody reads", transport.WebTier, readMethod, "", step.public},
-			{"ada reads", transport.WebTier, readMethod, "ada's", step.personal},
-			{"ada changes", transport.WebTier, changeMethod, "ada's", step.change},
-			{"the operator reads", transport.Operator, readMethod, "", step.ask},
+			{"public read", transport.WebTier, readMethod, "", step.public},
+			{"personal read", transport.WebTier, readMethod, "ada's", step.personal},
+			{"write", transport.WebTier, changeMethod, "ada's", step.change},
+			{"operator's read", transport.Operator, readMethod, "", step.operator},
 		} {
-			if got := gets(ask.program, ask.method, ask.session); got != ask.want {
-				t.Errorf("with %d under way, %s: %t", step.under, ask.what, got)
+			if got := admitted(c.program, c.method, c.session); got != c.want {
+				t.Errorf("%s admitted with %d calls in flight: got %t, want %t", c.name, step.inFlight, got, c.want)
 			}
 		}
 	}
 }
 
-// Changes that wait for each other, as those of one row do, hold a part of the slots, and
-// those of one address half of that part.
-func TestChangesLeaveSlotsForOthers(t *testing.T) {
+// Writes hold at most a part of the slots, so that writes waiting for each other leave
+// slots to reads. One address holds at most half of that part.
+func TestAdmission_WritesLeaveSlotsForReads(t *testing.T) {
 	t.Parallel()
-	s := bounded(12)
+	s := newLimitedServer(12)
 	s.changes = transport.NewShares(8)
 	running, end := make(chan string, 12), make(chan string)
-	var all []<-chan error
+	var writes []<-chan error
 	change := func(address string, calls int) {
 		for range calls {
-			all = append(all, callFrom(t.Context(), s, changeMethod, address, running, end))
+			writes = append(writes, callFrom(t.Context(), s, changeMethod, address, running, end))
 			<-running
 		}
-		if err := <-callFrom(t.Context(), s, changeMethod, address, running, end); !errors.Is(err, errFull) {
-			t.Errorf("after %d changes, one more from %s gets %v", calls, address, err)
+		if err := <-callFrom(t.Context(), s, changeMethod, address, running, end); !errors.Is(err, errBusy) {
+			t.Errorf("write %d from %s: got %v, want %v", calls+1, address, err, errBusy)
 		}
 	}
 	change("192.0.2.66", 4)
 	change("192.0.2.67", 2)
 	change("192.0.2.68", 1)
 	for range 5 {
-		c, err := begin(t, s, transport.WebTier, readMethod, "")
+		c, err := startCall(t, s, transport.WebTier, readMethod, "")
 		if err != nil {
-			t.Fatalf("reading gets %v", err)
+			t.Fatalf("read: %v", err)
 		}
 		defer close(c.end)
 	}
-	for range all {
+	for range writes {
 		<-end
 	}
-	for _, over := range all {
-		if err := <-over; err != nil {
+	for _, done := range writes {
+		if err := <-done; err != nil {
 			t.Error(err)
 		}
 	}
-	if !s.changes.Acquire("192.0.2.66") || s.room.underWay() != 5 {
-		t.Errorf("%d calls are under way, want the 5 that read", s.room.underWay())
+	if !s.changes.Acquire("192.0.2.66") || s.admission.inFlight() != 5 {
+		t.Errorf("calls in flight: got %d, want the 5 reads", s.admission.inFlight())
 	}
 }
