@@ -9,69 +9,69 @@ import (
 	"techtalks.example/logic-tier/platform/postgres"
 )
 
-// pingEvery is how often the data tier is asked whether it is there, which is
-// what health and readiness tell.
-const pingEvery = time.Second
+// pingInterval is how often the data tier is checked for health and readiness.
+const pingInterval = time.Second
 
-// sayEvery is how often it is said again why the tier waits.
-const sayEvery = 5 * time.Second
+// logInterval is how often the reason for not being ready is logged.
+const logInterval = 5 * time.Second
 
-// watchData asks the data tier whether it is there until ctx ends, and says so.
-// Before the topology is declared there for the first time, nothing can be
-// published, and the tier is not ready.
-func (a *app) watchData(ctx context.Context, opened map[string]*postgres.DB, say func(bool)) error {
-	declared := a.declared
-	known := false // that the schemas are new enough
-	var said time.Time
-	for was := false; ; {
-		asking, done := context.WithTimeout(ctx, 2*time.Second)
-		name, err := opened["queue"].ServerName(asking)
-		var old error
-		if err == nil && !known {
-			old = migrated(asking, opened)
-			known = old == nil
+// watchDataTier pings the data tier until ctx is cancelled, and reports changes of
+// readiness to setServing. The tier is ready when the data tier answers, its schemas are
+// new enough, and the queue topology has been declared, without which nothing can be
+// published.
+func (p *process) watchDataTier(ctx context.Context, opened map[string]*postgres.DB, setServing func(bool)) error {
+	declared := p.declared
+	checked := false // the schemas are new enough
+	var lastLog time.Time
+	for wasReady := false; ; {
+		pingCtx, cancel := context.WithTimeout(ctx, 2*time.Second)
+		name, err := opened["queue"].ServerName(pingCtx)
+		var schemaErr error
+		if err == nil && !checked {
+			schemaErr = checkSchemas(pingCtx, opened)
+			checked = schemaErr == nil
 		}
-		done()
+		cancel()
 		if ctx.Err() != nil {
 			return nil
 		}
 		switch {
 		case err != nil:
-			err = fmt.Errorf("the data tier at %s (--data-address, DATA_ADDRESS) does not answer: see whether it runs there: %w", a.settings.dataAddress, err)
-			a.ready.set(err)
-		case old != nil:
-			a.ready.set(old)
+			err = fmt.Errorf("the data tier at %s (--data-address, DATA_ADDRESS) does not answer: see whether it runs there: %w", p.settings.dataAddress, err)
+			p.ready.set(err)
+		case schemaErr != nil:
+			p.ready.set(schemaErr)
 		case declared != nil:
-			a.ready.set(errors.New("the queue's topology is not declared yet"))
+			p.ready.set(errors.New("queue topology not declared yet"))
 		default:
-			a.dataHost.Store(&name)
-			a.ready.set(nil)
+			p.dataHost.Store(&name)
+			p.ready.set(nil)
 		}
 		if err != nil {
-			known = false // it may come back as another
+			checked = false // another data tier can answer next
 		}
-		if (err != nil || old != nil) && time.Since(said) >= sayEvery {
-			said = time.Now()
+		if (err != nil || schemaErr != nil) && time.Since(lastLog) >= logInterval {
+			lastLog = time.Now()
 			if err != nil {
-				a.log.Warn("waiting for the data tier", "reason", err)
+				p.log.Warn("waiting for the data tier", "reason", err)
 			} else {
-				a.log.Error("waiting for the data tier to be migrated", "reason", old)
+				p.log.Error("waiting for the data tier to be migrated", "reason", schemaErr)
 			}
 		}
-		if is := err == nil && old == nil && declared == nil; is != was {
-			say(is)
-			if is {
-				said = time.Time{}
-				a.log.Info("data tier is there", "data", a.settings.dataAddress, "host", name)
+		if ready := err == nil && schemaErr == nil && declared == nil; ready != wasReady {
+			setServing(ready)
+			if ready {
+				lastLog = time.Time{}
+				p.log.Info("connected to the data tier", "data", p.settings.dataAddress, "host", name)
 			}
-			was = is
+			wasReady = ready
 		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-declared:
 			declared = nil
-		case <-time.After(pingEvery):
+		case <-time.After(pingInterval):
 		}
 	}
 }

@@ -18,11 +18,11 @@ import (
 	"techtalks.example/proto/transport"
 )
 
-// peerTimeout bounds a call to another process that has no deadline of its own, as
-// those of a consumer have not.
+// peerTimeout bounds calls to other processes that have no deadline, such as those of
+// consumers.
 const peerTimeout = 10 * time.Second
 
-// contracts say which calls between modules may be made again.
+// contracts declare which calls between modules are idempotent and can be retried.
 var contracts = []protoreflect.FileDescriptor{
 	accountspb.File_techtalks_accounts_v1_accounts_proto,
 	talkspb.File_techtalks_talks_v1_channels_proto,
@@ -32,16 +32,16 @@ var contracts = []protoreflect.FileDescriptor{
 	operationspb.File_techtalks_operations_v1_operations_proto,
 }
 
-// newNeighbours returns the connection over which modules call each other: here,
-// within this process, for those that are in it; to a peer for the others.
-func newNeighbours(s settings, here grpc.ClientConnInterface) (*transport.Split, error) {
-	own := names(s.modules)
-	if len(own) == 0 {
-		own = transport.Modules
+// connectModules returns the connection over which modules call each other. It routes
+// calls to the modules of this process to local, and all others to their peers.
+func connectModules(s settings, local grpc.ClientConnInterface) (*transport.Split, error) {
+	localModules := splitList(s.modules)
+	if len(localModules) == 0 {
+		localModules = transport.Modules
 	}
-	for _, name := range own {
+	for _, name := range localModules {
 		if !slices.Contains(transport.Modules, name) {
-			return nil, fmt.Errorf("--modules (MODULES): there is no module %q; there are %s", name, strings.Join(transport.Modules, ", "))
+			return nil, fmt.Errorf("--modules (MODULES): no module %q; there are %s", name, strings.Join(transport.Modules, ", "))
 		}
 	}
 	peers, err := transport.ParsePeers(s.peers)
@@ -49,31 +49,31 @@ func newNeighbours(s settings, here grpc.ClientConnInterface) (*transport.Split,
 		return nil, fmt.Errorf("--peer (PEERS): %w", err)
 	}
 	for _, name := range transport.Modules {
-		if !slices.Contains(own, name) && peers.Address(name) == "" {
-			return nil, fmt.Errorf("--modules (MODULES) leaves the module %s out, and nobody is named who answers for it: say where it is with --peer %s=host:port (PEERS), or --peer host:port for all that are left out", name, name)
+		if !slices.Contains(localModules, name) && peers.Address(name) == "" {
+			return nil, fmt.Errorf("--modules (MODULES) leaves the module %s out, and no peer serves it: set --peer %s=host:port (PEERS), or --peer host:port for all missing modules", name, name)
 		}
 	}
 	credentials, err := transport.ClientCredentials(s.certificates, transport.LogicTier, transport.LogicTier)
 	if err != nil {
-		return nil, fmt.Errorf("%w: make them with deployments/certificates, or say with --certificates (CERTIFICATES) where they are", err)
+		return nil, fmt.Errorf("%w: %s", err, certificatesFix)
 	}
-	all, err := transport.NewSplit(peers, func(address string) (*grpc.ClientConn, error) {
+	split, err := transport.NewSplit(peers, func(address string) (*grpc.ClientConn, error) {
 		return transport.Dial(address, credentials, contracts,
-			grpc.WithChainUnaryInterceptor(bounded, transport.TraceUnaryClient), grpc.WithChainStreamInterceptor(transport.TraceStreamClient))
+			grpc.WithChainUnaryInterceptor(withDefaultDeadline, transport.TraceUnaryClient), grpc.WithChainStreamInterceptor(transport.TraceStreamClient))
 	})
 	if err != nil {
 		return nil, fmt.Errorf("--peer (PEERS): %w", err)
 	}
-	all.Here(here, own...)
-	return all, nil
+	split.Here(local, localModules...)
+	return split, nil
 }
 
-// bounded gives a call a deadline when it has none.
-func bounded(ctx context.Context, method string, request, response any, connection *grpc.ClientConn, invoke grpc.UnaryInvoker, options ...grpc.CallOption) error {
-	if _, given := ctx.Deadline(); !given {
-		var done context.CancelFunc
-		ctx, done = context.WithTimeout(ctx, peerTimeout)
-		defer done()
+// withDefaultDeadline is an interceptor that adds peerTimeout to calls without a deadline.
+func withDefaultDeadline(ctx context.Context, method string, request, response any, connection *grpc.ClientConn, invoke grpc.UnaryInvoker, options ...grpc.CallOption) error {
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, peerTimeout)
+		defer cancel()
 	}
 	return invoke(ctx, method, request, response, connection, options...)
 }
