@@ -30,7 +30,7 @@ import (
 	"techtalks.example/proto/transport"
 )
 
-// talksctl is the operator's command line, as people run it.
+// talksctl runs the operator's command line against a test tier.
 type talksctl struct {
 	*testTier
 	program string
@@ -68,8 +68,8 @@ func (c talksctl) count(statement string) (n int) {
 	return n
 }
 
-// messy is a catalogue in pyvideo's layout as people leave them, and what is
-// said of each file that cannot be taken.
+// messyCatalogue is a catalogue in pyvideo's layout with typical defects. rejection is part
+// of the reason with which a file is rejected, or empty.
 var messyCatalogue = map[string]struct{ content, rejection string }{
 	"README.md":                 {content: "not part of it"},
 	"spring-2024/LICENSE":       {content: "nor this"},
@@ -99,7 +99,7 @@ var messyCatalogue = map[string]struct{ content, rejection string }{
 	"Weird Event (2024)/videos/ä ö.json": {content: `{"title": "Weird names"}`},
 }
 
-// folder writes the messy catalogue.
+// writeCatalogue writes messyCatalogue to a folder.
 func writeCatalogue(t *testing.T) string {
 	t.Helper()
 	root := filepath.Join(t.TempDir(), "messy")
@@ -115,7 +115,7 @@ func writeCatalogue(t *testing.T) string {
 	return root
 }
 
-// archive packs a folder.
+// packCatalogue packs a folder as .tar.xz.
 func packCatalogue(t *testing.T, root string) string {
 	t.Helper()
 	var packed bytes.Buffer
@@ -140,21 +140,21 @@ func packCatalogue(t *testing.T, root string) string {
 	return name
 }
 
-func TestAMessyCatalogueIsTakenAsFarAsItGoes(t *testing.T) {
+func TestImportRejectsOnlyInvalidFiles(t *testing.T) {
 	c := newTalksctl(t)
 	c.createChannel(c.signUp(c.connect(transport.WebTier), "ada"), c.connect(transport.WebTier), "engines")
 	root := writeCatalogue(t)
 	output := c.run("import", root)
 	rejected := 0
 	for name, f := range messyCatalogue {
-		line := regexp.MustCompile(`(?m)^not taken: \S*` + regexp.QuoteMeta(name) + `: (.*)$`).FindStringSubmatch(output)
+		line := regexp.MustCompile(`(?m)^rejected: \S*` + regexp.QuoteMeta(name) + `: (.*)$`).FindStringSubmatch(output)
 		switch {
 		case f.rejection == "" && line != nil:
-			t.Errorf("%s is refused: %s", name, line[1])
+			t.Errorf("%s: rejected: %s", name, line[1])
 		case f.rejection != "" && line == nil:
-			t.Errorf("%s: no line says that it is not taken", name)
+			t.Errorf("%s: not rejected, want %q", name, f.rejection)
 		case f.rejection != "" && !strings.Contains(line[1], f.rejection):
-			t.Errorf("%s is refused with %q, want it to say %q", name, line[1], f.rejection)
+			t.Errorf("%s: rejected with %q, want %q", name, line[1], f.rejection)
 		}
 		if f.rejection != "" {
 			rejected++
@@ -162,19 +162,19 @@ func TestAMessyCatalogueIsTakenAsFarAsItGoes(t *testing.T) {
 	}
 	talks := c.count(`select count(*) from talks.talk`)
 	if want := 6; talks != want {
-		t.Errorf("%d talks are there, want %d", talks, want)
+		t.Errorf("got %d talks, want %d", talks, want)
 	}
-	counts := fmt.Sprintf("%d files: 3 channels and %d talks added, 0 talks there already, %d files not taken, 3 passed over", len(messyCatalogue), talks, rejected)
+	counts := fmt.Sprintf("%d files: 3 channels and %d talks added, 0 talks already present, %d files rejected, 3 ignored", len(messyCatalogue), talks, rejected)
 	if !strings.Contains(output, counts) {
-		t.Errorf("the end is not %q:\n%s", counts, output[max(0, len(output)-300):])
+		t.Errorf("summary is not %q:\n%s", counts, output[max(0, len(output)-300):])
 	}
 	if t.Failed() {
 		t.Log(output)
 	}
-	// What it says twice is there once, from a folder or an archive.
+	// Importing again, from the folder or from an archive, adds nothing.
 	for _, source := range []string{root, packCatalogue(t, root)} {
-		if output := c.run("import", source); !strings.Contains(output, fmt.Sprintf(" 0 channels and 0 talks added, %d talks there already", talks)) {
-			t.Errorf("the second import ends with %s", output[max(0, len(output)-300):])
+		if output := c.run("import", source); !strings.Contains(output, fmt.Sprintf(" 0 channels and 0 talks added, %d talks already present", talks)) {
+			t.Errorf("second import: got summary %s", output[max(0, len(output)-300):])
 		}
 	}
 	response, err := talkspb.NewTalksClient(c.connect(transport.WebTier)).GetTalk(c.context(), &talkspb.GetTalkRequest{Name: "channels/spring-2024/talks/whole"})
@@ -183,11 +183,11 @@ func TestAMessyCatalogueIsTakenAsFarAsItGoes(t *testing.T) {
 	}
 	talk := response.Talk
 	if talk.Title != "Écoute les <b>files</b>" || talk.Language != "fra" || len(talk.Tags) != 1 || talk.RecordedDate != "2024-03-01" || talk.Duration.AsDuration() != 30*time.Minute {
-		t.Errorf("the talk is %v", talk)
+		t.Errorf("got talk %v", talk)
 	}
 }
 
-func TestAnInterruptedImportGoesOn(t *testing.T) {
+func TestImportCanBeRepeatedAfterInterruption(t *testing.T) {
 	const talks = 4000
 	c := newTalksctl(t)
 	root := t.TempDir()
@@ -200,58 +200,58 @@ func TestAnInterruptedImportGoesOn(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// The logic tier goes on with what was sent; a second run finds it there.
+	// The logic tier continues an uploaded import; the second run finds its talks.
 	interrupted := c.command("import", root)
 	if err := interrupted.Start(); err != nil {
 		t.Fatal(err)
 	}
 	superuser := c.database.Superuser()
 	c.waitFor("the first talks", func() bool {
-		var some bool
-		return superuser.QueryRow(`select exists (select from talks.talk)`).Scan(&some) == nil && some
+		var exists bool
+		return superuser.QueryRow(`select exists (select from talks.talk)`).Scan(&exists) == nil && exists
 	})
 	if err := interrupted.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	_ = interrupted.Wait()
 	if got := c.count(`select count(*) from talks.talk`); got == talks {
-		t.Log("it was done before it was killed; the second run shows less")
+		t.Log("the import finished before talksctl was killed, so the second run tests less")
 	}
 	c.run("import", root)
 	if got := c.count(`select count(*) from talks.talk`); got != talks {
-		t.Errorf("%d talks after the second run, want %d", got, talks)
+		t.Errorf("after the second run: got %d talks, want %d", got, talks)
 	}
 	if got := c.count(`select sum(talk_count) from talks.channel`); got != talks {
-		t.Errorf("the channels count %d talks, want %d", got, talks)
+		t.Errorf("sum of the channels' talk_count: got %d, want %d", got, talks)
 	}
 }
 
-// An import goes on without whoever began it, and can be looked at again.
-func TestAnImportIsFollowedOrLeft(t *testing.T) {
+// A detached import runs to its end, and can be watched later.
+func TestDetachedImportCanBeWatched(t *testing.T) {
 	c := newTalksctl(t)
 	root := writeCatalogue(t)
 	name := strings.TrimSpace(lastLine(c.run("import", "--detach", packCatalogue(t, root))))
 	if !regexp.MustCompile(`^operations/[a-z2-7]+$`).MatchString(name) {
-		t.Fatalf("it says %q", name)
+		t.Fatalf("last line: got %q, want an operation's name", name)
 	}
 	for range 2 {
-		if output := c.run("watch", name); !strings.Contains(output, " 7 talks added, 0 talks there already, 13 files not taken") || !strings.Contains(output, "broken/category.json: no title") {
-			t.Errorf("watch says %s", output)
+		if output := c.run("watch", name); !strings.Contains(output, " 7 talks added, 0 talks already present, 13 files rejected") || !strings.Contains(output, "broken/category.json: no title") {
+			t.Errorf("watch: got %s", output)
 		}
 	}
 	if output := c.run("operations"); !strings.Contains(output, name) || !strings.Contains(output, "succeeded  100 %  Import of “messy.tar.xz”") {
-		t.Errorf("operations says %s", output)
+		t.Errorf("operations: got %s", output)
 	}
 	if output := c.run("cancel", name); !strings.Contains(output, name) {
-		t.Errorf("cancel says %s", output)
+		t.Errorf("cancel: got %s", output)
 	}
 	if n := c.count(`select count(*) from media.upload`); n != 0 {
-		t.Errorf("%d uploads stay", n)
+		t.Errorf("got %d uploads, want none left", n)
 	}
 }
 
-// Ctrl-C looks away from an import, and does not stop it.
-func TestCtrlCOnlyLooksAway(t *testing.T) {
+// Ctrl-C stops following an import, but not the import.
+func TestInterruptDoesNotCancelImport(t *testing.T) {
 	const talks = 3000
 	c := newTalksctl(t)
 	root := t.TempDir()
@@ -277,11 +277,11 @@ func TestCtrlCOnlyLooksAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := following.Wait(); err == nil {
-		t.Log("it was done before it was interrupted")
+		t.Log("the import finished before talksctl was interrupted")
 	} else if !strings.Contains(stderr.String(), `"talksctl watch operations/`) {
-		t.Errorf("it ends with %s", &stderr)
+		t.Errorf("stderr: got %s, want the command to follow again", &stderr)
 	}
-	c.waitFor("all of the talks", func() bool { return c.count(`select count(*) from talks.talk`) == talks })
+	c.waitFor("all talks", func() bool { return c.count(`select count(*) from talks.talk`) == talks })
 }
 
 func lastLine(text string) string {
@@ -289,8 +289,8 @@ func lastLine(text string) string {
 	return lines[len(lines)-1]
 }
 
-// What a person exports, with its recordings, another imports.
-func TestAnArchiveGoesFromOnePersonToAnother(t *testing.T) {
+// An account can import its own archive again, but not another account's.
+func TestExportedArchiveCanBeImportedByItsOwner(t *testing.T) {
 	r := startTier(t)
 	web := r.connect(transport.WebTier)
 	ada := r.signUp(web, "ada")
@@ -306,18 +306,17 @@ func TestAnArchiveGoesFromOnePersonToAnother(t *testing.T) {
 	r.result(ada, web, operation.Name, &export)
 	archive := r.readFile(ada, web, export.File)
 	if export.Talks != 1 || int64(len(archive)) != export.Size {
-		t.Errorf("it says %v, and has %d bytes", &export, len(archive))
+		t.Errorf("got response %v for an archive of %d bytes", &export, len(archive))
 	}
-	// Nobody else sees it.
 	grace := r.signUp(web, "grace")
 	if _, err := mediapb.NewMediaClient(web).GetFile(grace, &mediapb.GetFileRequest{Name: export.File}); status.Code(err) != codes.NotFound {
-		t.Errorf("somebody else's archive: %v", err)
+		t.Errorf("GetFile of another account's archive: got %v, want NOT_FOUND", err)
 	}
 	_, err = transferspb.NewTransfersClient(web).ImportCatalogue(grace, &transferspb.ImportCatalogueRequest{Upload: export.File, RequestId: "0000000b-0000-4000-8000-000000000000"})
 	if reason(err) != "UPLOAD_NOT_FOUND" {
-		t.Errorf("somebody else's archive is imported: %v", err)
+		t.Errorf("import of another account's archive: got %v, want UPLOAD_NOT_FOUND", err)
 	}
-	// Her own channel's talks are there already; elsewhere they would be new.
+	// The talks of ada's own channel are already present.
 	operation, err = transferspb.NewTransfersClient(web).ImportCatalogue(ada, &transferspb.ImportCatalogueRequest{Upload: export.File, RequestId: "0000000c-0000-4000-8000-000000000000"})
 	if err != nil {
 		t.Fatal(err)
@@ -329,12 +328,12 @@ func TestAnArchiveGoesFromOnePersonToAnother(t *testing.T) {
 	}
 }
 
-// result waits for an operation's end, and reads what it answers.
+// result waits until an operation is done, and unmarshals its response into result.
 func (r *testTier) result(ctx context.Context, connection grpc.ClientConnInterface, operation string, result proto.Message) {
 	r.t.Helper()
 	handles := longrunningpb.NewOperationsClient(connection)
 	var o *longrunningpb.Operation
-	r.waitFor("the end of "+operation, func() (done bool) {
+	r.waitFor(operation+" to be done", func() (done bool) {
 		var err error
 		if o, err = handles.WaitOperation(ctx, &longrunningpb.WaitOperationRequest{Name: operation, Timeout: durationpb.New(5 * time.Second)}); err != nil {
 			r.t.Fatal(err)
@@ -342,14 +341,14 @@ func (r *testTier) result(ctx context.Context, connection grpc.ClientConnInterfa
 		return o.Done
 	})
 	if o.GetResponse() == nil {
-		r.t.Fatalf("%s ended with %v", operation, o.GetError())
+		r.t.Fatalf("%s failed: %v", operation, o.GetError())
 	}
 	if err := o.GetResponse().UnmarshalTo(result); err != nil {
 		r.t.Fatal(err)
 	}
 }
 
-// file reads a file of the media module's.
+// readFile reads a file from the media module.
 func (r *testTier) readFile(ctx context.Context, connection grpc.ClientConnInterface, name string) (content []byte) {
 	r.t.Helper()
 	stream, err := mediapb.NewMediaClient(connection).ReadFile(ctx, &mediapb.ReadFileRequest{Name: name})
@@ -368,27 +367,28 @@ func (r *testTier) readFile(ctx context.Context, connection grpc.ClientConnInter
 	}
 }
 
-func TestTalksctlSaysWhatIsWrong(t *testing.T) {
+func TestTalksctlReportsErrors(t *testing.T) {
 	c := newTalksctl(t)
 	plain := filepath.Join(t.TempDir(), "plain.tar.xz")
 	if err := os.WriteFile(plain, []byte("not packed"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	for says, arguments := range map[string][]string{
-		"say what to do":                     nil,
-		"say which catalogue":                {"import"},
-		"say which operation to watch":       {"watch"},
-		"there is no operations/nothing":     {"watch", "operations/nothing"},
-		"there is no nowhere":                {"import", "nowhere"},
-		"this is no archive of a kind":       {"import", plain},
-		"is neither a folder nor":            {"import", os.Args[0]},
-		`"swim" is nothing it can do`:        {"swim"},
-		"say with --certificates or RUN_DIR": {"import", "--certificates", t.TempDir(), plain},
-		"connection refused":                 {"import", "--logic-address", "127.0.0.1:1", writeCatalogue(t)},
+	for want, arguments := range map[string][]string{
+		"command required":             nil,
+		"catalogue required":           {"import"},
+		"operation required":           {"watch"},
+		"too many arguments":           {"operations", "all"},
+		"operations/nothing not found": {"watch", "operations/nothing"},
+		"nowhere does not exist":       {"import", "nowhere"},
+		"this is no archive of a kind": {"import", plain},
+		"is neither a folder nor":      {"import", os.Args[0]},
+		`unknown command "swim"`:       {"swim"},
+		"set --certificates":           {"import", "--certificates", t.TempDir(), plain},
+		"connection refused":           {"import", "--logic-address", "127.0.0.1:1", writeCatalogue(t)},
 	} {
 		output, err := c.command(arguments...).CombinedOutput()
-		if err == nil || !strings.Contains(string(output), says) || strings.Contains(string(output), "goroutine") {
-			t.Errorf("talksctl %v: %v; want it to fail and say %q, not\n%s", arguments, err, says, output)
+		if err == nil || !strings.Contains(string(output), want) || strings.Contains(string(output), "goroutine") {
+			t.Errorf("talksctl %v: got %v, want a failure with %q and no stack trace:\n%s", arguments, err, want, output)
 		}
 	}
 }

@@ -12,70 +12,70 @@ import (
 	mediapb "techtalks.example/proto/techtalks/media/v1"
 )
 
-// sendSize is how much is sent in one message.
-const sendSize = 256 << 10
+// chunkSize is the size of a chunk in one message, in bytes.
+const chunkSize = 256 << 10
 
-// send makes an upload of a catalogue, and returns its name. An archive goes on
-// where it was interrupted. What does not become whole is removed.
-func send(ctx context.Context, c *client, from *catalogue, done func(int64)) (name string, err error) {
-	request := &mediapb.CreateUploadRequest{FileName: from.name}
-	if from.size > 0 {
-		request.Size = &from.size
+// uploadCatalogue uploads a catalogue and returns the upload's name. The upload of an
+// archive resumes after an interruption. An incomplete upload is deleted.
+func uploadCatalogue(ctx context.Context, c *client, source *catalogue, progress func(int64)) (name string, err error) {
+	request := &mediapb.CreateUploadRequest{FileName: source.name}
+	if source.size > 0 {
+		request.Size = &source.size
 	}
-	made, err := call(ctx, c.media.CreateUpload, request)
+	created, err := call(ctx, c.media.CreateUpload, request)
 	if err != nil {
-		return "", explain(err)
+		return "", readable(err)
 	}
 	defer func() {
 		if err != nil {
-			_, _ = call(context.WithoutCancel(ctx), c.media.DeleteUpload, &mediapb.DeleteUploadRequest{Name: made.Upload.Name})
+			_, _ = call(context.WithoutCancel(ctx), c.media.DeleteUpload, &mediapb.DeleteUploadRequest{Name: created.Upload.Name})
 		}
 	}()
-	is, err := appendAll(ctx, c, made.Upload.Name, from, done)
-	if err == nil && !is.Whole {
-		_, err = call(ctx, c.media.CompleteUpload, &mediapb.CompleteUploadRequest{Name: is.Name, Size: is.Offset})
+	upload, err := appendAll(ctx, c, created.Upload.Name, source, progress)
+	if err == nil && !upload.Whole {
+		_, err = call(ctx, c.media.CompleteUpload, &mediapb.CompleteUploadRequest{Name: upload.Name, Size: upload.Offset})
 	}
 	if err != nil {
-		return "", fmt.Errorf("interrupted while it was sent; nothing is in yet, run it again: %w", explain(err))
+		return "", fmt.Errorf("upload interrupted, nothing was imported; run the import again: %w", readable(err))
 	}
-	return made.Upload.Name, nil
+	return created.Upload.Name, nil
 }
 
-// appendAll sends a catalogue to its end.
-func appendAll(ctx context.Context, c *client, name string, from *catalogue, done func(int64)) (*mediapb.Upload, error) {
+// appendAll sends a catalogue to its end, resuming after transient errors.
+func appendAll(ctx context.Context, c *client, name string, source *catalogue, progress func(int64)) (*mediapb.Upload, error) {
 	var offset int64
-	for since := time.Now(); ; {
-		is, err := appendFrom(ctx, c, name, offset, from, done)
-		if err == nil || !interrupted(err) || from.size == 0 {
-			return is, err
+	for lastProgress := time.Now(); ; {
+		upload, err := appendFrom(ctx, c, name, offset, source, progress)
+		if err == nil || !isTransient(err) || source.size == 0 {
+			return upload, err
 		}
-		// How much has arrived, and from where to go on?
+		// Read from the logic tier at which offset to resume.
 		for {
-			if time.Since(since) > patience || !rest(ctx) {
+			if time.Since(lastProgress) > retryTimeout || !waitToRetry(ctx) {
 				return nil, err
 			}
-			answer, asked := call(ctx, c.media.GetUpload, &mediapb.GetUploadRequest{Name: name})
-			if asked == nil {
-				if is = answer.Upload; is.Offset > offset {
-					since, offset = time.Now(), is.Offset
+			response, getErr := call(ctx, c.media.GetUpload, &mediapb.GetUploadRequest{Name: name})
+			if getErr == nil {
+				if upload = response.Upload; upload.Offset > offset {
+					lastProgress, offset = time.Now(), upload.Offset
 				}
 				break
 			}
-			if !interrupted(asked) {
-				return nil, asked
+			if !isTransient(getErr) {
+				return nil, getErr
 			}
 		}
-		if is.Whole {
-			return is, nil
+		if upload.Whole {
+			return upload, nil
 		}
 	}
 }
 
-// appendFrom sends a catalogue from an offset on.
-func appendFrom(ctx context.Context, c *client, name string, offset int64, from *catalogue, done func(int64)) (*mediapb.Upload, error) {
+// appendFrom sends a catalogue from offset on.
+func appendFrom(ctx context.Context, c *client, name string, offset int64, source *catalogue, progress func(int64)) (*mediapb.Upload, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	content, err := from.open(offset, done)
+	content, err := source.open(offset, progress)
 	if err != nil {
 		return nil, err
 	}
@@ -84,23 +84,23 @@ func appendFrom(ctx context.Context, c *client, name string, offset int64, from 
 	if err != nil {
 		return nil, err
 	}
-	if err := sendAll(stream, &mediapb.AppendUploadRequest{Name: name, Offset: offset}, content); err != nil && !errors.Is(err, io.EOF) {
+	if err := sendChunks(stream, &mediapb.AppendUploadRequest{Name: name, Offset: offset}, content); err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
-	// After a refusal, too, the answer is here.
-	answer, err := stream.CloseAndRecv()
-	return answer.GetUpload(), err
+	// CloseAndRecv returns the server's error if it ended the stream early.
+	response, err := stream.CloseAndRecv()
+	return response.GetUpload(), err
 }
 
-// sendAll sends all that content has, the first piece with first.
-func sendAll(stream grpc.ClientStreamingClient[mediapb.AppendUploadRequest, mediapb.AppendUploadResponse], first *mediapb.AppendUploadRequest, content io.Reader) error {
-	piece := make([]byte, sendSize)
+// sendChunks sends content in chunks, the first one with first.
+func sendChunks(stream grpc.ClientStreamingClient[mediapb.AppendUploadRequest, mediapb.AppendUploadResponse], first *mediapb.AppendUploadRequest, content io.Reader) error {
+	chunk := make([]byte, chunkSize)
 	request := first
 	for {
-		n, err := io.ReadFull(content, piece)
-		request.Data = piece[:n]
+		n, err := io.ReadFull(content, chunk)
+		request.Data = chunk[:n]
 		if n > 0 || request == first {
-			// Send has encoded the piece when it returns.
+			// The chunk can be reused: Send has encoded it when it returns.
 			if err := stream.Send(request); err != nil {
 				return err
 			}
