@@ -20,7 +20,7 @@ func whoAsks(ctx context.Context) (asker, error) {
 		return asker{module: true}, nil
 	}
 	account, err := caller.Account(ctx)
-	if account == caller.Everybody {
+	if account == caller.AllAccounts {
 		account = operator
 	}
 	return asker{account: account}, err

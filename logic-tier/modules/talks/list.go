@@ -21,7 +21,7 @@ type filter struct {
 }
 
 func (f filter) question() uint64 {
-	return pagetoken.Question("talks", f.channel, f.query, f.language, f.tag)
+	return pagetoken.QueryFingerprint("talks", f.channel, f.query, f.language, f.tag)
 }
 
 // edge is a talk's place in a list: the latest first, or the best match first;

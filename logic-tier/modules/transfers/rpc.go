@@ -42,7 +42,7 @@ func (s service) ListRejections(ctx context.Context, r *transferspb.ListRejectio
 	if err != nil {
 		return nil, err
 	}
-	question := pagetoken.Question("rejections", r.Operation)
+	question := pagetoken.QueryFingerprint("rejections", r.Operation)
 	from, err := pagetoken.Decode[rejectionEdge](r.PageToken, question)
 	if err != nil {
 		return nil, err
@@ -54,7 +54,7 @@ func (s service) ListRejections(ctx context.Context, r *transferspb.ListRejectio
 	if err != nil {
 		return nil, err
 	}
-	if account != caller.Everybody && account != owner {
+	if account != caller.AllAccounts && account != owner {
 		return nil, errNoOperation
 	}
 	var after int64

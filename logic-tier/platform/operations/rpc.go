@@ -40,7 +40,7 @@ func (m *Module) mine(ctx context.Context, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if whose == caller.Everybody {
+	if whose == caller.AllAccounts {
 		return id, nil
 	}
 	return id, m.ownedBy(ctx, id, whose)
@@ -86,7 +86,7 @@ func (s handleService) ListOperations(ctx context.Context, r *longrunningpb.List
 	if err != nil {
 		return nil, err
 	}
-	question := pagetoken.Question("operations", f.kind, f.done)
+	question := pagetoken.QueryFingerprint("operations", f.kind, f.done)
 	from, err := pagetoken.Decode[listEdge](r.PageToken, question)
 	if err != nil {
 		return nil, err

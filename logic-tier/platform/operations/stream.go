@@ -147,7 +147,7 @@ func (r *reader) subscribe(asked *operationspb.StreamOperationsRequest_Subscribe
 	if err != nil {
 		return err
 	}
-	if whose != caller.Everybody {
+	if whose != caller.AllAccounts {
 		if err := r.ownedBy(r.Context(), id, whose); err != nil {
 			return err
 		}
