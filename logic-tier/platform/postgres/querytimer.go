@@ -6,31 +6,32 @@ import (
 	"time"
 )
 
-// Spent counts the time that one request's queries took; those that ran side
-// by side count each.
-type Spent struct{ nanoseconds atomic.Int64 }
+// QueryTimer sums the durations of a request's queries. Concurrent queries each count in
+// full.
+type QueryTimer struct{ nanoseconds atomic.Int64 }
 
-// Duration returns the time counted so far.
-func (s *Spent) Duration() time.Duration { return time.Duration(s.nanoseconds.Load()) }
+// Duration returns the sum so far.
+func (t *QueryTimer) Duration() time.Duration { return time.Duration(t.nanoseconds.Load()) }
 
-type spentKey struct{}
+type timerKey struct{}
 
-// CountInto returns a context whose queries count into s.
-func CountInto(ctx context.Context, s *Spent) context.Context {
-	return context.WithValue(ctx, spentKey{}, s)
+// WithQueryTimer returns a context whose queries are timed by t.
+func WithQueryTimer(ctx context.Context, t *QueryTimer) context.Context {
+	return context.WithValue(ctx, timerKey{}, t)
 }
 
-func spend(ctx context.Context, since time.Time) {
-	if s, ok := ctx.Value(spentKey{}).(*Spent); ok {
-		s.nanoseconds.Add(int64(time.Since(since)))
+// recordQuery adds the time since start to the context's timer.
+func recordQuery(ctx context.Context, start time.Time) {
+	if t, ok := ctx.Value(timerKey{}).(*QueryTimer); ok {
+		t.nanoseconds.Add(int64(time.Since(start)))
 	}
 }
 
-// CountAlso returns ctx counting where from counts: for a call between modules,
-// whose context carries none of the caller's values.
-func CountAlso(ctx, from context.Context) context.Context {
-	if s, ok := from.Value(spentKey{}).(*Spent); ok {
-		return CountInto(ctx, s)
+// InheritQueryTimer returns ctx with the timer of parent. Calls between modules need it,
+// since their context does not inherit the caller's values.
+func InheritQueryTimer(ctx, parent context.Context) context.Context {
+	if t, ok := parent.Value(timerKey{}).(*QueryTimer); ok {
+		return WithQueryTimer(ctx, t)
 	}
 	return ctx
 }

@@ -37,6 +37,6 @@ func asModule(ctx context.Context) context.Context {
 	if trace, ok := transport.TraceFrom(client); ok {
 		ctx = transport.WithTrace(ctx, trace)
 	}
-	ctx = postgres.CountAlso(ctx, client)
+	ctx = postgres.InheritQueryTimer(ctx, client)
 	return caller.With(ctx, caller.Call{Program: caller.Module})
 }

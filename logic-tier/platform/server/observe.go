@@ -21,13 +21,13 @@ import (
 func (s *Server) observeUnary(ctx context.Context, request any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (response any, err error) {
 	start := time.Now()
 	trace := transport.ReceiveTrace(ctx)
-	spent := &postgres.Spent{}
-	ctx = postgres.CountInto(transport.WithTrace(ctx, trace), spent)
+	queries := &postgres.QueryTimer{}
+	ctx = postgres.WithQueryTimer(transport.WithTrace(ctx, trace), queries)
 
 	response, cause := recoverPanic(func() (any, error) { return handle(ctx, request) })
 	err = toStatus(cause)
 
-	timing := transport.Timing{LogicHost: s.host, DataHost: s.dataHost(), Logic: time.Since(start), Data: spent.Duration()}
+	timing := transport.Timing{LogicHost: s.host, DataHost: s.dataHost(), Logic: time.Since(start), Data: queries.Duration()}
 	_ = grpc.SetTrailer(ctx, timing.Trailer())
 	s.logCall(ctx, info.FullMethod, trace, timing, cause, err)
 	return response, err
@@ -37,12 +37,12 @@ func (s *Server) observeUnary(ctx context.Context, request any, info *grpc.Unary
 func (s *Server) observeStream(server any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
 	start := time.Now()
 	trace := transport.ReceiveTrace(stream.Context())
-	spent := &postgres.Spent{}
-	ctx := postgres.CountInto(transport.WithTrace(stream.Context(), trace), spent)
+	queries := &postgres.QueryTimer{}
+	ctx := postgres.WithQueryTimer(transport.WithTrace(stream.Context(), trace), queries)
 
 	_, cause := recoverPanic(func() (any, error) { return nil, handle(server, &validatedStream{stream, ctx, s}) })
 	err := toStatus(cause)
-	s.logCall(ctx, info.FullMethod, trace, transport.Timing{Logic: time.Since(start), Data: spent.Duration()}, cause, err)
+	s.logCall(ctx, info.FullMethod, trace, transport.Timing{Logic: time.Since(start), Data: queries.Duration()}, cause, err)
 	return err
 }
 
