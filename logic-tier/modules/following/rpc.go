@@ -50,7 +50,7 @@ type followKey struct {
 
 func (s service) ListFollows(ctx context.Context, r *followingpb.ListFollowsRequest) (*followingpb.ListFollowsResponse, error) {
 	person, _ := caller.PersonFrom(ctx)
-	question := pagetoken.Question("follows", strconv.FormatInt(person.ID, 10))
+	question := pagetoken.QueryFingerprint("follows", strconv.FormatInt(person.ID, 10))
 	cursor, err := pagetoken.Decode[followKey](r.PageToken, question)
 	if err != nil {
 		return nil, err

@@ -20,7 +20,7 @@ func principalFrom(ctx context.Context) (principal, error) {
 		return principal{module: true}, nil
 	}
 	account, err := caller.Account(ctx)
-	if account == caller.Everybody {
+	if account == caller.AllAccounts {
 		account = operatorAccount
 	}
 	return principal{account: account}, err

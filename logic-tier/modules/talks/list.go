@@ -21,7 +21,7 @@ type filter struct {
 }
 
 func (f filter) question() uint64 {
-	return pagetoken.Question("talks", f.channel, f.query, f.language, f.tag)
+	return pagetoken.QueryFingerprint("talks", f.channel, f.query, f.language, f.tag)
 }
 
 // talkKey is a talk's sort key: by publish time, or by rank in search results, both

@@ -37,7 +37,7 @@ func (s channelService) GetChannel(ctx context.Context, r *talkspb.GetChannelReq
 }
 
 func (s channelService) ListChannels(ctx context.Context, r *talkspb.ListChannelsRequest) (*talkspb.ListChannelsResponse, error) {
-	question := pagetoken.Question("channels")
+	question := pagetoken.QueryFingerprint("channels")
 	cursor, err := pagetoken.Decode[titleKey](r.PageToken, question)
 	if err != nil {
 		return nil, err
@@ -214,7 +214,7 @@ func (s talkService) ListWholeTalks(ctx context.Context, r *talkspb.ListWholeTal
 	if err != nil {
 		return nil, err
 	}
-	question := pagetoken.Question("whole talks", slug)
+	question := pagetoken.QueryFingerprint("whole talks", slug)
 	cursor, err := pagetoken.Decode[slugKey](r.PageToken, question)
 	if err != nil {
 		return nil, err

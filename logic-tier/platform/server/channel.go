@@ -11,9 +11,9 @@ import (
 	"techtalks.example/proto/transport"
 )
 
-// Channel is how a module is called from the same process: through
-// the generated client, validated and refused as over a network, without one.
-// It carries the deadline, cancellation, trace and the time spent on queries.
+// Channel returns the in-process connection over which modules call each other. Calls
+// use the generated clients and are validated as over a network. The channel propagates
+// deadline, cancellation and trace, and counts query time for the calling request.
 func (s *Server) Channel() grpc.ClientConnInterface { return s.channel }
 
 func (s *Server) newChannel() *inprocgrpc.Channel {
@@ -26,15 +26,17 @@ func (s *Server) newChannel() *inprocgrpc.Channel {
 			return response, toStatus(err)
 		}).
 		WithServerStreamInterceptor(func(server any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
-			return toStatus(handle(server, &wrapped{stream, asModule(stream.Context()), s}))
+			return toStatus(handle(server, &validatedStream{stream, asModule(stream.Context()), s}))
 		})
 }
 
+// asModule returns ctx with the client's trace and query timer, and a module as caller.
+// asModule returns ctx with the client's trace and query timer, and a module as caller.
 func asModule(ctx context.Context) context.Context {
-	from := inprocgrpc.ClientContext(ctx)
-	if trace, ok := transport.TraceFrom(from); ok {
+	client := inprocgrpc.ClientContext(ctx)
+	if trace, ok := transport.TraceFrom(client); ok {
 		ctx = transport.WithTrace(ctx, trace)
 	}
-	ctx = postgres.CountAlso(ctx, from)
+	ctx = postgres.InheritQueryTimer(ctx, client)
 	return caller.With(ctx, caller.Call{Program: caller.Module})
 }

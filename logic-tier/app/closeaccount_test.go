@@ -24,8 +24,8 @@ import (
 	"techtalks.example/proto/transport"
 )
 
-// tables returns every table of a module's schema.
-func (r *running) tables() (all []string) {
+// tables returns every table of the modules' schemas.
+func (r *testTier) tables() (all []string) {
 	r.t.Helper()
 	return r.column(`
 		select format('%I.%I', schemaname, tablename)
@@ -34,7 +34,7 @@ func (r *running) tables() (all []string) {
 		order by 1`)
 }
 
-func (r *running) column(statement string, arguments ...any) (all []string) {
+func (r *testTier) column(statement string, arguments ...any) (all []string) {
 	r.t.Helper()
 	rows, err := r.database.Superuser().Query(statement, arguments...)
 	if err != nil {
@@ -42,11 +42,11 @@ func (r *running) column(statement string, arguments ...any) (all []string) {
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var one string
-		if err := rows.Scan(&one); err != nil {
+		var value string
+		if err := rows.Scan(&value); err != nil {
 			r.t.Fatal(err)
 		}
-		all = append(all, one)
+		all = append(all, value)
 	}
 	if err := rows.Err(); err != nil {
 		r.t.Fatal(err)
@@ -54,15 +54,15 @@ func (r *running) column(statement string, arguments ...any) (all []string) {
 	return all
 }
 
-func (r *running) exec(statement string, arguments ...any) {
+func (r *testTier) exec(statement string, arguments ...any) {
 	r.t.Helper()
 	if _, err := r.database.Superuser().Exec(statement, arguments...); err != nil {
 		r.t.Fatal(err)
 	}
 }
 
-// mentions returns the rows of all tables that hold a word, as text or in bytes.
-func (r *running) mentions(word string) (found []string) {
+// rowsContaining returns the rows of all tables that contain word, as text or as bytes.
+func (r *testTier) rowsContaining(word string) (found []string) {
 	r.t.Helper()
 	for _, table := range r.tables() {
 		for _, row := range r.column(`select left(t::text, 200) from `+table+` t where t::text ilike '%' || $1 || '%' or t::text ilike '%' || $2 || '%'`,
@@ -73,8 +73,8 @@ func (r *running) mentions(word string) (found []string) {
 	return found
 }
 
-// numbered returns the rows that name an account by its number, in whichever table.
-func (r *running) numbered(account int64) (found []string) {
+// rowsOfAccount returns, for every table, how many rows reference the account's number.
+func (r *testTier) rowsOfAccount(account int64) (found []string) {
 	r.t.Helper()
 	for _, named := range r.column(`
 		select format('%I.%I where %I', table_schema, table_name, column_name)
@@ -89,11 +89,10 @@ func (r *running) numbered(account int64) (found []string) {
 	return found
 }
 
-// life gives an account something in every module. Everything it writes holds the
-// word.
-func (r *running) life(ctx context.Context, connection *grpc.ClientConn, account int64, word, channel, other string) {
+// populate creates rows for an account in every module. All its texts contain word.
+func (r *testTier) populate(ctx context.Context, connection *grpc.ClientConn, account int64, word, channel, other string) {
 	r.t.Helper()
-	r.channel(ctx, connection, channel)
+	r.createChannel(ctx, connection, channel)
 	r.exec(`update talks.channel set title = $1 where slug = $2`, "Channel "+word, channel)
 	call := func(_ any, err error) {
 		r.t.Helper()
@@ -104,22 +103,22 @@ func (r *running) life(ctx context.Context, connection *grpc.ClientConn, account
 	id := func(n int) string { return fmt.Sprintf("%08d-0000-4000-8000-%012d", n, account) }
 	talks := talkspb.NewTalksClient(connection)
 	call(talks.CreateTalk(ctx, &talkspb.CreateTalkRequest{Parent: "channels/" + channel, RequestId: id(1), Talk: &talkspb.Talk{Title: "First " + word, Tags: []string{word}}}))
-	gone, err := talks.CreateTalk(ctx, &talkspb.CreateTalkRequest{Parent: "channels/" + channel, RequestId: id(2), Talk: &talkspb.Talk{Title: "Second " + word}})
-	call(gone, err)
-	call(talks.WithdrawTalk(ctx, &talkspb.WithdrawTalkRequest{Name: gone.Talk.Name}))
+	withdrawn, err := talks.CreateTalk(ctx, &talkspb.CreateTalkRequest{Parent: "channels/" + channel, RequestId: id(2), Talk: &talkspb.Talk{Title: "Second " + word}})
+	call(withdrawn, err)
+	call(talks.WithdrawTalk(ctx, &talkspb.WithdrawTalkRequest{Name: withdrawn.Talk.Name}))
 	call(followingpb.NewFollowingClient(connection).Follow(ctx, &followingpb.FollowRequest{Channel: "channels/" + other}))
 	call(mediapb.NewMediaClient(connection).CreateUpload(ctx, &mediapb.CreateUploadRequest{FileName: word + ".mp4", ContentType: "video/mp4", Size: new(int64(1000))}))
-	begun, err := transferspb.NewTransfersClient(connection).ExportArchive(ctx, &transferspb.ExportArchiveRequest{RequestId: id(3)})
-	call(begun, err)
-	var made transferspb.ExportArchiveResponse
-	r.result(ctx, connection, begun.Name, &made)
-	begun, err = transferspb.NewTransfersClient(connection).ImportCatalogue(ctx, &transferspb.ImportCatalogueRequest{Upload: made.File, RequestId: id(4)})
-	call(begun, err)
-	r.result(ctx, connection, begun.Name, &transferspb.ImportCatalogueResponse{})
-	begun, err = transferspb.NewTransfersClient(connection).ExportArchive(ctx, &transferspb.ExportArchiveRequest{RequestId: id(5)})
-	call(begun, err)
-	r.result(ctx, connection, begun.Name, &made) // whose archive stays
-	// What ffmpeg and a broken file would leave.
+	operation, err := transferspb.NewTransfersClient(connection).ExportArchive(ctx, &transferspb.ExportArchiveRequest{RequestId: id(3)})
+	call(operation, err)
+	var export transferspb.ExportArchiveResponse
+	r.result(ctx, connection, operation.Name, &export)
+	operation, err = transferspb.NewTransfersClient(connection).ImportCatalogue(ctx, &transferspb.ImportCatalogueRequest{Upload: export.File, RequestId: id(4)})
+	call(operation, err)
+	r.result(ctx, connection, operation.Name, &transferspb.ImportCatalogueResponse{})
+	operation, err = transferspb.NewTransfersClient(connection).ExportArchive(ctx, &transferspb.ExportArchiveRequest{RequestId: id(5)})
+	call(operation, err)
+	r.result(ctx, connection, operation.Name, &export) // keeps an archive
+	// Rows as processing a recording and rejecting a file would leave.
 	r.exec(`
 		with file as (
 			insert into media.file (account, made, size, sha256) values ($1, false, 1, sha256('x')) returning id
@@ -140,35 +139,35 @@ func (r *running) life(ctx context.Context, connection *grpc.ClientConn, account
 	r.exec(`insert into operations.step (operation_id, number, text) values (repeat(chr(97 + $1::integer), 26), 1, $2)`, account, word)
 }
 
-// Closing an account leaves nothing of it in any module but its handle and the
-// address of its channel, and nothing of anybody else's is touched.
-func TestNothingIsLeftOfAClosedAccount(t *testing.T) {
-	r := newRunning(t)
-	web := r.as(transport.WebTier)
-	// Without a deadline of their own: the test as a whole takes a while.
-	lasting := func(ctx context.Context) context.Context {
+// Closing an account deletes its data from every module, except its handle and the slug
+// of its channel, which stay reserved. Other accounts' data stays.
+func TestCloseAccountDeletesOnlyItsData(t *testing.T) {
+	r := startTier(t)
+	web := r.connect(transport.WebTier)
+	// The test outlasts the contexts' deadlines.
+	withoutDeadline := func(ctx context.Context) context.Context {
 		session, _ := metadata.FromOutgoingContext(ctx)
 		return metadata.NewOutgoingContext(t.Context(), session)
 	}
-	ada, grace := lasting(r.signedUp(web, "ada")), lasting(r.signedUp(web, "grace"))
+	ada, grace := withoutDeadline(r.signUp(web, "ada")), withoutDeadline(r.signUp(web, "grace"))
 	r.exec(`update accounts.account set display_name = case handle when 'ada' then 'quokka' else 'wombat' end`)
 	clients := accountspb.NewAccountsClient(web)
 	number := func(ctx context.Context) int64 {
-		answer, err := clients.GetCurrentAccount(ctx, &accountspb.GetCurrentAccountRequest{})
+		response, err := clients.GetCurrentAccount(ctx, &accountspb.GetCurrentAccountRequest{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return answer.Account.Id
+		return response.Account.Id
 	}
 	adas, graces := number(ada), number(grace)
-	// Each follows the other's channel before anything is published there.
-	r.channel(grace, web, "gears")
-	r.life(ada, web, adas, "quokka", "looms", "gears")
+	// Both accounts follow each other's channel before the first talk.
+	r.createChannel(grace, web, "gears")
+	r.populate(ada, web, adas, "quokka", "looms", "gears")
 	if _, err := talkspb.NewChannelsClient(web).CreateChannel(grace, &talkspb.CreateChannelRequest{ChannelId: "wheels", Title: "wombat"}); err != nil {
 		t.Fatal(err)
 	}
-	r.life(grace, web, graces, "wombat", "cranes", "looms")
-	// A talk of each reaches the other's inbox.
+	r.populate(grace, web, graces, "wombat", "cranes", "looms")
+	// A talk of each account reaches the other's inbox.
 	for channel, publisher := range map[string]context.Context{"looms": ada, "gears": grace} {
 		if _, err := talkspb.NewTalksClient(web).CreateTalk(publisher, &talkspb.CreateTalkRequest{
 			Parent: "channels/" + channel, RequestId: "5f0c6a1e-0000-4000-8000-000000000002", Talk: &talkspb.Talk{Title: map[string]string{"looms": "Third quokka", "gears": "Third wombat"}[channel]},
@@ -177,91 +176,91 @@ func TestNothingIsLeftOfAClosedAccount(t *testing.T) {
 		}
 	}
 	inbox := func(ctx context.Context) (titles map[string]bool) {
-		answer, err := notificationspb.NewNotificationsClient(web).ListNotifications(ctx, &notificationspb.ListNotificationsRequest{})
+		response, err := notificationspb.NewNotificationsClient(web).ListNotifications(ctx, &notificationspb.ListNotificationsRequest{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		titles = map[string]bool{}
-		for _, n := range answer.Notifications {
+		for _, n := range response.Notifications {
 			titles[n.Title] = true
 		}
 		return titles
 	}
-	r.until("both inboxes", func() bool { return inbox(ada)["Third wombat"] && inbox(grace)["Third quokka"] })
-	r.until("an idle queue, and nothing to sweep", func() bool {
+	r.waitFor("notifications in both inboxes", func() bool { return inbox(ada)["Third wombat"] && inbox(grace)["Third quokka"] })
+	r.waitFor("an empty queue and no files to sweep", func() bool {
 		return len(r.column(`select id from queue.message`))+len(r.column(`select id from media.file where removed`)) == 0
 	})
 	for table := range map[string]bool{"talks.talk": true, "media.file": true, "transfers.rejection": true, "operations.step": true, "notifications.event": true} {
 		if len(r.column(`select 1 from `+table+` t where t::text like '%quokka%' or '`+table+`' = 'media.file'`)) == 0 {
-			t.Fatalf("nothing of the account is in %s: the test shows nothing", table)
+			t.Fatalf("%s contains no row of the account, so the test would prove nothing", table)
 		}
 	}
-	before := r.mentions("wombat")
+	before := r.rowsContaining("wombat")
 
 	if _, err := clients.CloseAccount(ada, &accountspb.CloseAccountRequest{Password: "a guess"}); reason(err) != "WRONG_PASSWORD" {
-		t.Fatalf("a wrong password: %v", err)
+		t.Fatalf("CloseAccount with a wrong password: got %v, want WRONG_PASSWORD", err)
 	}
 	if _, err := clients.CloseAccount(ada, &accountspb.CloseAccountRequest{Password: "password of ada"}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := clients.GetCurrentAccount(ada, &accountspb.GetCurrentAccountRequest{}); reason(err) != "SESSION_INVALID" {
-		t.Errorf("the session afterwards: %v", err)
+		t.Errorf("session after CloseAccount: got %v, want SESSION_INVALID", err)
 	}
-	var left []string
+	var remaining []string
 	defer func() {
 		if t.Failed() {
-			t.Logf("left: %q", left)
+			t.Logf("remaining rows: %q", remaining)
 		}
 	}()
-	r.until("nothing to be left", func() bool {
-		left = append(r.mentions("quokka"), r.numbered(adas)...)
-		return len(left) == 0
+	r.waitFor("the account's rows to be deleted", func() bool {
+		remaining = append(r.rowsContaining("quokka"), r.rowsOfAccount(adas)...)
+		return len(remaining) == 0
 	})
-	if after := r.mentions("wombat"); len(after) != len(before) {
-		t.Errorf("of somebody else's %d rows %d are there:\n%q\n%q", len(before), len(after), before, after)
+	if after := r.rowsContaining("wombat"); len(after) != len(before) {
+		t.Errorf("the other account's rows: got %d, want %d:\n%q\n%q", len(after), len(before), after, before)
 	}
 	if !inbox(grace)["Removed talk"] {
-		t.Errorf("the other's inbox has %v", inbox(grace))
+		t.Errorf("the other account's inbox: got %v, want the removed talk", inbox(grace))
 	}
 	if follows, err := followingpb.NewFollowingClient(web).ListFollows(grace, &followingpb.ListFollowsRequest{}); err != nil || len(follows.Channels) != 0 {
-		t.Errorf("the other follows %v: %v", follows, err)
+		t.Errorf("the other account's follows: got %v, %v; want none", follows, err)
 	}
 	if dead := r.column(`select queue || ': ' || last_error from queue.dead_letter`); len(dead) > 0 {
 		t.Errorf("dead letters: %q", dead)
 	}
-	// Nobody poses as who is gone.
+	// A closed account cannot be impersonated: its handle and slug are not free.
 	if _, err := clients.SignUp(r.context(), &accountspb.SignUpRequest{Handle: "ada", Password: "password of ada"}); reason(err) != "HANDLE_TAKEN" {
-		t.Errorf("the handle: %v", err)
+		t.Errorf("signing up with the handle: got %v, want HANDLE_TAKEN", err)
 	}
 	if _, err := clients.SignIn(r.context(), &accountspb.SignInRequest{Handle: "ada", Password: "password of ada"}); reason(err) != "WRONG_CREDENTIALS" {
-		t.Errorf("signing in: %v", err)
+		t.Errorf("signing in: got %v, want WRONG_CREDENTIALS", err)
 	}
 	if _, err := talkspb.NewChannelsClient(web).CreateChannel(grace, &talkspb.CreateChannelRequest{ChannelId: "looms", Title: "Looms"}); reason(err) != "CHANNEL_EXISTS" {
-		t.Errorf("the channel's address: %v", err)
+		t.Errorf("creating a channel with the slug: got %v, want CHANNEL_EXISTS", err)
 	}
 }
 
-// What follows something with a session ends within seconds of the session, also on
-// another replica than the one that ended it; what others follow goes on.
-func TestWhatFollowsASessionEndsWithIt(t *testing.T) {
-	r := newRunningWith(t, func(s *settings) { s.operators = "ada,grace" })
-	other := r.besides(func(*settings) {})
-	web, followed := r.as(transport.WebTier), other.as(transport.WebTier)
+// Streams, subscriptions and long polls end within seconds of their session, on every
+// replica. Those of other sessions continue.
+func TestStreamsEndWithTheirSession(t *testing.T) {
+	r := startTierWith(t, func(s *settings) { s.operators = "ada,grace" })
+	other := r.startPeer(func(*settings) {})
+	web, replica := r.connect(transport.WebTier), other.connect(transport.WebTier)
 	accounts := accountspb.NewAccountsClient(web)
 	token := func(handle string) string {
-		// Operators' handles are reserved for those whom the operator signs up.
-		answer, err := accountspb.NewAccountsClient(r.as(transport.Operator)).SignUp(r.context(), &accountspb.SignUpRequest{Handle: handle, Password: "password of " + handle})
+		// Only the operator can sign up accounts with operators' handles.
+		response, err := accountspb.NewAccountsClient(r.connect(transport.Operator)).SignUp(r.context(), &accountspb.SignUpRequest{Handle: handle, Password: "password of " + handle})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return answer.Session.Token
+		return response.Session.Token
 	}
 	adas, graces := token("ada"), token("grace")
 	const operation = "operations/aaaaaaaaaaaaaaaaaaaaaaaaaa"
 	r.exec(`insert into operations.operation (id, account_id, request_id, kind, title, subject, state, dispatched, input)
 		select 'aaaaaaaaaaaaaaaaaaaaaaaaaa', id, 'r', 'recording', '', '', 'running', true, '' from accounts.account where handle = 'ada'`)
 
-	inboxes, err := notificationspb.NewNotificationsClient(followed).StreamNotifications(r.context())
+	inboxes, err := notificationspb.NewNotificationsClient(replica).StreamNotifications(r.context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -272,7 +271,7 @@ func TestWhatFollowsASessionEndsWithIt(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	operations, err := operationspb.NewOperationStreamsClient(followed).StreamOperations(r.context())
+	operations, err := operationspb.NewOperationStreamsClient(replica).StreamOperations(r.context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -283,18 +282,18 @@ func TestWhatFollowsASessionEndsWithIt(t *testing.T) {
 	}
 	for subscribed := 0; subscribed < 3; {
 		if subscribed < 2 {
-			if answer, err := inboxes.Recv(); err != nil {
+			if response, err := inboxes.Recv(); err != nil {
 				t.Fatal(err)
-			} else if answer.GetSubscribed() != nil {
+			} else if response.GetSubscribed() != nil {
 				subscribed++
 			}
-		} else if answer, err := operations.Recv(); err != nil {
+		} else if response, err := operations.Recv(); err != nil {
 			t.Fatal(err)
-		} else if answer.GetSubscribed() != nil {
+		} else if response.GetSubscribed() != nil {
 			subscribed++
 		}
 	}
-	queues, err := queuepb.NewQueuesClient(followed).WatchQueues(r.session(adas), &queuepb.WatchQueuesRequest{})
+	queues, err := queuepb.NewQueuesClient(replica).WatchQueues(r.withSession(adas), &queuepb.WatchQueuesRequest{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -302,36 +301,36 @@ func TestWhatFollowsASessionEndsWithIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	waited := make(chan error, 1)
-	ctx := r.session(adas)
+	ctx := r.withSession(adas)
 	go func() {
-		_, err := longrunningpb.NewOperationsClient(followed).WaitOperation(ctx, &longrunningpb.WaitOperationRequest{Name: operation, Timeout: durationpb.New(patience)})
+		_, err := longrunningpb.NewOperationsClient(replica).WaitOperation(ctx, &longrunningpb.WaitOperationRequest{Name: operation, Timeout: durationpb.New(patience)})
 		waited <- err
 	}()
 
-	if _, err := accounts.SignOut(r.session(adas), &accountspb.SignOutRequest{}); err != nil {
+	if _, err := accounts.SignOut(r.withSession(adas), &accountspb.SignOutRequest{}); err != nil {
 		t.Fatal(err)
 	}
 	for ended := false; !ended; {
-		answer, err := inboxes.Recv()
+		response, err := inboxes.Recv()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if end := answer.GetEnded(); end != nil {
+		if end := response.GetEnded(); end != nil {
 			ended = true
 			if end.Subscription != 1 || end.Reason != "SESSION_INVALID" {
-				t.Errorf("the inbox: %v", end)
+				t.Errorf("inbox subscription: got %v, want SESSION_INVALID for subscription 1", end)
 			}
 		}
 	}
 	for ended := false; !ended; {
-		answer, err := operations.Recv()
+		response, err := operations.Recv()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if end := answer.GetEnded(); end != nil {
+		if end := response.GetEnded(); end != nil {
 			ended = true
 			if end.Reason != "SESSION_INVALID" {
-				t.Errorf("the operation: %v", end)
+				t.Errorf("operation subscription: got %v, want SESSION_INVALID", end)
 			}
 		}
 	}
@@ -339,26 +338,26 @@ func TestWhatFollowsASessionEndsWithIt(t *testing.T) {
 		_, err = queues.Recv()
 	}
 	if status.Code(err) != codes.Unauthenticated || reason(err) != "SESSION_INVALID" {
-		t.Errorf("the queue: %v", err)
+		t.Errorf("WatchQueues: got %v, want SESSION_INVALID", err)
 	}
 	if err := <-waited; reason(err) != "SESSION_INVALID" {
-		t.Errorf("the long poll: %v", err)
+		t.Errorf("WaitOperation: got %v, want SESSION_INVALID", err)
 	}
-	// Grace's inbox is followed still.
-	r.channel(r.session(graces), web, "gears")
-	if _, err := followingpb.NewFollowingClient(web).Follow(r.session(graces), &followingpb.FollowRequest{Channel: "channels/gears"}); err != nil {
+	// Grace's subscription continues.
+	r.createChannel(r.withSession(graces), web, "gears")
+	if _, err := followingpb.NewFollowingClient(web).Follow(r.withSession(graces), &followingpb.FollowRequest{Channel: "channels/gears"}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := talkspb.NewTalksClient(web).CreateTalk(r.session(graces), &talkspb.CreateTalkRequest{
+	if _, err := talkspb.NewTalksClient(web).CreateTalk(r.withSession(graces), &talkspb.CreateTalkRequest{
 		Parent: "channels/gears", RequestId: "5f0c6a1e-0000-4000-8000-000000000002", Talk: &talkspb.Talk{Title: "Still here"},
 	}); err != nil {
 		t.Fatal(err)
 	}
 	for arrived := false; !arrived; {
-		answer, err := inboxes.Recv()
+		response, err := inboxes.Recv()
 		if err != nil {
 			t.Fatal(err)
 		}
-		arrived = answer.GetArrived().GetNotification().GetTitle() == "Still here"
+		arrived = response.GetArrived().GetNotification().GetTitle() == "Still here"
 	}
 }
