@@ -7,9 +7,6 @@ import (
 
 // Export starts an export of all the account's channels to an archive.
 func Export(v *ui.PageContext) error {
-	if !v.SignedIn() {
-		return v.AskToSignIn()
-	}
 	if err := v.ParseForm(); err != nil {
 		return err
 	}

@@ -17,7 +17,7 @@ func userAgent(v *ui.PageContext) string {
 
 // ChangePassword changes the account's password.
 func ChangePassword(v *ui.PageContext) error {
-	if ok, err := parseForm(v); !ok {
+	if err := v.ParseForm(); err != nil {
 		return err
 	}
 	_, err := v.Site.Tier.Accounts.ChangePassword(v.Context(), &accountspb.ChangePasswordRequest{
@@ -35,7 +35,7 @@ func ChangePassword(v *ui.PageContext) error {
 
 // EndSession revokes one of the account's sessions.
 func EndSession(v *ui.PageContext) error {
-	if ok, err := parseForm(v); !ok {
+	if err := v.ParseForm(); err != nil {
 		return err
 	}
 	if _, err := v.Site.Tier.Accounts.RevokeSession(v.Context(), &accountspb.RevokeSessionRequest{
@@ -48,7 +48,7 @@ func EndSession(v *ui.PageContext) error {
 
 // SignOutEverywhere revokes all of the account's sessions, including this one.
 func SignOutEverywhere(v *ui.PageContext) error {
-	if ok, err := parseForm(v); !ok {
+	if err := v.ParseForm(); err != nil {
 		return err
 	}
 	if _, err := v.Site.Tier.Accounts.SignOutEverywhere(v.Context(), &accountspb.SignOutEverywhereRequest{}); err != nil {
@@ -60,7 +60,7 @@ func SignOutEverywhere(v *ui.PageContext) error {
 
 // CloseAccount permanently closes the account.
 func CloseAccount(v *ui.PageContext) error {
-	if ok, err := parseForm(v); !ok {
+	if err := v.ParseForm(); err != nil {
 		return err
 	}
 	if _, err := v.Site.Tier.Accounts.CloseAccount(v.Context(), &accountspb.CloseAccountRequest{
@@ -81,16 +81,6 @@ func Closed(v *ui.PageContext) error {
 		return err
 	}
 	return v.Render(http.StatusOK, closedPage(v))
-}
-
-// parseForm parses a form of the account page. If it reports false, the handler returns err: the
-// request is already answered if err is nil.
-func parseForm(v *ui.PageContext) (bool, error) {
-	if !v.SignedIn() {
-		return false, v.AskToSignIn()
-	}
-	err := v.ParseForm()
-	return err == nil, err
 }
 
 // product maps a token of a User-Agent header to a product name.

@@ -95,9 +95,6 @@ func show(v *ui.PageContext, status int, form ui.Fields) error {
 
 // Follow makes the signed-in account follow the channel.
 func Follow(v *ui.PageContext) error {
-	if !v.SignedIn() {
-		return v.Redirect("/sign-in?next=" + url.QueryEscape(channelPath(v)))
-	}
 	if _, err := v.Site.Tier.Following.Follow(v.Context(), &followingpb.FollowRequest{Channel: channelName(v)}); err != nil {
 		return err
 	}
@@ -106,9 +103,6 @@ func Follow(v *ui.PageContext) error {
 
 // Unfollow makes the signed-in account stop following the channel.
 func Unfollow(v *ui.PageContext) error {
-	if !v.SignedIn() {
-		return v.Redirect("/sign-in?next=" + url.QueryEscape(channelPath(v)))
-	}
 	if _, err := v.Site.Tier.Following.Unfollow(v.Context(), &followingpb.UnfollowRequest{Channel: channelName(v)}); err != nil {
 		return err
 	}

@@ -20,9 +20,6 @@ func operationName(v *ui.PageContext) string { return "operations/" + v.Request.
 // polling.
 func Show(v *ui.PageContext) error {
 	v.Writer.Header().Add("Vary", "Accept")
-	if !v.SignedIn() {
-		return v.AskToSignIn()
-	}
 	if v.PrefersJSON() {
 		op, err := v.Site.Tier.Operations.GetOperation(v.Context(), &longrunningpb.GetOperationRequest{Name: operationName(v)})
 		if err != nil {
@@ -72,9 +69,6 @@ var filters = map[string]string{"running": "done = false", "ended": "done = true
 
 // List renders a page of the account's operations, newest first.
 func List(v *ui.PageContext) error {
-	if !v.SignedIn() {
-		return v.AskToSignIn()
-	}
 	query := v.Request.URL.Query()
 	var answer *longrunningpb.ListOperationsResponse
 	if err := v.FetchAll(func(ctx context.Context) (err error) {
@@ -115,9 +109,6 @@ func Delete(v *ui.PageContext) error {
 
 // change makes call and redirects to path.
 func change(v *ui.PageContext, path string, call func(context.Context) error) error {
-	if !v.SignedIn() {
-		return v.AskToSignIn()
-	}
 	if err := call(v.Context()); err != nil {
 		return err
 	}

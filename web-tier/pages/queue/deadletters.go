@@ -53,9 +53,6 @@ func deadLetterPath(queue, idOrAction string) string {
 // ListDeadLetters renders a page of dead letters, latest first: those of a queue, the
 // unroutable ones, or all.
 func ListDeadLetters(v *ui.PageContext) error {
-	if !v.SignedIn() {
-		return v.AskToSignIn()
-	}
 	query := v.Request.URL.Query()
 	param := query.Get("queue")
 	var answer *queuepb.ListDeadLettersResponse
@@ -89,9 +86,6 @@ func resultMessage(query url.Values) string {
 
 // ShowDeadLetter renders a dead letter with its body and the errors that led to it.
 func ShowDeadLetter(v *ui.PageContext) error {
-	if !v.SignedIn() {
-		return v.AskToSignIn()
-	}
 	id, err := strconv.ParseInt(v.Request.PathValue("id"), 10, 64)
 	if err != nil {
 		return errPageNotFound
@@ -152,9 +146,6 @@ func Discard(v *ui.PageContext) error {
 // apply makes call with the selected dead letters, and redirects to the list with the
 // number of dead letters affected as the parameter action.
 func apply(v *ui.PageContext, action string, call func(context.Context, selection) (int64, error)) error {
-	if !v.SignedIn() {
-		return v.AskToSignIn()
-	}
 	if err := v.ParseForm(); err != nil {
 		return err
 	}
@@ -171,9 +162,6 @@ func apply(v *ui.PageContext, action string, call func(context.Context, selectio
 
 // ConfirmDiscard renders the confirmation of Discard, which cannot be undone.
 func ConfirmDiscard(v *ui.PageContext) error {
-	if !v.SignedIn() {
-		return v.AskToSignIn()
-	}
 	c, err := parseSelection(v, v.Request.URL.Query())
 	if err != nil {
 		return err

@@ -12,9 +12,6 @@ import (
 
 // Show shows the account's channels and the forms to add more.
 func Show(v *ui.PageContext) error {
-	if !v.SignedIn() {
-		return v.AskToSignIn()
-	}
 	return show(v, http.StatusOK, ui.Fields{}, ui.Fields{})
 }
 
@@ -36,9 +33,6 @@ func show(v *ui.PageContext, status int, channelForm, importForm ui.Fields) erro
 
 // CreateChannel creates a channel.
 func CreateChannel(v *ui.PageContext) error {
-	if !v.SignedIn() {
-		return v.Redirect("/sign-in?next=/studio")
-	}
 	err := v.ParseForm()
 	if err == nil {
 		err = ui.CheckDescription(v.Request.PostForm.Get("description"))

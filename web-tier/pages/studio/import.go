@@ -12,12 +12,6 @@ import (
 
 // Import starts the import of a catalogue.
 func Import(v *ui.PageContext) error {
-	if !v.SignedIn() {
-		if v.PrefersJSON() {
-			return v.AskToSignIn()
-		}
-		return v.Redirect("/sign-in?next=/studio")
-	}
 	op, err := startImport(v)
 	if err == nil {
 		return v.RespondAccepted(op)

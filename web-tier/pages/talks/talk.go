@@ -127,9 +127,6 @@ func fileSummary(file *mediapb.Recording_Rendition) string {
 
 // Edit renders the form that edits a talk.
 func Edit(v *ui.PageContext) error {
-	if !v.SignedIn() {
-		return v.AskToSignIn()
-	}
 	t, err := get(v)
 	if err != nil {
 		return err
@@ -142,9 +139,6 @@ func Edit(v *ui.PageContext) error {
 
 // Save updates a talk from the submitted form.
 func Save(v *ui.PageContext) error {
-	if !v.SignedIn() {
-		return v.AskToSignIn()
-	}
 	err := v.ParseForm()
 	var answer *talkspb.UpdateTalkResponse
 	if err == nil {
@@ -172,9 +166,6 @@ func Save(v *ui.PageContext) error {
 
 // Withdraw withdraws a talk and redirects to its channel.
 func Withdraw(v *ui.PageContext) error {
-	if !v.SignedIn() {
-		return v.AskToSignIn()
-	}
 	if _, err := v.Site.Tier.Talks.WithdrawTalk(v.Context(), &talkspb.WithdrawTalkRequest{Name: talkName(v)}); err != nil {
 		return err
 	}

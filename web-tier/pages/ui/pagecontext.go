@@ -115,9 +115,21 @@ func (v *PageContext) Anonymous() context.Context {
 // is valid.
 func (v *PageContext) SignedIn() bool { return v.session != "" }
 
-// AskToSignIn redirects a browser to the sign-in page, which returns it to the current page.
+// RequireSession returns a handler that asks clients without a session to sign in, and passes
+// the others to handle.
+func RequireSession(handle Handler) Handler {
+	return func(v *PageContext) error {
+		if !v.SignedIn() {
+			return v.askToSignIn()
+		}
+		return handle(v)
+	}
+}
+
+// askToSignIn redirects a browser to the sign-in page, which returns it to the current page.
 // For a client that prefers JSON it returns an error.
-func (v *PageContext) AskToSignIn() error {
+func (v *PageContext) askToSignIn() error {
+	v.Writer.Header().Add("Vary", "Accept")
 	if v.PrefersJSON() {
 		return &logicclient.Problem{Status: http.StatusUnauthorized, Title: "Sign in first", Message: "Sign in, and send the session cookie with the request."}
 	}
@@ -197,7 +209,7 @@ func (v *PageContext) Fail(err error) {
 	}
 	if p.NeedsSession() && !v.PrefersJSON() {
 		v.SignOut()
-		_ = v.AskToSignIn()
+		_ = v.askToSignIn()
 		return
 	}
 	if p.Status >= 500 {
