@@ -26,10 +26,10 @@ func (p *process) watchDataTier(ctx context.Context, opened map[string]*postgres
 	for wasReady := false; ; {
 		pingCtx, cancel := context.WithTimeout(ctx, 2*time.Second)
 		name, err := opened["queue"].ServerName(pingCtx)
-		var schemaErr error
+		var outdated error
 		if err == nil && !checked {
-			schemaErr = checkSchemas(pingCtx, opened)
-			checked = schemaErr == nil
+			outdated, err = checkSchemas(pingCtx, opened)
+			checked = outdated == nil && err == nil
 		}
 		cancel()
 		if ctx.Err() != nil {
@@ -39,8 +39,8 @@ func (p *process) watchDataTier(ctx context.Context, opened map[string]*postgres
 		case err != nil:
 			err = fmt.Errorf("the data tier at %s (--data-address, DATA_ADDRESS) does not answer: see whether it runs there: %w", p.settings.dataAddress, err)
 			p.ready.set(err)
-		case schemaErr != nil:
-			p.ready.set(schemaErr)
+		case outdated != nil:
+			p.ready.set(outdated)
 		case declared != nil:
 			p.ready.set(errors.New("queue topology not declared yet"))
 		default:
@@ -50,15 +50,15 @@ func (p *process) watchDataTier(ctx context.Context, opened map[string]*postgres
 		if err != nil {
 			checked = false // another data tier can answer next
 		}
-		if (err != nil || schemaErr != nil) && time.Since(lastLog) >= logInterval {
+		if (err != nil || outdated != nil) && time.Since(lastLog) >= logInterval {
 			lastLog = time.Now()
 			if err != nil {
 				p.log.Warn("waiting for the data tier", "reason", err)
 			} else {
-				p.log.Error("waiting for the data tier to be migrated", "reason", schemaErr)
+				p.log.Error("waiting for the data tier to be migrated", "reason", outdated)
 			}
 		}
-		if ready := err == nil && schemaErr == nil && declared == nil; ready != wasReady {
+		if ready := err == nil && outdated == nil && declared == nil; ready != wasReady {
 			setServing(ready)
 			if ready {
 				lastLog = time.Time{}

@@ -133,9 +133,10 @@ func TestStartWaitsForMigration(t *testing.T) {
 	if reason := r.log.find("waiting for the data tier to be migrated")["reason"].(string); !strings.Contains(reason, fmt.Sprintf("the schema talks has version %d, and this logic tier needs %d", newest-1, newest)) {
 		t.Errorf("logged reason: got %q", reason)
 	}
-	if err := health(t.Context(), r.settings.adminAddress); err == nil || !strings.Contains(err.Error(), "migrate the data tier first") {
-		t.Errorf("health: got %v, want the fix", err)
-	}
+	r.waitFor("the fix in its health", func() bool {
+		err := health(t.Context(), r.settings.adminAddress)
+		return err != nil && strings.Contains(err.Error(), "migrate the data tier first")
+	})
 	if _, err := superuser.ExecContext(t.Context(), `insert into migrations.talks (version_id, is_applied) values ($1, true)`, newest); err != nil {
 		t.Fatal(err)
 	}
