@@ -380,7 +380,7 @@ func TestTalksctlReportsErrors(t *testing.T) {
 		"too many arguments":           {"operations", "all"},
 		"operations/nothing not found": {"watch", "operations/nothing"},
 		"nowhere does not exist":       {"import", "nowhere"},
-		"unsupported archive format": {"import", plain},
+		"unsupported archive format":   {"import", plain},
 		"is neither a folder nor":      {"import", os.Args[0]},
 		`unknown command "swim"`:       {"swim"},
 		"set --certificates":           {"import", "--certificates", t.TempDir(), plain},

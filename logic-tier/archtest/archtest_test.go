@@ -20,7 +20,7 @@ import (
 const tier = "techtalks.example/logic-tier/"
 
 // shared lists the platform packages that modules can import.
-var shared = []string{"apperror", "caller", "names", "pagetoken", "postgres", "queue", "sessions", "work"}
+var shared = []string{"apperror", "caller", "names", "pagetoken", "postgres", "queue", "sessions", "sweep", "work"}
 
 // file is a source file other than a test.
 type file struct {

@@ -144,6 +144,5 @@ func (m *Module) Register(r grpc.ServiceRegistrar) {
 // Run deletes expired uploads, the bytes of deleted files and the work directories of killed
 // processes, until ctx ends.
 func (m *Module) Run(ctx context.Context) error {
-	m.removeStaleWorkDirs()
 	return m.sweep(ctx)
 }

@@ -30,8 +30,8 @@ from   expired`
 
 // deleteExpired deletes at most limit expired uploads with the outputs of their transcodes,
 // and returns how many uploads it deleted.
-func (s store) deleteExpired(ctx context.Context, limit int) (int, error) {
-	n, _, err := postgres.One(ctx, s.db, postgres.Value[int], deleteExpiredStatement, limit)
+func (s store) deleteExpired(ctx context.Context, limit int64) (int64, error) {
+	n, _, err := postgres.One(ctx, s.db, postgres.Value[int64], deleteExpiredStatement, limit)
 	return n, err
 }
 

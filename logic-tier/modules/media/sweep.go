@@ -3,6 +3,8 @@ package media
 import (
 	"context"
 	"time"
+
+	"techtalks.example/logic-tier/platform/sweep"
 )
 
 const (
@@ -16,22 +18,15 @@ const (
 	expireBatch = 20
 )
 
-// sweep deletes expired uploads and the bytes of deleted files periodically, until ctx
-// ends. Replicas share the work: none waits for rows that another has locked.
+// sweep deletes expired uploads, the bytes of deleted files and the work directories of killed
+// processes, until ctx ends. Replicas share the work: none waits for rows that another has
+// locked.
 func (m *Module) sweep(ctx context.Context) error {
-	for {
-		sweepCtx, cancel := context.WithTimeout(ctx, sweepTimeout)
-		if err := m.sweepOnce(sweepCtx); err != nil && ctx.Err() == nil {
-			m.deps.Log.Warn("media: sweep of expired uploads and deleted files incomplete; retrying", "error", err)
-		}
-		cancel()
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(sweepInterval):
-		}
+	loop := sweep.Loop{Name: "media: expired uploads and deleted files", Interval: sweepInterval, Timeout: sweepTimeout, AtStart: true, Log: m.deps.Log}
+	return loop.Run(ctx, func(ctx context.Context) error {
 		m.removeStaleWorkDirs()
-	}
+		return m.sweepOnce(ctx)
+	})
 }
 
 func (m *Module) removeStaleWorkDirs() {
@@ -43,11 +38,9 @@ func (m *Module) removeStaleWorkDirs() {
 // sweepOnce deletes all that can be deleted, in small transactions, and updates the total
 // size of all files.
 func (m *Module) sweepOnce(ctx context.Context) error {
-	for deleted := expireBatch; deleted == expireBatch; {
-		var err error
-		if deleted, err = m.store.deleteExpired(ctx, expireBatch); err != nil {
-			return err
-		}
+	err := sweep.Batches(expireBatch, func(limit int64) (int64, error) { return m.store.deleteExpired(ctx, limit) })
+	if err != nil {
+		return err
 	}
 	for found := true; found; {
 		var err error

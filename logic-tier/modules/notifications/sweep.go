@@ -3,6 +3,8 @@ package notifications
 import (
 	"context"
 	"time"
+
+	"techtalks.example/logic-tier/platform/sweep"
 )
 
 const (
@@ -19,21 +21,14 @@ const (
 // trimming is idempotent.
 func (m *Module) sweep(ctx context.Context) error {
 	last := int64(0)
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(sweepInterval):
+	loop := sweep.Loop{Name: "notifications: inboxes", Interval: sweepInterval, Timeout: sweepInterval, Log: m.deps.Log}
+	return loop.Run(ctx, func(ctx context.Context) error {
+		next, err := m.sweepAfter(ctx, last)
+		if err == nil {
+			last = next
 		}
-		sweepCtx, cancel := context.WithTimeout(ctx, sweepInterval)
-		next, err := m.sweepAfter(sweepCtx, last)
-		cancel()
-		if err != nil && ctx.Err() == nil {
-			m.deps.Log.Warn("notifications: failed to trim inboxes; will retry", "error", err)
-			continue
-		}
-		last = next
-	}
+		return err
+	})
 }
 
 // sweepAfter trims the next inboxes after an account's and returns the account to

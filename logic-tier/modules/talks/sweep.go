@@ -3,6 +3,8 @@ package talks
 import (
 	"context"
 	"time"
+
+	"techtalks.example/logic-tier/platform/sweep"
 )
 
 const (
@@ -12,46 +14,26 @@ const (
 	// draftRetention is the time that drafts and import batches are kept: longer than
 	// their operations.
 	draftRetention = 9 * 24 * time.Hour
-	sweepInterval  = time.Minute
-	sweepTimeout   = 10 * time.Second
 	// sweepBatch bounds the rows that one statement locks and deletes.
 	sweepBatch = 1000
 )
 
 // sweep deletes expired requests, batches and drafts until ctx is done.
 func (m *Module) sweep(ctx context.Context) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(sweepInterval):
-		}
-		sweepCtx, cancel := context.WithTimeout(ctx, sweepTimeout)
-		if err := m.sweepOnce(sweepCtx); err != nil && ctx.Err() == nil {
-			m.deps.Log.Warn("talks: failed to sweep expired requests, batches and drafts; will retry", "error", err)
-		}
-		cancel()
-	}
+	return sweep.Loop{Name: "talks: expired requests, batches and drafts", Interval: time.Minute, Timeout: 10 * time.Second, Log: m.deps.Log}.Run(ctx, m.sweepOnce)
 }
 
-// sweepOnce deletes all expired rows, however many, so that it keeps up with any rate of
-// new ones.
 func (m *Module) sweepOnce(ctx context.Context) error {
-	for removed := int64(sweepBatch); removed == sweepBatch; {
-		var err error
-		if removed, err = m.store.removeRequests(ctx, requestRetention, sweepBatch); err != nil {
-			return err
-		}
-	}
-	for removed := int64(sweepBatch); removed == sweepBatch; {
-		var err error
-		if removed, err = m.store.removeBatches(ctx, draftRetention, sweepBatch); err != nil {
-			return err
-		}
-	}
-	for removed := int64(sweepBatch); removed == sweepBatch; {
-		var err error
-		if removed, err = m.store.removeDrafts(ctx, draftRetention, sweepBatch); err != nil {
+	for _, expired := range []struct {
+		remove    func(ctx context.Context, age time.Duration, limit int64) (int64, error)
+		retention time.Duration
+	}{
+		{m.store.removeRequests, requestRetention},
+		{m.store.removeBatches, draftRetention},
+		{m.store.removeDrafts, draftRetention},
+	} {
+		err := sweep.Batches(sweepBatch, func(limit int64) (int64, error) { return expired.remove(ctx, expired.retention, limit) })
+		if err != nil {
 			return err
 		}
 	}
