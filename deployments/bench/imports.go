@@ -24,7 +24,7 @@ type imported struct {
 	talksctl float64 // bytes, at most
 }
 
-var added = regexp.MustCompile(`(\d+) channels and (\d+) talks added, (\d+) talks there already`)
+var added = regexp.MustCompile(`(\d+) channels and (\d+) talks added, (\d+) talks already present`)
 
 // importCatalogue brings a catalogue in, as an operator does.
 func (s *site) importCatalogue(ctx context.Context, catalogue string) (i imported, err error) {

@@ -87,7 +87,7 @@ func (s *site) start(folder string) error {
 	if brokerErr != nil {
 		return brokerErr
 	}
-	s.logic, s.logicAddress, err = s.startLogic(s.dataAddress, "data tier is there")
+	s.logic, s.logicAddress, err = s.startLogic(s.dataAddress, "connected to the data tier")
 	return err
 }
 

@@ -69,7 +69,7 @@ func TestStalledTierGetsPageThatRetries(t *testing.T) {
 			if status := tab.Open("/talks?q=" + word); status != http.StatusGatewayTimeout && status != http.StatusServiceUnavailable {
 				t.Errorf("it answers %d", status)
 			}
-			tab.WaitUntil(`document.querySelector(".problem .hint")?.textContent.includes("tries again by itself")`)
+			tab.WaitUntil(`document.querySelector(".problem .hint")?.textContent.includes("reloads automatically")`)
 			for _, look := range []struct {
 				name  string
 				width int64

@@ -49,9 +49,9 @@ func run(ctx context.Context, address string, database postgres.Options) error {
 	}
 	defer db.Close()
 	calls := make(direct)
-	talks.New(talks.Needs{DB: db, Log: log}).Register(calls)
+	talks.New(talks.Deps{DB: db, Log: log}).Register(calls)
 	site := &ui.Site{Tier: logicclient.NewTier(calls), Log: log, Host: "collapsed"}
-	passage := server.New(log, prometheus.NewRegistry(), false, site.Caller, site.Refuse, site.StandIn)
+	passage := server.New(log, prometheus.NewRegistry(), false, site.Caller, site.Refuse, site.ServeStale)
 	mux := http.NewServeMux()
 	mux.Handle("GET /channels/{channel}", passage.Admit(site.Page(logicclient.PageBudget, channels.Show)))
 	answering := &http.Server{Addr: address, Handler: passage.Handler(mux), ReadHeaderTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second}
