@@ -93,7 +93,7 @@ func goProxy(t *testing.T, site *localtest.Site) string {
 }
 
 func nginx(t *testing.T, site *localtest.Site) string {
-	address, folder := localtest.Free(t), t.TempDir()
+	address, folder := localtest.FreeAddress(t), t.TempDir()
 	return run(t, address, "nginx", filepath.Join(folder, "nginx.conf"), fmt.Sprintf(`
 daemon off;
 master_process off;
@@ -123,7 +123,7 @@ http {
 }
 
 func haproxy(t *testing.T, site *localtest.Site, send string) string {
-	address := localtest.Free(t)
+	address := localtest.FreeAddress(t)
 	return run(t, address, "haproxy", filepath.Join(t.TempDir(), "haproxy.cfg"), fmt.Sprintf(`
 defaults
 	mode tcp

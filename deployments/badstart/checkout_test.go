@@ -76,7 +76,7 @@ func TestMakeUpWorksWithForeignSettings(t *testing.T) {
 	p := &process{command: exec.Command("make", "-C", folder, "up"), ended: make(chan struct{})}
 	p.command.Env = append(os.Environ(), "GOENV=off", "GOFLAGS=-mod=vendor", "GIT_CONFIG_GLOBAL="+os.DevNull, "GIT_CONFIG_NOSYSTEM=1", "RUN_DIR="+localtest.Folder(t))
 	for _, name := range []string{"WEB_ADDRESS", "WEB_ADMIN_ADDRESS", "LOGIC_ADDRESS", "LOGIC_ADMIN_ADDRESS", "DATA_ADDRESS"} {
-		p.command.Env = append(p.command.Env, fmt.Sprintf("%s=%s", name, localtest.Free(t)))
+		p.command.Env = append(p.command.Env, fmt.Sprintf("%s=%s", name, localtest.FreeAddress(t)))
 	}
 	p.command.Stdout, p.command.Stderr = p, p
 	p.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

@@ -15,31 +15,31 @@ import (
 	"techtalks.example/deployments/local/localtest"
 )
 
-// tiers are killed in this order, while something long is under way.
+// tiers are killed in this order while an operation runs.
 var tiers = []string{"web-tier", "logic-tier", "data-tier"}
 
-// published is the response of an operation that published a talk.
-type published struct {
+// publishResponse is the response of an operation that publishes a talk.
+type publishResponse struct {
 	Talk struct{ Name, Recording string }
 }
 
-// imported is that of one that brought a catalogue in.
-type imported struct {
+// importResponse is the response of an operation that imports a catalogue.
+type importResponse struct {
 	Channels int `json:"channels_created,string"`
 	Created  int `json:"talks_created,string"`
 	Present  int `json:"talks_present,string"`
 	Rejected int `json:"rejected,string"`
 }
 
-// exported is that of one that made an archive.
-type exported struct {
+// exportResponse is the response of an operation that exports an archive.
+type exportResponse struct {
 	File       string
 	Talks      int `json:"talks,string"`
 	Recordings int `json:"recordings,string"`
 }
 
-// long is somebody whose work takes long, on a site whose tiers die.
-type long struct {
+// longWork runs long operations of one account while the tiers of its site are killed.
+type longWork struct {
 	*localtest.Site
 	t         *testing.T
 	ada       *journey.Client
@@ -47,120 +47,120 @@ type long struct {
 	recording []byte
 }
 
-// Every tier dies once in the middle of each kind of long work, and each ends in
-// the right result.
-func TestLongWorkOutlivesEveryTier(t *testing.T) {
+// Each tier is killed once during each kind of operation; every operation still completes
+// with the correct result.
+func TestLongWorkSurvivesRestartOfEveryTier(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes long; make verify runs it")
 	}
-	l := &long{t: t, Site: localtest.Up(t, localtest.Folder(t))}
-	l.ada = journey.NewClient(t, l.URL)
-	l.ada.SignUp("ada")
-	l.channel = l.ada.MakeChannel("Long work")
-	l.recording = journey.Bytes(t, journey.Recording(t, 75, "1280x720", "mp4"))
-	l.publish(l.upload())
-	l.bringIn()
-	l.takeOut()
+	w := &longWork{t: t, Site: localtest.Up(t, localtest.Folder(t))}
+	w.ada = journey.NewClient(t, w.URL)
+	w.ada.SignUp("ada")
+	w.channel = w.ada.MakeChannel("Long work")
+	w.recording = journey.Bytes(t, journey.Recording(t, 75, "1280x720", "mp4"))
+	w.publish(w.upload())
+	w.importCatalogue()
+	w.export()
 }
 
-// dying kills each tier in turn as an operation gets further.
-func (l *long) dying(operation string) {
-	l.t.Helper()
+// killTiers kills each tier in turn while an operation makes progress.
+func (w *longWork) killTiers(operation string) {
+	w.t.Helper()
 	for n, tier := range tiers {
-		o := l.ada.Until(operation, "further", func(o journey.Operation) bool { return o.Metadata.Percent > 5+20*n || o.Done })
+		o := w.ada.Until(operation, "progressing", func(o journey.Operation) bool { return o.Metadata.Percent > 5+20*n || o.Done })
 		if o.Done {
-			l.t.Errorf("%s was done before %s died: %+v", operation, tier, o.Metadata)
+			w.t.Errorf("%s finished before %s was killed: %+v", operation, tier, o.Metadata)
 		}
-		l.Kill(tier)
+		w.Kill(tier)
 	}
 }
 
-func (l *long) upload() string {
-	l.t.Helper()
-	killed, size := 0, int64(len(l.recording))
-	upload := l.ada.Upload(l.recording, "looms.mp4", "video/mp4", 6, func(at int64) {
+func (w *longWork) upload() string {
+	w.t.Helper()
+	killed, size := 0, int64(len(w.recording))
+	upload := w.ada.Upload(w.recording, "looms.mp4", "video/mp4", 6, func(at int64) {
 		if killed < len(tiers) && at > int64(killed+1)*size/10 && at < size {
-			l.Kill(tiers[killed])
+			w.Kill(tiers[killed])
 			killed++
 		}
 	})
-	for ; killed < len(tiers); killed++ { // it was quicker than that: then before it is used
-		l.Kill(tiers[killed])
+	for ; killed < len(tiers); killed++ { // a fast upload: kill the others before it is used
+		w.Kill(tiers[killed])
 	}
 	return upload
 }
 
-func (l *long) publish(upload string) {
-	l.t.Helper()
-	operation := l.ada.Start(l.channel+"/talks", url.Values{"title": {"On looms"}, "upload": {upload}})
-	l.dying(operation)
-	var talk published
-	l.ada.Succeeds(operation, &talk)
-	if talk.Talk.Recording == "" {
-		l.t.Fatalf("published is %+v", talk)
+func (w *longWork) publish(upload string) {
+	w.t.Helper()
+	operation := w.ada.Start(w.channel+"/talks", url.Values{"title": {"On looms"}, "upload": {upload}})
+	w.killTiers(operation)
+	var response publishResponse
+	w.ada.Succeeds(operation, &response)
+	if response.Talk.Recording == "" {
+		w.t.Fatalf("the published talk has no recording: %+v", response)
 	}
-	at := "/" + talk.Talk.Recording
-	if got := l.ada.Fetch(at+"/original", 0); sha256.Sum256(got) != sha256.Sum256(l.recording) {
-		l.t.Errorf("of %d bytes %d come back, others", len(l.recording), len(got))
+	path := "/" + response.Talk.Recording
+	if got := w.ada.Fetch(path+"/original", 0); sha256.Sum256(got) != sha256.Sum256(w.recording) {
+		w.t.Errorf("original: got %d bytes, which differ from the %d uploaded", len(got), len(w.recording))
 	}
-	half := int64(len(l.recording) / 2)
-	if got := l.ada.Fetch(at+"/original", half); !bytes.Equal(got, l.recording[half:]) {
-		l.t.Error("from the middle on, others come")
+	half := int64(len(w.recording) / 2)
+	if got := w.ada.Fetch(path+"/original", half); !bytes.Equal(got, w.recording[half:]) {
+		w.t.Error("original: the range from the middle differs from the upload")
 	}
-	if smaller := l.ada.Fetch(at+"/480p", 0); len(smaller) < 1000 || !bytes.Contains(smaller[:64], []byte("ftyp")) {
-		l.t.Errorf("the 480p rendition has %d bytes", len(smaller))
-	}
-}
-
-// brought is how many talks are brought in; more than an import takes in a moment.
-const brought = 15_000
-
-func (l *long) bringIn() {
-	l.t.Helper()
-	upload := l.ada.Upload(catalogue(l.t, brought), "catalogue.tar", "application/x-tar", 2, nil)
-	operation := l.ada.Start("/studio/import", url.Values{"upload": {upload}})
-	l.dying(operation)
-	var came imported
-	l.ada.Succeeds(operation, &came)
-	// What one worker brought in just before it died, the next finds there.
-	if came.Created+came.Present != brought || came.Rejected != 0 {
-		l.t.Errorf("came in %+v", came)
+	if smaller := w.ada.Fetch(path+"/480p", 0); len(smaller) < 1000 || !bytes.Contains(smaller[:64], []byte("ftyp")) {
+		w.t.Errorf("480p rendition: got %d bytes, want an MP4 file", len(smaller))
 	}
 }
 
-func (l *long) takeOut() {
-	l.t.Helper()
-	operation := l.ada.Start("/account/export", url.Values{})
-	l.dying(operation)
-	var came exported
-	l.ada.Succeeds(operation, &came)
-	if came.Talks != brought+1 || came.Recordings != 1 {
-		l.t.Errorf("the archive has %+v", came)
+// importedTalks is the size of the imported catalogue, large enough that the import takes a while.
+const importedTalks = 15_000
+
+func (w *longWork) importCatalogue() {
+	w.t.Helper()
+	upload := w.ada.Upload(catalogue(w.t, importedTalks), "catalogue.tar", "application/x-tar", 2, nil)
+	operation := w.ada.Start("/studio/import", url.Values{"upload": {upload}})
+	w.killTiers(operation)
+	var response importResponse
+	w.ada.Succeeds(operation, &response)
+	// Talks that a worker created just before it was killed count as present.
+	if response.Created+response.Present != importedTalks || response.Rejected != 0 {
+		w.t.Errorf("import: got %+v, want %d talks, created or present, and none rejected", response, importedTalks)
 	}
-	archive := l.ada.Fetch("/files/"+strings.TrimPrefix(came.File, "uploads/"), 0)
+}
+
+func (w *longWork) export() {
+	w.t.Helper()
+	operation := w.ada.Start("/account/export", url.Values{})
+	w.killTiers(operation)
+	var response exportResponse
+	w.ada.Succeeds(operation, &response)
+	if response.Talks != importedTalks+1 || response.Recordings != 1 {
+		w.t.Errorf("archive: got %+v, want %d talks and 1 recording", response, importedTalks+1)
+	}
+	archive := w.ada.Fetch("/files/"+strings.TrimPrefix(response.File, "uploads/"), 0)
 	opened, err := zip.NewReader(bytes.NewReader(archive), int64(len(archive)))
 	if err != nil {
-		l.t.Fatal(err)
+		w.t.Fatal(err)
 	}
-	whole := false
-	for _, f := range opened.File { // its checksum is compared at the end
-		inside, err := f.Open()
+	intact := false
+	for _, f := range opened.File { // reading to the end verifies the checksum
+		file, err := f.Open()
 		if err != nil {
-			l.t.Fatal(err)
+			w.t.Fatal(err)
 		}
-		content, err := io.ReadAll(inside)
+		content, err := io.ReadAll(file)
 		if err != nil {
-			l.t.Errorf("%s: %v", f.Name, err)
+			w.t.Errorf("%s: %v", f.Name, err)
 		}
-		whole = whole || bytes.Equal(content, l.recording)
-		_ = inside.Close()
+		intact = intact || bytes.Equal(content, w.recording)
+		_ = file.Close()
 	}
-	if !whole {
-		l.t.Error("the recording is not in it as it was")
+	if !intact {
+		w.t.Error("the archive does not contain the uploaded recording")
 	}
 }
 
-// catalogue is so many talks of ten events in the layout of pyvideo, as a tar.
+// catalogue returns a tar archive of talks at ten events, in the layout of pyvideo.
 func catalogue(t *testing.T, talks int) []byte {
 	t.Helper()
 	var bytes bytes.Buffer
@@ -181,7 +181,7 @@ func catalogue(t *testing.T, talks int) []byte {
 		}
 		add(fmt.Sprintf("%s-%d/videos/talk-%d.json", event, n/(talks/10), n), fmt.Sprintf(
 			`{"title": "Talk %d", "speakers": ["Ada"], "language": "eng", "description": %q, "videos": [{"type": "youtube", "url": "https://videos.example/%d"}]}`,
-			n, strings.Repeat("What there is to say of it. ", 20), n))
+			n, strings.Repeat("A sentence about the talk. ", 20), n))
 	}
 	if err := archive.Close(); err != nil {
 		t.Fatal(err)
@@ -189,8 +189,8 @@ func catalogue(t *testing.T, talks int) []byte {
 	return bytes.Bytes()
 }
 
-// Cancelled at any step, work stops and leaves nothing.
-func TestLongWorkIsCancelledAtAnyStep(t *testing.T) {
+// An operation that is cancelled at any step stops and deletes its files.
+func TestLongWorkCanBeCancelledAtAnyStep(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes long; make verify runs it")
 	}
@@ -202,11 +202,11 @@ func TestLongWorkIsCancelledAtAnyStep(t *testing.T) {
 	for _, percent := range []int{-1, 0, 20, 60} {
 		upload := ada.Upload(recording, "looms.mp4", "video/mp4", 0, nil)
 		operation := ada.Start(channel+"/talks", url.Values{"title": {"Never"}, "upload": {upload}})
-		ada.Until(operation, "under way", func(o journey.Operation) bool { return o.Metadata.Percent > percent || o.Done })
+		ada.Until(operation, "progressing", func(o journey.Operation) bool { return o.Metadata.Percent > percent || o.Done })
 		ada.Cancel(operation)
 		if o := ada.Until(operation, "done", func(o journey.Operation) bool { return o.Done }); o.Metadata.State != "STATE_CANCELLED" {
-			t.Errorf("after %d %% it ended as %s", percent, o.Metadata.State)
+			t.Errorf("cancelled after %d %%: got state %s, want STATE_CANCELLED", percent, o.Metadata.State)
 		}
 	}
-	r.Until("nothing of it is left", func() bool { return len(r.Scratch()) == 0 })
+	r.Until("the scratch folder is empty", func() bool { return len(r.Scratch()) == 0 })
 }

@@ -18,55 +18,55 @@ import (
 )
 
 const (
-	// startTime is how long a tier may take to be ready: RabbitMQ, on a busy machine.
-	startTime = 2 * time.Minute
-	// stopTime is how long it may take to stop before it is killed.
-	stopTime = 40 * time.Second
-	// Pauses before a tier that died is started again.
-	firstPause = 200 * time.Millisecond
-	longPause  = 10 * time.Second
-	// maxLog bounds a log; the one before is kept beside it.
-	maxLog = 64 << 20
+	// startTimeout bounds the start of a process. RabbitMQ on a busy machine takes longest.
+	startTimeout = 2 * time.Minute
+	// stopTimeout is the time between SIGTERM and SIGKILL.
+	stopTimeout = 40 * time.Second
+	// A process that exits restarts after a pause that doubles from minBackoff to maxBackoff.
+	minBackoff = 200 * time.Millisecond
+	maxBackoff = 10 * time.Second
+	// maxLogSize is the size at which a log is rotated. One previous log is kept.
+	maxLogSize = 64 << 20
 )
 
-// tier is a process that runs until it is stopped: should it die, it is started
-// again.
-type tier struct {
+// process is a supervised program. It restarts whenever it exits, until it is stopped.
+type process struct {
 	name, address string
 	program       string
 	arguments     []string
-	environment   []string // nil: as ours
-	folder        string   // that it runs in; empty: ours
+	environment   []string // nil: inherited
+	folder        string   // working directory; empty: inherited
 	ready         func(context.Context) error
 	log           string
 
-	cancel context.CancelFunc
-	ended  chan struct{}
-	up     atomic.Bool // it was ready once
+	cancel   context.CancelFunc
+	done     chan struct{} // closed when supervise returns
+	wasReady atomic.Bool
 }
 
-func (s site) tier(name, address string, ready func(context.Context, *tier) error, arguments ...string) *tier {
-	return s.process(name, address, s.binary(name), ready, append([]string{"serve"}, arguments...)...)
+// newTier returns the process of a tier's program, which is named after the tier.
+func (s site) newTier(name, address string, ready func(context.Context, *process) error, arguments ...string) *process {
+	return s.newProcess(name, address, s.binary(name), ready, append([]string{"serve"}, arguments...)...)
 }
 
-func (s site) process(name, address, program string, ready func(context.Context, *tier) error, arguments ...string) *tier {
-	t := &tier{
+func (s site) newProcess(name, address, program string, ready func(context.Context, *process) error, arguments ...string) *process {
+	p := &process{
 		name: name, address: address, program: program, arguments: arguments,
-		log: filepath.Join(s.run, "logs", name+".log"), ended: make(chan struct{}),
+		log: filepath.Join(s.runDir, "logs", name+".log"), done: make(chan struct{}),
 	}
-	t.ready = func(ctx context.Context) error { return ready(ctx, t) }
-	return t
+	p.ready = func(ctx context.Context) error { return ready(ctx, p) }
+	return p
 }
 
-func (s site) dataTier() *tier {
-	return s.tier("data-tier", s.data, servingInLog,
-		"--data-directory", filepath.Join(s.run, "data"), "--listen-address", s.data, "--certificates", s.certificates())
+func (s site) dataTier() *process {
+	return s.newTier("data-tier", s.data, loggedServing,
+		"--data-directory", filepath.Join(s.runDir, "data"), "--listen-address", s.data, "--certificates", s.certificates())
 }
 
-func (s site) logicTier() *tier {
+func (s site) logicTier() *process {
 	arguments := []string{
 		"--listen-address", s.logic, "--admin-address", s.logicAdmin, "--data-address", s.data, "--certificates", s.certificates(),
-		"--scratch", filepath.Join(s.run, "scratch"),
+		"--scratch", filepath.Join(s.runDir, "scratch"),
 	}
 	if operators := os.Getenv("OPERATORS"); operators == "" && s.demo {
 		arguments = append(arguments, "--operators", "ada")
@@ -77,27 +77,28 @@ func (s site) logicTier() *tier {
 	if s.engine.url != "" {
 		arguments = append(arguments, "--broker", s.engine.url)
 	}
-	return s.tier("logic-tier", s.logic, readyAt(s.logicAdmin), arguments...)
+	return s.newTier("logic-tier", s.logic, readyAt(s.logicAdmin), arguments...)
 }
 
-func (s site) webTier() *tier {
-	return s.tier("web-tier", s.web, readyAt(s.webAdmin),
+func (s site) webTier() *process {
+	return s.newTier("web-tier", s.web, readyAt(s.webAdmin),
 		"--listen-address", s.web, "--admin-address", s.webAdmin, "--logic-address", s.logic, "--certificates", s.certificates(),
 		"--demo="+strconv.FormatBool(s.demo))
 }
 
-// servingInLog waits for the line by which a tier without an admin address says
-// that it serves.
-func servingInLog(_ context.Context, t *tier) error {
-	text, err := os.ReadFile(t.log)
+// loggedServing returns an error until the process has logged that it serves. It is for
+// tiers without an admin address.
+func loggedServing(_ context.Context, p *process) error {
+	text, err := os.ReadFile(p.log)
 	if err != nil || !bytes.Contains(text, []byte("msg=serving")) {
-		return errors.New("it does not say that it serves")
+		return errors.New("its log does not contain msg=serving")
 	}
 	return nil
 }
 
-func readyAt(address string) func(context.Context, *tier) error {
-	return func(ctx context.Context, _ *tier) error {
+// readyAt returns a check that asks an admin address for /readyz.
+func readyAt(address string) func(context.Context, *process) error {
+	return func(ctx context.Context, _ *process) error {
 		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/readyz", nil)
 		if err != nil {
 			return err
@@ -108,67 +109,67 @@ func readyAt(address string) func(context.Context, *tier) error {
 		}
 		defer response.Body.Close()
 		if response.StatusCode != http.StatusOK {
-			return fmt.Errorf("its /readyz says %s", response.Status)
+			return fmt.Errorf("/readyz returned %s", response.Status)
 		}
 		return nil
 	}
 }
 
-// start starts the tier and waits until it is ready.
-func (t *tier) start(ctx context.Context) error {
-	if err := os.MkdirAll(filepath.Dir(t.log), 0o755); err != nil {
+// start starts the process and waits until it is ready.
+func (p *process) start(ctx context.Context) error {
+	if err := os.MkdirAll(filepath.Dir(p.log), 0o755); err != nil {
 		return err
 	}
-	if err := os.Remove(t.log); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := os.Remove(p.log); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	running, cancel := context.WithCancel(context.Background())
-	t.cancel = cancel
-	died := make(chan error, 1)
-	go t.keep(running, died)
+	p.cancel = cancel
+	failed := make(chan error, 1)
+	go p.supervise(running, failed)
 
-	ctx, done := context.WithTimeout(ctx, startTime)
-	defer done()
+	ctx, cancelStart := context.WithTimeout(ctx, startTimeout)
+	defer cancelStart()
 	for {
-		err := t.ready(ctx)
+		err := p.ready(ctx)
 		if err == nil {
-			t.up.Store(true)
+			p.wasReady.Store(true)
 			return nil
 		}
 		select {
-		case cause := <-died:
-			t.stop()
-			return fmt.Errorf("%s ended (%w); the end of %s:\n%s", t.name, cause, t.log, t.lastLines())
+		case cause := <-failed:
+			p.stop()
+			return fmt.Errorf("%s exited: %w; last lines of %s:\n%s", p.name, cause, p.log, p.lastLines())
 		case <-ctx.Done():
-			return fmt.Errorf("%s is not ready: %w; the end of %s:\n%s", t.name, err, t.log, t.lastLines())
+			return fmt.Errorf("%s is not ready: %w; last lines of %s:\n%s", p.name, err, p.log, p.lastLines())
 		case <-time.After(30 * time.Millisecond):
 		}
 	}
 }
 
-// keep runs the tier until ctx ends; when it dies it is started again. died is
-// told of a death before the tier was ready, for start.
-func (t *tier) keep(ctx context.Context, died chan<- error) {
-	defer close(t.ended)
-	// The children get a signal when this thread ends, which is when this
-	// process is killed: no tier outlives it.
+// supervise runs the process until ctx is done, and restarts it when it exits. It sends the
+// first exit before the process was ready to failed, for start.
+func (p *process) supervise(ctx context.Context, failed chan<- error) {
+	defer close(p.done)
+	// Children receive their parent-death signal when this thread exits, which happens only
+	// when the supervisor is killed: no child outlives it.
 	runtime.LockOSThread()
-	for pause := firstPause; ; pause = min(2*pause, longPause) {
+	for pause := minBackoff; ; pause = min(2*pause, maxBackoff) {
 		began := time.Now()
-		err := t.once(ctx)
+		err := p.run(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		if t.up.Load() {
-			fmt.Printf("%s ended (%v); starting it again in %s\n", t.name, err, pause)
+		if p.wasReady.Load() {
+			fmt.Printf("%s exited (%v); restarting in %s\n", p.name, err, pause)
 		} else {
 			select {
-			case died <- err:
-			default: // start has heard already
+			case failed <- err:
+			default: // start has received an earlier exit
 			}
 		}
-		if time.Since(began) > longPause {
-			pause = firstPause
+		if time.Since(began) > maxBackoff {
+			pause = minBackoff
 		}
 		select {
 		case <-ctx.Done():
@@ -178,45 +179,47 @@ func (t *tier) keep(ctx context.Context, died chan<- error) {
 	}
 }
 
-// once runs the tier until it ends; when ctx ends it is asked to.
-func (t *tier) once(ctx context.Context) error {
-	if info, err := os.Stat(t.log); err == nil && info.Size() > maxLog {
-		_ = os.Rename(t.log, t.log+".1")
+// run runs the process until it exits. It sends SIGTERM when ctx is done.
+func (p *process) run(ctx context.Context) error {
+	if info, err := os.Stat(p.log); err == nil && info.Size() > maxLogSize {
+		_ = os.Rename(p.log, p.log+".1")
 	}
-	log, err := os.OpenFile(t.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	log, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
 	}
 	defer log.Close()
-	command := exec.CommandContext(ctx, t.program, t.arguments...)
-	command.Env, command.Dir = t.environment, t.folder
+	command := exec.CommandContext(ctx, p.program, p.arguments...)
+	command.Env, command.Dir = p.environment, p.folder
 	command.Stdout, command.Stderr = log, log
 	command.Cancel = func() error { return command.Process.Signal(syscall.SIGTERM) }
-	command.WaitDelay = stopTime
-	// In a session of its own, so that Ctrl-C reaches it through us alone, in its turn,
-	// and its load takes no more of the processors than another's (sched(7), "The autogroup
-	// feature").
+	command.WaitDelay = stopTimeout
+	// A session of its own keeps the terminal's Ctrl-C away from the child: the supervisor
+	// stops children in order. It also gives each child an equal share of the processors
+	// (sched(7), "The autogroup feature").
 	command.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGTERM}
 	if err := command.Start(); err != nil {
 		return err
 	}
 	err = command.Wait()
 	if err == nil {
-		err = errors.New("it stopped by itself")
+		err = errors.New("exit status 0")
 	}
 	return err
 }
 
-// stop asks the tier to stop and waits until it has.
-func (t *tier) stop() {
-	if t.cancel != nil {
-		t.cancel()
-		<-t.ended
+// stop stops the process and waits until it has exited. It does nothing if the process was
+// never started.
+func (p *process) stop() {
+	if p.cancel != nil {
+		p.cancel()
+		<-p.done
 	}
 }
 
-func (t *tier) lastLines() string {
-	text, err := os.ReadFile(t.log)
+// lastLines returns the last ten lines of the log.
+func (p *process) lastLines() string {
+	text, err := os.ReadFile(p.log)
 	if err != nil {
 		return ""
 	}
