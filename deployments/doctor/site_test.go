@@ -151,7 +151,7 @@ func (s *site) startBroker() error {
 	ctx, done := context.WithTimeout(context.Background(), patience)
 	defer done()
 	for again := time.NewTicker(50 * time.Millisecond); ; {
-		if err = node.Answers(ctx); err == nil {
+		if err = node.Ping(ctx); err == nil {
 			return nil
 		}
 		select {
