@@ -12,14 +12,14 @@ import (
 	"time"
 )
 
-// quiet is how long the database is watched while nothing changes.
-const quiet = 5 * time.Second
+// idleWatch is the time for which the database is observed while nothing changes.
+const idleWatch = 5 * time.Second
 
-// measureWaiters has a thousand wait for something that does not happen, and looks
-// at what that keeps and costs.
-func (b *bench) measureWaiters(ctx context.Context, s *site, db *sql.DB) error {
+// measureIdleWaiters measures the memory and the database load of a thousand clients that wait for
+// an operation that does not change.
+func (b *bench) measureIdleWaiters(ctx context.Context, s *site, db *sql.DB) error {
 	n := b.size(1000, 20)
-	operation, err := newWork(ctx, db, len(ways))
+	operation, err := newFakeOperation(ctx, db, len(waitModes))
 	if err != nil {
 		return err
 	}
@@ -28,59 +28,59 @@ func (b *bench) measureWaiters(ctx context.Context, s *site, db *sql.DB) error {
 		return err
 	}
 	var rows []row
-	for _, one := range []struct{ name, path, gauge string }{
+	for _, way := range []struct{ name, path, gauge string }{
 		{"long poll", "/wait?timeout=60s", "live_operation_waiters"},
 		{"server-sent events", "/stream", "live_operation_streams"},
 	} {
-		// A tier that starts anew has no memory left over from before.
+		// A restarted tier holds no memory from earlier measurements.
 		for _, tier := range []string{"logic-tier", "web-tier"} {
 			if err := s.restart(ctx, tier); err != nil {
 				return err
 			}
 		}
-		web, logic := resident(s.pids("web-tier")), resident(s.pids("logic-tier"))
-		all, err := hold(s.web, n, func() string {
-			return "GET /operations/" + operation.id + one.path + " HTTP/1.1\r\nHost: bench\r\nAccept: application/json\r\nCookie: session=" + deviceSession() + "\r\n\r\n"
+		web, logic := residentMemory(s.pids("web-tier")), residentMemory(s.pids("logic-tier"))
+		connections, err := hold(s.web, n, func() string {
+			return "GET /operations/" + operation.id + way.path + " HTTP/1.1\r\nHost: bench\r\nAccept: application/json\r\nCookie: session=" + deviceSession() + "\r\n\r\n"
 		})
 		if err != nil {
 			return err
 		}
-		if err := s.awaitGauge(ctx, one.gauge, n); err != nil {
+		if err := s.awaitGauge(ctx, way.gauge, n); err != nil {
 			return err
 		}
-		web, logic = resident(s.pids("web-tier"))-web, resident(s.pids("logic-tier"))-logic
-		busy, err := transactions(ctx, db, b)
+		web, logic = residentMemory(s.pids("web-tier"))-web, residentMemory(s.pids("logic-tier"))-logic
+		waiting, err := transactions(ctx, db, b)
 		if err != nil {
 			return err
 		}
-		for _, connection := range all {
+		for _, connection := range connections {
 			_ = connection.Close()
 		}
 		rows = append(rows,
-			row{what: fmt.Sprintf("%s: memory a waiter of %d, web tier", one.name, n), ours: kilobytes(web / float64(n))},
-			row{what: fmt.Sprintf("%s: memory a waiter of %d, logic tier", one.name, n), ours: kilobytes(logic / float64(n))},
-			row{what: one.name + ": transactions a second while nothing changes", ours: fmt.Sprintf("%.1f", busy), against: fmt.Sprintf("%.1f", idle)})
+			row{label: fmt.Sprintf("%s: memory per waiter of %d, web tier", way.name, n), ours: kilobytes(web / float64(n))},
+			row{label: fmt.Sprintf("%s: memory per waiter of %d, logic tier", way.name, n), ours: kilobytes(logic / float64(n))},
+			row{label: way.name + ": transactions a second while idle", ours: fmt.Sprintf("%.1f", waiting), baseline: fmt.Sprintf("%.1f", idle)})
 	}
-	b.table("waits", "nobody waits", rows...)
+	b.table("waits", "no waiters", rows...)
 	return nil
 }
 
-// hold makes a request on each of n connections, and reads no answer.
-func hold(address string, n int, request func() string) (all []net.Conn, err error) {
+// hold sends a request on each of n connections and reads no response.
+func hold(address string, n int, request func() string) (connections []net.Conn, err error) {
 	for range n {
 		connection, err := net.DialTimeout("tcp", address, callTimeout)
 		if err != nil {
-			return all, err
+			return connections, err
 		}
-		all = append(all, connection)
+		connections = append(connections, connection)
 		if _, err := io.WriteString(connection, request()); err != nil {
-			return all, err
+			return connections, err
 		}
 	}
-	return all, nil
+	return connections, nil
 }
 
-// awaitGauge waits until a gauge of the web tier's metrics has a value.
+// awaitGauge waits until a gauge of the web tier has at least a value.
 func (s *site) awaitGauge(ctx context.Context, name string, want int) error {
 	ctx, done := context.WithTimeout(ctx, time.Minute)
 	defer done()
@@ -103,18 +103,18 @@ func (s *site) awaitGauge(ctx context.Context, name string, want int) error {
 		if found == nil {
 			return fmt.Errorf("the web tier's metrics have no %s", name)
 		}
-		if is, _ := strconv.ParseFloat(string(found[1]), 64); int(is) >= want {
+		if value, _ := strconv.ParseFloat(string(found[1]), 64); int(value) >= want {
 			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%s is %s, want %d", name, found[1], want)
+			return fmt.Errorf("%s is %s, want at least %d", name, found[1], want)
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
 }
 
-// transactions returns how many the database commits in a second.
+// transactions returns the number of commits a second while idle.
 func transactions(ctx context.Context, db *sql.DB, b *bench) (float64, error) {
 	count := func() (n float64, err error) {
 		err = db.QueryRowContext(ctx, `select xact_commit from pg_stat_database where datname = 'techtalks'`).Scan(&n)
@@ -124,15 +124,15 @@ func transactions(ctx context.Context, db *sql.DB, b *bench) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	watch := quiet
+	duration := idleWatch
 	if b.quick {
-		watch = time.Second
+		duration = time.Second
 	}
 	select {
 	case <-ctx.Done():
 		return 0, ctx.Err()
-	case <-time.After(watch):
+	case <-time.After(duration):
 	}
 	after, err := count()
-	return (after - before) / watch.Seconds(), err
+	return (after - before) / duration.Seconds(), err
 }

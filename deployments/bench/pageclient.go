@@ -8,53 +8,53 @@ import (
 	"time"
 )
 
-// asker is somebody with one connection. It is a light client: what it works, the
-// measured lack.
-type asker struct {
+// pageClient is an HTTP client with one connection. It does little work, because it shares the
+// processors with the measured site.
+type pageClient struct {
 	address    string
 	connection net.Conn
-	in         *bufio.Reader
+	reader     *bufio.Reader
 }
 
-func (a *asker) connect() (err error) {
-	if a.connection, err = net.DialTimeout("tcp", a.address, callTimeout); err != nil {
+func (c *pageClient) connect() (err error) {
+	if c.connection, err = net.DialTimeout("tcp", c.address, callTimeout); err != nil {
 		return err
 	}
-	a.in = bufio.NewReaderSize(a.connection, 32<<10)
+	c.reader = bufio.NewReaderSize(c.connection, 32<<10)
 	return nil
 }
 
-func (a *asker) close() {
-	if a.connection != nil {
-		_ = a.connection.Close()
-		a.connection = nil
+func (c *pageClient) close() {
+	if c.connection != nil {
+		_ = c.connection.Close()
+		c.connection = nil
 	}
 }
 
-// reply is what a page was answered with.
+// reply is the response to a page request.
 type reply struct {
-	status int
-	again  string // when it may be asked for again
-	age    string // of a page as it had been; empty when it was made anew
+	status     int
+	retryAfter string // Retry-After
+	age        string // of a stale page; empty if the page was rendered
 }
 
-// ask asks for a page.
-func (a *asker) ask(path string) (r reply, err error) {
-	if a.connection == nil {
-		if err := a.connect(); err != nil {
+// get requests a page.
+func (c *pageClient) get(path string) (r reply, err error) {
+	if c.connection == nil {
+		if err := c.connect(); err != nil {
 			return reply{}, err
 		}
 	}
 	defer func() {
 		if err != nil {
-			a.close()
+			c.close()
 		}
 	}()
-	_ = a.connection.SetDeadline(time.Now().Add(callTimeout))
-	if _, err := io.WriteString(a.connection, "GET "+path+" HTTP/1.1\r\nHost: bench\r\nUser-Agent: bench\r\n\r\n"); err != nil {
+	_ = c.connection.SetDeadline(time.Now().Add(callTimeout))
+	if _, err := io.WriteString(c.connection, "GET "+path+" HTTP/1.1\r\nHost: bench\r\nUser-Agent: bench\r\n\r\n"); err != nil {
 		return reply{}, err
 	}
-	response, err := http.ReadResponse(a.in, nil) //nolint:bodyclose // read to its end; the connection is kept
+	response, err := http.ReadResponse(c.reader, nil) //nolint:bodyclose // read to the end; the connection is reused
 	if err != nil {
 		return reply{}, err
 	}
