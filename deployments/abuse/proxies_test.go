@@ -53,7 +53,7 @@ func guessPasswords(t *testing.T, site *localtest.Site, proxy string) {
 		guesser.http.Transport = forgeForwarded{guesser.http.Transport}
 		// Continue after the bystander's last request, until the site rejects the guesser.
 		for n := 0; n < maxGuesses && !rejected; n++ {
-			got := guesser.do(context.WithoutCancel(ctx), "/sign-in", url.Values{"handle": {fmt.Sprint("nobody-", n)}, "password": {"a guess of a password"}})
+			got := guesser.do(context.WithoutCancel(ctx), "/sign-in", url.Values{"handle": {fmt.Sprint("unknown-", n)}, "password": {"a guess of a password"}})
 			rejected = got == "429"
 		}
 	})

@@ -122,7 +122,7 @@ func TestStartWaitsAndNamesMissingNeighbour(t *testing.T) {
 		process        *process
 	}{
 		{"web-tier", "LOGIC_ADDRESS=" + none, append(refused, "waiting for the logic tier", "(--logic-address, LOGIC_ADDRESS)"), nil},
-		{"web-tier", "--logic-address nobody.invalid:9090", []string{"waiting for the logic tier", "(--logic-address, LOGIC_ADDRESS)", "lookup nobody.invalid", "see whether it runs there"}, nil},
+		{"web-tier", "--logic-address unknown.invalid:9090", []string{"waiting for the logic tier", "(--logic-address, LOGIC_ADDRESS)", "lookup unknown.invalid", "see whether it runs there"}, nil},
 		{"web-tier", "--certificates " + in("expired"), expired, nil},
 		{"web-tier", "--certificates " + in("other-name"), named, nil},
 		{"web-tier", "--certificates " + in("of-foreign"), foreign, nil},

@@ -38,8 +38,8 @@ func TestHostNamesMissingSettings(t *testing.T) {
 	}
 }
 
-// Without .env there would be a site without a logic tier: that is said instead.
-func TestASiteWithoutItsSettingsSaysSo(t *testing.T) {
+// Without .env no logic tier would start, so that Compose reports an error instead.
+func TestComposeRejectsMissingEnvFile(t *testing.T) {
 	requireDocker(t)
 	for _, settings := range [][]string{nil, {"COMPOSE_PROFILES="}} {
 		p := &project{t: t, options: []string{"--env-file", os.DevNull}, environment: append(os.Environ(), settings...)}

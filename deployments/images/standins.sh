@@ -105,8 +105,8 @@ if [ -n "$wanted" ]; then
 	if [ -n "$rabbitmq" ] && missing "$rabbitmq"; then
 		user "$work/root" rabbitmq /var/lib/rabbitmq
 		install "$work/root" rabbitmq-server
-		# Before the Debian package's own command, which changes users and hides
-		# what the node says.
+		# This PATH precedes the wrapper of the Debian package, which changes the user and
+		# hides the output of the node.
 		import "$work/root" "$rabbitmq" --change "ENV PATH=/usr/lib/rabbitmq/bin:$path"
 	fi
 fi

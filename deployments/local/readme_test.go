@@ -111,7 +111,7 @@ func documents(t *testing.T) (all []string) {
 
 var (
 	link    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
-	inTree  = regexp.MustCompile("`((?:web-tier|logic-tier|data-tier|proto|deployments)/[^` ]*)`")
+	inTree  = regexp.MustCompile("`((?:web-tier|logic-tier|data-tier|proto|deployments)/[^` <]*)`") // without <placeholders>
 	heading = regexp.MustCompile(`(?m)^#+ (.*)$`)
 )
 
