@@ -1,5 +1,5 @@
-// Command logic-tier is the tier that holds every business rule of TechTalks,
-// behind gRPC, and the only one that talks to Postgres.
+// Command logic-tier runs the logic tier, which implements every business rule of TechTalks.
+// It serves gRPC, and is the only tier that connects to Postgres.
 package main
 
 import (

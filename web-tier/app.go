@@ -85,7 +85,7 @@ func serve(ctx context.Context, s settings, log *slog.Logger) error {
 	}
 	registry.MustRegister(feeds.inbox.Collector("live"), feeds.operations.Collector("live_operation"), feeds.queues.Collector("live_queue"))
 	site := &ui.Site{Tier: tier, Uploads: uploads.New(tier.Media), Log: log, Host: host, Secure: s.secureCookies, Demo: s.demo}
-	middleware := server.New(log, registry, s.secureCookies, site.Caller, site.Refuse, site.StandIn)
+	middleware := server.New(log, registry, s.secureCookies, site.Caller, site.Refuse, site.ServeStale)
 	drainer := &drainer{delay: s.drainDelay}
 	handler := drainer.handler(proxies.Handler(log, middleware.Handler(routes(site, feeds, middleware.Admit))))
 

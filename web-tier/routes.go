@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,68 +31,85 @@ const (
 // feeds holds the feeds that clients can subscribe to.
 type feeds struct{ inbox, operations, queues *live.Feed }
 
-// routes returns a mux with every route of the site. The logic tier decides who is allowed to
-// do what; "signed in" below means that other visitors are asked to sign in first.
+// access says who can use a route.
+type access string
+
+// All but anyone need a session, without which the client is asked to sign in. Whether the
+// account is the channel's owner, or an operator, is for the logic tier to decide.
+const (
+	anyone   access = "anyone"
+	signedIn access = "a signed-in account"
+	owner    access = "the channel's owner"
+	operator access = "an operator"
+)
+
+// route is a page or a form.
+type route struct {
+	pattern string
+	who     access
+	budget  time.Duration
+	handle  ui.Handler
+}
+
+// pages are the routes of pages and forms.
+var pages = []route{
+	{"GET /{$}", anyone, page, home.Get},
+	{"GET /tiers", anyone, page, tiers.Get},
+	{"GET /talks", anyone, page, talks.List},
+	{"GET /channels", anyone, page, channels.List},
+	{"GET /channels/{channel}", anyone, page, channels.Show},
+	{"GET /channels/{channel}/talks/{talk}", anyone, page, talks.Show},
+	{"GET /sign-up", anyone, page, account.SignUpForm},
+	{"POST /sign-up", anyone, form, account.SignUp},
+	{"GET /sign-in", anyone, page, account.SignInForm},
+	{"POST /sign-in", anyone, form, account.SignIn},
+	{"POST /sign-out", anyone, form, account.SignOut},
+	{"GET /account/closed", anyone, page, account.Closed},
+	{"GET /account", signedIn, page, account.Show},
+	{"POST /account/export", signedIn, form, account.Export},
+	{"POST /account/password", signedIn, form, account.ChangePassword},
+	{"POST /account/sessions/{session}/end", signedIn, form, account.EndSession},
+	{"POST /account/sign-out-everywhere", signedIn, form, account.SignOutEverywhere},
+	{"POST /account/close", signedIn, form, account.CloseAccount},
+	{"GET /inbox", signedIn, page, inbox.Show},
+	{"POST /inbox/read", signedIn, form, inbox.Read},
+	{"GET /studio", signedIn, page, studio.Show},
+	{"POST /channels", signedIn, form, studio.CreateChannel},
+	{"POST /studio/import", signedIn, form, studio.Import},
+	{"GET /operations", signedIn, page, operations.List},
+	{"GET /operations/{operation}", signedIn, page, operations.Show},
+	{"POST /operations/{operation}/cancel", signedIn, form, operations.Cancel},
+	{"POST /operations/{operation}/delete", signedIn, form, operations.Delete},
+	{"POST /channels/{channel}/follow", signedIn, form, channels.Follow},
+	{"POST /channels/{channel}/unfollow", signedIn, form, channels.Unfollow},
+	{"POST /channels/{channel}/talks", owner, form, channels.Publish},
+	{"POST /channels/{channel}/export", owner, form, channels.Export},
+	{"GET /channels/{channel}/talks/{talk}/edit", owner, page, talks.Edit},
+	{"POST /channels/{channel}/talks/{talk}/edit", owner, form, talks.Save},
+	{"POST /channels/{channel}/talks/{talk}/withdraw", owner, form, talks.Withdraw},
+	// dead letters that reached no queue are under "unroutable"
+	{"GET /queue", operator, page, queue.Show},
+	{"GET /queue/dead-letters", operator, page, queue.ListDeadLetters},
+	{"GET /queue/dead-letters/{queue}/{id}", operator, page, queue.ShowDeadLetter},
+	{"POST /queue/dead-letters/{queue}/redrive", operator, form, queue.Redrive},
+	{"GET /queue/dead-letters/{queue}/discard", operator, page, queue.ConfirmDiscard},
+	{"POST /queue/dead-letters/{queue}/discard", operator, form, queue.Discard},
+	{"GET /queue/tests", operator, page, queue.Try},
+	{"POST /queue/tests", operator, form, queue.Send},
+	{"GET /queue/tests/{test}", operator, page, queue.ShowTest},
+}
+
+// routes returns a mux with every route of the site.
 //
 // Pages and forms pass through admit, which limits how many are in flight. Long polls and
 // streams do not: a feed has limits of its own.
 func routes(site *ui.Site, feeds feeds, admit func(http.Handler) http.Handler) *http.ServeMux {
 	mux := http.NewServeMux()
-	for _, r := range []struct {
-		pattern string
-		budget  time.Duration
-		handle  ui.Handler
-	}{
-		// public
-		{"GET /{$}", page, home.Get},
-		{"GET /tiers", page, tiers.Get},
-		{"GET /talks", page, talks.List},
-		{"GET /channels", page, channels.List},
-		{"GET /channels/{channel}", page, channels.Show},
-		{"GET /channels/{channel}/talks/{talk}", page, talks.Show},
-		{"GET /sign-up", page, account.SignUpForm},
-		{"POST /sign-up", form, account.SignUp},
-		{"GET /sign-in", page, account.SignInForm},
-		{"POST /sign-in", form, account.SignIn},
-		{"POST /sign-out", form, account.SignOut},
-		{"GET /account/closed", page, account.Closed},
-		// signed in
-		{"GET /account", page, account.Show},
-		{"POST /account/export", form, account.Export},
-		{"POST /account/password", form, account.ChangePassword},
-		{"POST /account/sessions/{session}/end", form, account.EndSession},
-		{"POST /account/sign-out-everywhere", form, account.SignOutEverywhere},
-		{"POST /account/close", form, account.CloseAccount},
-		{"GET /inbox", page, inbox.Show},
-		{"POST /inbox/read", form, inbox.Read},
-		{"GET /studio", page, studio.Show},
-		{"POST /channels", form, studio.CreateChannel},
-		{"POST /studio/import", form, studio.Import},
-		{"GET /operations", page, operations.List},
-		{"GET /operations/{operation}", page, operations.Show},
-		{"POST /operations/{operation}/cancel", form, operations.Cancel},
-		{"POST /operations/{operation}/delete", form, operations.Delete},
-		{"POST /channels/{channel}/follow", form, channels.Follow},
-		{"POST /channels/{channel}/unfollow", form, channels.Unfollow},
-		// signed in, as the channel's owner
-		{"POST /channels/{channel}/talks", form, channels.Publish},
-		{"POST /channels/{channel}/export", form, channels.Export},
-		{"GET /channels/{channel}/talks/{talk}/edit", page, talks.Edit},
-		{"POST /channels/{channel}/talks/{talk}/edit", form, talks.Save},
-		{"POST /channels/{channel}/talks/{talk}/withdraw", form, talks.Withdraw},
-		// signed in, as an operator; dead letters that reached no queue are under "unroutable"
-		{"GET /queue", page, queue.Show},
-		{"GET /queue/dead-letters", page, queue.ListDeadLetters},
-		{"GET /queue/dead-letters/{queue}/{id}", page, queue.ShowDeadLetter},
-		{"POST /queue/dead-letters/{queue}/redrive", form, queue.Redrive},
-		{"GET /queue/dead-letters/{queue}/discard", page, queue.ConfirmDiscard},
-		{"POST /queue/dead-letters/{queue}/discard", form, queue.Discard},
-		{"GET /queue/tests", page, queue.Try},
-		{"POST /queue/tests", form, queue.Send},
-		{"GET /queue/tests/{test}", page, queue.ShowTest},
-		// everything else
-		{"/", page, func(v *ui.Visit) error { return noRoute(mux, v) }},
-	} {
+	unrouted := route{"/", anyone, page, func(v *ui.PageContext) error { return noRoute(mux, v) }}
+	for _, r := range append(slices.Clone(pages), unrouted) {
+		if r.who != anyone {
+			r.handle = ui.RequireSession(r.handle)
+		}
 		mux.Handle(r.pattern, admit(site.Page(r.budget, r.handle)))
 	}
 	// Short polls, long polls and streams: signed in, for the queue as an operator. The short
@@ -136,13 +154,13 @@ func routes(site *ui.Site, feeds feeds, admit func(http.Handler) http.Handler) *
 
 // noRoute handles requests that no other pattern matches: 405 if the address supports other
 // methods, otherwise 404.
-func noRoute(mux *http.ServeMux, v *ui.Visit) error {
+func noRoute(mux *http.ServeMux, v *ui.PageContext) error {
 	if allowed := allowedMethods(mux, v.Request); len(allowed) > 0 {
 		v.Writer.Header().Set("Allow", strings.Join(allowed, ", "))
 		return &logicclient.Problem{Status: http.StatusMethodNotAllowed, Title: "That address doesn't take this request",
 			Message: "Use the buttons and forms of the page instead of opening this address directly."}
 	}
-	if err := v.Gather(); err != nil {
+	if err := v.FetchAll(); err != nil {
 		return err
 	}
 	return notFound

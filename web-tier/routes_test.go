@@ -3,6 +3,7 @@ package main
 import (
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -60,5 +61,38 @@ func TestUnroutedRequestsGetAnErrorPage(t *testing.T) {
 	}
 	if got := send(handler, "GET", "/sign-in").Code; got != http.StatusOK {
 		t.Errorf("GET /sign-in: got %d, want 200", got)
+	}
+}
+
+func TestRoutesAskForSessionUnlessForAnyone(t *testing.T) {
+	handler := newSite(t)
+	for _, r := range pages {
+		method, path, _ := strings.Cut(r.pattern, " ")
+		path = strings.NewReplacer("{$}", "", "{", "", "}", "").Replace(path)
+		page := send(handler, method, path, "Accept", "text/html")
+		asked := strings.HasPrefix(page.Header().Get("Location"), "/sign-in?next=")
+		if asked != (r.who != anyone) {
+			t.Errorf("%s, for %s: without a session got %d, Location %q", r.pattern, r.who, page.Code, page.Header().Get("Location"))
+		}
+		if want := "/sign-in?next=" + url.QueryEscape(path); asked && method == http.MethodGet && page.Header().Get("Location") != want {
+			t.Errorf("%s: Location %q, want %q", r.pattern, page.Header().Get("Location"), want)
+		}
+		if json := send(handler, method, path, "Accept", "application/json"); asked && json.Code != http.StatusUnauthorized {
+			t.Errorf("%s as JSON: without a session got %d, want 401", r.pattern, json.Code)
+		}
+	}
+}
+
+func TestSignInReturnsToThePageOfTheForm(t *testing.T) {
+	handler := newSite(t)
+	for referer, want := range map[string]string{
+		"http://example.com/channels/go?page=2": "/channels/go?page=2",
+		"https://elsewhere.example/channels/go": "/",
+		"":                                      "/",
+	} {
+		got := send(handler, "POST", "/channels/go/follow", "Accept", "text/html", "Referer", referer).Header().Get("Location")
+		if got != "/sign-in?next="+url.QueryEscape(want) {
+			t.Errorf("from %q: Location %q, want one that leads back to %s", referer, got, want)
+		}
 	}
 }

@@ -24,7 +24,7 @@ type importResult struct {
 	talksctl float64 // peak memory in bytes
 }
 
-var added = regexp.MustCompile(`(\d+) channels and (\d+) talks added, (\d+) talks there already`)
+var added = regexp.MustCompile(`(\d+) channels and (\d+) talks added, (\d+) talks already present`)
 
 // importCatalogue imports a catalogue with talksctl.
 func (s *site) importCatalogue(ctx context.Context, catalogue string) (i importResult, err error) {

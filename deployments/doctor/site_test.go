@@ -86,7 +86,7 @@ func (s *site) start(folder string) error {
 	if brokerErr != nil {
 		return brokerErr
 	}
-	s.logic, s.logicAt, err = s.startLogic(s.data, "data tier is there")
+	s.logic, s.logicAt, err = s.startLogic(s.data, "connected to the data tier")
 	return err
 }
 

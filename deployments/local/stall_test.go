@@ -68,7 +68,7 @@ func TestStalledTierGetsErrorPageThatRetries(t *testing.T) {
 			if status := tab.Open("/talks?q=" + word); status != http.StatusGatewayTimeout && status != http.StatusServiceUnavailable {
 				t.Errorf("status: got %d, want 503 or 504", status)
 			}
-			tab.Holds(`document.querySelector(".problem .hint")?.textContent.includes("tries again by itself")`)
+			tab.Holds(`document.querySelector(".problem .hint")?.textContent.includes("reloads automatically")`)
 			for _, look := range []struct {
 				name  string
 				width int64

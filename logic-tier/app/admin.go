@@ -16,7 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// readiness is nil when the tier can do its work, or else why not.
+// readiness holds the reason why the tier is not ready, or nil.
 type readiness struct{ reason atomic.Pointer[string] }
 
 func (r *readiness) set(err error) {
@@ -24,11 +24,11 @@ func (r *readiness) set(err error) {
 		r.reason.Store(nil)
 		return
 	}
-	text := err.Error()
-	r.reason.Store(&text)
+	reason := err.Error()
+	r.reason.Store(&reason)
 }
 
-// serveAdmin serves adminHandler until ctx ends.
+// serveAdmin serves adminHandler until ctx is cancelled.
 func serveAdmin(ctx context.Context, listener net.Listener, ready *readiness, registry *prometheus.Registry) error {
 	server := &http.Server{Handler: adminHandler(ready, registry), ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 10 * time.Second}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
@@ -39,8 +39,8 @@ func serveAdmin(ctx context.Context, listener net.Listener, ready *readiness, re
 	return nil
 }
 
-// adminHandler answers /healthz (the process lives), /readyz (it can do its work) and /metrics,
-// and on loopback connections /debug/pprof/.
+// adminHandler serves /healthz (liveness), /readyz (readiness) and /metrics, and on
+// loopback connections /debug/pprof/.
 func adminHandler(ready *readiness, registry *prometheus.Registry) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "alive") })
@@ -52,30 +52,30 @@ func adminHandler(ready *readiness, registry *prometheus.Registry) http.Handler 
 		fmt.Fprintln(w, "ready")
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
-	// Where the time and the memory go; for go tool pprof, 5 seconds at most.
+	// For go tool pprof; the server's WriteTimeout allows profiles of up to 5 seconds.
 	mux.HandleFunc("GET /debug/pprof/", loopbackOnly(pprof.Index))
 	mux.HandleFunc("GET /debug/pprof/profile", loopbackOnly(pprof.Profile))
 	return mux
 }
 
-// loopbackOnly refuses callers from other hosts, wherever the admin port listens: a
-// profile costs seconds of work, and its command line and goroutines tell too much.
-// "kubectl port-forward" and "ssh -L" arrive from loopback.
+// loopbackOnly rejects clients on other hosts, whatever address the admin port listens on.
+// A profile costs seconds of processor time, and exposes the command line and goroutines.
+// "kubectl port-forward" and "ssh -L" connect from loopback.
 func loopbackOnly(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if peer, err := netip.ParseAddrPort(r.RemoteAddr); err != nil || !peer.Addr().Unmap().IsLoopback() {
-			http.Error(w, "profiles are for this host alone: forward the port, as with ssh -L or kubectl port-forward", http.StatusForbidden)
+			http.Error(w, "profiles are served on loopback only: forward the port, as with ssh -L or kubectl port-forward", http.StatusForbidden)
 			return
 		}
 		next(w, r)
 	}
 }
 
-// health asks the tier on this host whether it is ready: what a container's
-// health check runs, in images without a shell.
+// health returns an error unless the tier on this host is ready. Container health checks
+// run it, since the images have no shell.
 func health(ctx context.Context, address string) error {
-	ctx, done := context.WithTimeout(ctx, 3*time.Second)
-	defer done()
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return fmt.Errorf("--admin-address (ADMIN_ADDRESS) %q: use host:port: %w", address, err)
@@ -89,12 +89,12 @@ func health(ctx context.Context, address string) error {
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return fmt.Errorf("--admin-address (ADMIN_ADDRESS) %s: nobody answers: see whether it runs, and with this address: %w", address, err)
+		return fmt.Errorf("--admin-address (ADMIN_ADDRESS) %s: cannot reach the logic tier: check that it runs and uses this address: %w", address, err)
 	}
 	defer response.Body.Close()
-	text, _ := io.ReadAll(io.LimitReader(response.Body, 1000))
+	reason, _ := io.ReadAll(io.LimitReader(response.Body, 1000))
 	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("not ready: %s", text)
+		return fmt.Errorf("not ready: %s", reason)
 	}
 	return nil
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Health and metrics are for probes and scrapers on other hosts, profiles for this host.
-func TestProfilesAreServedToThisHostAlone(t *testing.T) {
+// Probes and scrapers on other hosts reach health and metrics, but not profiles.
+func TestAdminHandler_ServesProfilesOnLoopbackOnly(t *testing.T) {
 	handler := adminHandler(&readiness{}, prometheus.NewRegistry())
 	for _, c := range []struct {
 		peer, path string
@@ -32,7 +32,7 @@ func TestProfilesAreServedToThisHostAlone(t *testing.T) {
 		w := httptest.NewRecorder()
 		handler.ServeHTTP(w, r)
 		if w.Code != c.want {
-			t.Errorf("%s from %s: %d, want %d", c.path, c.peer, w.Code, c.want)
+			t.Errorf("%s from %s: got %d, want %d", c.path, c.peer, w.Code, c.want)
 		}
 	}
 }

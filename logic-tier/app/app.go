@@ -27,8 +27,8 @@ import (
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
 )
 
-// Connections a role may have. Together with those of two more processes and the
-// operator's they stay below the data tier's 400.
+// Maximum connections per role. Three processes and the operator together stay below
+// the data tier's limit of 400.
 const (
 	accountsConnections      = 16
 	talksConnections         = 24
@@ -40,120 +40,120 @@ const (
 	queueConnections         = 8
 )
 
-// module answers calls, in whichever process it is.
+// module serves calls.
 type module interface{ Register(grpc.ServiceRegistrar) }
 
-// runner is what a module does beside answering calls.
+// runner runs in the background until its context is cancelled.
 type runner interface{ Run(context.Context) error }
 
-// consumer is a module that works queues.
+// consumer consumes queues.
 type consumer interface{ Consumers() []queue.Consumer }
 
-// part is a module that may be in a process: its name, the topology of its queues, and how it is made.
-type part struct {
+// moduleSpec describes a module that a process can run.
+type moduleSpec struct {
 	name     string
 	topology []queue.Topology
-	make     func() module
+	create   func() module
 }
 
-// parts is what a process is made of.
-type parts struct {
+// assembly holds the components of a process.
+type assembly struct {
 	broker    broker
-	running   []runner
+	runners   []runner
 	topology  []queue.Topology
 	consumers []queue.Consumer
 }
 
-// wire makes the modules of this process and registers them. It is the only place
-// that knows every module. A module calls another through its client alone: to are
-// the others, in this process or in another.
-func (a *app) wire(srv *server.Server, to grpc.ClientConnInterface, watch *sessions.Watch, databases *databases, registry *prometheus.Registry) (parts, error) {
-	open := databases.open
-	var p parts
-	operators, err := operators(a.settings.operators)
+// assemble creates the modules of this process and registers them with srv. It is the only
+// function that knows every module. Modules call each other only through the clients of
+// modules, which routes to this process or to a peer.
+func (p *process) assemble(srv *server.Server, modules grpc.ClientConnInterface, watch *sessions.Watch, databases *databases, registry *prometheus.Registry) (assembly, error) {
+	open, log := databases.open, p.log
+	operators, err := parseOperators(p.settings.operators)
 	if err != nil {
-		return parts{}, err
+		return assembly{}, err
 	}
 	queueDB := open("queue", queueConnections)
-	if p.broker, err = newBroker(a.settings, queueDB, databases.options("queue", 0), a.log); err != nil {
-		return parts{}, errors.Join(err, databases.err)
+	broker, err := newBroker(p.settings, queueDB, databases.options("queue", 0), log)
+	if err != nil {
+		return assembly{}, errors.Join(err, databases.err)
 	}
-	registry.MustRegister(p.broker.Registry())
-	p.running = append(p.running, p.broker, watch)
-	operationWork := operationspb.NewOperationWorkClient(to)
-	mediaClient := mediapb.NewMediaClient(to)
+	registry.MustRegister(broker.Registry())
+	result := assembly{broker: broker, runners: []runner{broker, watch}}
+	operationWork := operationspb.NewOperationWorkClient(modules)
+	mediaClient := mediapb.NewMediaClient(modules)
 
-	all := []part{
+	specs := []moduleSpec{
 		{"accounts", []queue.Topology{accounts.Topology()}, func() module {
-			return accounts.New(accounts.Needs{
-				DB: open("accounts", accountsConnections), Publisher: p.broker, Operators: operators, Log: a.log,
+			return accounts.New(accounts.Deps{
+				DB: open("accounts", accountsConnections), Publisher: broker, Operators: operators, Log: log,
 			})
 		}},
 		{"talks", []queue.Topology{talks.Topology()}, func() module {
-			return talks.New(talks.Needs{
-				DB: open("talks", talksConnections), Publisher: p.broker, Media: mediaClient, Work: operationWork,
-				Handles: longrunningpb.NewOperationsClient(to), Log: a.log,
+			return talks.New(talks.Deps{
+				DB: open("talks", talksConnections), Publisher: broker, Media: mediaClient, Work: operationWork,
+				Handles: longrunningpb.NewOperationsClient(modules), Log: log,
 			})
 		}},
 		{"following", []queue.Topology{following.Topology()}, func() module {
-			return following.New(following.Needs{
-				DB: open("following", followingConnections), Channels: talkspb.NewChannelsClient(to),
+			return following.New(following.Deps{
+				DB: open("following", followingConnections), Channels: talkspb.NewChannelsClient(modules),
 			})
 		}},
 		{"notifications", []queue.Topology{notifications.Topology()}, func() module {
-			return notifications.New(notifications.Needs{
+			return notifications.New(notifications.Deps{
 				DB: open("notifications", notificationsConnections), Listen: databases.options("notifications", 0),
-				Accounts:  accountspb.NewAccountsClient(to),
-				Following: followingpb.NewFollowingClient(to),
-				Talks:     talkspb.NewTalksClient(to),
+				Accounts:  accountspb.NewAccountsClient(modules),
+				Following: followingpb.NewFollowingClient(modules),
+				Talks:     talkspb.NewTalksClient(modules),
 				Sessions:  watch,
-				Metrics:   registry, Log: a.log,
+				Metrics:   registry, Log: log,
 			})
 		}},
 		{"media", media.Topology(), func() module {
-			return media.New(media.Needs{
-				DB: databases.openBinary("media", mediaConnections), Publisher: p.broker, Operations: operationWork, Scratch: a.settings.scratch,
-				Limits: media.Limits{Total: a.settings.storedLimit << 30}, Log: a.log,
+			return media.New(media.Deps{
+				DB: databases.openBinary("media", mediaConnections), Publisher: broker, Operations: operationWork, Scratch: p.settings.scratch,
+				Limits: media.Limits{TotalBytes: p.settings.storedLimit << 30}, Log: log,
 			})
 		}},
 		{"transfers", []queue.Topology{transfers.Topology()}, func() module {
 			return transfers.New(transfers.Deps{
-				DB: open("transfers", transfersConnections), Talks: talkspb.NewTalksClient(to), Channels: talkspb.NewChannelsClient(to),
-				Media: mediaClient, Operations: operationWork, Log: a.log,
+				DB: open("transfers", transfersConnections), Talks: talkspb.NewTalksClient(modules), Channels: talkspb.NewChannelsClient(modules),
+				Media: mediaClient, Operations: operationWork, Log: log,
 			})
 		}},
 		{"operations", []queue.Topology{operations.Topology()}, func() module {
 			return operations.New(operations.Deps{
-				DB: open("operations", operationsConnections), Listen: databases.options("operations", 0), Publisher: p.broker,
-				Accounts: accountspb.NewAccountsClient(to), Sessions: watch, Log: a.log,
+				DB: open("operations", operationsConnections), Listen: databases.options("operations", 0), Publisher: broker,
+				Accounts: accountspb.NewAccountsClient(modules), Sessions: watch, Log: log,
 			})
 		}},
 	}
-	// What is drawn is the queue of the whole system, also where this process has a
-	// part of it.
-	var drawn []queue.Topology
-	for _, m := range all {
-		drawn = append(drawn, m.topology...)
+	// The queue module shows the topology of the whole system, including modules that
+	// other processes run.
+	var topologies []queue.Topology
+	for _, spec := range specs {
+		topologies = append(topologies, spec.topology...)
 	}
-	all = append(all, part{"queue", []queue.Topology{inspection.Topology()}, func() module {
+	specs = append(specs, moduleSpec{"queue", []queue.Topology{inspection.Topology()}, func() module {
 		return inspection.New(inspection.Needs{
-			DB: queueDB, Broker: p.broker, Engine: p.broker.name, Up: p.broker.Up, Registry: p.broker.Registry(), Topologies: drawn, Log: a.log,
+			DB: queueDB, Broker: broker, Engine: broker.name, Up: broker.Up, Registry: broker.Registry(), Topologies: topologies, Log: log,
 		})
 	}})
-	here := names(a.settings.modules)
-	for _, one := range all {
-		if len(here) > 0 && !slices.Contains(here, one.name) {
+	selected := splitList(p.settings.modules)
+	for _, spec := range specs {
+		if len(selected) > 0 && !slices.Contains(selected, spec.name) {
 			continue
 		}
-		m := one.make()
+		m := spec.create()
 		m.Register(srv)
-		p.topology = append(p.topology, one.topology...)
-		if runs, is := m.(runner); is {
-			p.running = append(p.running, runs)
+		result.topology = append(result.topology, spec.topology...)
+		if r, ok := m.(runner); ok {
+			result.runners = append(result.runners, r)
 		}
-		if consumes, is := m.(consumer); is {
-			p.consumers = append(p.consumers, consumes.Consumers()...)
+		if c, ok := m.(consumer); ok {
+			result.consumers = append(result.consumers, c.Consumers()...)
 		}
 	}
-	return p, databases.err
+	return result, databases.err
 }

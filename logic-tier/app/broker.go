@@ -11,18 +11,18 @@ import (
 	"techtalks.example/logic-tier/platform/queue/rabbitqueue"
 )
 
-// broker is the engine that the settings choose.
+// broker is the queue engine selected by the settings.
 type broker struct {
 	engine
 	name string
 }
 
-// engine is what both engines do.
+// engine is implemented by both queue engines.
 type engine interface {
 	queue.Broker
-	// Registry counts what this process consumes.
+	// Registry returns the counters of this process's consumers.
 	Registry() *ledger.Registry
-	// Up is nil while the engine's broker answers, and says otherwise why not.
+	// Up returns nil while the engine's broker is reachable, or the reason why not.
 	Up() error
 }
 

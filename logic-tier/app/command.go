@@ -1,5 +1,7 @@
-// Package app assembles the modules, the queue and the server into the logic tier's process:
-// settings, databases, broker, modules, server, in this order.
+// Package app assembles the modules, the queue and the server into the logic tier's process.
+//
+// Start-up reads from top to bottom: Run parses the command line (command.go), run connects
+// and starts everything (process.go), and assemble creates the modules (app.go).
 package app
 
 import (
@@ -9,17 +11,20 @@ import (
 	"log/slog"
 )
 
-const usage = `usage: logic-tier serve [flags]    answer calls, and work the queues
-       logic-tier work [flags]     work the queues (or some: --queues), in any
-                                   number of processes
-       logic-tier health [flags]   exit 0 when the logic tier on this host is ready
-Flags have a twin in the environment: --listen-address is LISTEN_ADDRESS.
+const usage = `Usage:
+  logic-tier serve [flags]    serve gRPC calls and consume the queues
+  logic-tier work [flags]     only consume the queues, or those in --queues;
+                              run any number of these processes
+  logic-tier health [flags]   exit 0 if the logic tier on this host is ready
+
+Each flag can be set by an environment variable: LISTEN_ADDRESS sets
+--listen-address.
 `
 
 // Run executes the command line's arguments until ctx is cancelled.
 func Run(ctx context.Context, arguments []string, log *slog.Logger) error {
 	if len(arguments) == 0 {
-		return fmt.Errorf("say what to do\n%s", usage)
+		return fmt.Errorf("command required\n%s", usage)
 	}
 	settings := settings{}
 	flags := flag.NewFlagSet("logic-tier "+arguments[0], flag.ContinueOnError)
@@ -29,17 +34,17 @@ func Run(ctx context.Context, arguments []string, log *slog.Logger) error {
 	if err := flags.Parse(arguments[1:]); err != nil {
 		return err
 	}
-	if left := flags.Args(); len(left) > 0 {
-		return fmt.Errorf("%q belongs to no flag: use --name value, and --name=false for one that is true or false", left)
+	if extra := flags.Args(); len(extra) > 0 {
+		return fmt.Errorf("unexpected arguments %q: use --name value, and --name=false for a boolean flag", extra)
 	}
 	switch arguments[0] {
 	case "serve":
-		return newApp(settings, log).serve(ctx)
+		return newProcess(settings, log).serve(ctx)
 	case "work":
-		return newApp(settings, log).work(ctx)
+		return newProcess(settings, log).work(ctx)
 	case "health":
 		return health(ctx, settings.adminAddress)
 	default:
-		return fmt.Errorf("%q is nothing it can do\n%s", arguments[0], usage)
+		return fmt.Errorf("unknown command %q\n%s", arguments[0], usage)
 	}
 }

@@ -12,8 +12,8 @@ import (
 	"techtalks.example/logic-tier/platform/queue"
 )
 
-// chosen returns the consumers of the named queues; no names choose all.
-func chosen(names []string, consumers []queue.Consumer) ([]queue.Consumer, error) {
+// selectConsumers returns the consumers of the named queues, or all if names is empty.
+func selectConsumers(names []string, consumers []queue.Consumer) ([]queue.Consumer, error) {
 	if len(names) == 0 {
 		return consumers, nil
 	}
@@ -24,30 +24,30 @@ func chosen(names []string, consumers []queue.Consumer) ([]queue.Consumer, error
 	for _, name := range names {
 		if !slices.Contains(known, name) {
 			slices.Sort(known)
-			return nil, fmt.Errorf("--queues (QUEUES): there is no queue %q; there are:\n  %s", name, strings.Join(known, "\n  "))
+			return nil, fmt.Errorf("--queues (QUEUES): no queue %q; there are:\n  %s", name, strings.Join(known, "\n  "))
 		}
 	}
 	return slices.DeleteFunc(consumers, func(c queue.Consumer) bool { return !slices.Contains(names, c.Queue) }), nil
 }
 
 const (
-	// yieldTime bounds how long a message waits for calls that people wait for: under
-	// steady load the work in the background becomes slow, and does not stop.
-	yieldTime = time.Second
-	// yieldLook is how often it is looked whether there is room again.
-	yieldLook = 20 * time.Millisecond
+	// yieldTimeout bounds how long a message waits while the server is busy: under
+	// steady load background work slows down, and does not stop.
+	yieldTimeout = time.Second
+	// yieldInterval is how often a waiting consumer checks whether the server is busy.
+	yieldInterval = 20 * time.Millisecond
 )
 
-// yielding has consumers pause before each message while calls need all there is.
-func yielding(consumers []queue.Consumer, pressed func() bool) []queue.Consumer {
+// yieldWhileBusy returns consumers that pause before each message while busy reports true.
+func yieldWhileBusy(consumers []queue.Consumer, busy func() bool) []queue.Consumer {
 	consumers = slices.Clone(consumers)
 	for i, c := range consumers {
 		consumers[i].Handle = func(ctx context.Context, d queue.Delivery) error {
-			for until := time.Now().Add(yieldTime); pressed() && time.Now().Before(until); {
+			for deadline := time.Now().Add(yieldTimeout); busy() && time.Now().Before(deadline); {
 				select {
 				case <-ctx.Done():
 					return ctx.Err()
-				case <-time.After(yieldLook):
+				case <-time.After(yieldInterval):
 				}
 			}
 			return c.Handle(ctx, d)
@@ -56,11 +56,10 @@ func yielding(consumers []queue.Consumer, pressed func() bool) []queue.Consumer 
 	return consumers
 }
 
-// consume declares the topology and works the queues until ctx ends. Messages are
-// consumed from the first moment the topology is there; until then publishing
-// fails, which is what an absent database does.
-func (a *app) consume(ctx context.Context, broker queue.Broker, topology []queue.Topology, consumers []queue.Consumer) error {
-	if declared, err := a.declare(ctx, broker, topology); !declared {
+// consume declares the topology and runs the consumers until ctx is cancelled. Until the
+// topology is declared, publishing fails as it does while the database is unavailable.
+func (p *process) consume(ctx context.Context, broker queue.Broker, topology []queue.Topology, consumers []queue.Consumer) error {
+	if declared, err := p.declare(ctx, broker, topology); !declared {
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
@@ -70,30 +69,30 @@ func (a *app) consume(ctx context.Context, broker queue.Broker, topology []queue
 	return g.Wait()
 }
 
-// declare declares the modules' topology as soon as the data tier is there;
-// false when ctx ended before, or for what no waiting mends.
-func (a *app) declare(ctx context.Context, broker queue.Broker, topology []queue.Topology) (bool, error) {
-	for said := (time.Time{}); ; {
-		declaring, done := context.WithTimeout(ctx, 10*time.Second)
-		err := broker.Declare(declaring, topology...)
-		done()
+// declare declares the modules' topology, retrying while the data tier is unavailable. It
+// reports false if ctx was cancelled first or on a permanent error.
+func (p *process) declare(ctx context.Context, broker queue.Broker, topology []queue.Topology) (bool, error) {
+	for lastLog := (time.Time{}); ; {
+		declareCtx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		err := broker.Declare(declareCtx, topology...)
+		cancel()
 		switch {
 		case err == nil:
-			close(a.declared)
+			close(p.declared)
 			return true, nil
 		case ctx.Err() != nil:
 			return false, nil
 		case queue.IsPermanent(err):
 			return false, err
 		}
-		if time.Since(said) >= sayEvery {
-			said = time.Now()
-			a.log.Warn("topology not declared yet; trying again", "error", err)
+		if time.Since(lastLog) >= logInterval {
+			lastLog = time.Now()
+			p.log.Warn("topology not declared yet; trying again", "error", err)
 		}
 		select {
 		case <-ctx.Done():
 			return false, nil
-		case <-time.After(pingEvery):
+		case <-time.After(pingInterval):
 		}
 	}
 }

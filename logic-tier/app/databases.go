@@ -9,8 +9,8 @@ import (
 	"techtalks.example/logic-tier/platform/postgres"
 )
 
-// databases opens a pool a role. It keeps the first error, so that wiring reads
-// as wiring.
+// databases opens one connection pool per role. It keeps the first error in err, so that
+// assemble can open pools inline.
 type databases struct {
 	settings settings
 	registry prometheus.Registerer
@@ -26,7 +26,7 @@ func (d *databases) open(role string, connections int) *postgres.DB {
 	return d.openWith(d.options(role, connections))
 }
 
-// openBinary opens a pool for a role that sends many bytes.
+// openBinary opens a pool with binary parameters, for a role that sends large values.
 func (d *databases) openBinary(role string, connections int) *postgres.DB {
 	o := d.options(role, connections)
 	o.BinaryParameters = true

@@ -30,9 +30,9 @@ import (
 	"techtalks.example/proto/transport"
 )
 
-// talksctl is the operator's command line, as people run it.
+// talksctl runs the operator's command line against a test tier.
 type talksctl struct {
-	*running
+	*testTier
 	program string
 }
 
@@ -42,7 +42,7 @@ func newTalksctl(t *testing.T) talksctl {
 	if output, err := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", program, "../cmd/talksctl").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, output)
 	}
-	return talksctl{newRunning(t), program}
+	return talksctl{startTier(t), program}
 }
 
 func (c talksctl) command(arguments ...string) *exec.Cmd {
@@ -68,9 +68,9 @@ func (c talksctl) count(statement string) (n int) {
 	return n
 }
 
-// messy is a catalogue in pyvideo's layout as people leave them, and what is
-// said of each file that cannot be taken.
-var messy = map[string]struct{ content, refused string }{
+// messyCatalogue is a catalogue in pyvideo's layout with typical defects. rejection is part
+// of the reason with which a file is rejected, or empty.
+var messyCatalogue = map[string]struct{ content, rejection string }{
 	"README.md":                 {content: "not part of it"},
 	"spring-2024/LICENSE":       {content: "nor this"},
 	"spring-2024/notes.json":    {content: "{"},
@@ -80,30 +80,30 @@ var messy = map[string]struct{ content, refused string }{
 	"spring-2024/videos/bare.json":       {content: `{"title": "Only a title"}`},
 	"spring-2024/videos/bom.json":        {content: "\ufeff" + `{"title": "With a byte order mark"}`},
 	"spring-2024/videos/extra.json":      {content: `{"title": "More than is known", "id": 7, "nested": {"a": [1]}, "duration": "long"}`},
-	"spring-2024/videos/cut.json":        {content: `{"title": "cut`, refused: "not JSON"},
-	"spring-2024/videos/empty.json":      {content: "", refused: "not JSON"},
-	"spring-2024/videos/list.json":       {content: `["title"]`, refused: "the file: must be an object, not a JSON array"},
-	"spring-2024/videos/number.json":     {content: `{"title": 7}`, refused: "title: must be a string, not a JSON number"},
-	"spring-2024/videos/nameless.json":   {content: `{"speakers": ["Who"]}`, refused: "no title"},
-	"spring-2024/videos/blank.json":      {content: `{"title": " \u0000 "}`, refused: "no title"},
-	"spring-2024/videos/latin1.json":     {content: "{\"title\": \"caf\xe9\"}", refused: "not UTF-8"},
-	"spring-2024/videos/script.json":     {content: `{"title": "Trap", "videos": [{"url": "javascript:alert(1)"}]}`, refused: "no link starts with https:// or http://"},
-	"spring-2024/videos/when.json":       {content: `{"title": "When", "recorded": "last spring"}`, refused: "recorded"},
-	"spring-2024/videos/future.json":     {content: `{"title": "Future", "recorded": "2199-12-31"}`, refused: "recorded_date: this day is in the future"},
-	"spring-2024/videos/long.json":       {content: `{"title": "` + strings.Repeat("long ", 100) + `"}`, refused: "title"},
-	"spring-2024/videos/big.json":        {content: `{"title": "Big", "description": "` + strings.Repeat("x", 1<<20) + `"}`, refused: "larger than 1 MiB"},
+	"spring-2024/videos/cut.json":        {content: `{"title": "cut`, rejection: "not JSON"},
+	"spring-2024/videos/empty.json":      {content: "", rejection: "not JSON"},
+	"spring-2024/videos/list.json":       {content: `["title"]`, rejection: "the file: must be an object, not a JSON array"},
+	"spring-2024/videos/number.json":     {content: `{"title": 7}`, rejection: "title: must be a string, not a JSON number"},
+	"spring-2024/videos/nameless.json":   {content: `{"speakers": ["Who"]}`, rejection: "no title"},
+	"spring-2024/videos/blank.json":      {content: `{"title": " \u0000 "}`, rejection: "no title"},
+	"spring-2024/videos/latin1.json":     {content: "{\"title\": \"caf\xe9\"}", rejection: "not UTF-8"},
+	"spring-2024/videos/script.json":     {content: `{"title": "Trap", "videos": [{"url": "javascript:alert(1)"}]}`, rejection: "no link starts with https:// or http://"},
+	"spring-2024/videos/when.json":       {content: `{"title": "When", "recorded": "last spring"}`, rejection: "recorded"},
+	"spring-2024/videos/future.json":     {content: `{"title": "Future", "recorded": "2199-12-31"}`, rejection: "recorded_date: this date is in the future"},
+	"spring-2024/videos/long.json":       {content: `{"title": "` + strings.Repeat("long ", 100) + `"}`, rejection: "title"},
+	"spring-2024/videos/big.json":        {content: `{"title": "Big", "description": "` + strings.Repeat("x", 1<<20) + `"}`, rejection: "larger than 1 MiB"},
 	"untitled/videos/talk.json":          {content: `{"title": "In a channel without a title"}`},
-	"broken/category.json":               {content: `{"title": ""}`, refused: "no title"},
-	"engines/category.json":              {content: `{"title": "Taken over"}`, refused: `belongs to accounts/ada`},
-	"engines/videos/talk.json":           {content: `{"title": "Slipped in"}`, refused: `belongs to accounts/ada`},
+	"broken/category.json":               {content: `{"title": ""}`, rejection: "no title"},
+	"engines/category.json":              {content: `{"title": "Taken over"}`, rejection: `belongs to accounts/ada`},
+	"engines/videos/talk.json":           {content: `{"title": "Slipped in"}`, rejection: `belongs to accounts/ada`},
 	"Weird Event (2024)/videos/ä ö.json": {content: `{"title": "Weird names"}`},
 }
 
-// folder writes the messy catalogue.
-func folder(t *testing.T) string {
+// writeCatalogue writes messyCatalogue to a folder.
+func writeCatalogue(t *testing.T) string {
 	t.Helper()
 	root := filepath.Join(t.TempDir(), "messy")
-	for name, f := range messy {
+	for name, f := range messyCatalogue {
 		path := filepath.Join(root, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)
@@ -115,8 +115,8 @@ func folder(t *testing.T) string {
 	return root
 }
 
-// archive packs a folder.
-func archive(t *testing.T, root string) string {
+// packCatalogue packs a folder as .tar.xz.
+func packCatalogue(t *testing.T, root string) string {
 	t.Helper()
 	var packed bytes.Buffer
 	compressed, err := xz.NewWriter(&packed)
@@ -140,54 +140,54 @@ func archive(t *testing.T, root string) string {
 	return name
 }
 
-func TestAMessyCatalogueIsTakenAsFarAsItGoes(t *testing.T) {
+func TestImportRejectsOnlyInvalidFiles(t *testing.T) {
 	c := newTalksctl(t)
-	c.channel(c.signedUp(c.as(transport.WebTier), "ada"), c.as(transport.WebTier), "engines")
-	root := folder(t)
+	c.createChannel(c.signUp(c.connect(transport.WebTier), "ada"), c.connect(transport.WebTier), "engines")
+	root := writeCatalogue(t)
 	output := c.run("import", root)
-	refused := 0
-	for name, f := range messy {
-		line := regexp.MustCompile(`(?m)^not taken: \S*` + regexp.QuoteMeta(name) + `: (.*)$`).FindStringSubmatch(output)
+	rejected := 0
+	for name, f := range messyCatalogue {
+		line := regexp.MustCompile(`(?m)^rejected: \S*` + regexp.QuoteMeta(name) + `: (.*)$`).FindStringSubmatch(output)
 		switch {
-		case f.refused == "" && line != nil:
-			t.Errorf("%s is refused: %s", name, line[1])
-		case f.refused != "" && line == nil:
-			t.Errorf("%s: no line says that it is not taken", name)
-		case f.refused != "" && !strings.Contains(line[1], f.refused):
-			t.Errorf("%s is refused with %q, want it to say %q", name, line[1], f.refused)
+		case f.rejection == "" && line != nil:
+			t.Errorf("%s: rejected: %s", name, line[1])
+		case f.rejection != "" && line == nil:
+			t.Errorf("%s: not rejected, want %q", name, f.rejection)
+		case f.rejection != "" && !strings.Contains(line[1], f.rejection):
+			t.Errorf("%s: rejected with %q, want %q", name, line[1], f.rejection)
 		}
-		if f.refused != "" {
-			refused++
+		if f.rejection != "" {
+			rejected++
 		}
 	}
 	talks := c.count(`select count(*) from talks.talk`)
 	if want := 6; talks != want {
-		t.Errorf("%d talks are there, want %d", talks, want)
+		t.Errorf("got %d talks, want %d", talks, want)
 	}
-	counts := fmt.Sprintf("%d files: 3 channels and %d talks added, 0 talks there already, %d files not taken, 3 passed over", len(messy), talks, refused)
+	counts := fmt.Sprintf("%d files: 3 channels and %d talks added, 0 talks already present, %d files rejected, 3 ignored", len(messyCatalogue), talks, rejected)
 	if !strings.Contains(output, counts) {
-		t.Errorf("the end is not %q:\n%s", counts, output[max(0, len(output)-300):])
+		t.Errorf("summary is not %q:\n%s", counts, output[max(0, len(output)-300):])
 	}
 	if t.Failed() {
 		t.Log(output)
 	}
-	// What it says twice is there once, from a folder or an archive.
-	for _, again := range []string{root, archive(t, root)} {
-		if output := c.run("import", again); !strings.Contains(output, fmt.Sprintf(" 0 channels and 0 talks added, %d talks there already", talks)) {
-			t.Errorf("the second import ends with %s", output[max(0, len(output)-300):])
+	// Importing again, from the folder or from an archive, adds nothing.
+	for _, source := range []string{root, packCatalogue(t, root)} {
+		if output := c.run("import", source); !strings.Contains(output, fmt.Sprintf(" 0 channels and 0 talks added, %d talks already present", talks)) {
+			t.Errorf("second import: got summary %s", output[max(0, len(output)-300):])
 		}
 	}
-	answer, err := talkspb.NewTalksClient(c.as(transport.WebTier)).GetTalk(c.context(), &talkspb.GetTalkRequest{Name: "channels/spring-2024/talks/whole"})
+	response, err := talkspb.NewTalksClient(c.connect(transport.WebTier)).GetTalk(c.context(), &talkspb.GetTalkRequest{Name: "channels/spring-2024/talks/whole"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	talk := answer.Talk
+	talk := response.Talk
 	if talk.Title != "Écoute les <b>files</b>" || talk.Language != "fra" || len(talk.Tags) != 1 || talk.RecordedDate != "2024-03-01" || talk.Duration.AsDuration() != 30*time.Minute {
-		t.Errorf("the talk is %v", talk)
+		t.Errorf("got talk %v", talk)
 	}
 }
 
-func TestAnInterruptedImportGoesOn(t *testing.T) {
+func TestImportCanBeRepeatedAfterInterruption(t *testing.T) {
 	const talks = 4000
 	c := newTalksctl(t)
 	root := t.TempDir()
@@ -200,58 +200,58 @@ func TestAnInterruptedImportGoesOn(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// The logic tier goes on with what was sent; a second run finds it there.
+	// The logic tier continues an uploaded import; the second run finds its talks.
 	interrupted := c.command("import", root)
 	if err := interrupted.Start(); err != nil {
 		t.Fatal(err)
 	}
-	inside := c.database.Superuser()
-	c.until("the first talks", func() bool {
-		var some bool
-		return inside.QueryRow(`select exists (select from talks.talk)`).Scan(&some) == nil && some
+	superuser := c.database.Superuser()
+	c.waitFor("the first talks", func() bool {
+		var exists bool
+		return superuser.QueryRow(`select exists (select from talks.talk)`).Scan(&exists) == nil && exists
 	})
 	if err := interrupted.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	_ = interrupted.Wait()
 	if got := c.count(`select count(*) from talks.talk`); got == talks {
-		t.Log("it was done before it was killed; the second run shows less")
+		t.Log("the import finished before talksctl was killed, so the second run tests less")
 	}
 	c.run("import", root)
 	if got := c.count(`select count(*) from talks.talk`); got != talks {
-		t.Errorf("%d talks after the second run, want %d", got, talks)
+		t.Errorf("after the second run: got %d talks, want %d", got, talks)
 	}
 	if got := c.count(`select sum(talk_count) from talks.channel`); got != talks {
-		t.Errorf("the channels count %d talks, want %d", got, talks)
+		t.Errorf("sum of the channels' talk_count: got %d, want %d", got, talks)
 	}
 }
 
-// An import goes on without whoever began it, and can be looked at again.
-func TestAnImportIsFollowedOrLeft(t *testing.T) {
+// A detached import runs to its end, and can be watched later.
+func TestDetachedImportCanBeWatched(t *testing.T) {
 	c := newTalksctl(t)
-	root := folder(t)
-	name := strings.TrimSpace(lastLine(c.run("import", "--detach", archive(t, root))))
+	root := writeCatalogue(t)
+	name := strings.TrimSpace(lastLine(c.run("import", "--detach", packCatalogue(t, root))))
 	if !regexp.MustCompile(`^operations/[a-z2-7]+$`).MatchString(name) {
-		t.Fatalf("it says %q", name)
+		t.Fatalf("last line: got %q, want an operation's name", name)
 	}
 	for range 2 {
-		if output := c.run("watch", name); !strings.Contains(output, " 7 talks added, 0 talks there already, 13 files not taken") || !strings.Contains(output, "broken/category.json: no title") {
-			t.Errorf("watch says %s", output)
+		if output := c.run("watch", name); !strings.Contains(output, " 7 talks added, 0 talks already present, 13 files rejected") || !strings.Contains(output, "broken/category.json: no title") {
+			t.Errorf("watch: got %s", output)
 		}
 	}
 	if output := c.run("operations"); !strings.Contains(output, name) || !strings.Contains(output, "succeeded  100 %  Import of “messy.tar.xz”") {
-		t.Errorf("operations says %s", output)
+		t.Errorf("operations: got %s", output)
 	}
 	if output := c.run("cancel", name); !strings.Contains(output, name) {
-		t.Errorf("cancel says %s", output)
+		t.Errorf("cancel: got %s", output)
 	}
 	if n := c.count(`select count(*) from media.upload`); n != 0 {
-		t.Errorf("%d uploads stay", n)
+		t.Errorf("got %d uploads, want none left", n)
 	}
 }
 
-// Ctrl-C looks away from an import, and does not stop it.
-func TestCtrlCOnlyLooksAway(t *testing.T) {
+// Ctrl-C stops following an import, but not the import.
+func TestInterruptDoesNotCancelImport(t *testing.T) {
 	const talks = 3000
 	c := newTalksctl(t)
 	root := t.TempDir()
@@ -262,26 +262,26 @@ func TestCtrlCOnlyLooksAway(t *testing.T) {
 		}
 	}
 	following := c.command("import", root)
-	said, err := following.StdoutPipe()
+	stdout, err := following.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	var complaint bytes.Buffer
-	following.Stderr = &complaint
+	var stderr bytes.Buffer
+	following.Stderr = &stderr
 	if err := following.Start(); err != nil {
 		t.Fatal(err)
 	}
-	for lines := bufio.NewScanner(said); lines.Scan() && !strings.HasPrefix(lines.Text(), "operations/"); {
+	for lines := bufio.NewScanner(stdout); lines.Scan() && !strings.HasPrefix(lines.Text(), "operations/"); {
 	}
 	if err := following.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
 	if err := following.Wait(); err == nil {
-		t.Log("it was done before it was interrupted")
-	} else if !strings.Contains(complaint.String(), `"talksctl watch operations/`) {
-		t.Errorf("it ends with %s", &complaint)
+		t.Log("the import finished before talksctl was interrupted")
+	} else if !strings.Contains(stderr.String(), `"talksctl watch operations/`) {
+		t.Errorf("stderr: got %s, want the command to follow again", &stderr)
 	}
-	c.until("all of the talks", func() bool { return c.count(`select count(*) from talks.talk`) == talks })
+	c.waitFor("all talks", func() bool { return c.count(`select count(*) from talks.talk`) == talks })
 }
 
 func lastLine(text string) string {
@@ -289,106 +289,106 @@ func lastLine(text string) string {
 	return lines[len(lines)-1]
 }
 
-// What a person exports, with its recordings, another imports.
-func TestAnArchiveGoesFromOnePersonToAnother(t *testing.T) {
-	r := newRunning(t)
-	web := r.as(transport.WebTier)
-	ada := r.signedUp(web, "ada")
-	r.channel(ada, web, "engines")
+// An account can import its own archive again, but not another account's.
+func TestExportedArchiveCanBeImportedByItsOwner(t *testing.T) {
+	r := startTier(t)
+	web := r.connect(transport.WebTier)
+	ada := r.signUp(web, "ada")
+	r.createChannel(ada, web, "engines")
 	if _, err := talkspb.NewTalksClient(web).CreateTalk(ada, &talkspb.CreateTalkRequest{Parent: "channels/engines", Talk: &talkspb.Talk{Title: "10 notes", Speakers: []string{"Ada"}, Language: "eng", Tags: []string{"looms"}, Description: "On *looms*."}}); err != nil {
 		t.Fatal(err)
 	}
-	begun, err := transferspb.NewTransfersClient(web).ExportArchive(ada, &transferspb.ExportArchiveRequest{RequestId: "0000000a-0000-4000-8000-000000000000"})
+	operation, err := transferspb.NewTransfersClient(web).ExportArchive(ada, &transferspb.ExportArchiveRequest{RequestId: "0000000a-0000-4000-8000-000000000000"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	var made transferspb.ExportArchiveResponse
-	r.result(ada, web, begun.Name, &made)
-	archive := r.file(ada, web, made.File)
-	if made.Talks != 1 || int64(len(archive)) != made.Size {
-		t.Errorf("it says %v, and has %d bytes", &made, len(archive))
+	var export transferspb.ExportArchiveResponse
+	r.result(ada, web, operation.Name, &export)
+	archive := r.readFile(ada, web, export.File)
+	if export.Talks != 1 || int64(len(archive)) != export.Size {
+		t.Errorf("got response %v for an archive of %d bytes", &export, len(archive))
 	}
-	// Nobody else sees it.
-	grace := r.signedUp(web, "grace")
-	if _, err := mediapb.NewMediaClient(web).GetFile(grace, &mediapb.GetFileRequest{Name: made.File}); status.Code(err) != codes.NotFound {
-		t.Errorf("somebody else's archive: %v", err)
+	grace := r.signUp(web, "grace")
+	if _, err := mediapb.NewMediaClient(web).GetFile(grace, &mediapb.GetFileRequest{Name: export.File}); status.Code(err) != codes.NotFound {
+		t.Errorf("GetFile of another account's archive: got %v, want NOT_FOUND", err)
 	}
-	_, err = transferspb.NewTransfersClient(web).ImportCatalogue(grace, &transferspb.ImportCatalogueRequest{Upload: made.File, RequestId: "0000000b-0000-4000-8000-000000000000"})
+	_, err = transferspb.NewTransfersClient(web).ImportCatalogue(grace, &transferspb.ImportCatalogueRequest{Upload: export.File, RequestId: "0000000b-0000-4000-8000-000000000000"})
 	if reason(err) != "UPLOAD_NOT_FOUND" {
-		t.Errorf("somebody else's archive is imported: %v", err)
+		t.Errorf("import of another account's archive: got %v, want UPLOAD_NOT_FOUND", err)
 	}
-	// Her own channel's talks are there already; elsewhere they would be new.
-	begun, err = transferspb.NewTransfersClient(web).ImportCatalogue(ada, &transferspb.ImportCatalogueRequest{Upload: made.File, RequestId: "0000000c-0000-4000-8000-000000000000"})
+	// The talks of ada's own channel are already present.
+	operation, err = transferspb.NewTransfersClient(web).ImportCatalogue(ada, &transferspb.ImportCatalogueRequest{Upload: export.File, RequestId: "0000000c-0000-4000-8000-000000000000"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var counts transferspb.ImportCatalogueResponse
-	r.result(ada, web, begun.Name, &counts)
+	r.result(ada, web, operation.Name, &counts)
 	if want := (&transferspb.ImportCatalogueResponse{Files: 2, TalksPresent: 1}); !proto.Equal(&counts, want) {
 		t.Errorf("got %v, want %v", &counts, want)
 	}
 }
 
-// result waits for an operation's end, and reads what it answers.
-func (r *running) result(ctx context.Context, connection grpc.ClientConnInterface, operation string, into proto.Message) {
+// result waits until an operation is done, and unmarshals its response into result.
+func (r *testTier) result(ctx context.Context, connection grpc.ClientConnInterface, operation string, result proto.Message) {
 	r.t.Helper()
 	handles := longrunningpb.NewOperationsClient(connection)
-	var is *longrunningpb.Operation
-	r.until("the end of "+operation, func() (done bool) {
+	var o *longrunningpb.Operation
+	r.waitFor(operation+" to be done", func() (done bool) {
 		var err error
-		if is, err = handles.WaitOperation(ctx, &longrunningpb.WaitOperationRequest{Name: operation, Timeout: durationpb.New(5 * time.Second)}); err != nil {
+		if o, err = handles.WaitOperation(ctx, &longrunningpb.WaitOperationRequest{Name: operation, Timeout: durationpb.New(5 * time.Second)}); err != nil {
 			r.t.Fatal(err)
 		}
-		return is.Done
+		return o.Done
 	})
-	if is.GetResponse() == nil {
-		r.t.Fatalf("%s ended with %v", operation, is.GetError())
+	if o.GetResponse() == nil {
+		r.t.Fatalf("%s failed: %v", operation, o.GetError())
 	}
-	if err := is.GetResponse().UnmarshalTo(into); err != nil {
+	if err := o.GetResponse().UnmarshalTo(result); err != nil {
 		r.t.Fatal(err)
 	}
 }
 
-// file reads a file of the media module's.
-func (r *running) file(ctx context.Context, connection grpc.ClientConnInterface, name string) (content []byte) {
+// readFile reads a file from the media module.
+func (r *testTier) readFile(ctx context.Context, connection grpc.ClientConnInterface, name string) (content []byte) {
 	r.t.Helper()
 	stream, err := mediapb.NewMediaClient(connection).ReadFile(ctx, &mediapb.ReadFileRequest{Name: name})
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	for {
-		piece, err := stream.Recv()
+		chunk, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
 			return content
 		}
 		if err != nil {
 			r.t.Fatal(err)
 		}
-		content = append(content, piece.Data...)
+		content = append(content, chunk.Data...)
 	}
 }
 
-func TestTalksctlSaysWhatIsWrong(t *testing.T) {
+func TestTalksctlReportsErrors(t *testing.T) {
 	c := newTalksctl(t)
 	plain := filepath.Join(t.TempDir(), "plain.tar.xz")
 	if err := os.WriteFile(plain, []byte("not packed"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	for says, arguments := range map[string][]string{
-		"say what to do":                     nil,
-		"say which catalogue":                {"import"},
-		"say which operation to watch":       {"watch"},
-		"there is no operations/nothing":     {"watch", "operations/nothing"},
-		"there is no nowhere":                {"import", "nowhere"},
-		"unsupported archive format":         {"import", plain},
-		"is neither a folder nor":            {"import", os.Args[0]},
-		`"swim" is nothing it can do`:        {"swim"},
-		"say with --certificates or RUN_DIR": {"import", "--certificates", t.TempDir(), plain},
-		"connection refused":                 {"import", "--logic-address", "127.0.0.1:1", folder(t)},
+	for want, arguments := range map[string][]string{
+		"command required":             nil,
+		"catalogue required":           {"import"},
+		"operation required":           {"watch"},
+		"too many arguments":           {"operations", "all"},
+		"operations/nothing not found": {"watch", "operations/nothing"},
+		"nowhere does not exist":       {"import", "nowhere"},
+		"unsupported archive format":   {"import", plain},
+		"is neither a folder nor":      {"import", os.Args[0]},
+		`unknown command "swim"`:       {"swim"},
+		"set --certificates":           {"import", "--certificates", t.TempDir(), plain},
+		"connection refused":           {"import", "--logic-address", "127.0.0.1:1", writeCatalogue(t)},
 	} {
 		output, err := c.command(arguments...).CombinedOutput()
-		if err == nil || !strings.Contains(string(output), says) || strings.Contains(string(output), "goroutine") {
-			t.Errorf("talksctl %v: %v; want it to fail and say %q, not\n%s", arguments, err, says, output)
+		if err == nil || !strings.Contains(string(output), want) || strings.Contains(string(output), "goroutine") {
+			t.Errorf("talksctl %v: got %v, want a failure with %q and no stack trace:\n%s", arguments, err, want, output)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -19,131 +20,144 @@ import (
 	"techtalks.example/proto/transport"
 )
 
-// garbage is GOGC: a request leaves little behind, and collecting a few
-// megabytes over and over is a quarter of the work of serving it.
-const garbage = 400
+// gcPercent is GOGC. Requests leave little live memory, and collecting a heap of a few
+// megabytes again and again takes a quarter of the time to serve them.
+const gcPercent = 400
 
-// memory is when to collect sooner all the same: files pass through in pieces, and
-// fifty people who watch leave much behind. GOMEMLIMIT in the environment says
-// otherwise.
-const memory = 256 << 20
+// memoryLimit makes the collector run earlier under load: files pass through memory in
+// chunks, and fifty concurrent viewers leave much garbage. GOMEMLIMIT overrides it.
+const memoryLimit = 256 << 20
 
-// app is the logic tier, or the modules of it that are in this process.
-type app struct {
+// process is a running logic tier, or a process that runs some of its modules.
+type process struct {
 	settings settings
 	log      *slog.Logger
 	ready    readiness
-	declared chan struct{} // closed when the queue's topology is
+	declared chan struct{} // closed once the queue topology is declared
 	dataHost atomic.Pointer[string]
 }
 
-func newApp(s settings, log *slog.Logger) *app {
-	a := &app{settings: s, log: log, declared: make(chan struct{})}
-	a.ready.set(fmt.Errorf("starting"))
-	return a
+func newProcess(s settings, log *slog.Logger) *process {
+	p := &process{settings: s, log: log, declared: make(chan struct{})}
+	p.ready.set(errors.New("starting"))
+	return p
 }
 
-// serve answers calls until ctx ends, and works the queues unless that is left to
-// processes of their own.
-func (a *app) serve(ctx context.Context) error {
-	return a.run(ctx, a.settings.work, func(ctx context.Context, srv *server.Server) error {
-		listener, err := listen("listen-address", "LISTEN_ADDRESS", a.settings.listenAddress)
+// serve serves calls until ctx is cancelled, and consumes the queues unless settings.work
+// is false.
+func (p *process) serve(ctx context.Context) error {
+	return p.run(ctx, p.settings.work, func(ctx context.Context, srv *server.Server) error {
+		listener, err := listen("listen-address", "LISTEN_ADDRESS", p.settings.listenAddress)
 		if err != nil {
 			return err
 		}
-		a.log.Info("serving", "address", listener.Addr().String(), "admin", a.settings.adminAddress, "data", a.settings.dataAddress)
+		p.log.Info("serving", "address", listener.Addr().String(), "admin", p.settings.adminAddress, "data", p.settings.dataAddress)
 		return srv.Serve(ctx, listener)
 	})
 }
 
-// work works the queues until ctx ends, and answers nobody.
-func (a *app) work(ctx context.Context) error {
-	return a.run(ctx, true, func(ctx context.Context, _ *server.Server) error {
-		a.log.Info("working", "admin", a.settings.adminAddress, "data", a.settings.dataAddress)
+// work consumes the queues until ctx is cancelled, and serves no calls.
+func (p *process) work(ctx context.Context) error {
+	return p.run(ctx, true, func(ctx context.Context, _ *server.Server) error {
+		p.log.Info("consuming queues", "admin", p.settings.adminAddress, "data", p.settings.dataAddress)
 		<-ctx.Done()
 		return nil
 	})
 }
 
-// run wires the modules, runs them until ctx ends, and has answer do the rest.
-func (a *app) run(ctx context.Context, works bool, answer func(context.Context, *server.Server) error) error {
-	debug.SetGCPercent(garbage)
-	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(memory)
-	}
+// run connects to the other modules and the data tier, assembles the modules of this
+// process, and runs them with foreground until ctx is cancelled or one of them fails.
+func (p *process) run(ctx context.Context, consumes bool, foreground func(context.Context, *server.Server) error) error {
+	tuneCollector()
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	srv, err := a.newServer(registry)
-	if err != nil {
-		return err
-	}
-	neighbours, err := newNeighbours(a.settings, srv.Channel())
-	if err != nil {
-		return err
-	}
-	defer neighbours.Close()
-	srv.VerifySessions(accountspb.NewAccountsClient(neighbours))
-	watch := sessions.New(accountspb.NewAccountsClient(neighbours), a.log)
-	srv.WatchSessions(watch)
-	databases := databases{settings: a.settings, registry: registry}
-	defer databases.close()
 
-	parts, err := a.wire(srv, neighbours, watch, &databases, registry)
+	srv, err := p.newServer(registry)
 	if err != nil {
 		return err
 	}
-	if parts.consumers, err = chosen(names(a.settings.queues), parts.consumers); err != nil {
-		return err
-	}
-	if !works {
-		parts.consumers = nil
-	}
-	adminListener, err := listen("admin-address", "ADMIN_ADDRESS", a.settings.adminAddress)
+	modules, err := connectModules(p.settings, srv.Channel())
 	if err != nil {
 		return err
 	}
-	a.settings.adminAddress = adminListener.Addr().String()
+	defer modules.Close()
+	accounts := accountspb.NewAccountsClient(modules)
+	watch := sessions.New(accounts, p.log)
+	srv.SetSessionVerifier(accounts)
+	srv.SetSessionWatcher(watch)
+
+	databases := databases{settings: p.settings, registry: registry}
+	defer databases.close()
+	assembly, err := p.assemble(srv, modules, watch, &databases, registry)
+	if err != nil {
+		return err
+	}
+	if assembly.consumers, err = selectConsumers(splitList(p.settings.queues), assembly.consumers); err != nil {
+		return err
+	}
+	if !consumes {
+		assembly.consumers = nil
+	}
+	adminListener, err := listen("admin-address", "ADMIN_ADDRESS", p.settings.adminAddress)
+	if err != nil {
+		return err
+	}
+	p.settings.adminAddress = adminListener.Addr().String()
+
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return serveAdmin(ctx, adminListener, &a.ready, registry) })
-	g.Go(func() error { return a.watchData(ctx, databases.opened, srv.SetServing) })
-	g.Go(func() error {
-		return transport.Watch(ctx, a.log, "certificate", func(context.Context) error {
-			return transport.CheckCertificate(a.settings.certificates, transport.LogicTier)
-		})
-	})
-	if a.settings.broker != "" {
-		g.Go(func() error {
-			return transport.Watch(ctx, a.log, "message broker (--broker, BROKER)", func(context.Context) error { return parts.broker.Up() })
-		})
-	}
-	if a.settings.peers != "" {
-		g.Go(func() error { return transport.Watch(ctx, a.log, "other modules (--peer, PEERS)", neighbours.Ready) })
-	}
-	for _, part := range parts.running {
-		g.Go(func() error { return part.Run(ctx) })
+	g.Go(func() error { return serveAdmin(ctx, adminListener, &p.ready, registry) })
+	g.Go(func() error { return p.watchDataTier(ctx, databases.opened, srv.SetServing) })
+	p.watchDependencies(ctx, g, assembly.broker, modules)
+	for _, runner := range assembly.runners {
+		g.Go(func() error { return runner.Run(ctx) })
 	}
 	g.Go(func() error {
-		return a.consume(ctx, parts.broker, parts.topology, yielding(parts.consumers, srv.Pressed))
+		return p.consume(ctx, assembly.broker, assembly.topology, yieldWhileBusy(assembly.consumers, srv.Busy))
 	})
-	g.Go(func() error { return answer(ctx, srv) })
+	g.Go(func() error { return foreground(ctx, srv) })
 	err = g.Wait()
-	a.log.Info("stopped")
+	p.log.Info("stopped")
 	return err
 }
 
-func (a *app) newServer(registry *prometheus.Registry) (*server.Server, error) {
-	credentials, err := transport.ServerCredentials(a.settings.certificates, transport.LogicTier)
+func tuneCollector() {
+	debug.SetGCPercent(gcPercent)
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(memoryLimit)
+	}
+}
+
+// watchDependencies logs while the certificate, the message broker or another process's
+// modules are not usable. None of them stops the process.
+func (p *process) watchDependencies(ctx context.Context, g *errgroup.Group, broker broker, modules *transport.Router) {
+	g.Go(func() error {
+		return transport.Watch(ctx, p.log, "certificate", func(context.Context) error {
+			return transport.CheckCertificate(p.settings.certificates, transport.LogicTier)
+		})
+	})
+	if p.settings.broker != "" {
+		g.Go(func() error {
+			return transport.Watch(ctx, p.log, "message broker (--broker, BROKER)", func(context.Context) error { return broker.Up() })
+		})
+	}
+	if p.settings.peers != "" {
+		g.Go(func() error { return transport.Watch(ctx, p.log, "other modules (--peer, PEERS)", modules.Ready) })
+	}
+}
+
+func (p *process) newServer(registry *prometheus.Registry) (*server.Server, error) {
+	credentials, err := transport.ServerCredentials(p.settings.certificates, transport.LogicTier)
 	if err != nil {
-		return nil, fmt.Errorf("%w: make them with deployments/certificates, or say with --certificates (CERTIFICATES) where they are", err)
+		return nil, fmt.Errorf("%w: %s", err, certificatesFix)
 	}
 	host, err := os.Hostname()
 	if err != nil {
 		return nil, err
 	}
 	return server.New(server.Options{
-		Credentials: credentials, Host: host, Metrics: registry, Log: a.log,
+		Credentials: credentials, Host: host, Metrics: registry, Log: p.log,
 		DataHost: func() string {
-			if name := a.dataHost.Load(); name != nil {
+			if name := p.dataHost.Load(); name != nil {
 				return *name
 			}
 			return ""
@@ -151,10 +165,12 @@ func (a *app) newServer(registry *prometheus.Registry) (*server.Server, error) {
 	})
 }
 
-func listen(flag, twin, address string) (net.Listener, error) {
+const certificatesFix = "make them with deployments/certificates, or set --certificates (CERTIFICATES) to their directory"
+
+func listen(flag, variable, address string) (net.Listener, error) {
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
-		return nil, fmt.Errorf("--%s (%s) %s: %w: use host:port, an address of this host and a port that nothing else there listens on", flag, twin, address, err)
+		return nil, fmt.Errorf("--%s (%s) %s: %w: use host:port, with an address of this host and a port that nothing else there listens on", flag, variable, address, err)
 	}
 	return listener, nil
 }

@@ -42,40 +42,40 @@ func TestMain(m *testing.M) { postgrestest.Main(m) }
 // patience bounds every wait for a condition.
 const patience = 3 * time.Minute
 
-// running is the whole logic tier, as "logic-tier serve" runs it.
-type running struct {
+// testTier is a logic tier as "logic-tier serve" runs it.
+type testTier struct {
 	t        *testing.T
 	database *postgrestest.Database
 	settings settings
-	log      *record
+	log      *logRecorder
 }
 
-// record is what the tier logs, a JSON object a line.
-type record struct {
+// logRecorder records the tier's log, one JSON object per line.
+type logRecorder struct {
 	mu   sync.Mutex
 	text bytes.Buffer
 }
 
-func (r *record) Write(line []byte) (int, error) {
+func (r *logRecorder) Write(line []byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.text.Write(line)
 }
 
-func (r *record) lines() (all []map[string]any) {
+func (r *logRecorder) lines() (all []map[string]any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for line := range strings.Lines(r.text.String()) {
-		var one map[string]any
-		if json.Unmarshal([]byte(line), &one) == nil {
-			all = append(all, one)
+		var attributes map[string]any
+		if json.Unmarshal([]byte(line), &attributes) == nil {
+			all = append(all, attributes)
 		}
 	}
 	return all
 }
 
-// one returns the first line with the message.
-func (r *record) one(message string) map[string]any {
+// find returns the first line with the message, or nil.
+func (r *logRecorder) find(message string) map[string]any {
 	for _, line := range r.lines() {
 		if line["msg"] == message {
 			return line
@@ -84,58 +84,58 @@ func (r *record) one(message string) map[string]any {
 	return nil
 }
 
-func newRunning(t *testing.T) *running {
+func startTier(t *testing.T) *testTier {
 	t.Helper()
-	return newRunningWith(t, func(*settings) {})
+	return startTierWith(t, func(*settings) {})
 }
 
-// newRunningWith runs a tier with other settings.
-func newRunningWith(t *testing.T, change func(*settings)) *running {
+// startTierWith starts a tier with changed settings, and waits until it is ready.
+func startTierWith(t *testing.T, change func(*settings)) *testTier {
 	t.Helper()
-	r := &running{t: t, database: postgrestest.NewInstalled(t), log: &record{}}
-	at := r.database.Options("")
-	r.settings = settings{listenAddress: "127.0.0.1:0", adminAddress: "127.0.0.1:0", dataAddress: at.Address, certificates: at.Certificates, scratch: t.TempDir(), work: true}
+	r := &testTier{t: t, database: postgrestest.NewInstalled(t), log: &logRecorder{}}
+	options := r.database.Options("")
+	r.settings = settings{listenAddress: "127.0.0.1:0", adminAddress: "127.0.0.1:0", dataAddress: options.Address, certificates: options.Certificates, scratch: t.TempDir(), work: true}
 	change(&r.settings)
 	r.serve()
 	return r
 }
 
-// serve runs the tier until the test ends, and waits until it is ready.
-func (r *running) serve() {
+// serve starts the tier and waits until it is ready.
+func (r *testTier) serve() {
 	r.t.Helper()
-	r.begin()
-	r.until("the tier to be ready", func() bool { return health(r.t.Context(), r.settings.adminAddress) == nil })
+	r.start()
+	r.waitFor("the tier to be ready", func() bool { return health(r.t.Context(), r.settings.adminAddress) == nil })
 }
 
-// begin runs the tier until the test ends.
-func (r *running) begin() {
+// start starts the tier, which runs until the test ends.
+func (r *testTier) start() {
 	r.t.Helper()
 	t := r.t
 	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- newApp(r.settings, slog.New(slog.NewJSONHandler(r.log, nil))).serve(ctx) }()
+	stopped := make(chan error, 1)
+	go func() { stopped <- newProcess(r.settings, slog.New(slog.NewJSONHandler(r.log, nil))).serve(ctx) }()
 	t.Cleanup(func() {
 		stop()
-		if err := <-ended; err != nil {
-			t.Errorf("the tier ended with %v", err)
+		if err := <-stopped; err != nil {
+			t.Errorf("run logic tier: %v", err)
 		}
 	})
-	r.until("the tier to serve", func() bool { return r.log.one("serving") != nil })
-	r.settings.listenAddress = r.log.one("serving")["address"].(string)
-	r.settings.adminAddress = r.log.one("serving")["admin"].(string)
+	r.waitFor("the tier to serve", func() bool { return r.log.find("serving") != nil })
+	r.settings.listenAddress = r.log.find("serving")["address"].(string)
+	r.settings.adminAddress = r.log.find("serving")["admin"].(string)
 }
 
-func (r *running) until(what string, is func() bool) {
+func (r *testTier) waitFor(what string, condition func() bool) {
 	r.t.Helper()
-	for deadline := time.Now().Add(patience); !is(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !condition(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			r.t.Fatalf("in %s it does not come: %s", patience, what)
+			r.t.Fatalf("timed out after %s waiting for %s", patience, what)
 		}
 	}
 }
 
-// as connects with a program's certificate.
-func (r *running) as(program string) *grpc.ClientConn {
+// connect connects with a program's certificate.
+func (r *testTier) connect(program string) *grpc.ClientConn {
 	r.t.Helper()
 	credentials, err := transport.ClientCredentials(r.settings.certificates, program, transport.LogicTier)
 	if err != nil {
@@ -149,37 +149,37 @@ func (r *running) as(program string) *grpc.ClientConn {
 	return connection
 }
 
-func (r *running) context() context.Context {
+func (r *testTier) context() context.Context {
 	ctx, done := context.WithTimeout(r.t.Context(), patience)
 	r.t.Cleanup(done)
 	return ctx
 }
 
-// signedUp returns a context for the calls of a new account.
-func (r *running) signedUp(connection grpc.ClientConnInterface, handle string) context.Context {
+// signUp signs up an account and returns a context with its session.
+func (r *testTier) signUp(connection grpc.ClientConnInterface, handle string) context.Context {
 	r.t.Helper()
-	answer, err := accountspb.NewAccountsClient(connection).SignUp(r.context(), &accountspb.SignUpRequest{Handle: handle, DisplayName: handle, Password: "password of " + handle})
+	response, err := accountspb.NewAccountsClient(connection).SignUp(r.context(), &accountspb.SignUpRequest{Handle: handle, DisplayName: handle, Password: "password of " + handle})
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	return r.session(answer.Session.Token)
+	return r.withSession(response.Session.Token)
 }
 
-// session returns a context for the calls of a session.
-func (r *running) session(token string) context.Context {
+// withSession returns a context that sends a session token.
+func (r *testTier) withSession(token string) context.Context {
 	return metadata.AppendToOutgoingContext(r.context(), transport.SessionKey, token)
 }
 
-// channel makes a channel.
-func (r *running) channel(ctx context.Context, connection grpc.ClientConnInterface, id string) {
+// createChannel creates a channel.
+func (r *testTier) createChannel(ctx context.Context, connection grpc.ClientConnInterface, id string) {
 	r.t.Helper()
 	if _, err := talkspb.NewChannelsClient(connection).CreateChannel(ctx, &talkspb.CreateChannelRequest{ChannelId: id, Title: "Channel " + id}); err != nil {
 		r.t.Fatal(err)
 	}
 }
 
-// methods is every method of the contract with who may call it.
-func methods() map[string]*accesspb.Rule {
+// accessRules returns the access rule of every method in the contract.
+func accessRules() map[string]*accesspb.Rule {
 	all := map[string]*accesspb.Rule{}
 	protoregistry.GlobalFiles.RangeFiles(func(file protoreflect.FileDescriptor) bool {
 		if !strings.HasPrefix(string(file.Package()), "techtalks.") {
@@ -198,9 +198,9 @@ func methods() map[string]*accesspb.Rule {
 	return all
 }
 
-func TestAProgramMayCallWhatTheContractSays(t *testing.T) {
-	r := newRunning(t)
-	// Some that must never be the web tier's, whatever the contract comes to say.
+func TestProgramsCallOnlyMethodsTheContractAllows(t *testing.T) {
+	r := startTier(t)
+	// The contract must never open these methods to the web tier.
 	for _, method := range []string{
 		"/techtalks.operations.v1.OperationWork/FinishOperation",
 		"/techtalks.media.v1.Media/ProcessRecording",
@@ -208,28 +208,28 @@ func TestAProgramMayCallWhatTheContractSays(t *testing.T) {
 		"/techtalks.following.v1.Following/ListFollowers",
 		"/techtalks.accounts.v1.Accounts/VerifySession",
 	} {
-		if rule, there := methods()[method]; !there || slices.Contains(rule.Programs, accesspb.Program_PROGRAM_WEB_TIER) {
+		if rule, ok := accessRules()[method]; !ok || slices.Contains(rule.Programs, accesspb.Program_PROGRAM_WEB_TIER) {
 			t.Errorf("%s is open to the web tier", method)
 		}
 	}
 	for name, program := range map[string]accesspb.Program{transport.WebTier: accesspb.Program_PROGRAM_WEB_TIER, transport.Operator: accesspb.Program_PROGRAM_OPERATOR} {
-		connection := r.as(name)
-		for method, rule := range methods() {
-			// A stream that is let in stays open.
-			ctx, done := context.WithTimeout(r.context(), time.Second)
-			// Empty requests: most are refused, but by whom?
+		connection := r.connect(name)
+		for method, rule := range accessRules() {
+			// The timeout closes streams, which stay open once admitted.
+			ctx, cancel := context.WithTimeout(r.context(), time.Second)
+			// Most methods reject the empty request, but not with PROGRAM_DENIED.
 			err := invoke(ctx, connection, method)
-			done()
+			cancel()
 			denied := reason(err) == "PROGRAM_DENIED"
-			if may := slices.Contains(rule.GetPrograms(), program); denied == may {
-				t.Errorf("%s calls %s: %v; may it: %t", name, method, err, may)
+			if allowed := slices.Contains(rule.GetPrograms(), program); denied == allowed {
+				t.Errorf("%s calls %s: got %v; allowed: %t", name, method, err, allowed)
 			}
 		}
 	}
-	// A tier's certificate that no method names calls nothing.
-	for method := range methods() {
-		if err := invoke(r.context(), r.as("data-tier"), method); reason(err) != "PROGRAM_DENIED" {
-			t.Errorf("the data tier calls %s: %v", method, err)
+	// The data tier's certificate is valid, but no method allows it.
+	for method := range accessRules() {
+		if err := invoke(r.context(), r.connect("data-tier"), method); reason(err) != "PROGRAM_DENIED" {
+			t.Errorf("data tier calls %s: got %v, want PROGRAM_DENIED", method, err)
 		}
 	}
 }
@@ -256,7 +256,7 @@ func invoke(ctx context.Context, connection *grpc.ClientConn, method string) err
 	}
 }
 
-// reason is the reason in the ErrorInfo of a status.
+// reason returns the reason in the status's ErrorInfo, or "".
 func reason(err error) string {
 	for _, detail := range status.Convert(err).Details() {
 		if info, ok := detail.(*errdetails.ErrorInfo); ok {
@@ -266,80 +266,80 @@ func reason(err error) string {
 	return ""
 }
 
-func TestWhoHasNoCertificateIsNotConnected(t *testing.T) {
-	r := newRunning(t)
+func TestClientWithoutCertificateIsRejected(t *testing.T) {
+	r := startTier(t)
 	connection, err := tls.Dial("tcp", r.settings.listenAddress, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
 	if err == nil {
 		defer connection.Close()
 		if err = connection.SetDeadline(time.Now().Add(patience)); err != nil {
 			t.Fatal(err)
 		}
-		// With TLS 1.3 the refusal comes after the client's side of the handshake.
+		// With TLS 1.3 the server's alert follows the client's side of the handshake.
 		for err == nil {
 			_, err = connection.Read(make([]byte, 100))
 		}
 	}
 	if !strings.Contains(err.Error(), "certificate required") {
-		t.Errorf("got %v, want to be told that a certificate is required", err)
+		t.Errorf("got %v, want certificate required", err)
 	}
 }
 
-func TestReflectionListsWhatTheTierServes(t *testing.T) {
-	r := newRunning(t)
-	stream, err := reflectionpb.NewServerReflectionClient(r.as(transport.Operator)).ServerReflectionInfo(r.context())
+func TestReflectionListsServices(t *testing.T) {
+	r := startTier(t)
+	stream, err := reflectionpb.NewServerReflectionClient(r.connect(transport.Operator)).ServerReflectionInfo(r.context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := stream.Send(&reflectionpb.ServerReflectionRequest{MessageRequest: &reflectionpb.ServerReflectionRequest_ListServices{}}); err != nil {
 		t.Fatal(err)
 	}
-	answer, err := stream.Recv()
+	response, err := stream.Recv()
 	if err != nil {
 		t.Fatal(err)
 	}
 	var listed []string
-	for _, service := range answer.GetListServicesResponse().GetService() {
+	for _, service := range response.GetListServicesResponse().GetService() {
 		listed = append(listed, service.Name)
 	}
-	for method := range methods() {
+	for method := range accessRules() {
 		service, _, _ := strings.Cut(strings.TrimPrefix(method, "/"), "/")
 		if !slices.Contains(listed, service) {
-			t.Errorf("%s is not listed among %v", service, listed)
+			t.Errorf("listed services: got %v, want %s", listed, service)
 		}
 	}
 }
 
-func TestHealthIsTheDatabases(t *testing.T) {
-	r := newRunning(t)
-	client := grpc_health_v1.NewHealthClient(r.as(transport.Operator))
-	is := func(want grpc_health_v1.HealthCheckResponse_ServingStatus) func() bool {
+func TestHealthFollowsDatabase(t *testing.T) {
+	r := startTier(t)
+	client := grpc_health_v1.NewHealthClient(r.connect(transport.Operator))
+	healthIs := func(want grpc_health_v1.HealthCheckResponse_ServingStatus) func() bool {
 		return func() bool {
-			answer, err := client.Check(r.context(), &grpc_health_v1.HealthCheckRequest{Service: "techtalks.talks.v1.Talks"})
-			return err == nil && answer.Status == want && (health(t.Context(), r.settings.adminAddress) == nil) == (want == grpc_health_v1.HealthCheckResponse_SERVING)
+			response, err := client.Check(r.context(), &grpc_health_v1.HealthCheckRequest{Service: "techtalks.talks.v1.Talks"})
+			return err == nil && response.Status == want && (health(t.Context(), r.settings.adminAddress) == nil) == (want == grpc_health_v1.HealthCheckResponse_SERVING)
 		}
 	}
-	r.until("serving", is(grpc_health_v1.HealthCheckResponse_SERVING))
-	inside := r.database.Superuser()
+	r.waitFor("serving", healthIs(grpc_health_v1.HealthCheckResponse_SERVING))
+	superuser := r.database.Superuser()
 	for _, statement := range []string{
 		`alter database techtalks connection limit 0`,
 		`select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and usename <> 'postgres'`,
 	} {
-		if _, err := inside.Exec(statement); err != nil {
+		if _, err := superuser.Exec(statement); err != nil {
 			t.Fatal(err)
 		}
 	}
-	r.until("not serving", is(grpc_health_v1.HealthCheckResponse_NOT_SERVING))
+	r.waitFor("not serving", healthIs(grpc_health_v1.HealthCheckResponse_NOT_SERVING))
 	if err := health(t.Context(), r.settings.adminAddress); err == nil || !strings.Contains(err.Error(), "--data-address") {
-		t.Errorf("health says %v; want it to name the setting", err)
+		t.Errorf("health: got %v, want it to name --data-address", err)
 	}
-	_, err := talkspb.NewTalksClient(r.as(transport.Operator)).ListTalks(r.context(), &talkspb.ListTalksRequest{})
+	_, err := talkspb.NewTalksClient(r.connect(transport.Operator)).ListTalks(r.context(), &talkspb.ListTalksRequest{})
 	if status.Code(err) != codes.Unavailable || retryDelay(err) == 0 {
-		t.Errorf("a call meanwhile: %v; want UNAVAILABLE with RetryInfo", err)
+		t.Errorf("call without database: got %v, want UNAVAILABLE with RetryInfo", err)
 	}
-	if _, err := inside.Exec(`alter database techtalks connection limit -1`); err != nil {
+	if _, err := superuser.Exec(`alter database techtalks connection limit -1`); err != nil {
 		t.Fatal(err)
 	}
-	r.until("serving again", is(grpc_health_v1.HealthCheckResponse_SERVING))
+	r.waitFor("serving again", healthIs(grpc_health_v1.HealthCheckResponse_SERVING))
 }
 
 func retryDelay(err error) time.Duration {
@@ -351,9 +351,9 @@ func retryDelay(err error) time.Duration {
 	return 0
 }
 
-func TestInvalidFieldsAreNamedOneByOne(t *testing.T) {
-	r := newRunning(t)
-	_, err := accountspb.NewAccountsClient(r.as(transport.WebTier)).SignUp(r.context(), &accountspb.SignUpRequest{Handle: "No Such!", DisplayName: "", Password: "short"})
+func TestInvalidRequestListsEachField(t *testing.T) {
+	r := startTier(t)
+	_, err := accountspb.NewAccountsClient(r.connect(transport.WebTier)).SignUp(r.context(), &accountspb.SignUpRequest{Handle: "No Such!", DisplayName: "", Password: "short"})
 	if status.Code(err) != codes.InvalidArgument {
 		t.Fatal(err)
 	}
@@ -362,7 +362,7 @@ func TestInvalidFieldsAreNamedOneByOne(t *testing.T) {
 		if bad, ok := detail.(*errdetails.BadRequest); ok {
 			for _, v := range bad.FieldViolations {
 				if v.Description == "" {
-					t.Errorf("%s is refused without a word", v.Field)
+					t.Errorf("violation of %s has no description", v.Field)
 				}
 				fields = append(fields, v.Field)
 			}
@@ -370,56 +370,56 @@ func TestInvalidFieldsAreNamedOneByOne(t *testing.T) {
 	}
 	for _, field := range []string{"handle", "password"} {
 		if !slices.Contains(fields, field) {
-			t.Errorf("%s is not among the fields refused: %v", field, fields)
+			t.Errorf("violations: got %v, want %s", fields, field)
 		}
 	}
 }
 
-// raw sends bytes as they are.
+// raw is a codec that sends bytes unchanged.
 type raw struct{}
 
 func (raw) Marshal(v any) ([]byte, error) { return v.([]byte), nil }
 func (raw) Unmarshal([]byte, any) error   { return nil }
 func (raw) Name() string                  { return "proto" }
-func (r *running) sendRaw(b []byte) error {
-	return r.as(transport.WebTier).Invoke(r.context(), talkspb.Talks_ListTalks_FullMethodName, b, new([]byte), grpc.ForceCodec(raw{}))
+func (r *testTier) sendRaw(b []byte) error {
+	return r.connect(transport.WebTier).Invoke(r.context(), talkspb.Talks_ListTalks_FullMethodName, b, new([]byte), grpc.ForceCodec(raw{}))
 }
 
-func TestBytesThatAreNoMessageAreAnInvalidArgument(t *testing.T) {
-	r := newRunning(t)
-	for what, b := range map[string][]byte{
-		"invalid UTF-8":      {0x0a, 0x02, 0xff, 0xfe},
-		"a field cut short":  {0x0a, 0x7f, 'a'},
-		"no protobuf at all": []byte("GET / HTTP/1.1"),
+func TestMalformedRequestIsInvalidArgument(t *testing.T) {
+	r := startTier(t)
+	for name, b := range map[string][]byte{
+		"invalid UTF-8":   {0x0a, 0x02, 0xff, 0xfe},
+		"truncated field": {0x0a, 0x7f, 'a'},
+		"not protobuf":    []byte("GET / HTTP/1.1"),
 	} {
 		if err := r.sendRaw(b); status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), "UTF-8") {
-			t.Errorf("%s: %v, want INVALID_ARGUMENT that says what to do", what, err)
+			t.Errorf("%s: got %v, want INVALID_ARGUMENT with the fix", name, err)
 		}
 	}
 	if err := r.sendRaw(bytes.Repeat([]byte{0x0a, 0x00}, 5<<20)); status.Code(err) != codes.ResourceExhausted {
-		t.Errorf("10 MB: %v, want RESOURCE_EXHAUSTED", err)
+		t.Errorf("10 MB: got %v, want RESOURCE_EXHAUSTED", err)
 	}
 }
 
-func TestWhatIsAskedTooLateIsNotStarted(t *testing.T) {
-	r := newRunning(t)
-	connection := r.as(transport.Operator)
+func TestCallWithShortDeadlineIsRejected(t *testing.T) {
+	r := startTier(t)
+	connection := r.connect(transport.Operator)
 	if err := invoke(r.context(), connection, "/grpc.health.v1.Health/Check"); err != nil {
-		t.Fatal(err) // it is connected now
+		t.Fatal(err)
 	}
-	ctx, done := context.WithTimeout(r.context(), 3*time.Millisecond)
-	defer done()
+	// The connection is established now.
+	ctx, cancel := context.WithTimeout(r.context(), 3*time.Millisecond)
+	defer cancel()
 	_, err := talkspb.NewTalksClient(connection).ListTalks(ctx, &talkspb.ListTalksRequest{})
 	if code := status.Code(err); code != codes.DeadlineExceeded && code != codes.Unavailable {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want DEADLINE_EXCEEDED or UNAVAILABLE", err)
 	}
 }
 
-// Whoever goes away takes the query along.
-func TestACallerThatGoesAwayCancelsTheQuery(t *testing.T) {
-	r := newRunning(t)
-	inside := r.database.Superuser()
-	lock, err := inside.Begin()
+func TestCanceledCallCancelsItsQuery(t *testing.T) {
+	r := startTier(t)
+	superuser := r.database.Superuser()
+	lock, err := superuser.Begin()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -428,31 +428,31 @@ func TestACallerThatGoesAwayCancelsTheQuery(t *testing.T) {
 		t.Fatal(err)
 	}
 	waiting := func() (n int) {
-		if err := inside.QueryRow(`select count(*) from pg_stat_activity where usename = 'talks' and state = 'active' and wait_event_type = 'Lock'`).Scan(&n); err != nil {
+		if err := superuser.QueryRow(`select count(*) from pg_stat_activity where usename = 'talks' and state = 'active' and wait_event_type = 'Lock'`).Scan(&n); err != nil {
 			t.Fatal(err)
 		}
 		return n
 	}
-	ctx, goAway := context.WithCancel(r.context())
-	answered := make(chan error, 1)
+	ctx, cancel := context.WithCancel(r.context())
+	done := make(chan error, 1)
 	go func() {
-		_, err := talkspb.NewChannelsClient(r.as(transport.WebTier)).GetChannel(ctx, &talkspb.GetChannelRequest{Name: "channels/any"})
-		answered <- err
+		_, err := talkspb.NewChannelsClient(r.connect(transport.WebTier)).GetChannel(ctx, &talkspb.GetChannelRequest{Name: "channels/any"})
+		done <- err
 	}()
-	r.until("the query", func() bool { return waiting() == 1 })
-	goAway()
-	if err := <-answered; status.Code(err) != codes.Canceled {
-		t.Errorf("the call ended with %v", err)
+	r.waitFor("the query to wait for the lock", func() bool { return waiting() == 1 })
+	cancel()
+	if err := <-done; status.Code(err) != codes.Canceled {
+		t.Errorf("got %v, want CANCELED", err)
 	}
-	r.until("the end of the query, with the table still locked", func() bool { return waiting() == 0 })
+	r.waitFor("the query to be cancelled while the table is locked", func() bool { return waiting() == 0 })
 }
 
-func TestACallIsOneLogLineWithTheCallersTrace(t *testing.T) {
-	r := newRunning(t)
+func TestCallLogsOneLineWithClientsTrace(t *testing.T) {
+	r := startTier(t)
 	const trace = "4bf92f3577b34da6a3ce929d0e0e4736"
 	ctx := metadata.AppendToOutgoingContext(r.context(), "traceparent", "00-"+trace+"-00f067aa0ba902b7-01")
 	var trailer metadata.MD
-	if _, err := talkspb.NewTalksClient(r.as(transport.WebTier)).ListTalks(ctx, &talkspb.ListTalksRequest{}, grpc.Trailer(&trailer)); err != nil {
+	if _, err := talkspb.NewTalksClient(r.connect(transport.WebTier)).ListTalks(ctx, &talkspb.ListTalksRequest{}, grpc.Trailer(&trailer)); err != nil {
 		t.Fatal(err)
 	}
 	var lines []map[string]any
@@ -462,26 +462,26 @@ func TestACallIsOneLogLineWithTheCallersTrace(t *testing.T) {
 		}
 	}
 	if len(lines) != 1 || lines[0]["method"] != talkspb.Talks_ListTalks_FullMethodName || lines[0]["code"] != "OK" {
-		t.Errorf("the trace is in %v; want one line of the call", lines)
+		t.Errorf("lines with the trace: got %v, want one line of the call", lines)
 	}
-	timing, there := transport.TimingFromTrailer(trailer)
-	if !there || timing.LogicHost == "" || timing.DataHost == "" || timing.Data <= 0 || timing.Data > timing.Logic {
-		t.Errorf("the trailer says %+v", timing)
+	timing, ok := transport.TimingFromTrailer(trailer)
+	if !ok || timing.LogicHost == "" || timing.DataHost == "" || timing.Data <= 0 || timing.Data > timing.Logic {
+		t.Errorf("timing in the trailer: got %+v, want hosts and 0 < data <= logic", timing)
 	}
 }
 
 func TestMetricsCountCalls(t *testing.T) {
-	r := newRunning(t)
-	if _, err := talkspb.NewTalksClient(r.as(transport.WebTier)).ListTalks(r.context(), &talkspb.ListTalksRequest{}); err != nil {
+	r := startTier(t)
+	if _, err := talkspb.NewTalksClient(r.connect(transport.WebTier)).ListTalks(r.context(), &talkspb.ListTalksRequest{}); err != nil {
 		t.Fatal(err)
 	}
 	if text := r.metrics(); !strings.Contains(text, `code="OK",method="/techtalks.talks.v1.Talks/ListTalks"} 1`) {
-		t.Errorf("no count of the call in %d bytes of metrics", len(text))
+		t.Errorf("metrics (%d bytes) do not count the call", len(text))
 	}
 }
 
-// metrics is what the tier tells Prometheus.
-func (r *running) metrics() string {
+// metrics returns the response of the metrics endpoint.
+func (r *testTier) metrics() string {
 	r.t.Helper()
 	response, err := http.Get("http://" + r.settings.adminAddress + "/metrics")
 	if err != nil {
@@ -495,12 +495,12 @@ func (r *running) metrics() string {
 	return string(text)
 }
 
-// A follower hears of a talk at once; who publishes never waits for that.
-func TestAPublishedTalkReachesAFollower(t *testing.T) {
-	r := newRunning(t)
-	web := r.as(transport.WebTier)
-	ada, grace := r.signedUp(web, "ada"), r.signedUp(web, "grace")
-	r.channel(ada, web, "engines")
+// A follower is notified of a talk at once. Publishing does not wait for the fan-out.
+func TestPublishedTalkReachesFollower(t *testing.T) {
+	r := startTier(t)
+	web := r.connect(transport.WebTier)
+	ada, grace := r.signUp(web, "ada"), r.signUp(web, "grace")
+	r.createChannel(ada, web, "engines")
 	if _, err := followingpb.NewFollowingClient(web).Follow(grace, &followingpb.FollowRequest{Channel: "channels/engines"}); err != nil {
 		t.Fatal(err)
 	}
@@ -513,7 +513,7 @@ func TestAPublishedTalkReachesAFollower(t *testing.T) {
 	}}); err != nil {
 		t.Fatal(err)
 	}
-	hear := func() *notificationspb.StreamNotificationsResponse {
+	receive := func() *notificationspb.StreamNotificationsResponse {
 		t.Helper()
 		response, err := stream.Recv()
 		if err != nil {
@@ -521,11 +521,11 @@ func TestAPublishedTalkReachesAFollower(t *testing.T) {
 		}
 		return response
 	}
-	for hear().GetSubscribed().GetSubscription() != 7 {
+	for receive().GetSubscribed().GetSubscription() != 7 {
 	}
-	// Nobody gets past the inboxes: the fan-out stands, publishing does not.
-	inside := r.database.Superuser()
-	lock, err := inside.Begin()
+	// The lock blocks the fan-out, and must not block publishing.
+	superuser := r.database.Superuser()
+	lock, err := superuser.Begin()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -542,33 +542,33 @@ func TestAPublishedTalkReachesAFollower(t *testing.T) {
 		t.Fatal(err)
 	}
 	for {
-		if arrived := hear().GetArrived(); arrived != nil {
+		if arrived := receive().GetArrived(); arrived != nil {
 			if arrived.Notification.Talk != published.Talk.Name || !slices.Equal(arrived.Subscriptions, []uint64{7}) {
-				t.Errorf("heard %v, want %s", arrived, published.Talk.Name)
+				t.Errorf("got notification %v, want one of %s for subscription 7", arrived, published.Talk.Name)
 			}
 			break
 		}
 	}
 }
 
-func TestASettingThatIsWrongIsNamed(t *testing.T) {
+func TestRunNamesInvalidSetting(t *testing.T) {
 	certificates := postgrestest.NewInstalled(t).Options("").Certificates
-	quiet := slog.New(slog.DiscardHandler)
-	for what, c := range map[string]struct {
+	log := slog.New(slog.DiscardHandler)
+	for name, c := range map[string]struct {
 		arguments []string
-		says      string
+		want      string
 	}{
-		"nothing to do":        {nil, "usage: logic-tier serve"},
-		"an unknown command":   {[]string{"swim"}, `"swim" is nothing it can do`},
+		"no command":           {nil, "logic-tier serve [flags]"},
+		"unknown command":      {[]string{"swim"}, `unknown command "swim"`},
 		"no certificates":      {[]string{"serve", "--listen-address", "127.0.0.1:0", "--admin-address", "127.0.0.1:0", "--certificates", t.TempDir()}, "--certificates"},
-		"an address elsewhere": {[]string{"serve", "--certificates", certificates, "--admin-address", "127.0.0.1:0", "--listen-address", "192.0.2.1:9090"}, "--listen-address (LISTEN_ADDRESS) 192.0.2.1:9090"},
-		"an address of words":  {[]string{"serve", "--certificates", certificates, "--listen-address", "127.0.0.1:0", "--admin-address", "127.0.0.1:0", "--data-address", "nowhere"}, `"nowhere"`},
-		"a queue that is none": {[]string{"work", "--certificates", certificates, "--admin-address", "127.0.0.1:0", "--queues", "media.recording,media.recordings"},
+		"foreign address":      {[]string{"serve", "--certificates", certificates, "--admin-address", "127.0.0.1:0", "--listen-address", "192.0.2.1:9090"}, "--listen-address (LISTEN_ADDRESS) 192.0.2.1:9090"},
+		"address without port": {[]string{"serve", "--certificates", certificates, "--listen-address", "127.0.0.1:0", "--admin-address", "127.0.0.1:0", "--data-address", "nowhere"}, `"nowhere"`},
+		"unknown queue": {[]string{"work", "--certificates", certificates, "--admin-address", "127.0.0.1:0", "--queues", "media.recording,media.recordings"},
 			`no queue "media.recordings"; there are:`},
-		"health of nobody": {[]string{"health", "--admin-address", "nowhere"}, "use host:port"},
+		"health without port": {[]string{"health", "--admin-address", "nowhere"}, "use host:port"},
 	} {
-		if err := Run(t.Context(), c.arguments, quiet); err == nil || !strings.Contains(err.Error(), c.says) {
-			t.Errorf("%s: %v; want it to say %q", what, err, c.says)
+		if err := Run(t.Context(), c.arguments, log); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: got %v, want %q", name, err, c.want)
 		}
 	}
 }

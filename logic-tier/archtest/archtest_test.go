@@ -1,5 +1,5 @@
-// Package archtest checks the boundaries of the logic tier's packages, which let a module
-// move to a process of its own.
+// Package archtest enforces the boundaries between the logic tier's packages, which allow
+// each module to run in its own process.
 package archtest
 
 import (
@@ -19,45 +19,45 @@ import (
 
 const tier = "techtalks.example/logic-tier/"
 
-// shared are the packages of the platform that modules can import.
-var shared = []string{"apperror", "caller", "names", "pagetoken", "postgres", "queue", "sessions", "work"}
+// shared lists the platform packages that modules can import.
+var shared = []string{"apperror", "caller", "names", "pagetoken", "postgres", "queue", "sessions", "sweep", "work"}
 
-// file is a source file that is no test.
+// file is a source file other than a test.
 type file struct {
-	folder, name string // folder below the tier's: "modules/talks", "" for the program
+	folder, name string // folder relative to the tier: "modules/talks", "" for main.go
 	syntax       *ast.File
 	set          *token.FileSet
 }
 
 func (f file) String() string { return path.Join(f.folder, f.name) }
 
-func (f file) imports() (all []string) {
+func (f file) imports() (paths []string) {
 	for _, spec := range f.syntax.Imports {
-		name, err := strconv.Unquote(spec.Path.Value)
+		path, err := strconv.Unquote(spec.Path.Value)
 		if err != nil {
 			panic(err)
 		}
-		all = append(all, name)
+		paths = append(paths, path)
 	}
-	return all
+	return paths
 }
 
-// texts returns the string literals, with where they are.
+// texts returns the string literals by position.
 func (f file) texts() map[string]string {
-	all := map[string]string{}
+	texts := map[string]string{}
 	ast.Inspect(f.syntax, func(n ast.Node) bool {
 		if literal, ok := n.(*ast.BasicLit); ok && literal.Kind == token.STRING {
 			if text, err := strconv.Unquote(literal.Value); err == nil {
-				all[f.set.Position(literal.Pos()).String()] = text
+				texts[f.set.Position(literal.Pos()).String()] = text
 			}
 		}
 		return true
 	})
-	return all
+	return texts
 }
 
-// sources parses the tier.
-func sources(t *testing.T) (all []file) {
+// sources parses the tier's source files.
+func sources(t *testing.T) (files []file) {
 	t.Helper()
 	set := token.NewFileSet()
 	err := filepath.WalkDir("..", func(name string, entry os.DirEntry, err error) error {
@@ -69,19 +69,19 @@ func sources(t *testing.T) (all []file) {
 			return err
 		}
 		folder := strings.TrimPrefix(filepath.ToSlash(filepath.Dir(name)), "..")
-		all = append(all, file{strings.TrimPrefix(folder, "/"), filepath.Base(name), syntax, set})
+		files = append(files, file{strings.TrimPrefix(folder, "/"), filepath.Base(name), syntax, set})
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return all
+	return files
 }
 
-// modules returns the names of the packages that have a module.go: the example's, and
-// operations of the platform.
-func modules(all []file) (names []string) {
-	for _, f := range all {
+// modules returns the names of the packages that have a module.go: the example's modules,
+// and operations of the platform.
+func modules(files []file) (names []string) {
+	for _, f := range files {
 		if f.name == "module.go" {
 			names = append(names, path.Base(f.folder))
 		}
@@ -89,43 +89,47 @@ func modules(all []file) (names []string) {
 	return names
 }
 
-// packageOf returns the first element of a path below modules or platform, and which of the
-// two it is below.
+// packageOf returns the first two elements of a folder: modules or platform, and the package
+// below it.
 func packageOf(folder string) (kind, name string) {
-	kind, inside, _ := strings.Cut(folder, "/")
-	name, _, _ = strings.Cut(inside, "/")
+	kind, rest, _ := strings.Cut(folder, "/")
+	name, _, _ = strings.Cut(rest, "/")
 	return kind, name
 }
 
-// boundary is a rule about all packages. check returns a line for each violation; example
-// is a file that violates the rule.
+// boundary is a rule about all packages. check returns one line per violation. example is a
+// file that violates the rule.
 type boundary struct {
 	check   func([]file) []string
 	example file
 }
 
 var boundaries = map[string]boundary{
-	"modules import no other module": {
+	"modules do not import other modules": {
 		importsOfModules, example("modules/talks/list.go", `package talks; import _ "techtalks.example/logic-tier/modules/accounts"`)},
-	"modules share a few packages": {
+	"modules import only shared platform packages": {
 		importsOfModules, example("modules/talks/list.go", `package talks; import _ "techtalks.example/logic-tier/platform/server"`)},
-	"calls between modules form no cycle": {
+	"the platform imports no module": {
+		importsOfPlatform, example("platform/work/work.go", `package work; import _ "techtalks.example/logic-tier/modules/talks"`)},
+	"the platform does not import what assembles it": {
+		importsOfPlatform, example("platform/work/work.go", `package work; import _ "techtalks.example/logic-tier/app"`)},
+	"calls between modules are acyclic": {
 		cyclesOfCalls, example("modules/following/module.go", `package following; type Deps struct { N notificationspb.NotificationsClient }`)},
-	"statements stand in stores": {
+	"only stores contain SQL statements": {
 		statementsOutsideStores, example("modules/talks/list.go", "package talks; const all = `select * from talks.talk`")},
-	"stores know rows and no contracts": {
+	"stores do not depend on contracts": {
 		contractsInStores, example("modules/talks/store.go", `package talks; import _ "techtalks.example/proto/techtalks/talks/v1"`)},
-	"a module's statements name its own schema": {
+	"a module's statements access only its own schema": {
 		foreignSchemas, example("modules/talks/store.go", "package talks; const all = `select name from accounts.account`")},
-	"rules know no protocol": {
+	"business rules do not depend on gRPC": {
 		protocolsInRules, example("modules/talks/talk.go", `package talks; import _ "google.golang.org/grpc"`)},
-	"only package postgres and stores know the driver": {
+	"only package postgres and stores import the driver": {
 		driversOutsideStores, example("modules/talks/talk.go", `package talks; import _ "database/sql"`)},
-	"a module's doc comment says what it offers, needs, publishes and consumes": {
+	"a module's doc comment documents what it serves, depends on, publishes and consumes": {
 		undocumentedModules, example("modules/talks/module.go", "// Package talks has talks.\npackage talks")},
 }
 
-// example parses a source file that exists only here.
+// example parses source as a file with the given name.
 func example(name, source string) file {
 	set := token.NewFileSet()
 	syntax, err := parser.ParseFile(set, name, source, parser.ParseComments)
@@ -136,78 +140,78 @@ func example(name, source string) file {
 }
 
 func TestBoundariesHold(t *testing.T) {
-	all := sources(t)
-	for _, known := range []string{"accounts", "talks", "following", "notifications", "transfers"} {
-		if found := modules(all); !slices.Contains(found, known) {
-			t.Fatalf("%s is not among the modules found: %v", known, found)
+	files := sources(t)
+	for _, want := range []string{"accounts", "talks", "following", "notifications", "transfers"} {
+		if got := modules(files); !slices.Contains(got, want) {
+			t.Fatalf("modules: got %v, want %s among them", got, want)
 		}
 	}
 	for name, b := range boundaries {
-		for _, violation := range b.check(all) {
+		for _, violation := range b.check(files) {
 			t.Errorf("%s: %s", name, violation)
 		}
 	}
 }
 
-// A rule that no file can violate guards nothing.
-func TestBoundariesAreNoticedWhenCrossed(t *testing.T) {
-	all := sources(t)
+// Each check detects the violation in its example.
+func TestBoundariesDetectViolations(t *testing.T) {
+	files := sources(t)
 	for name, b := range boundaries {
-		if len(b.check(append(slices.Clone(all), b.example))) == 0 {
-			t.Errorf("%s: %s violates it unnoticed", name, b.example)
+		if len(b.check(append(slices.Clone(files), b.example))) == 0 {
+			t.Errorf("%s: violation by %s not detected", name, b.example)
 		}
 	}
 }
 
-func importsOfModules(all []file) (violations []string) {
-	names := modules(all)
-	for _, f := range all {
-		_, from := packageOf(f.folder)
-		if !slices.Contains(names, from) {
+func importsOfModules(files []file) (violations []string) {
+	names := modules(files)
+	for _, f := range files {
+		_, module := packageOf(f.folder)
+		if !slices.Contains(names, module) {
 			continue
 		}
 		for _, imported := range f.imports() {
-			inside, isOurs := strings.CutPrefix(imported, tier)
-			switch kind, name := packageOf(inside); {
-			case !isOurs || name == from:
+			folder, inTier := strings.CutPrefix(imported, tier)
+			switch kind, name := packageOf(folder); {
+			case !inTier || name == module:
 			case slices.Contains(names, name):
-				violations = append(violations, fmt.Sprintf("%s imports the module %s; call it through its contract", f, name))
+				violations = append(violations, fmt.Sprintf("%s imports the module %s: call it through its contract", f, name))
 			case kind != "platform" || !slices.Contains(shared, name):
-				violations = append(violations, fmt.Sprintf("%s imports %s, which is not one of the packages for modules: %v", f, inside, shared))
+				violations = append(violations, fmt.Sprintf("%s imports %s: modules can import only %v", f, folder, shared))
 			}
 		}
 	}
 	return violations
 }
 
-// importsOfPlatform keeps what a team would reuse free of the example.
-func importsOfPlatform(all []file) (violations []string) {
-	for _, f := range all {
+// importsOfPlatform keeps the reusable platform independent of the example's modules.
+func importsOfPlatform(files []file) (violations []string) {
+	for _, f := range files {
 		if kind, _ := packageOf(f.folder); kind != "platform" {
 			continue
 		}
 		for _, imported := range f.imports() {
-			if inside, isOurs := strings.CutPrefix(imported, tier); isOurs && !strings.HasPrefix(inside, "platform/") {
-				violations = append(violations, fmt.Sprintf("%s imports %s", f, inside))
+			if folder, inTier := strings.CutPrefix(imported, tier); inTier && !strings.HasPrefix(folder, "platform/") {
+				violations = append(violations, fmt.Sprintf("%s imports %s", f, folder))
 			}
 		}
 	}
 	return violations
 }
 
-// cyclesOfCalls looks at the clients that each module.go names.
-func cyclesOfCalls(all []file) (violations []string) {
+// cyclesOfCalls derives the calls between modules from the clients in each module.go.
+func cyclesOfCalls(files []file) (violations []string) {
 	calls := map[string][]string{}
 	client := regexp.MustCompile(`^([a-z]+)pb$`)
-	for _, f := range all {
+	for _, f := range files {
 		if f.name != "module.go" {
 			continue
 		}
 		ast.Inspect(f.syntax, func(n ast.Node) bool {
 			if selector, ok := n.(*ast.SelectorExpr); ok && strings.HasSuffix(selector.Sel.Name, "Client") {
-				if from, ok := selector.X.(*ast.Ident); ok {
-					if found := client.FindStringSubmatch(from.Name); found != nil {
-						calls[path.Base(f.folder)] = append(calls[path.Base(f.folder)], found[1])
+				if pkg, ok := selector.X.(*ast.Ident); ok {
+					if match := client.FindStringSubmatch(pkg.Name); match != nil {
+						calls[path.Base(f.folder)] = append(calls[path.Base(f.folder)], match[1])
 					}
 				}
 			}
@@ -230,32 +234,32 @@ func cyclesOfCalls(all []file) (violations []string) {
 	return violations
 }
 
-// servesTests reports whether a file belongs to a package for tests.
-func servesTests(f file) bool { return strings.HasSuffix(f.folder, "test") }
+// inTestPackage reports whether a file belongs to a package that supports tests.
+func inTestPackage(f file) bool { return strings.HasSuffix(f.folder, "test") }
 
 var statement = regexp.MustCompile(`(?is)^\s*(select\s|insert\s+into\s|update\s+\w|delete\s+from\s|with\s+(recursive\s+)?\w+(\s*\([^)]*\))?\s+as\s*\()`)
 
-// isStore reports whether a file can hold statements.
+// isStore reports whether a file can contain SQL statements.
 func isStore(name string) bool {
 	return name == "store.go" || strings.HasPrefix(name, "store_")
 }
 
-func statementsOutsideStores(all []file) (violations []string) {
-	for _, f := range all {
-		if f.folder == "platform/postgres" || servesTests(f) || isStore(f.name) {
-			continue // package postgres asks for the server's name
+func statementsOutsideStores(files []file) (violations []string) {
+	for _, f := range files {
+		if f.folder == "platform/postgres" || inTestPackage(f) || isStore(f.name) {
+			continue // package postgres queries the server's name and schema version
 		}
 		for position, text := range f.texts() {
 			if statement.MatchString(text) {
-				violations = append(violations, fmt.Sprintf("%s: a statement outside a store: %.60q", position, text))
+				violations = append(violations, fmt.Sprintf("%s: SQL statement outside of a store: %.60q", position, text))
 			}
 		}
 	}
 	return violations
 }
 
-func contractsInStores(all []file) (violations []string) {
-	for _, f := range all {
+func contractsInStores(files []file) (violations []string) {
+	for _, f := range files {
 		if !isStore(f.name) {
 			continue
 		}
@@ -268,22 +272,22 @@ func contractsInStores(all []file) (violations []string) {
 	return violations
 }
 
-// foreignSchemas finds early what Postgres denies at run time.
-func foreignSchemas(all []file) (violations []string) {
-	schemas := append(modules(all), "queue")
+// foreignSchemas detects accesses that Postgres would deny at run time.
+func foreignSchemas(files []file) (violations []string) {
+	schemas := append(modules(files), "queue")
 	table := regexp.MustCompile(`\b(` + strings.Join(schemas, "|") + `)\.[a-z_]+`)
-	for _, f := range all {
+	for _, f := range files {
 		if !isStore(f.name) {
 			continue
 		}
-		_, own := packageOf(f.folder)
+		_, module := packageOf(f.folder)
 		for position, text := range f.texts() {
 			if !strings.Contains(text, " ") {
 				continue
 			}
-			for _, named := range table.FindAllStringSubmatch(text, -1) {
-				if named[1] != own {
-					violations = append(violations, fmt.Sprintf("%s: %s belongs to %s, not to %s", position, named[0], named[1], own))
+			for _, match := range table.FindAllStringSubmatch(text, -1) {
+				if match[1] != module {
+					violations = append(violations, fmt.Sprintf("%s: %s belongs to %s, not to %s", position, match[0], match[1], module))
 				}
 			}
 		}
@@ -291,26 +295,28 @@ func foreignSchemas(all []file) (violations []string) {
 	return violations
 }
 
-// protocolsInRules finds gRPC beyond a module's surface: its rules can be read and tested
-// without it. The status codes of other modules are part of their contracts.
-func protocolsInRules(all []file) (violations []string) {
+// protocolsInRules confines gRPC to a module's surface, so that its business rules can be
+// read and tested without gRPC. Status codes are allowed, since they are part of other
+// modules' contracts.
+func protocolsInRules(files []file) (violations []string) {
 	surface := []string{"module.go", "rpc.go", "stream.go"}
-	names := modules(all)
-	for _, f := range all {
+	names := modules(files)
+	for _, f := range files {
 		if !slices.Contains(names, path.Base(f.folder)) || slices.Contains(surface, f.name) {
 			continue
 		}
 		if slices.Contains(f.imports(), "google.golang.org/grpc") {
-			violations = append(violations, fmt.Sprintf("%s imports google.golang.org/grpc; only %v can", f, surface))
+			violations = append(violations, fmt.Sprintf("%s imports google.golang.org/grpc: only %v can", f, surface))
 		}
 	}
 	return violations
 }
 
-// driversOutsideStores allows the driver where connections are made, and in stores for arrays.
-func driversOutsideStores(all []file) (violations []string) {
-	for _, f := range all {
-		if f.folder == "platform/postgres" || servesTests(f) || isStore(f.name) {
+// driversOutsideStores allows the driver in package postgres, which opens connections, and in
+// stores, which use its arrays.
+func driversOutsideStores(files []file) (violations []string) {
+	for _, f := range files {
+		if f.folder == "platform/postgres" || inTestPackage(f) || isStore(f.name) {
 			continue
 		}
 		for _, imported := range f.imports() {
@@ -322,12 +328,12 @@ func driversOutsideStores(all []file) (violations []string) {
 	return violations
 }
 
-func undocumentedModules(all []file) (violations []string) {
-	for _, f := range all {
+func undocumentedModules(files []file) (violations []string) {
+	for _, f := range files {
 		if f.name != "module.go" {
 			continue
 		}
-		for _, word := range []string{"offers", "needs", "says", "hears"} {
+		for _, word := range []string{"serves", "depends on", "publishes", "consumes"} {
 			if !strings.Contains(f.syntax.Doc.Text(), "\n\t"+word+" ") {
 				violations = append(violations, fmt.Sprintf("%s: its doc comment has no line %q", f, word))
 			}

@@ -1,5 +1,6 @@
-// Package assets holds what pages load: named by their content, so that a
-// browser keeps them for good, and compressed once.
+// Package assets serves stylesheets, scripts and images. Their paths contain a hash of
+// the content, so that browsers can cache them forever. Each is compressed once, at
+// startup.
 package assets
 
 import (
@@ -20,20 +21,20 @@ import (
 var files embed.FS
 
 type asset struct {
-	path, kind      string
-	plain, squeezed []byte
+	path, contentType   string
+	content, compressed []byte
 }
 
 var byName, byPath = load()
 
-// imported finds what a script imports from beside it.
-var imported = regexp.MustCompile(`from "\./([a-z]+\.js)"`)
+// importPattern matches a script's import of another asset.
+var importPattern = regexp.MustCompile(`from "\./([a-z]+\.js)"`)
 
 func load() (byName, byPath map[string]*asset) {
 	byName, byPath = map[string]*asset{}, map[string]*asset{}
 	entries, err := files.ReadDir(".")
 	if err != nil {
-		panic(err) // embedded
+		panic(err) // the files are embedded
 	}
 	var add func(name string) *asset
 	add = func(name string) *asset {
@@ -44,24 +45,24 @@ func load() (byName, byPath map[string]*asset) {
 		if err != nil {
 			panic(err)
 		}
-		// A script imports another by the address that the content of that has.
-		content = imported.ReplaceAllFunc(content, func(found []byte) []byte {
-			return []byte(`from "` + add(string(imported.FindSubmatch(found)[1])).path + `"`)
+		// Imports refer to the hashed path of the imported script.
+		content = importPattern.ReplaceAllFunc(content, func(match []byte) []byte {
+			return []byte(`from "` + add(string(importPattern.FindSubmatch(match)[1])).path + `"`)
 		})
 		sum := sha256.Sum256(content)
 		extension := path.Ext(name)
 		a := &asset{
-			path: "/assets/" + strings.TrimSuffix(name, extension) + "." + hex.EncodeToString(sum[:5]) + extension,
-			kind: mime.TypeByExtension(extension), plain: content,
+			path:        "/assets/" + strings.TrimSuffix(name, extension) + "." + hex.EncodeToString(sum[:5]) + extension,
+			contentType: mime.TypeByExtension(extension), content: content,
 		}
 		if extension == ".js" {
-			a.kind = "text/javascript; charset=utf-8"
+			a.contentType = "text/javascript; charset=utf-8"
 		}
-		var squeezed bytes.Buffer
-		z, _ := gzip.NewWriterLevel(&squeezed, gzip.BestCompression)
+		var compressed bytes.Buffer
+		z, _ := gzip.NewWriterLevel(&compressed, gzip.BestCompression)
 		_, _ = z.Write(content)
 		_ = z.Close()
-		a.squeezed = squeezed.Bytes()
+		a.compressed = compressed.Bytes()
 		byName[name], byPath[a.path] = a, a
 		return a
 	}
@@ -71,24 +72,23 @@ func load() (byName, byPath map[string]*asset) {
 	return byName, byPath
 }
 
-// Path returns the address of an asset. It panics for one that is not there:
-// names are written in the program.
+// Path returns the URL path of an asset. It panics if there is no such asset.
 func Path(name string) string { return byName[name].path }
 
-// Serve answers with an asset. It reports whether there is one.
+// Serve answers a request for an asset. It reports whether the asset exists.
 func Serve(w http.ResponseWriter, r *http.Request) bool {
 	a := byPath[r.URL.Path]
 	if a == nil {
 		return false
 	}
 	h := w.Header()
-	h.Set("Content-Type", a.kind)
+	h.Set("Content-Type", a.contentType)
 	h.Set("Cache-Control", "public, max-age=31536000, immutable")
 	h.Set("Vary", "Accept-Encoding")
-	content := a.plain
+	content := a.content
 	if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
 		h.Set("Content-Encoding", "gzip")
-		content = a.squeezed
+		content = a.compressed
 	}
 	h.Set("Content-Length", strconv.Itoa(len(content)))
 	if r.Method != http.MethodHead {

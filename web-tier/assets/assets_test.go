@@ -8,21 +8,20 @@ import (
 	"testing"
 )
 
-// A script's imports are addresses that are served, by the content behind them.
-func TestWhatScriptsImportIsThere(t *testing.T) {
-	from := regexp.MustCompile(`from "([^"]+)"`)
-	found := 0
+func TestScriptImportsResolve(t *testing.T) {
+	pattern := regexp.MustCompile(`from "([^"]+)"`)
+	imports := 0
 	for name, a := range byName {
-		for _, match := range from.FindAllStringSubmatch(string(a.plain), -1) {
-			found++
+		for _, match := range pattern.FindAllStringSubmatch(string(a.content), -1) {
+			imports++
 			w := httptest.NewRecorder()
 			Serve(w, httptest.NewRequest(http.MethodGet, match[1], nil))
 			if w.Code != http.StatusOK || !strings.HasPrefix(w.Header().Get("Content-Type"), "text/javascript") {
-				t.Errorf("%s imports %s, which answers %d", name, match[1], w.Code)
+				t.Errorf("%s imports %s: got status %d, want 200 and a script", name, match[1], w.Code)
 			}
 		}
 	}
-	if found == 0 {
-		t.Error("no script imports anything")
+	if imports == 0 {
+		t.Error("got no imports in any script")
 	}
 }

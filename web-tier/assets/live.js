@@ -1,6 +1,6 @@
-// The bell, the toasts and the inbox, live. All tabs of a browser share one
-// stream: the tab that holds the lock has it and tells the others; when it is
-// closed, the next one goes on from the last event.
+// Updates the bell, the toasts and the inbox. All tabs of a browser share one stream:
+// the tab that holds the lock opens it and broadcasts events to the others. When that
+// tab closes, another one resumes from the last event.
 const channel = new BroadcastChannel("techtalks-inbox");
 const bell = document.getElementById("bell-count");
 const toasts = document.getElementById("toasts");
@@ -8,72 +8,74 @@ const list = document.getElementById("inbox");
 
 let cursor = document.body.dataset.inboxCursor;
 let unread = Number(document.body.dataset.inboxUnread);
-const shownAtOnce = 3;
-const shownFor = 8000;
+const maxToasts = 3;
+const toastDuration = 8000;
 
-// A cursor is "<epoch>-<sequence>"; sequences are compared as numbers.
-function after(id, other) {
+// isAfter compares cursors, which are "<epoch>-<sequence>". Sequences exceed the
+// precision of a Number.
+function isAfter(id, other) {
   const [epoch, sequence] = id.split("-");
   const [otherEpoch, otherSequence] = other.split("-");
   return epoch !== otherEpoch || BigInt(sequence) > BigInt(otherSequence);
 }
 
-function ring() {
+function showUnread() {
   bell.textContent = unread >= 100 ? "99+" : String(unread);
   bell.hidden = unread === 0;
 }
 
-function element(name, className, text) {
-  const made = document.createElement(name);
-  if (className) made.className = className;
+function createElement(name, className, text) {
+  const element = document.createElement(name);
+  if (className) element.className = className;
   if (text) {
-    made.textContent = text;
-    made.dir = "auto";
+    element.textContent = text;
+    element.dir = "auto";
   }
-  return made;
+  return element;
 }
 
-function link(path, className, text) {
-  const made = element("a", className, text);
-  made.href = "/" + path.split("/").map(encodeURIComponent).join("/");
-  return made;
+function createLink(path, className, text) {
+  const link = createElement("a", className, text);
+  link.href = "/" + path.split("/").map(encodeURIComponent).join("/");
+  return link;
 }
 
-function toast(notification) {
-  const box = element("div", "toast");
+function showToast(notification) {
+  const toast = createElement("div", "toast");
   if (notification.operation) {
-    box.classList.add(outcome(notification).look);
-    box.append(element("span", "from", outcome(notification).word), link(notification.operation, "", notification.title));
+    const { className, label } = outcome(notification);
+    toast.classList.add(className);
+    toast.append(createElement("span", "from", label), createLink(notification.operation, "", notification.title));
   } else {
-    box.append(link(notification.channel, "from", notification.channel_title), link(notification.talk, "", notification.title));
+    toast.append(createLink(notification.channel, "from", notification.channel_title), createLink(notification.talk, "", notification.title));
   }
-  toasts.append(box);
-  while (toasts.children.length > shownAtOnce) toasts.firstChild.remove();
-  setTimeout(() => box.remove(), shownFor);
+  toasts.append(toast);
+  while (toasts.children.length > maxToasts) toasts.firstChild.remove();
+  setTimeout(() => toast.remove(), toastDuration);
 }
 
-// outcome is what became of an operation.
+// outcome returns the class and label of a finished operation.
 function outcome(notification) {
-  return notification.failed ? { look: "failed", word: "Failed" } : { look: "succeeded", word: "Done" };
+  return notification.failed ? { className: "failed", label: "Failed" } : { className: "succeeded", label: "Done" };
 }
 
-function insert(notification) {
+function insertItem(notification) {
   const template = document.getElementById(notification.operation ? "inbox-operation" : "inbox-item");
   const item = template.content.firstElementChild.cloneNode(true);
   item.dataset.id = notification.id;
   const title = item.querySelector("[data-title]");
   title.textContent = notification.title;
-  title.href = link(notification.operation || notification.talk).href;
+  title.href = createLink(notification.operation || notification.talk).href;
   if (notification.operation) {
-    const { look, word } = outcome(notification);
+    const { className, label } = outcome(notification);
     const state = item.querySelector("[data-state]");
-    state.textContent = word;
-    state.className = `state ${look}`;
+    state.textContent = label;
+    state.className = `state ${className}`;
     item.classList.toggle("failed", notification.failed);
   } else {
-    const from = item.querySelector("[data-channel]");
-    from.textContent = notification.channel_title;
-    from.href = link(notification.channel).href;
+    const source = item.querySelector("[data-channel]");
+    source.textContent = notification.channel_title;
+    source.href = createLink(notification.channel).href;
   }
   const time = item.querySelector("time");
   time.dateTime = notification.publish_time;
@@ -86,112 +88,111 @@ function insert(notification) {
   document.getElementById("inbox-all")?.removeAttribute("hidden");
 }
 
-// Every tab sees every event once: those up to its own cursor it has already.
-function arrive(id, notification) {
-  if (!after(id, cursor)) return;
+// receive skips events up to this tab's own cursor, which the page shows already.
+function receive(id, notification) {
+  if (!isAfter(id, cursor)) return;
   cursor = id;
   unread = Math.min(unread + 1, 100);
-  ring();
-  if (list) insert(notification);
-  else toast(notification);
+  showUnread();
+  if (list) insertItem(notification);
+  else showToast(notification);
 }
 
-// The inbox is another one than this page's: read it anew.
-async function reset(to) {
-  cursor = to;
+// reset reloads the inbox after the cursor has become invalid.
+async function reset(newCursor) {
+  cursor = newCursor;
   if (list) {
     location.reload();
     return;
   }
-  const answer = await fetch("/inbox", { headers: { Accept: "text/html" } });
-  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const response = await fetch("/inbox", { headers: { Accept: "text/html" } });
+  const page = new DOMParser().parseFromString(await response.text(), "text/html");
   unread = Number(page.body.dataset.inboxUnread ?? 0);
-  cursor = page.body.dataset.inboxCursor ?? to;
-  ring();
+  cursor = page.body.dataset.inboxCursor ?? newCursor;
+  showUnread();
 }
 
 function handle(message) {
-  if (message.type === "notification") arrive(message.id, message.notification);
+  if (message.type === "notification") receive(message.id, message.notification);
   else if (message.type === "reset") reset(message.id);
   else if (message.type === "read" && message.cursor === cursor) {
     unread = message.unread;
-    ring();
+    showUnread();
   }
 }
 
 channel.addEventListener("message", (event) => handle(event.data));
 
-function tell(message) {
+function broadcast(message) {
   channel.postMessage(message);
   handle(message);
 }
 
-// A page that was loaded after something was read tells the others.
+// This page has the latest unread count; the other tabs may not.
 channel.postMessage({ type: "read", cursor, unread });
 
-// follow has the stream until signal says to give it up, or until the person is
-// signed out.
+// follow keeps the stream open until signal aborts or the user is signed out.
 async function follow(signal) {
-  for (let pause = 1000; !signal.aborted; pause = Math.min(2 * pause, 30000)) {
-    await new Promise((refused) => {
+  for (let delay = 1000; !signal.aborted; delay = Math.min(2 * delay, 30000)) {
+    await new Promise((resolve) => {
       const stream = new EventSource("/inbox/stream?after=" + encodeURIComponent(cursor));
       const close = () => {
         stream.close();
-        refused();
+        resolve();
       };
       signal.addEventListener("abort", close);
-      stream.addEventListener("open", () => (pause = 1000));
+      stream.addEventListener("open", () => (delay = 1000));
       stream.addEventListener("notification", (event) =>
-        tell({ type: "notification", id: event.lastEventId, notification: JSON.parse(event.data) }));
-      stream.addEventListener("reset", (event) => tell({ type: "reset", id: event.lastEventId }));
+        broadcast({ type: "notification", id: event.lastEventId, notification: JSON.parse(event.data) }));
+      stream.addEventListener("reset", (event) => broadcast({ type: "reset", id: event.lastEventId }));
       stream.addEventListener("error", () => {
-        // The browser connects anew by itself, unless it was refused.
+        // The browser reconnects by itself unless the server rejected the request.
         if (stream.readyState === EventSource.CLOSED) close();
       });
     });
-    if (signal.aborted || (await signedOut())) return;
-    // No web tier for the moment.
+    if (signal.aborted || (await isSignedOut())) return;
+    // The web tier is unavailable.
     await new Promise((resolve) => {
-      setTimeout(resolve, pause + Math.random() * pause);
+      setTimeout(resolve, delay + Math.random() * delay);
       signal.addEventListener("abort", resolve);
     });
   }
 }
 
-// Whoever is signed out is sent to sign in.
-async function signedOut() {
+// isSignedOut reports whether /inbox redirects to the sign-in page.
+async function isSignedOut() {
   try {
-    const answer = await fetch("/inbox", { redirect: "manual" });
-    return answer.type === "opaqueredirect";
+    const response = await fetch("/inbox", { redirect: "manual" });
+    return response.type === "opaqueredirect";
   } catch {
     return false;
   }
 }
 
-let leave = new AbortController();
+let controller = new AbortController();
 
-// take asks for the stream, for as long as this page is the browser's.
-function take() {
-  leave.abort();
-  leave = new AbortController();
-  const signal = leave.signal;
+// acquireStream requests the shared stream for this tab, until the page is hidden.
+function acquireStream() {
+  controller.abort();
+  controller = new AbortController();
+  const signal = controller.signal;
   if (navigator.locks) {
-    // Given up while it waits, the request is refused: as it should be.
+    // The request rejects if it is aborted while it waits for the lock.
     navigator.locks.request("techtalks-inbox", { signal }, () => follow(signal)).catch(() => {});
   } else if (document.visibilityState === "visible") {
-    // Without TLS, off this machine, a browser has no locks. Then a tab has a
-    // stream while it is seen: a browser has only six connections for all of them.
+    // Browsers offer locks only over TLS and on localhost. Without locks, only visible
+    // tabs open a stream, since a browser has six connections to a host for all tabs.
     follow(signal);
   }
 }
 
-take();
-if (!navigator.locks) document.addEventListener("visibilitychange", take);
-// A page that a browser keeps for "back" would keep the stream too, and hear
-// nothing. Shown again, it reads what it missed.
-addEventListener("pagehide", () => leave.abort());
+acquireStream();
+if (!navigator.locks) document.addEventListener("visibilitychange", acquireStream);
+// A page in the back/forward cache would keep the stream and receive nothing. It releases
+// the stream, and reads what it missed when it is shown again.
+addEventListener("pagehide", () => controller.abort());
 addEventListener("pageshow", (event) => {
   if (!event.persisted) return;
   reset(cursor);
-  take();
+  acquireStream();
 });

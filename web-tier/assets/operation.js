@@ -1,58 +1,58 @@
-// An operation, live: each event is the whole of it.
-import { amount, left } from "./amount.js";
+// Updates an operation live. Each event is the whole operation.
+import { progress, remaining } from "./quantity.js";
 import { localise } from "./page.js";
 
 const box = document.getElementById("operation");
 const part = (name) => box.querySelector(`[data-${name}]`);
 const steps = document.getElementById("steps");
-const looks = {
+const states = {
   STATE_WAITING: ["waiting", "Waiting"],
   STATE_RUNNING: ["running", "Running"],
   STATE_SUCCEEDED: ["succeeded", "Done"],
   STATE_FAILED: ["failed", "Failed"],
   STATE_CANCELLED: ["cancelled", "Cancelled"],
 };
-const longestPause = 30000;
-let ends = null; // when it likely ends
-let leaving = false; // a form is on its way, and leads here anyhow
+const maxDelay = 30000;
+let expectedEnd = null;
+let submitting = false; // a submitted form is about to load the page again
 
 function show(operation) {
-  const about = operation.metadata;
-  const [look, word] = looks[about.state] ?? looks.STATE_WAITING;
-  part("state").textContent = about.cancel_requested && !operation.done ? "Cancelling" : word;
-  part("state").className = `state ${look}`;
-  part("percent").textContent = `${about.percent} %`;
+  const metadata = operation.metadata;
+  const [className, label] = states[metadata.state] ?? states.STATE_WAITING;
+  part("state").textContent = metadata.cancel_requested && !operation.done ? "Cancelling" : label;
+  part("state").className = `state ${className}`;
+  part("percent").textContent = `${metadata.percent} %`;
   const bar = box.querySelector("progress");
-  bar.value = about.percent;
-  bar.className = `bar ${look}`;
-  const done = Number(about.done_count);
-  const total = Number(about.total_count);
-  part("amount").textContent = done || total ? amount(done, total, about.unit) : "";
-  if (about.start_time) part("waiting")?.remove();
-  if (about.cancel_requested) box.querySelector("button").disabled = true;
-  ends = look === "running" && about.estimated_end_time ? Date.parse(about.estimated_end_time) : null;
-  count();
-  list(about.steps);
+  bar.value = metadata.percent;
+  bar.className = `bar ${className}`;
+  const done = Number(metadata.done_count);
+  const total = Number(metadata.total_count);
+  part("amount").textContent = done || total ? progress(done, total, metadata.unit) : "";
+  if (metadata.start_time) part("waiting")?.remove();
+  if (metadata.cancel_requested) box.querySelector("button").disabled = true;
+  expectedEnd = className === "running" && metadata.estimated_end_time ? Date.parse(metadata.estimated_end_time) : null;
+  showRemaining();
+  showSteps(metadata.steps);
 }
 
-function count() {
-  part("left").textContent = ends ? left(Math.max(0, ends - Date.now())) : "";
+function showRemaining() {
+  part("left").textContent = expectedEnd ? remaining(Math.max(0, expectedEnd - Date.now())) : "";
 }
 
-// The list is at most a hundred long, and of more it has the latest.
-function list(all) {
-  const last = all.at(-1);
-  if (!last || (steps.children.length === all.length && steps.lastElementChild.dataset.time === last.time)) return;
-  steps.replaceChildren(...all.map(({ time, text }) => {
+// showSteps receives at most the hundred latest steps.
+function showSteps(latest) {
+  const last = latest.at(-1);
+  if (!last || (steps.children.length === latest.length && steps.lastElementChild.dataset.time === last.time)) return;
+  steps.replaceChildren(...latest.map((step) => {
     const item = document.createElement("li");
-    item.dataset.time = time;
-    const when = document.createElement("time");
-    when.dateTime = time;
-    when.dataset.clock = "";
-    const what = document.createElement("span");
-    what.textContent = text;
-    what.dir = "auto";
-    item.append(when, " ", what);
+    item.dataset.time = step.time;
+    const time = document.createElement("time");
+    time.dateTime = step.time;
+    time.dataset.clock = "";
+    const text = document.createElement("span");
+    text.textContent = step.text;
+    text.dir = "auto";
+    item.append(time, " ", text);
     return item;
   }));
   localise(steps);
@@ -60,32 +60,32 @@ function list(all) {
   part("said").textContent = last.text;
 }
 
-// follow goes on from where the page is; the browser comes back by itself from
-// all but a refusal.
-function follow(after, pause) {
+// follow streams events from the page's cursor. The browser reconnects by itself unless
+// the server rejects the request; follow then retries with a growing delay.
+function follow(after, delay) {
   let cursor = after;
   const stream = new EventSource(`/${box.dataset.name}/stream?after=${encodeURIComponent(cursor)}`);
   stream.addEventListener("operation", (event) => {
-    pause = 1000;
+    delay = 1000;
     cursor = event.lastEventId || cursor;
     const operation = JSON.parse(event.data);
     show(operation);
     if (!operation.done) return;
     stream.close();
-    // The server knows how to show what came of it.
-    if (!leaving) location.reload();
+    // The server renders the result.
+    if (!submitting) location.reload();
   });
   stream.addEventListener("error", () => {
     if (stream.readyState !== EventSource.CLOSED) return;
-    setTimeout(() => follow(cursor, Math.min(2 * pause, longestPause)), pause + Math.random() * pause);
+    setTimeout(() => follow(cursor, Math.min(2 * delay, maxDelay)), delay + Math.random() * delay);
   });
   addEventListener("pagehide", () => stream.close(), { once: true });
 }
 
 if (box) {
-  box.addEventListener("submit", () => (leaving = true));
+  box.addEventListener("submit", () => (submitting = true));
   follow(box.dataset.cursor, 1000);
-  setInterval(count, 1000);
+  setInterval(showRemaining, 1000);
   addEventListener("pageshow", (event) => {
     if (event.persisted) location.reload();
   });

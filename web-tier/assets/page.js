@@ -1,4 +1,4 @@
-// Times are shown in the reader's own zone and words.
+// Shows times in the reader's own time zone and language.
 const day = new Intl.DateTimeFormat(undefined, { dateStyle: "long" });
 const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
 const moment = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
@@ -16,20 +16,20 @@ export function localise(root) {
 
 localise(document);
 
-// A form that is being sent is not sent again.
+// Prevents a second submission of a form while the first is in flight.
 document.addEventListener("submit", (event) => {
   const form = event.target;
-  if (form.dataset.sent) {
+  if (form.dataset.submitted) {
     event.preventDefault();
     return;
   }
-  form.dataset.sent = "yes";
+  form.dataset.submitted = "true";
 });
 window.addEventListener("pageshow", () => {
-  for (const form of document.forms) delete form.dataset.sent;
+  for (const form of document.forms) delete form.dataset.submitted;
 });
 
-// Asked before what cannot be undone.
+// Asks for confirmation of actions that cannot be undone.
 for (const button of document.querySelectorAll("[data-confirm]")) {
   button.addEventListener("click", (event) => {
     if (!window.confirm(button.dataset.confirm)) event.preventDefault();

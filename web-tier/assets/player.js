@@ -1,14 +1,14 @@
-// A player that has nothing to play says so, below itself.
+// Shows a message below a player that cannot play any of its sources.
 for (const player of document.querySelectorAll("video.player")) {
   const message = player.nextElementSibling;
-  const last = player.querySelector("source:last-of-type"); // tried when no other plays
-  const fail = () => {
+  const lastSource = player.querySelector("source:last-of-type"); // tried after all others have failed
+  const showError = () => {
     const link = message.querySelector("a");
-    link.href = link.textContent = last.src;
+    link.href = link.textContent = lastSource.src;
     message.hidden = false;
   };
-  player.addEventListener("error", fail); // while it plays
-  last.addEventListener("error", fail); // before that
+  player.addEventListener("error", showError); // during playback
+  lastSource.addEventListener("error", showError); // before playback
   player.addEventListener("playing", () => (message.hidden = true));
-  if (player.networkState === HTMLMediaElement.NETWORK_NO_SOURCE) fail(); // before this ran
+  if (player.networkState === HTMLMediaElement.NETWORK_NO_SOURCE) showError(); // before this script ran
 }

@@ -1,25 +1,26 @@
-// A part of the page in the place of what it was, as the server makes it now.
+// Replaces parts of the page with versions that the server renders now.
 import { localise } from "./page.js";
 
-// read returns this page as it is now; null when the server does not give it.
-export async function read() {
-  const answer = await fetch(location.href, { headers: { Accept: "text/html" }, redirect: "manual" });
-  // Signed out, or no operator any more: the page says so itself.
-  if (answer.type === "opaqueredirect" || answer.status === 403) location.reload();
-  if (!answer.ok) return null;
-  return new DOMParser().parseFromString(await answer.text(), "text/html");
+// fetchPage fetches this page again. It returns null if the server does not return it.
+export async function fetchPage() {
+  const response = await fetch(location.href, { headers: { Accept: "text/html" }, redirect: "manual" });
+  // After a sign-out, or for an account that is no longer an operator, a reload shows
+  // the right page.
+  if (response.type === "opaqueredirect" || response.status === 403) location.reload();
+  if (!response.ok) return null;
+  return new DOMParser().parseFromString(await response.text(), "text/html");
 }
 
-// swap puts a part of another reading of this page in its place. What was
-// scrolled stays where it was.
+// swap replaces the element with this id by the one in page, and keeps scroll
+// positions.
 export function swap(id, page) {
-  const old = document.getElementById(id);
-  const fresh = page.getElementById(id);
-  if (!old || !fresh) return fresh;
-  const scrolled = [...old.querySelectorAll(".frame")].map((frame) => frame.scrollLeft);
-  const made = document.adoptNode(fresh);
-  localise(made);
-  old.replaceWith(made);
-  made.querySelectorAll(".frame").forEach((frame, i) => (frame.scrollLeft = scrolled[i] ?? 0));
-  return made;
+  const current = document.getElementById(id);
+  const update = page.getElementById(id);
+  if (!current || !update) return update;
+  const positions = [...current.querySelectorAll(".frame")].map((frame) => frame.scrollLeft);
+  const replacement = document.adoptNode(update);
+  localise(replacement);
+  current.replaceWith(replacement);
+  replacement.querySelectorAll(".frame").forEach((frame, i) => (frame.scrollLeft = positions[i] ?? 0));
+  return replacement;
 }

@@ -1,23 +1,23 @@
-// What becomes of a test message, looked at until it is settled: often at first,
-// less and less while nothing happens.
-import { read, swap } from "./swap.js";
+// Polls the progress of a test message until it is settled: fast at first, and slower
+// while nothing changes.
+import { fetchPage, swap } from "./swap.js";
 
-const soon = 500;
-const late = 5000;
-let before = "";
+const minInterval = 500;
+const maxInterval = 5000;
+let previous = "";
 
-async function look(pause) {
-  let next = Math.min(1.4 * pause, late);
+async function poll(interval) {
+  let next = Math.min(1.4 * interval, maxInterval);
   if (document.visibilityState === "visible") {
-    const page = await read().catch(() => null);
-    const now = page?.getElementById("test")?.innerHTML;
-    if (now && now !== before) {
-      before = now;
-      next = soon;
+    const page = await fetchPage().catch(() => null);
+    const current = page?.getElementById("test")?.innerHTML;
+    if (current && current !== previous) {
+      previous = current;
+      next = minInterval;
       if (swap("test", page).hasAttribute("data-settled")) return;
     }
   }
-  setTimeout(() => look(next), next);
+  setTimeout(() => poll(next), next);
 }
 
-setTimeout(() => look(soon), soon);
+setTimeout(() => poll(minInterval), minInterval);

@@ -1,19 +1,19 @@
-// A file goes up while its form is filled in. Where the network breaks it goes on
-// by itself; where the page was closed, as soon as the same file is chosen again
-// on the same page. The form is sent when the file is there.
-import { amount, bytes, left } from "./amount.js";
-import { problem } from "./format.js";
+// Uploads a file while its form is filled in. The upload resumes by itself after a network
+// failure, and after the page was closed when the same file is chosen again on the same
+// page. The form is submitted once the upload is complete.
+import { progress, bytes, remaining } from "./quantity.js";
+import { formatError } from "./format.js";
 import * as tus from "./tus.js";
 
-const firstPause = 1000;
-const longestPause = 30000;
-const speedWindow = 5000; // what speed is taken over
-const kept = 7 * 24 * 3600 * 1000; // as long as the server keeps what is not whole
+const minDelay = 1000;
+const maxDelay = 30000;
+const speedWindow = 5000; // the period over which the speed is averaged
+const retention = 7 * 24 * 3600 * 1000; // as long as the server keeps incomplete uploads
 
-// remembered are the uploads that were begun on this page and not used yet, by
-// what their files are called, how large they are and when they were changed.
-function memory(place) {
-  const prefix = `techtalks-upload:${place}:`;
+// uploadStore returns the uploads of a page that are not used yet. It identifies files by
+// name, size and modification time.
+function uploadStore(page) {
+  const prefix = `techtalks-upload:${page}:`;
   const key = (file) => `${prefix}${file.name}:${file.size}:${file.lastModified}`;
   return {
     get: (file) => JSON.parse(localStorage.getItem(key(file)) ?? "null")?.url,
@@ -21,40 +21,41 @@ function memory(place) {
       try {
         localStorage.setItem(key(file), JSON.stringify({ url, name: file.name, size: file.size, at: Date.now() }));
       } catch {
-        // Without room or leave to remember it goes on while the page is open.
+        // Storage is full or disabled. The upload cannot resume after the page is closed.
       }
     },
-    forget(url) {
-      for (const one of this.all()) if (one.url === url) localStorage.removeItem(one.key);
+    delete(url) {
+      for (const entry of this.list()) if (entry.url === url) localStorage.removeItem(entry.key);
     },
-    // all is the latest first.
-    all() {
-      const found = [];
-      for (const name of Object.keys(localStorage)) {
-        if (!name.startsWith(prefix)) continue;
-        const one = JSON.parse(localStorage.getItem(name));
-        if (Date.now() - one.at > kept) localStorage.removeItem(name);
-        else found.push({ key: name, ...one });
+    // list returns the uploads, latest first.
+    list() {
+      const entries = [];
+      for (const key of Object.keys(localStorage)) {
+        if (!key.startsWith(prefix)) continue;
+        const entry = JSON.parse(localStorage.getItem(key));
+        if (Date.now() - entry.at > retention) localStorage.removeItem(key);
+        else entries.push({ key, ...entry });
       }
-      return found.sort((a, b) => b.at - a.at);
+      return entries.sort((a, b) => b.at - a.at);
     },
   };
 }
 
-// speedometer tells bytes a second over the last few seconds.
+// speedometer returns a function from an offset to the bytes per second over the last few
+// seconds.
 function speedometer() {
-  const seen = [];
-  return (at) => {
+  const samples = [];
+  return (offset) => {
     const now = performance.now();
-    seen.push([now, at]);
-    while (seen.length > 2 && now - seen[0][0] > speedWindow) seen.shift();
-    const [then, from] = seen[0];
-    return now > then ? (1000 * (at - from)) / (now - then) : 0;
+    samples.push([now, offset]);
+    while (samples.length > 2 && now - samples[0][0] > speedWindow) samples.shift();
+    const [startTime, startOffset] = samples[0];
+    return now > startTime ? (1000 * (offset - startOffset)) / (now - startTime) : 0;
   };
 }
 
-// rest waits, or until the network is back.
-function rest(milliseconds, signal) {
+// backOff waits for a delay, the return of the network, or signal.
+function backOff(milliseconds, signal) {
   return new Promise((resolve) => {
     const timer = setTimeout(resolve, milliseconds);
     for (const [target, event] of [[window, "online"], [signal, "abort"]]) {
@@ -69,130 +70,130 @@ function enhance(box) {
   const field = box.querySelector("input[name=upload]");
   const sending = box.querySelector("[data-sending]");
   const part = (name) => box.querySelector(`[data-${name}]`);
-  const remembered = memory(new URL(form.action).pathname);
-  let state = "none"; // waiting, sending, failed, whole
+  const store = uploadStore(new URL(form.action).pathname);
+  let state = "none"; // none, interrupted, sending, failed or complete
   let url = "";
-  let wanted = null; // the button that sends the form once the file is there
-  let stop = new AbortController();
+  let submitter = null; // the button that submits the form once the upload is complete
+  let controller = new AbortController();
 
-  input.removeAttribute("name"); // its bytes do not come with the form
+  input.removeAttribute("name"); // the form does not send the file
   box.classList.add("ready");
 
-  function become(next, says, complaint = "") {
+  function setState(next, label, error = "") {
     state = next;
-    box.dataset.is = next;
+    box.dataset.uploadState = next;
     sending.hidden = next === "none";
-    part("state").textContent = says;
-    part("wrong").textContent = complaint;
-    part("wrong").hidden = !complaint;
-    part("cancel").textContent = { waiting: "Forget it", whole: "Remove it", failed: "Go without it" }[next] ?? "Cancel the upload";
+    part("state").textContent = label;
+    part("wrong").textContent = error;
+    part("wrong").hidden = !error;
+    part("cancel").textContent = { interrupted: "Discard", complete: "Remove file", failed: "Continue without a file" }[next] ?? "Cancel upload";
     if (next !== "sending") part("speed").textContent = part("left").textContent = "";
   }
 
-  function progress(name, offset, size) {
+  function showProgress(name, offset, size) {
     part("name").textContent = name;
-    part("amount").textContent = amount(offset, size, "bytes");
+    part("amount").textContent = progress(offset, size, "bytes");
     sending.querySelector("progress").value = size ? (100 * offset) / size : 0;
   }
 
-  function whole(name, size) {
-    progress(name, size, size);
+  function complete(name, size) {
+    showProgress(name, size, size);
     field.value = url.slice(1);
     part("kept").hidden = true;
-    become("whole", "is here");
-    if (wanted) form.requestSubmit(wanted);
+    setState("complete", "uploaded");
+    if (submitter) form.requestSubmit(submitter);
   }
 
   async function upload(file) {
-    stop.abort();
-    stop = new AbortController();
-    const signal = stop.signal;
-    url = remembered.get(file) ?? "";
+    controller.abort();
+    controller = new AbortController();
+    const signal = controller.signal;
+    url = store.get(file) ?? "";
     field.value = "";
-    progress(file.name, 0, file.size);
+    showProgress(file.name, 0, file.size);
     if (file.size === 0) {
-      become("failed", "was not taken", "The file has no bytes. Choose another one.");
+      setState("failed", "not uploaded", "The file has no bytes. Choose another file.");
       return;
     }
-    become("sending", "is on its way");
-    const complaint = await problem(file, box.dataset.accept);
+    setState("sending", "uploading");
+    const error = await formatError(file, box.dataset.accept);
     if (signal.aborted) return;
-    if (complaint) {
-      become("failed", "was not taken", complaint);
+    if (error) {
+      setState("failed", "not uploaded", error);
       return;
     }
-    let begun = 0;
-    for (let pause = firstPause; !signal.aborted; ) {
+    let created = 0;
+    for (let delay = minDelay; !signal.aborted; ) {
       try {
         if (!url) {
-          if (++begun > 2) throw new tus.Refused("The server does not keep it. Try again in a while.");
+          if (++created > 2) throw new tus.Rejected("The server does not keep the upload. Try again later.");
           url = await tus.create(file, signal);
-          remembered.set(file, url);
+          store.set(file, url);
         }
-        const is = await tus.find(url, signal);
+        const stored = await tus.find(url, signal);
         if (signal.aborted) return;
-        if (!is) {
-          // It expired, or somebody else is signed in: begin anew.
-          remembered.forget(url);
+        if (!stored) {
+          // The upload expired or belongs to another account: start over.
+          store.delete(url);
           url = "";
           continue;
         }
-        if (is.offset >= file.size) {
-          whole(file.name, file.size);
+        if (stored.offset >= file.size) {
+          complete(file.name, file.size);
           return;
         }
-        become("sending", wanted ? "is on its way; the form is sent when it is here" : "is on its way");
-        progress(file.name, is.offset, file.size);
+        setState("sending", submitter ? "uploading; the form is submitted when it completes" : "uploading");
+        showProgress(file.name, stored.offset, file.size);
         const speed = speedometer();
-        speed(is.offset);
-        await tus.send(file, url, is.offset, (at) => {
+        speed(stored.offset);
+        await tus.send(file, url, stored.offset, (offset) => {
           if (signal.aborted) return;
-          pause = firstPause;
-          progress(file.name, at, file.size);
-          const now = speed(at);
-          part("speed").textContent = now ? `${bytes(Math.round(now))}/s` : "";
-          part("left").textContent = now ? left((1000 * (file.size - at)) / now) : "";
+          delay = minDelay;
+          showProgress(file.name, offset, file.size);
+          const rate = speed(offset);
+          part("speed").textContent = rate ? `${bytes(Math.round(rate))}/s` : "";
+          part("left").textContent = rate ? remaining((1000 * (file.size - offset)) / rate) : "";
         }, signal);
       } catch (error) {
         if (signal.aborted) return;
-        if (error instanceof tus.Refused) {
-          if (url) remembered.forget(url);
-          become("failed", "was not taken", error.message);
+        if (error instanceof tus.Rejected) {
+          if (url) store.delete(url);
+          setState("failed", "not uploaded", error.message);
           return;
         }
-        become("sending", "waits for the network");
-        await rest(pause, signal);
-        pause = Math.min(2 * pause, longestPause);
+        setState("sending", "waiting for the network");
+        await backOff(delay, signal);
+        delay = Math.min(2 * delay, maxDelay);
       }
     }
   }
 
   function cancel() {
-    stop.abort();
+    controller.abort();
     if (url) {
-      remembered.forget(url);
+      store.delete(url);
       tus.remove(url);
     }
     url = field.value = input.value = "";
-    wanted = null;
-    become("none", "");
+    submitter = null;
+    setState("none", "");
   }
 
-  // recall shows what was begun here before.
-  async function recall() {
-    for (const one of remembered.all()) {
-      const is = await tus.find(one.url).catch(() => undefined);
-      if (state !== "none" || is === undefined) return;
-      if (is === null) {
-        remembered.forget(one.url);
+  // restore shows the latest unused upload of this page.
+  async function restore() {
+    for (const entry of store.list()) {
+      const stored = await tus.find(entry.url).catch(() => undefined);
+      if (state !== "none" || stored === undefined) return;
+      if (stored === null) {
+        store.delete(entry.url);
         continue;
       }
-      url = one.url;
-      if (is.offset >= one.size) {
-        whole(one.name, one.size);
+      url = entry.url;
+      if (stored.offset >= entry.size) {
+        complete(entry.name, entry.size);
       } else {
-        progress(one.name, is.offset, one.size);
-        become("waiting", "waits to be sent on: choose the same file again");
+        showProgress(entry.name, stored.offset, entry.size);
+        setState("interrupted", "interrupted; choose the same file to resume");
       }
       return;
     }
@@ -200,29 +201,29 @@ function enhance(box) {
 
   input.addEventListener("change", () => input.files.length && upload(input.files[0]));
   part("cancel").addEventListener("click", cancel);
-  for (const [event, over] of [["dragover", true], ["dragleave", false], ["drop", false]]) {
-    box.addEventListener(event, (happened) => {
-      happened.preventDefault();
-      box.classList.toggle("over", over);
-      if (event === "drop" && happened.dataTransfer.files.length) upload(happened.dataTransfer.files[0]);
+  for (const [type, dragging] of [["dragover", true], ["dragleave", false], ["drop", false]]) {
+    box.addEventListener(type, (event) => {
+      event.preventDefault();
+      box.classList.toggle("dragging", dragging);
+      if (type === "drop" && event.dataTransfer.files.length) upload(event.dataTransfer.files[0]);
     });
   }
   form.addEventListener("submit", (event) => {
-    if (state === "none" || state === "whole") {
-      if (url) remembered.forget(url);
+    if (state === "none" || state === "complete") {
+      if (url) store.delete(url);
       return;
     }
     event.preventDefault();
-    event.stopPropagation(); // it is not sent yet
+    event.stopPropagation(); // page.js must not mark the form as submitted
     if (state === "sending") {
-      wanted = event.submitter ?? form.querySelector("button[type=submit]");
-      become("sending", "is on its way; the form is sent when it is here");
+      submitter = event.submitter ?? form.querySelector("button[type=submit]");
+      setState("sending", "uploading; the form is submitted when it completes");
     } else {
-      become(state, part("state").textContent, part("wrong").textContent || "Choose the same file to go on, or press “Forget it” to go without.");
+      setState(state, part("state").textContent, part("wrong").textContent || "Choose the same file to resume, or press “Discard” to continue without it.");
     }
   });
   if (field.value) url = `/${field.value}`;
-  else recall();
+  else restore();
 }
 
 for (const box of document.querySelectorAll("[data-upload]")) enhance(box);

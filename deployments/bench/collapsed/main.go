@@ -48,9 +48,9 @@ func run(ctx context.Context, address string, database postgres.Options) error {
 	}
 	defer db.Close()
 	calls := make(direct)
-	talks.New(talks.Needs{DB: db, Log: log}).Register(calls)
+	talks.New(talks.Deps{DB: db, Log: log}).Register(calls)
 	site := &ui.Site{Tier: logicclient.NewTier(calls), Log: log, Host: "collapsed"}
-	middleware := server.New(log, prometheus.NewRegistry(), false, site.Caller, site.Refuse, site.StandIn)
+	middleware := server.New(log, prometheus.NewRegistry(), false, site.Caller, site.Refuse, site.ServeStale)
 	mux := http.NewServeMux()
 	mux.Handle("GET /channels/{channel}", middleware.Admit(site.Page(logicclient.PageBudget, channels.Show)))
 	httpServer := &http.Server{Addr: address, Handler: middleware.Handler(mux), ReadHeaderTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second}

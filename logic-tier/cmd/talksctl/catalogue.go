@@ -10,49 +10,49 @@ import (
 	"strings"
 )
 
-// endings are those of archives that the logic tier takes.
-var endings = []string{".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".zip"}
+// archiveExtensions are the file name extensions of archives that the logic tier imports.
+var archiveExtensions = []string{".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".zip"}
 
-// catalogue is what is to be sent: an archive as it is, or a folder packed on the
-// way.
+// catalogue is the source of an import: an archive, or a folder that is packed while it is
+// sent.
 type catalogue struct {
-	// name is what the upload is called.
+	// name is the file name of the upload.
 	name string
-	// size is an archive's; 0 for a folder's, which is known at its end.
+	// size is the size of an archive. It is 0 for a folder, whose packed size is unknown.
 	size int64
-	// total is how much there is to read, in unit.
+	// total is the amount to read, in unit.
 	total int64
 	unit  string
-	// open reads it from an offset, which is 0 for a folder. done says how much of
-	// total is read.
-	open func(offset int64, done func(int64)) (io.ReadCloser, error)
+	// open returns a reader that starts at offset, which must be 0 for a folder. The reader
+	// reports to progress how much of total has been read.
+	open func(offset int64, progress func(int64)) (io.ReadCloser, error)
 }
 
-// openCatalogue looks at a folder or an archive. kept is told of the files of a
-// folder that are not sent.
-func openCatalogue(name string, kept func(path, reason string)) (*catalogue, error) {
+// openCatalogue opens a folder or an archive. It calls skipped for each file of a folder that
+// will not be sent.
+func openCatalogue(name string, skipped func(path, reason string)) (*catalogue, error) {
 	info, err := os.Stat(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("there is no %s: name a folder or an archive (%s)", name, strings.Join(endings, ", "))
+		return nil, fmt.Errorf("%s does not exist: use a folder or an archive (%s)", name, strings.Join(archiveExtensions, ", "))
 	case err != nil:
 		return nil, err
 	case info.IsDir():
-		return openFolder(name, kept)
+		return openFolder(name, skipped)
 	}
-	for _, ending := range endings {
-		if strings.HasSuffix(strings.ToLower(name), ending) {
+	for _, extension := range archiveExtensions {
+		if strings.HasSuffix(strings.ToLower(name), extension) {
 			return openArchive(name, info.Size())
 		}
 	}
-	return nil, fmt.Errorf("%s is neither a folder nor an archive (%s)", name, strings.Join(endings, ", "))
+	return nil, fmt.Errorf("%s is neither a folder nor an archive (%s)", name, strings.Join(archiveExtensions, ", "))
 }
 
 func openArchive(name string, size int64) (*catalogue, error) {
 	if size == 0 {
 		return nil, fmt.Errorf("%s is empty", name)
 	}
-	return &catalogue{name: filepath.Base(name), size: size, total: size, unit: "bytes", open: func(offset int64, done func(int64)) (io.ReadCloser, error) {
+	return &catalogue{name: filepath.Base(name), size: size, total: size, unit: "bytes", open: func(offset int64, progress func(int64)) (io.ReadCloser, error) {
 		f, err := os.Open(name)
 		if err != nil {
 			return nil, err
@@ -61,20 +61,20 @@ func openArchive(name string, size int64) (*catalogue, error) {
 			_ = f.Close()
 			return nil, err
 		}
-		return &counting{f, offset, done}, nil
+		return &progressReader{f, offset, progress}, nil
 	}}, nil
 }
 
-// counting says how much was read.
-type counting struct {
+// progressReader reports how many bytes have been read.
+type progressReader struct {
 	io.ReadCloser
-	read int64
-	done func(int64)
+	read     int64
+	progress func(int64)
 }
 
-func (c *counting) Read(p []byte) (int, error) {
-	n, err := c.ReadCloser.Read(p)
-	c.read += int64(n)
-	c.done(c.read)
+func (r *progressReader) Read(p []byte) (int, error) {
+	n, err := r.ReadCloser.Read(p)
+	r.read += int64(n)
+	r.progress(r.read)
 	return n, err
 }

@@ -17,41 +17,41 @@ import (
 )
 
 const (
-	// callTimeout bounds a call that answers at once.
+	// callTimeout is the deadline of a unary call.
 	callTimeout = 30 * time.Second
-	// patience is for how long a logic tier that does not answer is tried again:
-	// longer than a restart takes.
-	patience = time.Minute
-	// pause lies between two tries.
-	pause = time.Second
+	// retryTimeout is how long an unavailable logic tier is retried: longer than a
+	// restart takes.
+	retryTimeout = time.Minute
+	// retryDelay is the pause between two attempts.
+	retryDelay = time.Second
 )
 
-// client is the logic tier.
+// client holds the clients of the logic tier's services.
 type client struct {
-	media     mediapb.MediaClient
-	transfers transferspb.TransfersClient
-	handles   longrunningpb.OperationsClient
-	streams   operationspb.OperationStreamsClient
-	queues    queuepb.QueuesClient
+	media      mediapb.MediaClient
+	transfers  transferspb.TransfersClient
+	operations longrunningpb.OperationsClient
+	streams    operationspb.OperationStreamsClient
+	queues     queuepb.QueuesClient
 }
 
 func newClient(connection grpc.ClientConnInterface) *client {
 	return &client{
 		media: mediapb.NewMediaClient(connection), transfers: transferspb.NewTransfersClient(connection),
-		handles: longrunningpb.NewOperationsClient(connection), streams: operationspb.NewOperationStreamsClient(connection),
+		operations: longrunningpb.NewOperationsClient(connection), streams: operationspb.NewOperationStreamsClient(connection),
 		queues: queuepb.NewQueuesClient(connection),
 	}
 }
 
-// call makes a call with its own deadline.
-func call[Q, A any](ctx context.Context, method func(context.Context, Q, ...grpc.CallOption) (A, error), question Q) (A, error) {
-	ctx, done := context.WithTimeout(ctx, callTimeout)
-	defer done()
-	return method(ctx, question)
+// call calls method with callTimeout as its deadline.
+func call[Q, A any](ctx context.Context, method func(context.Context, Q, ...grpc.CallOption) (A, error), request Q) (A, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return method(ctx, request)
 }
 
-// interrupted says whether an error is about the way there: trying again may help.
-func interrupted(err error) bool {
+// isTransient reports whether err is worth a retry.
+func isTransient(err error) bool {
 	switch status.Code(err) {
 	case codes.Unavailable, codes.DeadlineExceeded, codes.Aborted:
 		return true
@@ -59,22 +59,22 @@ func interrupted(err error) bool {
 	return false
 }
 
-// rest waits between two tries; false when ctx ended.
-func rest(ctx context.Context) bool {
+// waitToRetry waits for retryDelay. It reports false if ctx was cancelled.
+func waitToRetry(ctx context.Context) bool {
 	select {
 	case <-ctx.Done():
 		return false
-	case <-time.After(pause):
+	case <-time.After(retryDelay):
 		return true
 	}
 }
 
-// explain returns what a status says, without the words of the protocol.
-func explain(err error) error {
+// readable rewrites a gRPC status as a message for the terminal.
+func readable(err error) error {
 	if s, ok := status.FromError(err); ok {
 		if s.Code() == codes.Unavailable && len(s.Details()) == 0 {
-			// Not its own words: nobody answered.
-			return fmt.Errorf("%s (%s): is the logic tier there? say with --logic-address or LOGIC_ADDRESS where", s.Message(), s.Code())
+			// gRPC's own error: the logic tier did not answer.
+			return fmt.Errorf("%s (%s): check that the logic tier runs, and set --logic-address or LOGIC_ADDRESS to its address", s.Message(), s.Code())
 		}
 		return fmt.Errorf("%s (%s)", s.Message(), s.Code())
 	}

@@ -17,99 +17,99 @@ import (
 	queuepb "techtalks.example/proto/techtalks/queue/v1"
 )
 
-// listDeadLetters lists the latest dead letters: a queue's, or all.
-func listDeadLetters(ctx context.Context, q *queueAsk) error {
-	request := &queuepb.ListDeadLettersRequest{PageSize: listed}
-	if len(q.words) == 1 {
-		request.Queue, request.Unroutable = meant(q.words[0]), q.words[0] == unroutable
+// listDeadLetters lists the latest dead letters of one queue, or of all queues.
+func listDeadLetters(ctx context.Context, q *queueCall) error {
+	request := &queuepb.ListDeadLettersRequest{PageSize: pageSize}
+	if len(q.args) == 1 {
+		request.Queue, request.Unroutable = canonicalName(q.args[0]), q.args[0] == unroutable
 	}
-	answer, err := call(ctx, q.queues.ListDeadLetters, request)
+	response, err := call(ctx, q.queues.ListDeadLetters, request)
 	if err != nil {
-		return explain(err)
+		return readable(err)
 	}
-	writeDeadLetters(q.out, answer)
+	writeDeadLetters(q.out, response)
 	return nil
 }
 
-func writeDeadLetters(out io.Writer, answer *queuepb.ListDeadLettersResponse) {
-	if len(answer.DeadLetters) == 0 {
-		fmt.Fprintln(out, "no dead letters")
+func writeDeadLetters(out io.Writer, response *queuepb.ListDeadLettersResponse) {
+	if len(response.DeadLetters) == 0 {
+		fmt.Fprintln(out, "No dead letters.")
 		return
 	}
-	rows := [][]string{{"QUEUE", "ID", "DELIVERIES", "DIED", "TYPE", "ROUTING KEY", "ERROR"}}
-	for _, d := range answer.DeadLetters {
-		rows = append(rows, []string{called(d.Queue), fmt.Sprint(d.Id), fmt.Sprint(d.DeliveryCount), local(d.DeathTime), d.Type, d.RoutingKey, oneLine(d.Error)})
+	rows := [][]string{{"QUEUE", "ID", "DELIVERIES", "DEAD-LETTERED", "TYPE", "ROUTING KEY", "ERROR"}}
+	for _, d := range response.DeadLetters {
+		rows = append(rows, []string{displayName(d.Queue), fmt.Sprint(d.Id), fmt.Sprint(d.DeliveryCount), localTime(d.DeathTime), d.Type, d.RoutingKey, oneLine(d.Error)})
 	}
 	writeTable(out, rows, 4)
-	if answer.NextPageToken != "" {
-		fmt.Fprintf(out, "and older ones: these are the latest %d\n", len(answer.DeadLetters))
+	if response.NextPageToken != "" {
+		fmt.Fprintf(out, "Showing the latest %d. There are older ones.\n", len(response.DeadLetters))
 	}
 }
 
-// lineLength bounds an error where it has a line.
-const lineLength = 100
+// maxErrorLength bounds an error in a table, in characters.
+const maxErrorLength = 100
 
 func oneLine(text string) string {
 	text = strings.Join(strings.Fields(text), " ")
-	if all := []rune(text); len(all) > lineLength {
-		return string(all[:lineLength-1]) + "…"
+	if runes := []rune(text); len(runes) > maxErrorLength {
+		return string(runes[:maxErrorLength-1]) + "…"
 	}
 	return text
 }
 
-func local(t *timestamppb.Timestamp) string {
+func localTime(t *timestamppb.Timestamp) string {
 	if !t.IsValid() {
 		return "-"
 	}
 	return t.AsTime().Local().Format(time.DateTime)
 }
 
-// showDeadLetter shows a dead letter with its body and history.
-func showDeadLetter(ctx context.Context, q *queueAsk) error {
-	id, err := number(q.words[1])
+// showDeadLetter shows a dead letter with its body and failed deliveries.
+func showDeadLetter(ctx context.Context, q *queueCall) error {
+	id, err := parseID(q.args[1])
 	if err != nil {
 		return err
 	}
-	answer, err := call(ctx, q.queues.GetDeadLetter, &queuepb.GetDeadLetterRequest{Queue: meant(q.words[0]), Id: id})
+	response, err := call(ctx, q.queues.GetDeadLetter, &queuepb.GetDeadLetterRequest{Queue: canonicalName(q.args[0]), Id: id})
 	if err != nil {
-		return explain(err)
+		return readable(err)
 	}
-	writeDeadLetter(q.out, answer.DeadLetter)
+	writeDeadLetter(q.out, response.DeadLetter)
 	return nil
 }
 
 func writeDeadLetter(out io.Writer, d *queuepb.DeadLetter) {
-	fact := func(name, value string) {
+	field := func(name, value string) {
 		if value != "" {
-			fmt.Fprintf(out, "%-12s %s\n", name, value)
+			fmt.Fprintf(out, "%-13s %s\n", name, value)
 		}
 	}
-	fact("queue", called(d.Queue))
-	fact("id", fmt.Sprint(d.Id))
-	fact("type", d.Type)
-	fact("exchange", d.Exchange)
-	fact("routing key", d.RoutingKey)
+	field("queue", displayName(d.Queue))
+	field("id", fmt.Sprint(d.Id))
+	field("type", d.Type)
+	field("exchange", d.Exchange)
+	field("routing key", d.RoutingKey)
 	for _, name := range slices.Sorted(maps.Keys(d.Headers)) {
-		fact("header", name+"="+d.Headers[name])
+		field("header", name+"="+d.Headers[name])
 	}
-	fact("published", local(d.PublishTime))
-	fact("died", local(d.DeathTime))
-	fact("deliveries", fmt.Sprint(d.DeliveryCount))
-	fact("traceparent", d.Traceparent)
-	fact("error", d.Error)
+	field("published", localTime(d.PublishTime))
+	field("dead-lettered", localTime(d.DeathTime))
+	field("deliveries", fmt.Sprint(d.DeliveryCount))
+	field("traceparent", d.Traceparent)
+	field("error", d.Error)
 	if len(d.History) > 0 {
 		fmt.Fprintln(out, "\nfailed deliveries")
 	}
 	for _, f := range d.History {
-		fmt.Fprintf(out, "%4d  %s  %s  %s\n", f.DeliveryCount, local(f.Time), f.Host, oneLine(f.Error))
+		fmt.Fprintf(out, "%4d  %s  %s  %s\n", f.DeliveryCount, localTime(f.Time), f.Host, oneLine(f.Error))
 	}
 	if d.Body != "" {
-		fmt.Fprintf(out, "\nbody\n%s\n", readable(d.Body))
+		fmt.Fprintf(out, "\nbody\n%s\n", formatBody(d.Body))
 	}
 }
 
-// readable is a body with its JSON laid out; any other is as it is.
-func readable(body string) string {
+// formatBody indents a JSON body, and returns any other body unchanged.
+func formatBody(body string) string {
 	var b bytes.Buffer
 	if json.Indent(&b, []byte(body), "", "  ") != nil {
 		return body
@@ -117,10 +117,10 @@ func readable(body string) string {
 	return b.String()
 }
 
-// chosen returns the ids that were named; none, with --all.
-func (q *queueAsk) chosen() (ids []int64, err error) {
-	for _, word := range q.words[1:] {
-		id, err := number(word)
+// selectedIDs parses the ids on the command line. It returns none for --all.
+func (q *queueCall) selectedIDs() (ids []int64, err error) {
+	for _, arg := range q.args[1:] {
+		id, err := parseID(arg)
 		if err != nil {
 			return nil, err
 		}
@@ -128,46 +128,50 @@ func (q *queueAsk) chosen() (ids []int64, err error) {
 	}
 	switch {
 	case q.all && len(ids) > 0:
-		return nil, errors.New("say either which ids or --all")
+		return nil, errors.New("ids and --all are mutually exclusive")
 	case !q.all && len(ids) == 0:
-		return nil, fmt.Errorf("say which: ids, or --all for every dead letter of %s", q.words[0])
+		return nil, fmt.Errorf("dead letters required: list their ids, or use --all for every dead letter of %s", q.args[0])
 	}
 	return ids, nil
 }
 
-// redrive has dead letters delivered again.
-func redrive(ctx context.Context, q *queueAsk) error {
-	ids, err := q.chosen()
+// redrive moves dead letters back to their queue.
+func redrive(ctx context.Context, q *queueCall) error {
+	ids, err := q.selectedIDs()
 	if err != nil {
 		return err
 	}
-	answer, err := call(ctx, q.queues.RedriveDeadLetters, &queuepb.RedriveDeadLettersRequest{Queue: meant(q.words[0]), Ids: ids, All: q.all})
+	response, err := call(ctx, q.queues.RedriveDeadLetters, &queuepb.RedriveDeadLettersRequest{Queue: canonicalName(q.args[0]), Ids: ids, All: q.all})
 	if err != nil {
-		return explain(err)
+		return readable(err)
 	}
-	q.settled(answer.RedrivenCount, len(ids), "delivered again")
+	q.reportCount("Redrove", response.RedrivenCount, len(ids))
 	return nil
 }
 
 // discard deletes dead letters.
-func discard(ctx context.Context, q *queueAsk) error {
-	ids, err := q.chosen()
+func discard(ctx context.Context, q *queueCall) error {
+	ids, err := q.selectedIDs()
 	if err != nil {
 		return err
 	}
-	answer, err := call(ctx, q.queues.DiscardDeadLetters, &queuepb.DiscardDeadLettersRequest{Queue: meant(q.words[0]), Ids: ids, All: q.all})
+	response, err := call(ctx, q.queues.DiscardDeadLetters, &queuepb.DiscardDeadLettersRequest{Queue: canonicalName(q.args[0]), Ids: ids, All: q.all})
 	if err != nil {
-		return explain(err)
+		return readable(err)
 	}
-	q.settled(answer.DiscardedCount, len(ids), "deleted")
+	q.reportCount("Deleted", response.DiscardedCount, len(ids))
 	return nil
 }
 
-// settled says how many dead letters something was done to, of so many that were
-// named.
-func (q *queueAsk) settled(n int64, named int, what string) {
-	fmt.Fprintf(q.out, "%d of %s %s\n", n, called(meant(q.words[0])), what)
-	if missing := int64(named) - n; missing > 0 {
-		fmt.Fprintf(q.out, "%d not there (any more): see \"talksctl queue dead-letters %s\"\n", missing, q.words[0])
+// reportCount prints how many dead letters were processed, and how many of the requested
+// ones were not found.
+func (q *queueCall) reportCount(verb string, n int64, requested int) {
+	noun := "dead letters"
+	if n == 1 {
+		noun = "dead letter"
+	}
+	fmt.Fprintf(q.out, "%s %d %s of %s.\n", verb, n, noun, q.args[0])
+	if missing := int64(requested) - n; missing > 0 {
+		fmt.Fprintf(q.out, "%d not found: see \"talksctl queue dead-letters %s\".\n", missing, q.args[0])
 	}
 }

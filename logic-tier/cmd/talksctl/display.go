@@ -11,27 +11,26 @@ import (
 	transferspb "techtalks.example/proto/techtalks/transfers/v1"
 )
 
-// display shows progress: a bar that redraws itself on a terminal, a line every
-// few seconds elsewhere. Safe for concurrent use: a file is told of as it is
-// passed over, here or by the logic tier.
+// display shows progress: a redrawn bar on a terminal, a line every few seconds elsewhere.
+// It is safe for concurrent use.
 type display struct {
 	out      *os.File
 	terminal bool
 
-	mu    sync.Mutex
-	drawn time.Time
-	bar   bool  // the last line is a bar
-	kept  int64 // files that were never sent
+	mu       sync.Mutex
+	lastDraw time.Time
+	bar      bool  // the last line is a bar
+	unsent   int64 // files that were not sent
 }
 
 const (
-	barWidth  = 30
-	drawEvery = 100 * time.Millisecond // quicker than this no eye sees it
-	lineEvery = 5 * time.Second
+	barWidth     = 30
+	drawInterval = 100 * time.Millisecond // faster redraws are not perceptible
+	lineInterval = 5 * time.Second
 )
 
 func newDisplay(out *os.File) *display {
-	return &display{out: out, terminal: isTerminal(out), drawn: time.Now()}
+	return &display{out: out, terminal: isTerminal(out), lastDraw: time.Now()}
 }
 
 func isTerminal(out any) bool {
@@ -43,27 +42,27 @@ func isTerminal(out any) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
-// operation shows how far an operation is.
-func (d *display) operation(how *operationspb.OperationMetadata) {
-	what := states[how.State]
-	if how.CancelRequested && how.EndTime == nil {
-		what = "stopping"
+// operation shows the progress of an operation.
+func (d *display) operation(m *operationspb.OperationMetadata) {
+	label := stateNames[m.State]
+	if m.CancelRequested && m.EndTime == nil {
+		label = "cancelling"
 	}
-	if left := time.Until(how.EstimatedEndTime.AsTime()); how.EstimatedEndTime != nil && left > time.Second {
-		what += fmt.Sprintf(", %s left", left.Round(time.Second))
+	if left := time.Until(m.EstimatedEndTime.AsTime()); m.EstimatedEndTime != nil && left > time.Second {
+		label += fmt.Sprintf(", %s left", left.Round(time.Second))
 	}
-	d.progress(what, how.DoneCount, how.TotalCount, how.Unit)
+	d.progress(label, m.DoneCount, m.TotalCount, m.Unit)
 }
 
-// progress shows that so much of what is to be done is done.
-func (d *display) progress(what string, done, total int64, unit string) {
+// progress shows that done of total units are done.
+func (d *display) progress(label string, done, total int64, unit string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	every := drawEvery
+	interval := drawInterval
 	if !d.terminal {
-		every = lineEvery
+		interval = lineInterval
 	}
-	if time.Since(d.drawn) < every && done < total {
+	if time.Since(d.lastDraw) < interval && done < total {
 		return
 	}
 	share := 0.0
@@ -77,56 +76,56 @@ func (d *display) progress(what string, done, total int64, unit string) {
 	case total == 0:
 		amount = ""
 	}
-	text := fmt.Sprintf("%3.0f %%  %s  %s", 100*share, what, amount)
+	text := fmt.Sprintf("%3.0f %%  %s  %s", 100*share, label, amount)
 	switch {
 	case d.terminal:
 		filled := int(share * barWidth)
 		fmt.Fprintf(d.out, "\r\x1b[K[%s%s] %s", strings.Repeat("=", filled), strings.Repeat(" ", barWidth-filled), text)
 		d.bar = true
-	case time.Since(d.drawn) >= every:
+	case time.Since(d.lastDraw) >= interval:
 		fmt.Fprintln(d.out, text)
 	default:
-		return // the last one, soon after the one before it
+		return // 100 % shortly after the previous line
 	}
-	d.drawn = time.Now()
+	d.lastDraw = time.Now()
 }
 
 func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }
 
-// rejected tells of a file that the logic tier did not take.
+// rejected prints a file that the logic tier rejected.
 func (d *display) rejected(path, reason string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.line(path, reason)
+	d.rejectionLine(path, reason)
 }
 
-// unsent tells of a file that was not sent.
-func (d *display) unsent(path, reason string) {
+// skipped prints and counts a file that was not sent.
+func (d *display) skipped(path, reason string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.kept++
-	d.line(path, reason)
+	d.unsent++
+	d.rejectionLine(path, reason)
 }
 
-func (d *display) line(path, reason string) {
+func (d *display) rejectionLine(path, reason string) {
 	if d.bar {
 		fmt.Fprint(d.out, "\r\x1b[K")
 		d.bar = false
 	}
-	fmt.Fprintf(d.out, "not taken: %s: %s\n", path, reason)
+	fmt.Fprintf(d.out, "rejected: %s: %s\n", path, reason)
 }
 
-// result says what came of it all.
+// result prints the summary of an import.
 func (d *display) result(r *transferspb.ImportCatalogueResponse) {
-	d.end()
+	d.endBar()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	fmt.Fprintf(d.out, "%d files: %d channels and %d talks added, %d talks there already, %d files not taken, %d passed over\n",
-		r.Files+d.kept, r.ChannelsCreated, r.TalksCreated, r.TalksPresent, r.Rejected+d.kept, r.Ignored)
+	fmt.Fprintf(d.out, "%d files: %d channels and %d talks added, %d talks already present, %d files rejected, %d ignored\n",
+		r.Files+d.unsent, r.ChannelsCreated, r.TalksCreated, r.TalksPresent, r.Rejected+d.unsent, r.Ignored)
 }
 
-// end leaves what comes next a line of its own.
-func (d *display) end() {
+// endBar moves to a new line after a bar.
+func (d *display) endBar() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.bar {

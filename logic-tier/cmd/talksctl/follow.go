@@ -13,19 +13,19 @@ import (
 	operationspb "techtalks.example/proto/techtalks/operations/v1"
 )
 
-// errGap: something may have been missed; the operation is read anew.
-var errGap = status.Error(codes.Unavailable, "something may have been missed")
+// errGap means that updates may have been missed, so that the operation is read again.
+var errGap = status.Error(codes.Unavailable, "updates may have been missed")
 
-// follow tells of every change of an operation until it is over, also when the
-// logic tier goes away meanwhile.
+// follow calls changed for every change of an operation until it is done, and returns its
+// final state. It reconnects while the logic tier is unavailable.
 func follow(ctx context.Context, c *client, name string, changed func(*operationspb.OperationMetadata)) (*longrunningpb.Operation, error) {
-	for since := time.Now(); ; {
+	for lastUpdate := time.Now(); ; {
 		var last *longrunningpb.Operation
-		err := followOnce(ctx, c, name, func(is *longrunningpb.Operation) error {
-			since, last = time.Now(), is
-			how, err := metadata(is)
+		err := followOnce(ctx, c, name, func(o *longrunningpb.Operation) error {
+			lastUpdate, last = time.Now(), o
+			m, err := metadata(o)
 			if err == nil {
-				changed(how)
+				changed(m)
 			}
 			return err
 		})
@@ -33,16 +33,16 @@ func follow(ctx context.Context, c *client, name string, changed func(*operation
 		case err == nil:
 			return last, nil
 		case ctx.Err() != nil:
-			return nil, fmt.Errorf(`%[1]s goes on by itself: "talksctl watch %[1]s" follows it, "talksctl cancel %[1]s" stops it`, name)
-		case !interrupted(err) || time.Since(since) > patience:
-			return nil, explain(err)
+			return nil, fmt.Errorf(`stopped following; %[1]s continues: "talksctl watch %[1]s" follows it, "talksctl cancel %[1]s" cancels it`, name)
+		case !isTransient(err) || time.Since(lastUpdate) > retryTimeout:
+			return nil, readable(err)
 		}
-		rest(ctx)
+		waitToRetry(ctx)
 	}
 }
 
-// followOnce follows with one stream: first it subscribes, then it reads the
-// operation, then it goes on with what is sent. Nothing falls between.
+// followOnce follows an operation over one stream. It subscribes before it reads the
+// operation, so that no change is missed in between.
 func followOnce(ctx context.Context, c *client, name string, changed func(*longrunningpb.Operation) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -57,41 +57,41 @@ func followOnce(ctx context.Context, c *client, name string, changed func(*longr
 		return err
 	}
 	for {
-		said, err := stream.Recv()
+		response, err := stream.Recv()
 		if err != nil {
 			return err
 		}
-		var is *longrunningpb.Operation
-		switch event := said.Event.(type) {
+		var o *longrunningpb.Operation
+		switch event := response.Event.(type) {
 		case *operationspb.StreamOperationsResponse_Subscribed_:
-			if is, err = call(ctx, c.handles.GetOperation, &longrunningpb.GetOperationRequest{Name: name}); err != nil {
+			if o, err = call(ctx, c.operations.GetOperation, &longrunningpb.GetOperationRequest{Name: name}); err != nil {
 				return err
 			}
 		case *operationspb.StreamOperationsResponse_Changed_:
-			is = event.Changed.Operation
+			o = event.Changed.Operation
 		case *operationspb.StreamOperationsResponse_Ended_:
-			return ended(name, event.Ended.Reason)
+			return subscriptionError(name, event.Ended.Reason)
 		default:
 			return errGap
 		}
-		if err := changed(is); err != nil || is.Done {
+		if err := changed(o); err != nil || o.Done {
 			return err
 		}
 	}
 }
 
-// ended is why nothing more comes.
-func ended(name, reason string) error {
+// subscriptionError returns the error for a subscription that the logic tier ended.
+func subscriptionError(name, reason string) error {
 	if reason == "OPERATION_NOT_FOUND" {
-		return status.Errorf(codes.NotFound, "there is no %s", name)
+		return status.Errorf(codes.NotFound, "%s not found", name)
 	}
 	return status.Error(codes.Unavailable, reason)
 }
 
-func metadata(is *longrunningpb.Operation) (*operationspb.OperationMetadata, error) {
-	how := &operationspb.OperationMetadata{}
-	if is.Metadata == nil {
-		return nil, errors.New(is.Name + " says nothing of how it stands")
+func metadata(o *longrunningpb.Operation) (*operationspb.OperationMetadata, error) {
+	m := &operationspb.OperationMetadata{}
+	if o.Metadata == nil {
+		return nil, errors.New(o.Name + " has no metadata")
 	}
-	return how, is.Metadata.UnmarshalTo(how)
+	return m, o.Metadata.UnmarshalTo(m)
 }

@@ -9,33 +9,27 @@ import (
 	"techtalks.example/proto/transport"
 )
 
-// importCatalogue sends a catalogue to the logic tier and has it imported; then it
-// follows that, and says which files could not be taken and why, and what came of
-// it.
+// importCatalogue uploads a catalogue and starts its import. Unless detach is set, it
+// follows the import and prints the rejected files and the result.
 func importCatalogue(ctx context.Context, c *client, name string, detach bool) error {
-	show := newDisplay(os.Stdout)
-	defer show.end()
-	from, err := openCatalogue(name, show.unsent)
+	d := newDisplay(os.Stdout)
+	defer d.endBar()
+	source, err := openCatalogue(name, d.skipped)
 	if err != nil {
 		return err
 	}
-	upload, err := send(ctx, c, from, func(done int64) { show.progress("sending", done, from.total, from.unit) })
+	upload, err := uploadCatalogue(ctx, c, source, func(done int64) { d.progress("uploading", done, source.total, source.unit) })
 	if err != nil {
 		return err
 	}
-	show.end()
-	begun, err := call(ctx, c.transfers.ImportCatalogue, &transferspb.ImportCatalogueRequest{Upload: upload, RequestId: transport.NewRequestID()})
+	d.endBar()
+	operation, err := call(ctx, c.transfers.ImportCatalogue, &transferspb.ImportCatalogueRequest{Upload: upload, RequestId: transport.NewRequestID()})
 	if err != nil {
-		return explain(err)
+		return readable(err)
 	}
-	fmt.Println(begun.Name)
+	fmt.Println(operation.Name)
 	if detach {
 		return nil
 	}
-	is, err := follow(ctx, c, begun.Name, show.operation)
-	if err != nil {
-		return err
-	}
-	show.end()
-	return conclude(ctx, c, is, show)
+	return followAndReport(ctx, c, operation.Name, d)
 }

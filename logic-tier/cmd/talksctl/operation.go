@@ -14,96 +14,100 @@ import (
 	transferspb "techtalks.example/proto/techtalks/transfers/v1"
 )
 
-// listed is how many operations are listed.
-const listed = 100
+// pageSize is how many operations, or dead letters, a list shows.
+const pageSize = 100
 
-// states are how an operation stands, in a word.
-var states = map[operationspb.OperationMetadata_State]string{
+var stateNames = map[operationspb.OperationMetadata_State]string{
 	operationspb.OperationMetadata_STATE_WAITING: "waiting", operationspb.OperationMetadata_STATE_RUNNING: "running",
 	operationspb.OperationMetadata_STATE_SUCCEEDED: "succeeded", operationspb.OperationMetadata_STATE_FAILED: "failed",
 	operationspb.OperationMetadata_STATE_CANCELLED: "cancelled",
 }
 
-// listOperations prints the latest operations, a line each.
+// listOperations prints the latest operations, one per line.
 func listOperations(ctx context.Context, c *client) error {
-	answer, err := call(ctx, c.handles.ListOperations, &longrunningpb.ListOperationsRequest{Name: "operations", PageSize: listed})
+	response, err := call(ctx, c.operations.ListOperations, &longrunningpb.ListOperationsRequest{Name: "operations", PageSize: pageSize})
 	if err != nil {
-		return explain(err)
+		return readable(err)
 	}
-	for _, is := range answer.Operations {
-		how, err := metadata(is)
+	for _, o := range response.Operations {
+		m, err := metadata(o)
 		if err != nil {
 			return err
 		}
-		fmt.Printf("%s  %s  %-9s  %3d %%  %s\n", is.Name, how.CreateTime.AsTime().Local().Format(time.DateTime), states[how.State], how.Percent, how.Title)
+		fmt.Printf("%s  %s  %-9s  %3d %%  %s\n", o.Name, m.CreateTime.AsTime().Local().Format(time.DateTime), stateNames[m.State], m.Percent, m.Title)
 	}
-	if answer.NextPageToken != "" {
-		fmt.Printf("and older ones: these are the latest %d\n", listed)
+	if response.NextPageToken != "" {
+		fmt.Printf("Showing the latest %d. There are older ones.\n", pageSize)
 	}
 	return nil
 }
 
-// cancelOperation asks for an operation to be stopped; that it was, watch says.
+// cancelOperation requests cancellation of an operation, and does not wait for it.
 func cancelOperation(ctx context.Context, c *client, name string) error {
-	if _, err := call(ctx, c.handles.CancelOperation, &longrunningpb.CancelOperationRequest{Name: name}); err != nil {
-		return explain(err)
+	if _, err := call(ctx, c.operations.CancelOperation, &longrunningpb.CancelOperationRequest{Name: name}); err != nil {
+		return readable(err)
 	}
-	fmt.Printf("%s is to be cancelled\n", name)
+	fmt.Printf("Cancellation of %s requested.\n", name)
 	return nil
 }
 
-// watch follows an operation to its end.
+// watch follows an operation until it is done.
 func watch(ctx context.Context, c *client, name string) error {
-	show := newDisplay(os.Stdout)
-	defer show.end()
-	is, err := follow(ctx, c, name, show.operation)
-	if err != nil {
-		return err
-	}
-	show.end()
-	return conclude(ctx, c, is, show)
+	d := newDisplay(os.Stdout)
+	defer d.endBar()
+	return followAndReport(ctx, c, name, d)
 }
 
-// conclude says what came of an operation.
-func conclude(ctx context.Context, c *client, is *longrunningpb.Operation, show *display) error {
-	how, err := metadata(is)
+// followAndReport follows an operation until it is done, and prints its result.
+func followAndReport(ctx context.Context, c *client, name string, d *display) error {
+	o, err := follow(ctx, c, name, d.operation)
 	if err != nil {
 		return err
 	}
-	if how.Kind == "import" {
-		if err := listRejections(ctx, c, is.Name, show); err != nil {
+	d.endBar()
+	return report(ctx, c, o, d)
+}
+
+// report prints the result of an operation. It returns the error of a failed one.
+func report(ctx context.Context, c *client, o *longrunningpb.Operation, d *display) error {
+	m, err := metadata(o)
+	if err != nil {
+		return err
+	}
+	if m.Kind == "import" {
+		if err := listRejections(ctx, c, o.Name, d); err != nil {
 			return err
 		}
 	}
-	if failed := is.GetError(); failed != nil {
-		return explain(status.FromProto(failed).Err())
+	if failure := o.GetError(); failure != nil {
+		return readable(status.FromProto(failure).Err())
 	}
-	response, err := is.GetResponse().UnmarshalNew()
+	response, err := o.GetResponse().UnmarshalNew()
 	if err != nil {
 		return err
 	}
 	switch response := response.(type) {
 	case *transferspb.ImportCatalogueResponse:
-		show.result(response)
+		d.result(response)
 	case *transferspb.ExportArchiveResponse:
 		fmt.Printf("%s: %d talks and %d recordings in %s\n", response.File, response.Talks, response.Recordings, megabytes(response.Size))
 	default:
-		fmt.Printf("%s: %s\n", how.Title, states[how.State])
+		fmt.Printf("%s: %s\n", m.Title, stateNames[m.State])
 	}
 	return nil
 }
 
-// listRejections prints the files that an import did not take.
-func listRejections(ctx context.Context, c *client, name string, show *display) error {
+// listRejections prints the files that an import rejected.
+func listRejections(ctx context.Context, c *client, name string, d *display) error {
 	for token := ""; ; {
-		answer, err := call(ctx, c.transfers.ListRejections, &transferspb.ListRejectionsRequest{Operation: name, PageSize: 1000, PageToken: token})
+		response, err := call(ctx, c.transfers.ListRejections, &transferspb.ListRejectionsRequest{Operation: name, PageSize: 1000, PageToken: token})
 		if err != nil {
-			return errors.Join(errors.New("which files were not taken cannot be said just now"), explain(err))
+			return errors.Join(errors.New("cannot list the rejected files"), readable(err))
 		}
-		for _, r := range answer.Rejections {
-			show.rejected(r.Path, r.Reason)
+		for _, r := range response.Rejections {
+			d.rejected(r.Path, r.Reason)
 		}
-		if token = answer.NextPageToken; token == "" {
+		if token = response.NextPageToken; token == "" {
 			return nil
 		}
 	}

@@ -14,91 +14,96 @@ import (
 	"time"
 )
 
-const queueUsage = `usage: talksctl queue [--watch]
-       talksctl queue topology
-       talksctl queue dead-letters [QUEUE]
-       talksctl queue show QUEUE ID
-       talksctl queue redrive QUEUE (ID... | --all)
-       talksctl queue discard QUEUE (ID... | --all)
-       talksctl queue send EXCHANGE [--key KEY] [--header NAME=VALUE]... [--priority 0..9] [--delay 5s]
-                           [--fail N] [--reject] [--text TEXT]
+const queueUsage = `Show and repair the message queue.
 
-  (nothing)     lists the queues with what waits in them, and who consumes them;
-                with --watch, again every second
-  topology      draws producers, exchanges, bindings, queues and consumers
-  dead-letters  lists the messages that were given up, the latest first
-  show          shows one with its body and why it was given up
-  redrive       has dead letters delivered again, as if for the first time
-  discard       deletes dead letters for good
-  send          publishes a test message to test.direct, test.topic, test.fanout or
-                test.headers, and follows its deliveries; --fail lets so many of
-                them fail, --reject has it rejected. Ctrl-C only looks away
+Usage:
+  talksctl queue [--watch]
+  talksctl queue topology
+  talksctl queue dead-letters [QUEUE]
+  talksctl queue show QUEUE ID
+  talksctl queue redrive QUEUE (ID... | --all)
+  talksctl queue discard QUEUE (ID... | --all)
+  talksctl queue send EXCHANGE [--key KEY] [--header NAME=VALUE]... [--priority 0..9]
+                      [--delay 5s] [--fail N] [--reject] [--text TEXT]
 
-QUEUE is "unroutable" for the messages that no binding matched.
-Flags may stand anywhere; for --logic-address and --certificates see "talksctl".
+Commands:
+  (none)        List the queues with their messages and consumers; --watch
+                refreshes the list every second
+  topology      Draw producers, exchanges, bindings, queues and consumers
+  dead-letters  List dead letters, latest first
+  show          Show a dead letter with its body and failed deliveries
+  redrive       Move dead letters back to their queue for new deliveries
+  discard       Delete dead letters permanently
+  send          Publish a test message to test.direct, test.topic, test.fanout or
+                test.headers, and follow its deliveries. --fail N makes the first
+                N deliveries fail; --reject makes the consumer reject it. Ctrl-C
+                only stops following it.
+
+QUEUE is "unroutable" for messages that matched no binding.
+Flags can appear anywhere. For --logic-address and --certificates see "talksctl".
 `
 
-// unroutable is how the messages are named that were in no queue: a queue's name
-// begins with its module's and a dot.
+// unroutable is the name of the pseudo-queue of messages that matched no binding. It cannot
+// clash with a queue: those are named MODULE.NAME.
 const unroutable = "unroutable"
 
-// meant returns the contract's name of a queue.
-func meant(queue string) string {
+// canonicalName returns the contract's name for a queue named on the command line.
+func canonicalName(queue string) string {
 	if queue == unroutable {
 		return ""
 	}
 	return queue
 }
 
-// called is the reverse of meant.
-func called(queue string) string {
+// displayName is the inverse of canonicalName.
+func displayName(queue string) string {
 	if queue == "" {
 		return unroutable
 	}
 	return queue
 }
 
-// queueAsk is what a queue command was asked for.
-type queueAsk struct {
+// queueCall is an invocation of a queue command.
+type queueCall struct {
 	*client
 	out   io.Writer
-	words []string
+	args  []string
 	watch bool
 	all   bool
 	test  testFlags
 }
 
-// queueCommand is something "talksctl queue" can do.
+// queueCommand is a command of "talksctl queue".
 type queueCommand struct {
-	least, most int                            // words
-	needs       string                         // what to say when there are fewer
-	flags       func(*flag.FlagSet, *queueAsk) // its own; nil: none
-	do          func(context.Context, *queueAsk) error
+	minArgs, maxArgs int
+	missingArg       string                          // error with fewer than minArgs
+	flags            func(*flag.FlagSet, *queueCall) // registers the command's flags; can be nil
+	run              func(context.Context, *queueCall) error
 }
 
-// anyNumber of words.
-const anyNumber = 1 << 20
+// unlimited is the maxArgs of commands that take any number of arguments.
+const unlimited = 1 << 20
 
 var queueCommands = map[string]queueCommand{
-	"":             {do: listQueues, flags: func(flags *flag.FlagSet, q *queueAsk) { flags.BoolVar(&q.watch, "watch", false, "") }},
-	"topology":     {do: showTopology},
-	"dead-letters": {most: 1, do: listDeadLetters},
-	"show":         {least: 2, most: 2, needs: "say which dead letter: its queue and its id", do: showDeadLetter},
-	"redrive":      {least: 1, most: anyNumber, needs: "say whose dead letters: the queue", flags: allFlag, do: redrive},
-	"discard":      {least: 1, most: anyNumber, needs: "say whose dead letters: the queue", flags: allFlag, do: discard},
-	"send":         {least: 1, most: 1, needs: "say to which exchange", flags: sendFlags, do: sendTest},
+	"":             {run: listQueues, flags: func(flags *flag.FlagSet, q *queueCall) { flags.BoolVar(&q.watch, "watch", false, "") }},
+	"topology":     {run: showTopology},
+	"dead-letters": {maxArgs: 1, run: listDeadLetters},
+	"show":         {minArgs: 2, maxArgs: 2, missingArg: "dead letter required: name its queue and id", run: showDeadLetter},
+	"redrive":      {minArgs: 1, maxArgs: unlimited, missingArg: "queue required", flags: allFlag, run: redrive},
+	"discard":      {minArgs: 1, maxArgs: unlimited, missingArg: "queue required", flags: allFlag, run: discard},
+	"send":         {minArgs: 1, maxArgs: 1, missingArg: "exchange required", flags: sendFlags, run: sendTest},
 }
 
-func allFlag(flags *flag.FlagSet, q *queueAsk) { flags.BoolVar(&q.all, "all", false, "") }
+func allFlag(flags *flag.FlagSet, q *queueCall) { flags.BoolVar(&q.all, "all", false, "") }
 
-func sendFlags(flags *flag.FlagSet, q *queueAsk) {
+func sendFlags(flags *flag.FlagSet, q *queueCall) {
 	t := &q.test
 	t.headers = map[string]string{}
 	flags.StringVar(&t.key, "key", "", "")
 	flags.Func("header", "", func(text string) error {
 		name, value, found := strings.Cut(text, "=")
 		if !found || name == "" {
-			return errors.New("write NAME=VALUE")
+			return errors.New("use NAME=VALUE")
 		}
 		t.headers[name] = value
 		return nil
@@ -110,7 +115,7 @@ func sendFlags(flags *flag.FlagSet, q *queueAsk) {
 	flags.StringVar(&t.text, "text", "Hello from talksctl", "")
 }
 
-// runQueue does what arguments say, after "talksctl queue".
+// runQueue runs "talksctl queue" with arguments.
 func runQueue(ctx context.Context, arguments []string, out io.Writer) error {
 	name := ""
 	if len(arguments) > 0 && !strings.HasPrefix(arguments[0], "-") {
@@ -120,60 +125,60 @@ func runQueue(ctx context.Context, arguments []string, out io.Writer) error {
 		fmt.Fprint(out, queueUsage)
 		return nil
 	}
-	asked, known := queueCommands[name]
-	if !known {
-		return fmt.Errorf("%q is nothing it can do with the queue: use %s, or nothing to list the queues", name,
+	cmd, ok := queueCommands[name]
+	if !ok {
+		return fmt.Errorf("unknown queue command %q: use %s, or none to list the queues", name,
 			strings.Join(slices.Sorted(maps.Keys(queueCommands))[1:], ", "))
 	}
 	flags := flag.NewFlagSet("talksctl queue "+name, flag.ContinueOnError)
 	flags.Usage = func() { fmt.Fprint(os.Stderr, queueUsage) }
-	to := addressFlags(flags)
-	q := &queueAsk{out: out}
-	if asked.flags != nil {
-		asked.flags(flags, q)
+	endpoint := endpointFlags(flags)
+	q := &queueCall{out: out}
+	if cmd.flags != nil {
+		cmd.flags(flags, q)
 	}
 	var err error
-	if q.words, err = anywhere(flags, arguments); err != nil {
+	if q.args, err = parseInterspersed(flags, arguments); err != nil {
 		return err
 	}
 	switch {
-	case len(q.words) < asked.least:
-		return fmt.Errorf("%s\n%s", asked.needs, queueUsage)
-	case len(q.words) > asked.most:
-		return fmt.Errorf("%q is one word too many\n%s", q.words[asked.most], queueUsage)
+	case len(q.args) < cmd.minArgs:
+		return fmt.Errorf("%s\n%s", cmd.missingArg, queueUsage)
+	case len(q.args) > cmd.maxArgs:
+		return fmt.Errorf("unexpected argument %q\n%s", q.args[cmd.maxArgs], queueUsage)
 	}
-	connection, err := to.connect()
+	connection, err := endpoint.connect()
 	if err != nil {
 		return err
 	}
 	defer connection.Close()
 	q.client = newClient(connection)
-	return asked.do(ctx, q)
+	return cmd.run(ctx, q)
 }
 
-// anywhere reads flags that may stand before, between and after words.
-func anywhere(flags *flag.FlagSet, arguments []string) (words []string, err error) {
+// parseInterspersed parses flags that can appear before, between and after arguments.
+func parseInterspersed(flags *flag.FlagSet, arguments []string) (args []string, err error) {
 	for {
 		if err := flags.Parse(arguments); err != nil {
 			return nil, err
 		}
 		if flags.NArg() == 0 {
-			return words, nil
+			return args, nil
 		}
-		words, arguments = append(words, flags.Arg(0)), flags.Args()[1:]
+		args, arguments = append(args, flags.Arg(0)), flags.Args()[1:]
 	}
 }
 
-// number reads a message's id.
-func number(text string) (int64, error) {
+// parseID parses a message's id.
+func parseID(text string) (int64, error) {
 	id, err := strconv.ParseInt(text, 10, 64)
 	if err != nil {
-		return 0, fmt.Errorf(`%q is no id of a message: use those that "talksctl queue dead-letters" lists`, text)
+		return 0, fmt.Errorf(`invalid message id %q: use an id that "talksctl queue dead-letters" lists`, text)
 	}
 	return id, nil
 }
 
-// testFlags are a test message as it was asked for.
+// testFlags are the flags of send.
 type testFlags struct {
 	key      string
 	headers  map[string]string

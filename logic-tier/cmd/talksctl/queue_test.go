@@ -20,31 +20,31 @@ import (
 	queuepb "techtalks.example/proto/techtalks/queue/v1"
 )
 
-// standIn is a logic tier that knows a message queue as it is told.
-type standIn struct {
+// fakeQueues is a queue service with canned responses.
+type fakeQueues struct {
 	queuepb.UnimplementedQueuesServer
 
-	mu      sync.Mutex
-	asked   []proto.Message
-	sent    chan *queuepb.Snapshot // what WatchQueues says; it ends the stream when closed
-	letter  *queuepb.DeadLetter
-	outcome []*queuepb.GetTestMessageResponse // one a call; then the last
+	mu           sync.Mutex
+	requests     []proto.Message
+	snapshots    chan *queuepb.Snapshot // WatchQueues streams them; closing it fails the stream
+	deadLetter   *queuepb.DeadLetter
+	testMessages []*queuepb.GetTestMessageResponse // one per call; the last one repeats
 }
 
-func (s *standIn) remember(m proto.Message) {
+func (s *fakeQueues) record(request proto.Message) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.asked = append(s.asked, m)
+	s.requests = append(s.requests, request)
 }
 
-func (s *standIn) WatchQueues(_ *queuepb.WatchQueuesRequest, stream grpc.ServerStreamingServer[queuepb.WatchQueuesResponse]) error {
+func (s *fakeQueues) WatchQueues(_ *queuepb.WatchQueuesRequest, stream grpc.ServerStreamingServer[queuepb.WatchQueuesResponse]) error {
 	for {
 		select {
 		case <-stream.Context().Done():
 			return nil
-		case snapshot, more := <-s.sent:
-			if !more {
-				return status.Error(codes.PermissionDenied, "it has seen enough")
+		case snapshot, ok := <-s.snapshots:
+			if !ok {
+				return status.Error(codes.PermissionDenied, "no more snapshots")
 			}
 			if err := stream.Send(&queuepb.WatchQueuesResponse{Snapshot: snapshot}); err != nil {
 				return err
@@ -53,52 +53,52 @@ func (s *standIn) WatchQueues(_ *queuepb.WatchQueuesRequest, stream grpc.ServerS
 	}
 }
 
-func (s *standIn) GetQueues(context.Context, *queuepb.GetQueuesRequest) (*queuepb.GetQueuesResponse, error) {
+func (s *fakeQueues) GetQueues(context.Context, *queuepb.GetQueuesRequest) (*queuepb.GetQueuesResponse, error) {
 	return &queuepb.GetQueuesResponse{Snapshot: example()}, nil
 }
 
-func (s *standIn) ListDeadLetters(_ context.Context, r *queuepb.ListDeadLettersRequest) (*queuepb.ListDeadLettersResponse, error) {
-	s.remember(r)
-	return &queuepb.ListDeadLettersResponse{DeadLetters: []*queuepb.DeadLetter{s.letter}, NextPageToken: "more"}, nil
+func (s *fakeQueues) ListDeadLetters(_ context.Context, r *queuepb.ListDeadLettersRequest) (*queuepb.ListDeadLettersResponse, error) {
+	s.record(r)
+	return &queuepb.ListDeadLettersResponse{DeadLetters: []*queuepb.DeadLetter{s.deadLetter}, NextPageToken: "more"}, nil
 }
 
-func (s *standIn) GetDeadLetter(_ context.Context, r *queuepb.GetDeadLetterRequest) (*queuepb.GetDeadLetterResponse, error) {
-	s.remember(r)
-	if r.Id != s.letter.Id || r.Queue != s.letter.Queue {
-		return nil, status.Error(codes.NotFound, "there is no such dead letter")
+func (s *fakeQueues) GetDeadLetter(_ context.Context, r *queuepb.GetDeadLetterRequest) (*queuepb.GetDeadLetterResponse, error) {
+	s.record(r)
+	if r.Id != s.deadLetter.Id || r.Queue != s.deadLetter.Queue {
+		return nil, status.Error(codes.NotFound, "dead letter not found")
 	}
-	return &queuepb.GetDeadLetterResponse{DeadLetter: s.letter}, nil
+	return &queuepb.GetDeadLetterResponse{DeadLetter: s.deadLetter}, nil
 }
 
-func (s *standIn) RedriveDeadLetters(_ context.Context, r *queuepb.RedriveDeadLettersRequest) (*queuepb.RedriveDeadLettersResponse, error) {
-	s.remember(r)
+func (s *fakeQueues) RedriveDeadLetters(_ context.Context, r *queuepb.RedriveDeadLettersRequest) (*queuepb.RedriveDeadLettersResponse, error) {
+	s.record(r)
 	return &queuepb.RedriveDeadLettersResponse{RedrivenCount: 1}, nil
 }
 
-func (s *standIn) DiscardDeadLetters(_ context.Context, r *queuepb.DiscardDeadLettersRequest) (*queuepb.DiscardDeadLettersResponse, error) {
-	s.remember(r)
+func (s *fakeQueues) DiscardDeadLetters(_ context.Context, r *queuepb.DiscardDeadLettersRequest) (*queuepb.DiscardDeadLettersResponse, error) {
+	s.record(r)
 	return &queuepb.DiscardDeadLettersResponse{DiscardedCount: 5}, nil
 }
 
-func (s *standIn) SendTestMessage(_ context.Context, r *queuepb.SendTestMessageRequest) (*queuepb.SendTestMessageResponse, error) {
-	s.remember(r)
+func (s *fakeQueues) SendTestMessage(_ context.Context, r *queuepb.SendTestMessageRequest) (*queuepb.SendTestMessageResponse, error) {
+	s.record(r)
 	return &queuepb.SendTestMessageResponse{Id: 17}, nil
 }
 
-func (s *standIn) GetTestMessage(context.Context, *queuepb.GetTestMessageRequest) (*queuepb.GetTestMessageResponse, error) {
+func (s *fakeQueues) GetTestMessage(context.Context, *queuepb.GetTestMessageRequest) (*queuepb.GetTestMessageResponse, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := s.outcome[0]
-	if len(s.outcome) > 1 {
-		s.outcome = s.outcome[1:]
+	response := s.testMessages[0]
+	if len(s.testMessages) > 1 {
+		s.testMessages = s.testMessages[1:]
 	}
-	return now, nil
+	return response, nil
 }
 
-// noon is when the example is.
+// noon is the time of the example.
 var noon = time.Date(2026, 5, 4, 12, 0, 0, 0, time.Local)
 
-// example has a queue that grows and one that nobody consumes.
+// example returns a snapshot with a growing backlog and a queue without consumers.
 func example() *queuepb.Snapshot {
 	return &queuepb.Snapshot{
 		Time: timestamppb.New(noon), Engine: "rabbitmq", BrokerUp: true, OutboxCount: 12, OutboxOldestPublishTime: timestamppb.New(noon.Add(-3 * time.Second)),
@@ -123,106 +123,106 @@ func example() *queuepb.Snapshot {
 	}
 }
 
-// asking serves the stand-in, and returns what a command is asked with.
-func asking(t *testing.T, s *standIn, words ...string) (*queueAsk, *strings.Builder) {
+// newCall serves s, and returns a call of a queue command and its output.
+func newCall(t *testing.T, s *fakeQueues, args ...string) (*queueCall, *strings.Builder) {
 	t.Helper()
 	listener := bufconn.Listen(1 << 20)
 	server := grpc.NewServer()
 	queuepb.RegisterQueuesServer(server, s)
 	go func() { _ = server.Serve(listener) }()
 	t.Cleanup(server.Stop)
-	connection, err := grpc.NewClient("passthrough:///stand-in", grpc.WithTransportCredentials(insecure.NewCredentials()),
+	connection, err := grpc.NewClient("passthrough:///fake", grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = connection.Close() })
 	out := &strings.Builder{}
-	return &queueAsk{client: newClient(connection), out: out, words: words}, out
+	return &queueCall{client: newClient(connection), out: out, args: args}, out
 }
 
-func reads(t *testing.T, got, want string) {
+// checkOutput compares output with want, whose leading newline it ignores.
+func checkOutput(t *testing.T, got, want string) {
 	t.Helper()
 	if want = strings.TrimPrefix(want, "\n"); got != want {
-		t.Errorf("it reads:\n%s\nwant:\n%s", got, want)
+		t.Errorf("got:\n%s\nwant:\n%s", got, want)
 	}
 }
 
-// The rates of a first snapshot are nothing: the second is the one that is listed.
-func TestTheQueuesAreListed(t *testing.T) {
+// The first snapshot has no rates, so the second is listed.
+func TestListQueuesShowsSecondSnapshot(t *testing.T) {
 	first := example()
 	for _, q := range first.Queues {
 		q.InRate, q.OutRate = 0, 0
 	}
-	s := &standIn{sent: make(chan *queuepb.Snapshot, 2)}
-	s.sent <- first
-	s.sent <- example()
-	q, out := asking(t, s)
+	s := &fakeQueues{snapshots: make(chan *queuepb.Snapshot, 2)}
+	s.snapshots <- first
+	s.snapshots <- example()
+	q, out := newCall(t, s)
 	if err := listQueues(t.Context(), q); err != nil {
 		t.Fatal(err)
 	}
-	reads(t, out.String(), `
-rabbitmq · the broker answers · outbox 12, oldest 3s · unroutable 2 (talksctl queue dead-letters unroutable) · 12:00:00
+	checkOutput(t, out.String(), `
+rabbitmq · broker connected · outbox 12, oldest 3s · unroutable 2 (talksctl queue dead-letters unroutable) · 12:00:00
 
 QUEUE             READY  DELAYED  UNACKED  OLDEST  IN/S  OUT/S  REDELIVERED  DEAD
 test.blue             0        0        0       -   0.0    0.0            0     0
 transfers.export      5        0        0     26h   0.0    0.0            0     0    no consumer
-transfers.import   1204        0        4     95s  35.2    4.0           17     3    backlog grows, dead letters
+transfers.import   1204        0        4     95s  35.2    4.0           17     3    growing backlog, dead letters
 
-CONSUMER OF       PREFETCH  CONCURRENCY  HOLDS  ACKNOWLEDGED  HOST      PROCESS
-test.blue                0            0      0             0  a         a-1
-test.blue                0            0      0             0  b         b-1
-transfers.import        16            4      4          1234  worker-7  worker-7-99
+CONSUMER OF       PREFETCH  CONCURRENCY  UNACKED  ACKNOWLEDGED  HOST      PROCESS
+test.blue                0            0        0             0  a         a-1
+test.blue                0            0        0             0  b         b-1
+transfers.import        16            4        4          1234  worker-7  worker-7-99
 `)
 }
 
-func TestABrokerThatIsAwayIsSaidFirst(t *testing.T) {
+func TestSummaryStartsWithUnavailableBroker(t *testing.T) {
 	s := example()
 	s.BrokerUp, s.BrokerProblem, s.UnroutableCount = false, "connection refused", 0
-	if got := headline(s); !strings.HasPrefix(got, "rabbitmq · THE BROKER IS AWAY: connection refused · outbox 12") || strings.Contains(got, "talksctl") {
+	if got := summary(s); !strings.HasPrefix(got, "rabbitmq · BROKER UNAVAILABLE: connection refused · outbox 12") || strings.Contains(got, "talksctl") {
 		t.Error(got)
 	}
-	if got := headline(&queuepb.Snapshot{Engine: "postgres", Time: timestamppb.New(noon)}); got != "postgres · unroutable 0 · 12:00:00" {
+	if got := summary(&queuepb.Snapshot{Engine: "postgres", Time: timestamppb.New(noon)}); got != "postgres · unroutable 0 · 12:00:00" {
 		t.Error(got)
 	}
 }
 
-// Watching goes on until it is over, a page for each snapshot.
-func TestTheQueuesAreWatched(t *testing.T) {
-	s := &standIn{sent: make(chan *queuepb.Snapshot, 2)}
-	s.sent <- example()
-	s.sent <- example()
-	close(s.sent)
-	q, out := asking(t, s)
+func TestWatchQueuesPrintsEachSnapshot(t *testing.T) {
+	s := &fakeQueues{snapshots: make(chan *queuepb.Snapshot, 2)}
+	s.snapshots <- example()
+	s.snapshots <- example()
+	close(s.snapshots)
+	q, out := newCall(t, s)
 	q.watch = true
-	if err := listQueues(t.Context(), q); err == nil || !strings.Contains(err.Error(), "it has seen enough") {
-		t.Errorf("ended with %v", err)
+	if err := listQueues(t.Context(), q); err == nil || !strings.Contains(err.Error(), "no more snapshots") {
+		t.Errorf("got %v, want the stream's error", err)
 	}
 	if n := strings.Count(out.String(), "CONSUMER OF"); n != 2 {
-		t.Errorf("%d pages:\n%s", n, out)
+		t.Errorf("got %d lists, want 2:\n%s", n, out)
 	}
 	if got := string(repaint([]byte("a\nb\n"), true)); got != "\x1b[Ha\x1b[K\nb\x1b[K\n\x1b[J" {
-		t.Errorf("on a terminal: %q", got)
+		t.Errorf("repaint: got %q", got)
 	}
 }
 
-func TestTheTopologyIsDrawn(t *testing.T) {
-	q, out := asking(t, &standIn{})
+func TestShowTopologyDrawsBindings(t *testing.T) {
+	q, out := newCall(t, &fakeQueues{})
 	if err := showTopology(t.Context(), q); err != nil {
 		t.Fatal(err)
 	}
-	reads(t, out.String(), `
+	checkOutput(t, out.String(), `
 operations → operations (topic)
   ├─ operation.started.export ─→ transfers.export  → no consumer
   └─ operation.started.* ──────→ transfers.import  → 1 process on worker-7
 
 test.fanout (fanout)
-  └─ ──────────────────────────→ test.blue         → 2 processes on a, b, each its own queue
+  └─ ──────────────────────────→ test.blue         → 2 processes on a, b, each with its own queue
 
 `)
 }
 
-func letter() *queuepb.DeadLetter {
+func exampleDeadLetter() *queuepb.DeadLetter {
 	died := timestamppb.New(noon)
 	return &queuepb.DeadLetter{
 		Queue: "media.recording", Id: 7, Type: "operation.started", Exchange: "operations", RoutingKey: "operation.started.recording", DeliveryCount: 20,
@@ -232,81 +232,80 @@ func letter() *queuepb.DeadLetter {
 }
 
 func TestDeadLettersAreListedAndShown(t *testing.T) {
-	s := &standIn{letter: letter()}
-	q, out := asking(t, s, "unroutable")
+	s := &fakeQueues{deadLetter: exampleDeadLetter()}
+	q, out := newCall(t, s, "unroutable")
 	if err := listDeadLetters(t.Context(), q); err != nil {
 		t.Fatal(err)
 	}
-	if asked := s.asked[0].(*queuepb.ListDeadLettersRequest); asked.Queue != "" || !asked.Unroutable {
-		t.Errorf("asked for %v", asked)
+	if request := s.requests[0].(*queuepb.ListDeadLettersRequest); request.Queue != "" || !request.Unroutable {
+		t.Errorf("got request %v", request)
 	}
-	reads(t, out.String(), `
-QUEUE            ID  DELIVERIES  DIED                 TYPE               ROUTING KEY                  ERROR
+	checkOutput(t, out.String(), `
+QUEUE            ID  DELIVERIES  DEAD-LETTERED        TYPE               ROUTING KEY                  ERROR
 media.recording   7          20  2026-05-04 12:00:00  operation.started  operation.started.recording  ffmpeg: moov atom not found
-and older ones: these are the latest 1
+Showing the latest 1. There are older ones.
 `)
-	q, out = asking(t, s, "media.recording", "7")
+	q, out = newCall(t, s, "media.recording", "7")
 	if err := showDeadLetter(t.Context(), q); err != nil {
 		t.Fatal(err)
 	}
-	for _, part := range []string{"header       kind=recording", "error        ffmpeg:\n  moov", "  20  2026-05-04 12:00:00  worker-7  ffmpeg: moov", "{\n  \"operation\": \"operations/7\"\n}"} {
+	for _, part := range []string{"header        kind=recording", "error         ffmpeg:\n  moov", "  20  2026-05-04 12:00:00  worker-7  ffmpeg: moov", "{\n  \"operation\": \"operations/7\"\n}"} {
 		if !strings.Contains(out.String(), part) {
-			t.Errorf("no %q in\n%s", part, out)
+			t.Errorf("output does not contain %q:\n%s", part, out)
 		}
 	}
-	q, _ = asking(t, s, "media.recording", "8")
-	if err := showDeadLetter(t.Context(), q); err == nil || !strings.Contains(err.Error(), "there is no such dead letter") {
-		t.Errorf("another: %v", err)
+	q, _ = newCall(t, s, "media.recording", "8")
+	if err := showDeadLetter(t.Context(), q); err == nil || !strings.Contains(err.Error(), "dead letter not found") {
+		t.Errorf("unknown id: got %v, want NotFound", err)
 	}
 }
 
 func TestDeadLettersAreRedrivenAndDiscarded(t *testing.T) {
-	s := &standIn{}
-	q, out := asking(t, s, "media.recording", "7", "8")
+	s := &fakeQueues{}
+	q, out := newCall(t, s, "media.recording", "7", "8")
 	if err := redrive(t.Context(), q); err != nil {
 		t.Fatal(err)
 	}
-	if asked := s.asked[0].(*queuepb.RedriveDeadLettersRequest); asked.Queue != "media.recording" || len(asked.Ids) != 2 || asked.All {
-		t.Errorf("asked for %v", asked)
+	if request := s.requests[0].(*queuepb.RedriveDeadLettersRequest); request.Queue != "media.recording" || len(request.Ids) != 2 || request.All {
+		t.Errorf("got request %v", request)
 	}
-	reads(t, out.String(), `
-1 of media.recording delivered again
-1 not there (any more): see "talksctl queue dead-letters media.recording"
+	checkOutput(t, out.String(), `
+Redrove 1 dead letter of media.recording.
+1 not found: see "talksctl queue dead-letters media.recording".
 `)
-	q, out = asking(t, s, "unroutable")
+	q, out = newCall(t, s, "unroutable")
 	q.all = true
 	if err := discard(t.Context(), q); err != nil {
 		t.Fatal(err)
 	}
-	if asked := s.asked[1].(*queuepb.DiscardDeadLettersRequest); asked.Queue != "" || len(asked.Ids) != 0 || !asked.All {
-		t.Errorf("asked for %v", asked)
+	if request := s.requests[1].(*queuepb.DiscardDeadLettersRequest); request.Queue != "" || len(request.Ids) != 0 || !request.All {
+		t.Errorf("got request %v", request)
 	}
-	reads(t, out.String(), "5 of unroutable deleted\n")
+	checkOutput(t, out.String(), "Deleted 5 dead letters of unroutable.\n")
 }
 
-// A test message is told of until it is settled in each queue.
-func TestATestMessageIsFollowed(t *testing.T) {
+func TestSendTestFollowsMessageUntilSettled(t *testing.T) {
 	binding := &queuepb.Binding{Exchange: "test.fanout", Queue: "test.blue"}
-	delivery := func(count int32, outcome string) *queuepb.TestDelivery {
-		return &queuepb.TestDelivery{Queue: "test.blue", DeliveryCount: count, Host: "a", Process: "a-1", Outcome: outcome, Time: timestamppb.New(noon)}
+	delivery := func(count int32, testMessages string) *queuepb.TestDelivery {
+		return &queuepb.TestDelivery{Queue: "test.blue", DeliveryCount: count, Host: "a", Process: "a-1", Outcome: testMessages, Time: timestamppb.New(noon)}
 	}
-	s := &standIn{outcome: []*queuepb.GetTestMessageResponse{
+	s := &fakeQueues{testMessages: []*queuepb.GetTestMessageResponse{
 		{},
 		{MatchingBindings: []*queuepb.Binding{binding}, Deliveries: []*queuepb.TestDelivery{delivery(1, "failed")}},
 		{MatchingBindings: []*queuepb.Binding{binding}, Deliveries: []*queuepb.TestDelivery{delivery(1, "failed"), delivery(2, "failed")}},
 		{MatchingBindings: []*queuepb.Binding{binding}, Deliveries: []*queuepb.TestDelivery{delivery(1, "failed"), delivery(2, "failed"), delivery(3, "failed")}},
 	}}
-	q, out := asking(t, s, "test.fanout")
+	q, out := newCall(t, s, "test.fanout")
 	q.test = testFlags{key: "k", headers: map[string]string{"a": "b"}, priority: 1 << 40, delay: time.Second, fail: 9, reject: true, text: "Hello"}
 	if err := sendTest(t.Context(), q); err != nil {
 		t.Fatal(err)
 	}
-	asked := s.asked[0].(*queuepb.SendTestMessageRequest)
-	if asked.RoutingKey != "k" || asked.Headers["a"] != "b" || asked.Priority <= 9 || asked.Delay.AsDuration() != time.Second || asked.FailingDeliveries != 9 || !asked.Reject || asked.Text != "Hello" {
-		t.Errorf("asked for %v", asked)
+	request := s.requests[0].(*queuepb.SendTestMessageRequest)
+	if request.RoutingKey != "k" || request.Headers["a"] != "b" || request.Priority <= 9 || request.Delay.AsDuration() != time.Second || request.FailingDeliveries != 9 || !request.Reject || request.Text != "Hello" {
+		t.Errorf("got request %v", request)
 	}
-	reads(t, out.String(), `
-message 17 is published to test.fanout
+	checkOutput(t, out.String(), `
+Message 17 published to test.fanout
   test.fanout → test.blue
 12:00:00  test.blue: delivery 1 failed on a (a-1)
 12:00:00  test.blue: delivery 2 failed on a (a-1)
@@ -314,48 +313,48 @@ message 17 is published to test.fanout
 `)
 }
 
-func TestATestMessageThatNothingMatches(t *testing.T) {
-	q, out := asking(t, &standIn{outcome: []*queuepb.GetTestMessageResponse{{}}}, "test.direct")
+func TestSendTestReportsUnmatchedMessage(t *testing.T) {
+	q, out := newCall(t, &fakeQueues{testMessages: []*queuepb.GetTestMessageResponse{{}}}, "test.direct")
 	if err := sendTest(t.Context(), q); err != nil {
 		t.Fatal(err)
 	}
-	if !strings.HasSuffix(out.String(), "no binding matches it: see \"talksctl queue dead-letters unroutable\"\n") {
+	if !strings.HasSuffix(out.String(), "No binding matches the message: see \"talksctl queue dead-letters unroutable\".\n") {
 		t.Error(out)
 	}
 }
 
-// What is wrong with a command is said before anybody is asked, with what to do.
-func TestQueueCommandsThatMakeNoSense(t *testing.T) {
+// Invalid command lines fail before the logic tier is called, with the fix.
+func TestQueueRejectsInvalidArguments(t *testing.T) {
 	t.Setenv("CERTIFICATES", t.TempDir())
-	for _, c := range []struct{ words, says string }{
-		{"purge", "use dead-letters, discard, redrive, send, show, topology, or nothing"},
-		{"show media.recording", "its queue and its id"},
-		{"show media.recording 7 8", `"8" is one word too many`},
-		{"redrive", "say whose dead letters"},
-		{"send", "say to which exchange"},
-		{"send test.direct --header nonsense", "write NAME=VALUE"},
+	for _, c := range []struct{ args, want string }{
+		{"purge", "use dead-letters, discard, redrive, send, show, topology, or none"},
+		{"show media.recording", "name its queue and id"},
+		{"show media.recording 7 8", `unexpected argument "8"`},
+		{"redrive", "queue required"},
+		{"send", "exchange required"},
+		{"send test.direct --header nonsense", "use NAME=VALUE"},
 		{"send test.direct --delay soon", "delay"},
 		{"topology --watch", "flag provided but not defined"},
-		{"--watch", "say with --certificates or RUN_DIR"},
-		{"send --key a test.direct --text b", "say with --certificates or RUN_DIR"},
+		{"--watch", "set --certificates"},
+		{"send --key a test.direct --text b", "set --certificates"},
 	} {
-		err := runQueue(t.Context(), strings.Fields(c.words), io.Discard)
-		if err == nil || !strings.Contains(err.Error(), c.says) {
-			t.Errorf("%s: %v, want %q", c.words, err, c.says)
+		err := runQueue(t.Context(), strings.Fields(c.args), io.Discard)
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: got %v, want %q", c.args, err, c.want)
 		}
 	}
 	for _, c := range []struct {
-		words []string
-		all   bool
-		says  string
+		args []string
+		all  bool
+		want string
 	}{
 		{[]string{"media.recording"}, false, "--all for every dead letter of media.recording"},
-		{[]string{"media.recording", "7"}, true, "either which ids or --all"},
-		{[]string{"media.recording", "seven"}, false, `"seven" is no id`},
+		{[]string{"media.recording", "7"}, true, "ids and --all are mutually exclusive"},
+		{[]string{"media.recording", "seven"}, false, `invalid message id "seven"`},
 	} {
-		q := &queueAsk{words: c.words, all: c.all}
-		if _, err := q.chosen(); err == nil || !strings.Contains(err.Error(), c.says) {
-			t.Errorf("%v: %v, want %q", c.words, err, c.says)
+		q := &queueCall{args: c.args, all: c.all}
+		if _, err := q.selectedIDs(); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%v: got %v, want %q", c.args, err, c.want)
 		}
 	}
 }

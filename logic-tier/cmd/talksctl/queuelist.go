@@ -16,29 +16,29 @@ import (
 	queuepb "techtalks.example/proto/techtalks/queue/v1"
 )
 
-// listQueues lists the queues: once, or every second until it is interrupted.
-func listQueues(ctx context.Context, q *queueAsk) error {
+// listQueues lists the queues, once or, with --watch, every second until interrupted.
+func listQueues(ctx context.Context, q *queueCall) error {
 	if q.watch {
 		return watchQueues(ctx, q)
 	}
-	s, err := measured(ctx, q.client)
+	s, err := snapshotWithRates(ctx, q.client)
 	if err != nil {
-		return explain(err)
+		return readable(err)
 	}
 	writeQueues(q.out, s)
 	return nil
 }
 
-// secondLook is how long the second snapshot is waited for.
-const secondLook = 3 * time.Second
+// secondSnapshotTimeout is how long to wait for the second snapshot.
+const secondSnapshotTimeout = 3 * time.Second
 
-// measured returns the second snapshot of those that come every second: the first
-// has no rates when nobody watched before. Should it not come, the first has to do.
-func measured(ctx context.Context, c *client) (*queuepb.Snapshot, error) {
-	ctx, done := context.WithCancel(ctx)
-	defer done()
-	limit := time.AfterFunc(callTimeout, done)
-	defer limit.Stop()
+// snapshotWithRates returns the second snapshot of a stream, since the first has no rates
+// if no other client is watching. If the second does not arrive, it returns the first.
+func snapshotWithRates(ctx context.Context, c *client) (*queuepb.Snapshot, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	timeout := time.AfterFunc(callTimeout, cancel)
+	defer timeout.Stop()
 	stream, err := c.queues.WatchQueues(ctx, &queuepb.WatchQueuesRequest{})
 	if err != nil {
 		return nil, err
@@ -47,25 +47,25 @@ func measured(ctx context.Context, c *client) (*queuepb.Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	limit.Reset(secondLook)
+	timeout.Reset(secondSnapshotTimeout)
 	if second, err := stream.Recv(); err == nil {
 		return second.Snapshot, nil
 	}
 	return first.Snapshot, nil
 }
 
-// watchQueues lists the queues as they change: on a terminal in one place,
-// elsewhere one below the other. It survives a logic tier that is away.
-func watchQueues(ctx context.Context, q *queueAsk) error {
+// watchQueues lists the queues every second. On a terminal each list replaces the previous
+// one. It reconnects while the logic tier is unavailable.
+func watchQueues(ctx context.Context, q *queueCall) error {
 	terminal := isTerminal(q.out)
-	for since := time.Now(); ; {
+	for lastSnapshot := time.Now(); ; {
 		stream, err := q.queues.WatchQueues(ctx, &queuepb.WatchQueuesRequest{})
 		for err == nil {
-			var answer *queuepb.WatchQueuesResponse
-			if answer, err = stream.Recv(); err == nil {
-				since = time.Now()
+			var response *queuepb.WatchQueuesResponse
+			if response, err = stream.Recv(); err == nil {
+				lastSnapshot = time.Now()
 				var page bytes.Buffer
-				writeQueues(&page, answer.Snapshot)
+				writeQueues(&page, response.Snapshot)
 				if _, err := q.out.Write(repaint(page.Bytes(), terminal)); err != nil {
 					return err
 				}
@@ -73,16 +73,16 @@ func watchQueues(ctx context.Context, q *queueAsk) error {
 		}
 		switch {
 		case ctx.Err() != nil:
-			return nil // it was looked at long enough
-		case !interrupted(err) || time.Since(since) > patience:
-			return explain(err)
+			return nil // interrupted by the user
+		case !isTransient(err) || time.Since(lastSnapshot) > retryTimeout:
+			return readable(err)
 		}
-		rest(ctx)
+		waitToRetry(ctx)
 	}
 }
 
-// repaint makes a terminal show a page in the place of the one before, without
-// flicker: from the top, each line to its end, and nothing below.
+// repaint returns page with the escape sequences that replace the previous page without
+// flicker: it overwrites from the top, and clears the rest of each line and of the screen.
 func repaint(page []byte, terminal bool) []byte {
 	if !terminal {
 		return append(page, '\n')
@@ -92,14 +92,14 @@ func repaint(page []byte, terminal bool) []byte {
 }
 
 func writeQueues(out io.Writer, s *queuepb.Snapshot) {
-	fmt.Fprintln(out, headline(s))
+	fmt.Fprintln(out, summary(s))
 	fmt.Fprintln(out)
 	rows := [][]string{{"QUEUE", "READY", "DELAYED", "UNACKED", "OLDEST", "IN/S", "OUT/S", "REDELIVERED", "DEAD", "", ""}}
 	var consumers [][]string
 	for _, q := range s.Queues {
 		rows = append(rows, []string{
 			q.Name, fmt.Sprint(q.ReadyCount), fmt.Sprint(q.DelayedCount), fmt.Sprint(q.UnacknowledgedCount), age(s, q.OldestPublishTime),
-			rate(q.InRate), rate(q.OutRate), fmt.Sprint(q.RedeliveredCount), fmt.Sprint(q.DeadLetterCount), "", stands(q),
+			rate(q.InRate), rate(q.OutRate), fmt.Sprint(q.RedeliveredCount), fmt.Sprint(q.DeadLetterCount), "", problems(q),
 		})
 		for _, c := range q.Consumers {
 			consumers = append(consumers, []string{
@@ -110,20 +110,20 @@ func writeQueues(out io.Writer, s *queuepb.Snapshot) {
 	writeTable(out, rows, 2)
 	fmt.Fprintln(out)
 	if len(consumers) == 0 {
-		fmt.Fprintln(out, "Nobody consumes: what comes in waits. Start logic-tier serve or logic-tier work.")
+		fmt.Fprintln(out, "No consumers: messages wait in their queues. Start logic-tier serve or logic-tier work.")
 		return
 	}
 	slices.SortFunc(consumers, func(a, b []string) int { return cmp.Or(strings.Compare(a[0], b[0]), strings.Compare(a[6], b[6])) })
-	writeTable(out, append([][]string{{"CONSUMER OF", "PREFETCH", "CONCURRENCY", "HOLDS", "ACKNOWLEDGED", "HOST", "PROCESS"}}, consumers...), 2)
+	writeTable(out, append([][]string{{"CONSUMER OF", "PREFETCH", "CONCURRENCY", "UNACKED", "ACKNOWLEDGED", "HOST", "PROCESS"}}, consumers...), 2)
 }
 
-// headline is what is to be said of all queues.
-func headline(s *queuepb.Snapshot) string {
+// summary returns a line about the engine and all queues.
+func summary(s *queuepb.Snapshot) string {
 	parts := []string{s.Engine}
 	if s.Engine == "rabbitmq" {
-		broker := "the broker answers"
+		broker := "broker connected"
 		if !s.BrokerUp {
-			broker = "THE BROKER IS AWAY: " + s.BrokerProblem
+			broker = "BROKER UNAVAILABLE: " + s.BrokerProblem
 		}
 		outbox := fmt.Sprintf("outbox %d", s.OutboxCount)
 		if s.OutboxCount > 0 {
@@ -138,31 +138,32 @@ func headline(s *queuepb.Snapshot) string {
 	return strings.Join(append(parts, unroutable, s.GetTime().AsTime().Local().Format(time.TimeOnly)), " · ")
 }
 
-// A backlog grows when more than a handful wait and clearly more come in than go
-// out: two rates that are taken over seconds are never quite the same.
+// A queue has a growing backlog if more than backlogThreshold messages are ready and its
+// input rate exceeds its output rate by growthFactor. Rates measured over seconds are never
+// exactly equal.
 const (
-	backlog = 20
-	growth  = 1.1
+	backlogThreshold = 20
+	growthFactor     = 1.1
 )
 
-// stands says what there is to worry about.
-func stands(q *queuepb.Queue) string {
-	var worries []string
+// problems lists a queue's problems, or returns "".
+func problems(q *queuepb.Queue) string {
+	var found []string
 	switch {
 	case len(q.Consumers) == 0:
-		worries = append(worries, "no consumer")
-	case q.ReadyCount > backlog && q.InRate > growth*q.OutRate:
-		worries = append(worries, "backlog grows")
+		found = append(found, "no consumer")
+	case q.ReadyCount > backlogThreshold && q.InRate > growthFactor*q.OutRate:
+		found = append(found, "growing backlog")
 	}
 	if q.DeadLetterCount > 0 {
-		worries = append(worries, "dead letters")
+		found = append(found, "dead letters")
 	}
-	return strings.Join(worries, ", ")
+	return strings.Join(found, ", ")
 }
 
-// writeTable writes rows in columns: the first to the left, numbers to the right,
-// the last so many to the left again.
-func writeTable(out io.Writer, rows [][]string, texts int) {
+// writeTable writes rows in columns. The first column and the last leftColumns ones are
+// aligned to the left, all others to the right.
+func writeTable(out io.Writer, rows [][]string, leftColumns int) {
 	widths := make([]int, len(rows[0]))
 	for _, row := range rows {
 		for i, cell := range row {
@@ -175,11 +176,11 @@ func writeTable(out io.Writer, rows [][]string, texts int) {
 			if i > 0 {
 				line.WriteString("  ")
 			}
-			room := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
-			if i == 0 || i >= len(row)-texts {
-				line.WriteString(cell + room)
+			padding := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
+			if i == 0 || i >= len(row)-leftColumns {
+				line.WriteString(cell + padding)
 			} else {
-				line.WriteString(room + cell)
+				line.WriteString(padding + cell)
 			}
 		}
 		fmt.Fprintln(out, strings.TrimRight(line.String(), " "))
@@ -188,12 +189,12 @@ func writeTable(out io.Writer, rows [][]string, texts int) {
 
 func rate(r float64) string { return fmt.Sprintf("%.1f", r) }
 
-// age returns how long before the snapshot something was.
-func age(s *queuepb.Snapshot, of *timestamppb.Timestamp) string {
-	if !of.IsValid() {
+// age formats the time from t to the snapshot.
+func age(s *queuepb.Snapshot, t *timestamppb.Timestamp) string {
+	if !t.IsValid() {
 		return "-"
 	}
-	switch d := s.GetTime().AsTime().Sub(of.AsTime()); {
+	switch d := s.GetTime().AsTime().Sub(t.AsTime()); {
 	case d < time.Second:
 		return "<1s"
 	case d < 100*time.Second:

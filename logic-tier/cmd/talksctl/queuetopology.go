@@ -12,63 +12,63 @@ import (
 )
 
 // showTopology draws the topology.
-func showTopology(ctx context.Context, q *queueAsk) error {
-	answer, err := call(ctx, q.queues.GetQueues, &queuepb.GetQueuesRequest{})
+func showTopology(ctx context.Context, q *queueCall) error {
+	response, err := call(ctx, q.queues.GetQueues, &queuepb.GetQueuesRequest{})
 	if err != nil {
-		return explain(err)
+		return readable(err)
 	}
-	writeTopology(q.out, answer.Snapshot)
+	writeTopology(q.out, response.Snapshot)
 	return nil
 }
 
-// writeTopology draws each exchange with its producers, and below it its bindings,
-// each with its pattern, leading to a queue and whoever consumes that.
+// writeTopology draws each exchange with its producers, followed by its bindings with their
+// pattern, queue and consumers.
 func writeTopology(out io.Writer, s *queuepb.Snapshot) {
 	queues := map[string]*queuepb.Queue{}
-	pattern, queue := 0, 0 // how wide they are
+	patternWidth, queueWidth := 0, 0
 	for _, q := range s.Queues {
 		queues[q.Name] = q
-		queue = max(queue, utf8.RuneCountInString(q.Name))
+		queueWidth = max(queueWidth, utf8.RuneCountInString(q.Name))
 	}
 	for _, b := range s.Bindings {
-		pattern = max(pattern, utf8.RuneCountInString(b.Pattern))
+		patternWidth = max(patternWidth, utf8.RuneCountInString(b.Pattern))
 	}
-	bound := map[string]bool{}
+	hasBinding := map[string]bool{}
 	for _, e := range s.Exchanges {
 		producers := strings.Join(e.Producers, ", ")
 		if producers != "" {
 			producers += " → "
 		}
 		fmt.Fprintf(out, "%s%s (%s)\n", producers, e.Name, e.Type)
-		var of []*queuepb.Binding
+		var bindings []*queuepb.Binding
 		for _, b := range s.Bindings {
 			if b.Exchange == e.Name {
-				of = append(of, b)
+				bindings = append(bindings, b)
 			}
 		}
-		for i, b := range of {
-			bound[b.Queue] = true
+		for i, b := range bindings {
+			hasBinding[b.Queue] = true
 			branch := "├"
-			if i == len(of)-1 {
+			if i == len(bindings)-1 {
 				branch = "└"
 			}
 			line := b.Pattern + " "
 			if b.Pattern == "" {
 				line = ""
 			}
-			fmt.Fprintf(out, "  %s─ %s%s→ %-*s  → %s\n", branch, line, strings.Repeat("─", pattern+2-utf8.RuneCountInString(line)), queue, b.Queue, consumedBy(queues[b.Queue]))
+			fmt.Fprintf(out, "  %s─ %s%s→ %-*s  → %s\n", branch, line, strings.Repeat("─", patternWidth+2-utf8.RuneCountInString(line)), queueWidth, b.Queue, describeConsumers(queues[b.Queue]))
 		}
 		fmt.Fprintln(out)
 	}
 	for _, q := range s.Queues {
-		if !bound[q.Name] {
-			fmt.Fprintf(out, "no binding → %-*s  → %s\n", queue, q.Name, consumedBy(q))
+		if !hasBinding[q.Name] {
+			fmt.Fprintf(out, "no binding → %-*s  → %s\n", queueWidth, q.Name, describeConsumers(q))
 		}
 	}
 }
 
-// consumedBy says who consumes a queue.
-func consumedBy(q *queuepb.Queue) string {
+// describeConsumers describes the consumers of a queue.
+func describeConsumers(q *queuepb.Queue) string {
 	if len(q.GetConsumers()) == 0 {
 		return "no consumer"
 	}
@@ -85,7 +85,7 @@ func consumedBy(q *queuepb.Queue) string {
 	}
 	text += strings.Join(hosts, ", ")
 	if q.Exclusive {
-		text += ", each its own queue"
+		text += ", each with its own queue"
 	}
 	return text
 }

@@ -25,7 +25,7 @@ func TestMain(m *testing.M) { postgrestest.Main(m) }
 
 const password = "correct horse battery staple"
 
-// site is the module with a database of its own.
+// site is the module with its own database.
 type site struct {
 	accountspb.AccountsServer
 	database *postgrestest.Database
@@ -39,33 +39,33 @@ func (s *site) RegisterService(_ *grpc.ServiceDesc, service any) {
 func newSite(t *testing.T) *site {
 	t.Helper()
 	s := &site{database: postgrestest.New(t)}
-	s.module = accounts.New(accounts.Needs{DB: s.database.Open("accounts"), Operators: []string{"boss"}, Log: slog.New(slog.DiscardHandler)})
+	s.module = accounts.New(accounts.Deps{DB: s.database.Open("accounts"), Operators: []string{"boss"}, Log: slog.New(slog.DiscardHandler)})
 	s.module.Register(s)
 	return s
 }
 
-// from returns the context of a call from a browser's address.
-func from(t *testing.T, address string) context.Context {
+// fromAddress returns the context of a call from a browser's address.
+func fromAddress(t *testing.T, address string) context.Context {
 	return caller.With(t.Context(), caller.Call{Program: transport.WebTier, Address: address})
 }
 
-// with returns the context of a call made with a session.
-func with(ctx context.Context, token string) context.Context {
+// withSession returns the context of a call made with a session token.
+func withSession(ctx context.Context, token string) context.Context {
 	return metadata.NewIncomingContext(ctx, metadata.Pairs(transport.SessionKey, token))
 }
 
-// signUp makes an account and returns its session's token.
+// signUp creates an account and returns its session's token.
 func (s *site) signUp(t *testing.T, handle string) string {
 	t.Helper()
-	answer, err := s.SignUp(from(t, ""), &accountspb.SignUpRequest{Handle: handle, Password: password})
+	response, err := s.SignUp(fromAddress(t, ""), &accountspb.SignUpRequest{Handle: handle, Password: password})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return answer.Session.Token
+	return response.Session.Token
 }
 
-// wants fails the test unless err is a failure for the reason.
-func wants(t *testing.T, err error, reason string) *apperror.Failure {
+// wantFailure fails the test unless err is a failure with the given reason.
+func wantFailure(t *testing.T, err error, reason string) *apperror.Failure {
 	t.Helper()
 	var f *apperror.Failure
 	if !errors.As(err, &f) || f.Reason != reason {
@@ -77,43 +77,43 @@ func wants(t *testing.T, err error, reason string) *apperror.Failure {
 func TestSessionFromSignUpToSignOut(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	answer, err := s.SignUp(from(t, "192.0.2.1"), &accountspb.SignUpRequest{Handle: "ada-1", DisplayName: "  Ada  ", Password: password})
+	response, err := s.SignUp(fromAddress(t, "192.0.2.1"), &accountspb.SignUpRequest{Handle: "ada-1", DisplayName: "  Ada  ", Password: password})
 	if err != nil {
 		t.Fatal(err)
 	}
-	token, account := answer.Session.Token, answer.Session.Account
+	token, account := response.Session.Token, response.Session.Account
 	if account.Name != "accounts/ada-1" || account.DisplayName != "Ada" || account.Id == 0 {
-		t.Errorf("account is %v", account)
+		t.Errorf("got account %v", account)
 	}
 	verified, err := s.VerifySession(t.Context(), &accountspb.VerifySessionRequest{Token: token})
 	if err != nil || verified.Account.Id != account.Id {
-		t.Fatalf("verify: %v, %v", verified, err)
+		t.Fatalf("VerifySession: got %v, %v", verified, err)
 	}
-	current, err := s.GetCurrentAccount(with(t.Context(), token), &accountspb.GetCurrentAccountRequest{})
+	current, err := s.GetCurrentAccount(withSession(t.Context(), token), &accountspb.GetCurrentAccountRequest{})
 	if err != nil || current.Account.Handle != "ada-1" {
-		t.Fatalf("current account: %v, %v", current, err)
+		t.Fatalf("GetCurrentAccount: got %v, %v", current, err)
 	}
-	for range 2 { // twice is as good as once
-		if _, err := s.SignOut(with(t.Context(), token), &accountspb.SignOutRequest{}); err != nil {
+	for range 2 { // idempotent
+		if _, err := s.SignOut(withSession(t.Context(), token), &accountspb.SignOutRequest{}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	_, err = s.VerifySession(t.Context(), &accountspb.VerifySessionRequest{Token: token})
-	wants(t, err, "SESSION_INVALID")
-	_, err = s.GetCurrentAccount(with(t.Context(), token), &accountspb.GetCurrentAccountRequest{})
-	wants(t, err, "SESSION_INVALID")
+	wantFailure(t, err, "SESSION_INVALID")
+	_, err = s.GetCurrentAccount(withSession(t.Context(), token), &accountspb.GetCurrentAccountRequest{})
+	wantFailure(t, err, "SESSION_INVALID")
 }
 
-func TestHandleThatLooksLikeAnotherIsTaken(t *testing.T) {
+func TestSignUpRejectsLookAlikeHandle(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	for _, handle := range []string{"moore-01", "will", "wren"} {
 		s.signUp(t, handle)
 	}
 	for _, handle := range []string{"moore-01", "m0ore-01", "moore-o1", "moore-0l", "rnoore-01", "wi1l", "wi11", "vvill", "vvren"} {
-		_, err := s.SignUp(from(t, "192.0.2.1"), &accountspb.SignUpRequest{Handle: handle, Password: password})
-		if f := wants(t, err, "HANDLE_TAKEN"); len(f.Violations) != 1 || f.Violations[0].Field != "handle" {
-			t.Errorf("%s: %v", handle, f)
+		_, err := s.SignUp(fromAddress(t, "192.0.2.1"), &accountspb.SignUpRequest{Handle: handle, Password: password})
+		if f := wantFailure(t, err, "HANDLE_TAKEN"); len(f.Violations) != 1 || f.Violations[0].Field != "handle" {
+			t.Errorf("%s: got %v, want a violation of handle", handle, f)
 		}
 	}
 	for _, handle := range []string{"moore-10", "moore01", "wiil", "wern"} {
@@ -121,15 +121,15 @@ func TestHandleThatLooksLikeAnotherIsTaken(t *testing.T) {
 	}
 }
 
-// Of sign-ups at the same time, for handles that look alike, one succeeds.
-func TestHandlesThatLookAlikeAtTheSameTime(t *testing.T) {
+// Of concurrent sign-ups for handles that look alike, one succeeds.
+func TestConcurrentSignUpsForLookAlikeHandles(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	var signUps sync.WaitGroup
 	var succeeded atomic.Int32
 	for _, handle := range []string{"lol", "l01", "l0l", "lo1"} {
 		signUps.Go(func() {
-			_, err := s.SignUp(from(t, "192.0.2.1"), &accountspb.SignUpRequest{Handle: handle, Password: password})
+			_, err := s.SignUp(fromAddress(t, "192.0.2.1"), &accountspb.SignUpRequest{Handle: handle, Password: password})
 			var f *apperror.Failure
 			switch {
 			case err == nil:
@@ -141,12 +141,12 @@ func TestHandlesThatLookAlikeAtTheSameTime(t *testing.T) {
 	}
 	signUps.Wait()
 	if n := succeeded.Load(); n != 1 {
-		t.Errorf("%d sign-ups succeeded", n)
+		t.Errorf("got %d successful sign-ups, want 1", n)
 	}
 }
 
-// Accounts from before the rule keep their handles.
-func TestExistingHandlesThatLookAlikeKeepWorking(t *testing.T) {
+// Accounts that predate the rule keep their handles.
+func TestExistingLookAlikeHandlesCanSignIn(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	s.signUp(t, "paul")
@@ -157,25 +157,25 @@ func TestExistingHandlesThatLookAlikeKeepWorking(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, handle := range []string{"paul", "pau1"} {
-		answer, err := s.SignIn(from(t, "192.0.2.1"), &accountspb.SignInRequest{Handle: handle, Password: password})
-		if err != nil || answer.Session.Account.Handle != handle {
-			t.Errorf("%s: %v, %v", handle, answer, err)
+		response, err := s.SignIn(fromAddress(t, "192.0.2.1"), &accountspb.SignInRequest{Handle: handle, Password: password})
+		if err != nil || response.Session.Account.Handle != handle {
+			t.Errorf("%s: got %v, %v", handle, response, err)
 		}
 	}
 }
 
-func TestDisplayNameFollowsTheRuleForNames(t *testing.T) {
+func TestDisplayNameIsCleaned(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	for _, name := range []string{"\u200b", "\u202eada", "A\u00adda", "\u3164", "\u2800", "A\u0085da"} {
-		_, err := s.SignUp(from(t, "192.0.2.1"), &accountspb.SignUpRequest{Handle: "ada", DisplayName: name, Password: password})
-		if f := wants(t, err, "FIELDS_INVALID"); len(f.Violations) != 1 || f.Violations[0].Field != "display_name" {
-			t.Errorf("%+q: %v", name, f)
+		_, err := s.SignUp(fromAddress(t, "192.0.2.1"), &accountspb.SignUpRequest{Handle: "ada", DisplayName: name, Password: password})
+		if f := wantFailure(t, err, "FIELDS_INVALID"); len(f.Violations) != 1 || f.Violations[0].Field != "display_name" {
+			t.Errorf("%+q: got %v, want a violation of display_name", name, f)
 		}
 	}
-	answer, err := s.SignUp(from(t, "192.0.2.1"), &accountspb.SignUpRequest{Handle: "zoe", DisplayName: "Zoe\u0308", Password: password})
-	if err != nil || answer.Session.Account.DisplayName != "Zo\u00eb" {
-		t.Errorf("got %v, %v", answer, err)
+	response, err := s.SignUp(fromAddress(t, "192.0.2.1"), &accountspb.SignUpRequest{Handle: "zoe", DisplayName: "Zoe\u0308", Password: password})
+	if err != nil || response.Session.Account.DisplayName != "Zo\u00eb" {
+		t.Errorf("got %v, %v", response, err)
 	}
 }
 
@@ -183,7 +183,7 @@ func TestSignOutWithoutSessionChangesNothing(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	token := s.signUp(t, "ada")
-	for _, ctx := range []context.Context{t.Context(), with(t.Context(), ""), with(t.Context(), "made-up")} {
+	for _, ctx := range []context.Context{t.Context(), withSession(t.Context(), ""), withSession(t.Context(), "unknown")} {
 		if _, err := s.SignOut(ctx, &accountspb.SignOutRequest{}); err != nil {
 			t.Error(err)
 		}
@@ -193,12 +193,12 @@ func TestSignOutWithoutSessionChangesNothing(t *testing.T) {
 	}
 }
 
-func TestSessionsOfNobody(t *testing.T) {
+func TestVerifySessionRejectsUnknownTokens(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	for _, token := range []string{"", "made up", strings.Repeat("A", 43), "\xff\x00"} {
+	for _, token := range []string{"", "not a token", strings.Repeat("A", 43), "\xff\x00"} {
 		_, err := s.VerifySession(t.Context(), &accountspb.VerifySessionRequest{Token: token})
-		wants(t, err, "SESSION_INVALID")
+		wantFailure(t, err, "SESSION_INVALID")
 	}
 }
 
@@ -210,90 +210,90 @@ func TestSessionExpires(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := s.VerifySession(t.Context(), &accountspb.VerifySessionRequest{Token: token})
-	wants(t, err, "SESSION_INVALID")
+	wantFailure(t, err, "SESSION_INVALID")
 }
 
-// Who reads the tables can neither sign in nor take a session over.
-func TestSecretsAreNotKept(t *testing.T) {
+// An attacker who reads the tables can neither sign in nor take over a session.
+func TestSecretsAreStoredHashed(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	token := s.signUp(t, "ada")
-	var hash, kept string
+	var passwordHash, tokenHash string
 	if err := s.database.Superuser().QueryRow(`
 		select a.password, encode(s.token_hash, 'escape')
-		from   accounts.account a, accounts.session s`).Scan(&hash, &kept); err != nil {
+		from   accounts.account a, accounts.session s`).Scan(&passwordHash, &tokenHash); err != nil {
 		t.Fatal(err)
 	}
-	if !strings.HasPrefix(hash, "$argon2id$v=19$m=19456,t=2,p=1$") || strings.Contains(hash, password) {
-		t.Errorf("the password is kept as %q", hash)
+	if !strings.HasPrefix(passwordHash, "$argon2id$v=19$m=19456,t=2,p=1$") || strings.Contains(passwordHash, password) {
+		t.Errorf("got stored password %q, want an argon2id hash", passwordHash)
 	}
-	if strings.Contains(kept, token) {
-		t.Error("the session's token is kept as it is")
+	if strings.Contains(tokenHash, token) {
+		t.Error("the session token is stored in plain text")
 	}
 }
 
-func TestHandlesAreOneWhateverTheirCase(t *testing.T) {
+func TestHandlesAreCaseInsensitive(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	s.signUp(t, "ada")
 	for _, handle := range []string{"ada", "ADA", " Ada "} {
-		if _, err := s.SignIn(from(t, ""), &accountspb.SignInRequest{Handle: handle, Password: password}); err != nil {
+		if _, err := s.SignIn(fromAddress(t, ""), &accountspb.SignInRequest{Handle: handle, Password: password}); err != nil {
 			t.Errorf("%q: %v", handle, err)
 		}
 	}
-	_, err := s.SignUp(from(t, ""), &accountspb.SignUpRequest{Handle: "ada", Password: password})
-	if f := wants(t, err, "HANDLE_TAKEN"); len(f.Violations) != 1 || f.Violations[0].Field != "handle" {
-		t.Errorf("it is said of %v", f.Violations)
+	_, err := s.SignUp(fromAddress(t, ""), &accountspb.SignUpRequest{Handle: "ada", Password: password})
+	if f := wantFailure(t, err, "HANDLE_TAKEN"); len(f.Violations) != 1 || f.Violations[0].Field != "handle" {
+		t.Errorf("got violations %v, want one of handle", f.Violations)
 	}
 }
 
-func TestSameHandleTakenAtOnceIsOneAccount(t *testing.T) {
+func TestConcurrentSignUpsForSameHandleCreateOneAccount(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	var mu sync.Mutex
-	made := 0
-	var all sync.WaitGroup
+	succeeded := 0
+	var signUps sync.WaitGroup
 	for range 8 {
-		all.Go(func() {
-			_, err := s.SignUp(from(t, ""), &accountspb.SignUpRequest{Handle: "ada", Password: password})
+		signUps.Go(func() {
+			_, err := s.SignUp(fromAddress(t, ""), &accountspb.SignUpRequest{Handle: "ada", Password: password})
 			mu.Lock()
 			defer mu.Unlock()
 			if err == nil {
-				made++
+				succeeded++
 			} else if f := (*apperror.Failure)(nil); !errors.As(err, &f) || f.Reason != "HANDLE_TAKEN" {
 				t.Error(err)
 			}
 		})
 	}
-	all.Wait()
-	if made != 1 {
-		t.Errorf("%d sign-ups succeeded", made)
+	signUps.Wait()
+	if succeeded != 1 {
+		t.Errorf("got %d successful sign-ups, want 1", succeeded)
 	}
 }
 
-// The answer is the same whether the handle exists or not.
-func TestWrongCredentials(t *testing.T) {
+// The error does not reveal whether the handle exists.
+func TestWrongCredentialsDoNotRevealHandle(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	s.signUp(t, "ada")
-	_, wrong := s.SignIn(from(t, ""), &accountspb.SignInRequest{Handle: "ada", Password: "something else"})
-	_, unknown := s.SignIn(from(t, ""), &accountspb.SignInRequest{Handle: "bob", Password: password})
-	if a, b := wants(t, wrong, "WRONG_CREDENTIALS"), wants(t, unknown, "WRONG_CREDENTIALS"); a.Message != b.Message {
-		t.Errorf("%q is told from %q", a.Message, b.Message)
+	_, wrong := s.SignIn(fromAddress(t, ""), &accountspb.SignInRequest{Handle: "ada", Password: "something else"})
+	_, unknown := s.SignIn(fromAddress(t, ""), &accountspb.SignInRequest{Handle: "bob", Password: password})
+	if a, b := wantFailure(t, wrong, "WRONG_CREDENTIALS"), wantFailure(t, unknown, "WRONG_CREDENTIALS"); a.Message != b.Message {
+		t.Errorf("wrong password: got %q, unknown handle: got %q; want the same message", a.Message, b.Message)
 	}
 }
 
-// Guesses made side by side do not slip through together.
-func TestAttemptsAtOnceAreCounted(t *testing.T) {
+// Concurrent guesses cannot pass the limit together.
+func TestConcurrentAttemptsAreLimited(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	s.signUp(t, "ada")
 	var mu sync.Mutex
 	checked := 0
-	var all sync.WaitGroup
+	var signIns sync.WaitGroup
 	for range 30 {
-		all.Go(func() {
-			_, err := s.SignIn(from(t, "192.0.2.1"), &accountspb.SignInRequest{Handle: "ada", Password: "something else"})
+		signIns.Go(func() {
+			_, err := s.SignIn(fromAddress(t, "192.0.2.1"), &accountspb.SignInRequest{Handle: "ada", Password: "something else"})
 			var f *apperror.Failure
 			mu.Lock()
 			defer mu.Unlock()
@@ -302,28 +302,27 @@ func TestAttemptsAtOnceAreCounted(t *testing.T) {
 			}
 		})
 	}
-	all.Wait()
+	signIns.Wait()
 	if checked != 10 {
-		t.Errorf("%d passwords were checked", checked)
+		t.Errorf("got %d passwords checked, want 10", checked)
 	}
 }
 
 func TestSignUpsFromOneAddressAreLimited(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	made := 0
 	var err error
-	for ; err == nil; made++ {
-		handle := fmt.Sprintf("ada-%d", made)
-		_, err = s.SignUp(from(t, "192.0.2.1"), &accountspb.SignUpRequest{Handle: handle, Password: password})
+	for i := 0; err == nil; i++ {
+		handle := fmt.Sprintf("ada-%d", i)
+		_, err = s.SignUp(fromAddress(t, "192.0.2.1"), &accountspb.SignUpRequest{Handle: handle, Password: password})
 	}
-	wants(t, err, "TOO_MANY_ATTEMPTS")
-	if _, err := s.SignUp(from(t, "192.0.2.2"), &accountspb.SignUpRequest{Handle: "bob", Password: password}); err != nil {
+	wantFailure(t, err, "TOO_MANY_ATTEMPTS")
+	if _, err := s.SignUp(fromAddress(t, "192.0.2.2"), &accountspb.SignUpRequest{Handle: "bob", Password: password}); err != nil {
 		t.Errorf("from another address: %v", err)
 	}
 }
 
-func TestSweepRemovesWhatHasExpiredAndNothingElse(t *testing.T) {
+func TestSweepDeletesOnlyExpiredRows(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	token := s.signUp(t, "ada")
@@ -347,30 +346,30 @@ func TestSweepRemovesWhatHasExpiredAndNothingElse(t *testing.T) {
 		t.Fatal(err)
 	}
 	if sessions != 1 || attempts != 1 {
-		t.Errorf("%d sessions and %d attempts are left", sessions, attempts)
+		t.Errorf("got %d sessions and %d attempts left, want 1 of each", sessions, attempts)
 	}
 	if _, err := s.VerifySession(t.Context(), &accountspb.VerifySessionRequest{Token: token}); err != nil {
 		t.Error(err)
 	}
 }
 
-func TestOldestSessionMakesRoom(t *testing.T) {
+func TestNewSessionReplacesOldestAtLimit(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	first := s.signUp(t, "ada")
 	second := ""
 	for range 50 {
-		answer, err := s.SignIn(from(t, ""), &accountspb.SignInRequest{Handle: "ada", Password: password})
+		response, err := s.SignIn(fromAddress(t, ""), &accountspb.SignInRequest{Handle: "ada", Password: password})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if second == "" {
-			second = answer.Session.Token
+			second = response.Session.Token
 		}
 	}
 	_, err := s.VerifySession(t.Context(), &accountspb.VerifySessionRequest{Token: first})
-	wants(t, err, "SESSION_INVALID")
+	wantFailure(t, err, "SESSION_INVALID")
 	if _, err := s.VerifySession(t.Context(), &accountspb.VerifySessionRequest{Token: second}); err != nil {
-		t.Errorf("the second oldest: %v", err)
+		t.Errorf("second oldest session: %v", err)
 	}
 }

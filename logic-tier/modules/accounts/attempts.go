@@ -7,116 +7,117 @@ import (
 	"techtalks.example/logic-tier/platform/apperror"
 )
 
-var errTooMany = apperror.New(apperror.Exhausted, "TOO_MANY_ATTEMPTS", "too many attempts; wait a while before you try again")
+var errTooManyAttempts = apperror.New(apperror.Exhausted, "TOO_MANY_ATTEMPTS", "too many attempts; try again later")
 
-// limit is how many attempts there can be in a window of time.
-type limit struct {
-	kind   string
-	most   int
-	window time.Duration
+// rateLimit bounds the attempts per key in a window of time.
+type rateLimit struct {
+	keyPrefix string
+	max       int
+	window    time.Duration
 }
 
-// signInWindow is one for all limits of signing in: they are counted together.
+// signInWindow is the window of all sign-in limits, which are counted in one statement.
 const signInWindow = 15 * time.Minute
 
 var (
-	// signUpsOfAddress and signInsOfAddress, of which the second counts successes
-	// too, are wide: many people share an address.
-	signUpsOfAddress = limit{"sign-up address ", 30, time.Hour}
-	signInsOfAddress = limit{"sign-ins address ", 300, signInWindow}
+	// signUpsPerAddress and signInsPerAddress are high because many people can share an
+	// address. signInsPerAddress also counts successes.
+	signUpsPerAddress = rateLimit{"sign-up address ", 30, time.Hour}
+	signInsPerAddress = rateLimit{"sign-ins address ", 300, signInWindow}
 
-	// failuresOfAddress is against guessing everybody's password.
-	failuresOfAddress = limit{"sign-in address ", 100, signInWindow}
+	// failuresPerAddress limits password guessing across accounts.
+	failuresPerAddress = rateLimit{"sign-in address ", 100, signInWindow}
 
-	// failuresOfPair is against guessing one person's password. It counts an
-	// address's failures with a handle: counted by handle alone, a stranger's
-	// failures would lock the person out.
-	failuresOfPair = limit{"sign-in pair ", 10, signInWindow}
+	// failuresPerPair limits guessing the password of one account. It counts failures per
+	// address and handle: counted per handle alone, an attacker's failures would lock the
+	// owner out.
+	failuresPerPair = rateLimit{"sign-in pair ", 10, signInWindow}
 
-	// failuresOfHandle is against guessing one person's password from many
-	// addresses, at least ten. Beyond it an address has triesUnderAttack instead
-	// of failuresOfPair, and never none: the person can still sign in from
-	// anywhere.
-	failuresOfHandle = limit{"sign-in handle ", 1000, signInWindow}
+	// failuresPerHandle limits guessing the password of one account from many addresses,
+	// at least ten. Beyond it each address is allowed maxFailuresUnderAttack instead of
+	// failuresPerPair. That is never zero, so the owner can still sign in from any address.
+	failuresPerHandle = rateLimit{"sign-in handle ", 1000, signInWindow}
 
-	// signInsOfAccount counts successes alone, so that a stranger cannot spend
-	// them. More would only push out the account's own sessions.
-	signInsOfAccount = limit{"sign-ins account ", sessionsKept, signInWindow}
+	// signInsPerAccount counts only successes, so that an attacker cannot exhaust it.
+	// More sign-ins would only replace the account's own sessions.
+	signInsPerAccount = rateLimit{"sign-ins account ", maxSessions, signInWindow}
 )
 
-// triesUnderAttack is how many failures an address has with a handle that is
-// under attack: one, and one for a typing error.
-const triesUnderAttack = 2
+// maxFailuresUnderAttack is the number of failures that each address is allowed for a
+// handle under attack: one attempt, and one for a typing error.
+const maxFailuresUnderAttack = 2
 
-// longestWindow is after which every attempt is forgotten.
-const longestWindow = time.Hour
+// maxWindow is the longest window. The sweep deletes attempts after it.
+const maxWindow = time.Hour
 
-// counts are the attempts counted under a key.
-type counts struct {
-	count int
-	left  time.Duration // until the window ends
+// attempts is the number of attempts counted under a key.
+type attempts struct {
+	count   int
+	resetIn time.Duration // until the window ends
 }
 
-// attemptSignUp counts a sign-up before it is made, and refuses it over the limit.
-func (m *Module) attemptSignUp(ctx context.Context, address string) error {
+// admitSignUp counts a sign-up before it runs and rejects it if it exceeds the limit.
+func (m *Module) admitSignUp(ctx context.Context, address string) error {
 	if address == "" {
 		return nil
 	}
-	key := signUpsOfAddress.kind + address
-	counted, err := m.store.countAttempts(ctx, signUpsOfAddress.window, map[string]int{key: 1})
+	key := signUpsPerAddress.keyPrefix + address
+	counted, err := m.store.countAttempts(ctx, signUpsPerAddress.window, map[string]int{key: 1})
 	if err != nil {
 		return err
 	}
-	return counted[key].refusal(signUpsOfAddress.most)
+	return counted[key].check(signUpsPerAddress.max)
 }
 
-// attemptSignIn counts a sign-in as a failure before the password is checked, so
-// that attempts made side by side do not pass together, and refuses it over a
-// limit. Of an address over its limits no handle is counted: it could fill the
-// table with handles.
-func (m *Module) attemptSignIn(ctx context.Context, handle, address string) error {
+// admitSignIn counts a sign-in as a failure before the password is checked, so that
+// concurrent attempts cannot pass the limit together, and rejects it if it exceeds a
+// limit. For an address over its limits it does not count handles, so that the address
+// cannot fill the table with them.
+func (m *Module) admitSignIn(ctx context.Context, handle, address string) error {
 	if address != "" {
-		all, failures := signInsOfAddress.kind+address, failuresOfAddress.kind+address
+		all, failures := signInsPerAddress.keyPrefix+address, failuresPerAddress.keyPrefix+address
 		counted, err := m.store.countAttempts(ctx, signInWindow, map[string]int{all: 1, failures: 1})
 		if err != nil {
 			return err
 		}
-		if err := counted[all].refusal(signInsOfAddress.most); err != nil {
+		if err := counted[all].check(signInsPerAddress.max); err != nil {
 			return err
 		}
-		if err := counted[failures].refusal(failuresOfAddress.most); err != nil {
+		if err := counted[failures].check(failuresPerAddress.max); err != nil {
 			return err
 		}
 	}
-	pair, everywhere, successes := pairKey(handle, address), failuresOfHandle.kind+handle, signInsOfAccount.kind+handle
-	counted, err := m.store.countAttempts(ctx, signInWindow, map[string]int{pair: 1, everywhere: 1, successes: 0})
+	pair, failures, successes := pairKey(handle, address), failuresPerHandle.keyPrefix+handle, signInsPerAccount.keyPrefix+handle
+	counted, err := m.store.countAttempts(ctx, signInWindow, map[string]int{pair: 1, failures: 1, successes: 0})
 	if err != nil {
 		return err
 	}
-	most := failuresOfPair.most
-	if counted[everywhere].count > failuresOfHandle.most {
-		most = triesUnderAttack
+	maxFailures := failuresPerPair.max
+	if counted[failures].count > failuresPerHandle.max {
+		maxFailures = maxFailuresUnderAttack
 	}
-	if err := counted[pair].refusal(most); err != nil {
+	if err := counted[pair].check(maxFailures); err != nil {
 		return err
 	}
-	return counted[successes].refusal(signInsOfAccount.most - 1)
+	return counted[successes].check(signInsPerAccount.max - 1)
 }
 
-// signInSucceeded counts what attemptSignIn counted as a failure as a success.
-func (m *Module) signInSucceeded(ctx context.Context, handle, address string) error {
+// recordSignIn turns the failure that admitSignIn counted into a success.
+func (m *Module) recordSignIn(ctx context.Context, handle, address string) error {
 	return m.store.adjustAttempts(ctx, map[string]int{
-		failuresOfAddress.kind + address: -1, pairKey(handle, address): -1, failuresOfHandle.kind + handle: -1,
-		signInsOfAccount.kind + handle: 1,
+		failuresPerAddress.keyPrefix + address: -1, pairKey(handle, address): -1, failuresPerHandle.keyPrefix + handle: -1,
+		signInsPerAccount.keyPrefix + handle: 1,
 	})
 }
 
-func pairKey(handle, address string) string { return failuresOfPair.kind + address + " " + handle }
+func pairKey(handle, address string) string {
+	return failuresPerPair.keyPrefix + address + " " + handle
+}
 
-// refusal returns the refusal of an attempt when more than most are counted.
-func (c counts) refusal(most int) error {
-	if c.count > most {
-		return errTooMany.RetryIn(c.left)
+// check returns an error if there are more than limit attempts.
+func (a attempts) check(limit int) error {
+	if a.count > limit {
+		return errTooManyAttempts.RetryIn(a.resetIn)
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
 package accounts
 
-// SweepOnce lets tests sweep without waiting for the hour.
+// SweepOnce sweeps without waiting for the interval.
 var SweepOnce = (*Module).sweepOnce

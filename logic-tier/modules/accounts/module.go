@@ -1,10 +1,10 @@
-// Package accounts knows who someone is: it signs people up and in, and says
-// whose a session is.
+// Package accounts stores accounts and sessions. It signs users up and in, and verifies
+// sessions.
 //
-//	offers  techtalks.accounts.v1.Accounts
-//	needs   nothing
-//	says    account.closed, on the exchange "accounts"
-//	hears   nothing
+//	serves      techtalks.accounts.v1.Accounts
+//	depends on  nothing
+//	publishes   account.closed, on the exchange "accounts"
+//	consumes    nothing
 package accounts
 
 import (
@@ -20,45 +20,44 @@ import (
 	accountspb "techtalks.example/proto/techtalks/accounts/v1"
 )
 
-// Needs is what the module is given.
-type Needs struct {
-	// DB is a pool of the role "accounts".
+// Deps holds the module's dependencies.
+type Deps struct {
+	// DB is a connection pool of the role "accounts".
 	DB *postgres.DB
-	// Publisher takes what the module publishes.
+	// Publisher publishes the module's messages.
 	Publisher queue.Publisher
-	// Operators are the handles of accounts that may see and mend what serves
-	// everybody.
+	// Operators are the handles of the accounts that can inspect and repair the system.
 	Operators []string
 	Log       *slog.Logger
 }
 
 // Module is the accounts module.
 type Module struct {
-	needs Needs
+	deps  Deps
 	store store
-	// hashing bounds the memory of the passwords being hashed, 19 MiB each. The
-	// server queues the calls that hash one, and lets no more run at a time.
+	// hashing is a semaphore that bounds the memory of concurrent password hashes, 19 MiB
+	// each. The server queues the calls that hash a password and admits no more at a time.
 	hashing chan struct{}
 }
 
-// New returns the module.
-func New(n Needs) *Module {
-	return &Module{needs: n, store: store{n.DB}, hashing: make(chan struct{}, runtime.GOMAXPROCS(0))}
+// New returns a module that uses the given dependencies.
+func New(d Deps) *Module {
+	return &Module{deps: d, store: store{d.DB}, hashing: make(chan struct{}, runtime.GOMAXPROCS(0))}
 }
 
 const (
-	// exchange is where the module publishes what happens to accounts.
+	// exchange is the exchange that the module publishes to.
 	exchange = "accounts"
-	// closed is the type and routing key of the message that an account was closed;
-	// its body is an accountspb.AccountClosed.
-	closed = "account.closed"
+	// closedType is the type and routing key of the message that an account was closed.
+	// Its body is an accountspb.AccountClosed.
+	closedType = "account.closed"
 )
 
-// Topology is what the module publishes to.
+// Topology returns the exchange that the module publishes to.
 func Topology() queue.Topology {
 	return queue.Topology{
 		Module: "accounts", Publishes: []string{exchange},
-		Bodies:    map[string]proto.Message{closed: &accountspb.AccountClosed{}},
+		Bodies:    map[string]proto.Message{closedType: &accountspb.AccountClosed{}},
 		Exchanges: []queue.Exchange{{Name: exchange, Type: queue.Topic}},
 	}
 }
@@ -68,5 +67,5 @@ func (m *Module) Register(r grpc.ServiceRegistrar) {
 	accountspb.RegisterAccountsServer(r, service{module: m})
 }
 
-// Run sweeps what has expired until ctx ends.
+// Run sweeps expired sessions and attempts until ctx is done.
 func (m *Module) Run(ctx context.Context) error { return m.sweep(ctx) }

@@ -20,8 +20,8 @@ type service struct {
 func (m *Module) message(a account) *accountspb.Account {
 	return &accountspb.Account{
 		Name: "accounts/" + a.handle, Id: a.id, Handle: a.handle,
-		DisplayName: a.display, CreateTime: timestamppb.New(a.created),
-		Operator: slices.Contains(m.needs.Operators, a.handle),
+		DisplayName: a.displayName, CreateTime: timestamppb.New(a.created),
+		Operator: slices.Contains(m.deps.Operators, a.handle),
 	}
 }
 
@@ -47,15 +47,15 @@ func (s service) SignIn(ctx context.Context, r *accountspb.SignInRequest) (*acco
 
 func (s service) SignOut(ctx context.Context, _ *accountspb.SignOutRequest) (*accountspb.SignOutResponse, error) {
 	for _, token := range metadata.ValueFromIncomingContext(ctx, transport.SessionKey) {
-		if err := s.module.close(ctx, token); err != nil {
+		if err := s.module.closeSession(ctx, token); err != nil {
 			return nil, err
 		}
 	}
 	return &accountspb.SignOutResponse{}, nil
 }
 
-// GetCurrentAccount looks the session up once more: the caller was found out by
-// the number and handle alone.
+// GetCurrentAccount looks the session up again: the call's context identifies the caller
+// only by id and handle.
 func (s service) GetCurrentAccount(ctx context.Context, _ *accountspb.GetCurrentAccountRequest) (*accountspb.GetCurrentAccountResponse, error) {
 	a, _, err := s.module.verify(ctx, tokenOf(ctx))
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 	"techtalks.example/proto/transport"
 )
 
-// tokenOf returns the session token that a call was made with.
+// tokenOf returns the session token in a call's metadata, or "" if there is none.
 func tokenOf(ctx context.Context) (token string) {
 	for _, token = range metadata.ValueFromIncomingContext(ctx, transport.SessionKey) {
 	}
@@ -28,12 +28,12 @@ func (s service) ChangePassword(ctx context.Context, r *accountspb.ChangePasswor
 
 func (s service) ListSessions(ctx context.Context, _ *accountspb.ListSessionsRequest) (*accountspb.ListSessionsResponse, error) {
 	person, _ := caller.PersonFrom(ctx)
-	all, err := s.module.store.sessions(ctx, person.ID, digest(tokenOf(ctx)))
+	sessions, err := s.module.store.sessions(ctx, person.ID, digest(tokenOf(ctx)))
 	if err != nil {
 		return nil, err
 	}
 	response := &accountspb.ListSessionsResponse{}
-	for _, one := range all {
+	for _, one := range sessions {
 		response.Sessions = append(response.Sessions, &accountspb.SessionSummary{
 			Name: fmt.Sprintf("sessions/%d", one.number), UserAgent: one.userAgent, CreateTime: timestamppb.New(one.created),
 			UseTime: timestamppb.New(one.used), ExpireTime: timestamppb.New(one.expires), Current: one.current,
@@ -46,14 +46,14 @@ func (s service) RevokeSession(ctx context.Context, r *accountspb.RevokeSessionR
 	person, _ := caller.PersonFrom(ctx)
 	number, err := strconv.ParseInt(strings.TrimPrefix(r.Name, "sessions/"), 10, 64)
 	if err != nil {
-		return nil, err // the contract's pattern has been checked
+		return nil, err // only for numbers out of range: the contract's pattern has been validated
 	}
-	return &accountspb.RevokeSessionResponse{}, s.module.store.endSession(ctx, person.ID, number)
+	return &accountspb.RevokeSessionResponse{}, s.module.store.revokeSession(ctx, person.ID, number)
 }
 
 func (s service) SignOutEverywhere(ctx context.Context, _ *accountspb.SignOutEverywhereRequest) (*accountspb.SignOutEverywhereResponse, error) {
 	person, _ := caller.PersonFrom(ctx)
-	return &accountspb.SignOutEverywhereResponse{}, s.module.store.endAll(ctx, s.module.needs.DB, person.ID)
+	return &accountspb.SignOutEverywhereResponse{}, s.module.store.removeAllSessions(ctx, s.module.deps.DB, person.ID)
 }
 
 func (s service) CloseAccount(ctx context.Context, r *accountspb.CloseAccountRequest) (*accountspb.CloseAccountResponse, error) {
@@ -62,6 +62,6 @@ func (s service) CloseAccount(ctx context.Context, r *accountspb.CloseAccountReq
 }
 
 func (s service) CheckSessions(ctx context.Context, r *accountspb.CheckSessionsRequest) (*accountspb.CheckSessionsResponse, error) {
-	ended, err := s.module.store.ended(ctx, r.SessionIds)
+	ended, err := s.module.store.endedSessions(ctx, r.SessionIds)
 	return &accountspb.CheckSessionsResponse{EndedSessionIds: ended}, err
 }

@@ -14,19 +14,18 @@ import (
 type store struct{ db *postgres.DB }
 
 func scanAccount(columns func(...any) error) (a account, err error) {
-	err = columns(&a.id, &a.handle, &a.display, &a.created)
+	err = columns(&a.id, &a.handle, &a.displayName, &a.created)
 	return a, err
 }
 
-// skeleton is an expression that is equal for handles that look alike (UTS 39): 0
-// and o, 1 and l, rn and m, vv and w. Handles have no other characters that people
-// mistake: i has a dot, and capitals are not allowed. The index
-// account_by_skeleton is on this expression.
+// skeleton is an SQL expression that is equal for handles that look alike (UTS 39): 0
+// and o, 1 and l, rn and m, vv and w. Handles have no other confusable characters: i has a
+// dot, and capitals are not allowed. The index account_by_skeleton is on this expression.
 const skeleton = `replace(replace(translate(handle, '01', 'ol'), 'rn', 'm'), 'vv', 'w')`
 
-// Sign-ups for handles that look alike run one after the other, so that of two at
-// once one sees the other. Accounts from before this rule may look alike, so the
-// index is not unique.
+// Sign-ups for handles that look alike are serialised by this lock, so that the second
+// one sees the first. A unique index cannot do this: handles of older accounts can look
+// alike.
 const lockSkeletonStatement = `
 select pg_advisory_xact_lock(hashtextextended('accounts.skeleton ' || ` + skeleton + `, 0))
 from   (values ($1::text)) new (handle)`
@@ -43,8 +42,9 @@ insert into accounts.account (handle, display_name, password)
 values ($1, $2, $3)
 returning id, handle, display_name, created_at`
 
-// addAccount makes an account with its first session, or neither.
-func (s store) addAccount(ctx context.Context, handle, display, password string, hash []byte, expires time.Time, from browser) (a account, err error) {
+// addAccount adds an account and its first session in one transaction. It fails with
+// errHandleTaken or errHandleLookAlike.
+func (s store) addAccount(ctx context.Context, handle, displayName, password string, hash []byte, expires time.Time, b browser) (a account, err error) {
 	err = s.db.InTransaction(ctx, func(tx *postgres.Tx) error {
 		if _, err := postgres.Exec(ctx, tx, lockSkeletonStatement, handle); err != nil {
 			return err
@@ -54,38 +54,39 @@ func (s store) addAccount(ctx context.Context, handle, display, password string,
 		case err != nil:
 			return err
 		case found && other == handle:
-			return errTaken
+			return errHandleTaken
 		case found:
-			return errLookAlike
+			return errHandleLookAlike
 		}
-		a, _, err = postgres.One(ctx, tx, scanAccount, addAccountStatement, handle, display, password)
+		a, _, err = postgres.One(ctx, tx, scanAccount, addAccountStatement, handle, displayName, password)
 		if postgres.Violates(err, "account_handle_key") {
-			return errTaken
+			return errHandleTaken
 		}
 		if err != nil {
 			return err
 		}
-		return putSession(ctx, tx, hash, a.id, expires, password, from)
+		return insertSession(ctx, tx, hash, a.id, expires, password, b)
 	})
 	return a, err
 }
 
-const accountOfStatement = `
+const accountByHandleStatement = `
 select id, handle, display_name, created_at, password
 from   accounts.account
 where  handle = $1
   and  closed_at is null`
 
-func (s store) accountOf(ctx context.Context, handle string) (a account, password string, found bool, err error) {
+// accountByHandle returns an account that is not closed, and its password hash.
+func (s store) accountByHandle(ctx context.Context, handle string) (a account, password string, found bool, err error) {
 	_, found, err = postgres.One(ctx, s.db, func(columns func(...any) error) (struct{}, error) {
-		return struct{}{}, columns(&a.id, &a.handle, &a.display, &a.created, &password)
-	}, accountOfStatement, handle)
+		return struct{}{}, columns(&a.id, &a.handle, &a.displayName, &a.created, &password)
+	}, accountByHandleStatement, handle)
 	return a, password, found, err
 }
 
-// A session begins only with the password that was checked: one that was changed
-// meanwhile, or whose account was closed, opens none. The lock makes changing the
-// password wait for the session, and end it.
+// A session is added only if the account still has the password hash that was checked,
+// and is not closed. The row lock makes a concurrent change of the password wait for the
+// session, and then end it.
 const addSessionStatement = `
 insert into accounts.session (token_hash, account_id, expires_at, user_agent)
 select $1, id, $3, $5
@@ -105,50 +106,52 @@ where  account_id = $1
                       offset $2
                       limit  1)`
 
-// putSession adds a session in the place of the one that the browser has so far.
-func putSession(ctx context.Context, tx *postgres.Tx, hash []byte, accountID int64, expires time.Time, password string, from browser) error {
-	rows, err := postgres.Exec(ctx, tx, addSessionStatement, hash, accountID, expires, password, from.userAgent)
+// insertSession adds a session and removes the browser's current one. It fails with
+// errCredentials if the account is closed or its password hash has changed.
+func insertSession(ctx context.Context, tx *postgres.Tx, hash []byte, accountID int64, expires time.Time, password string, b browser) error {
+	rows, err := postgres.Exec(ctx, tx, addSessionStatement, hash, accountID, expires, password, b.userAgent)
 	switch {
 	case err != nil:
 		return err
 	case rows == 0:
 		return errCredentials
-	case from.replaces == "":
+	case b.replacedToken == "":
 		return nil
 	}
-	_, err = postgres.Exec(ctx, tx, removeSessionStatement, digest(from.replaces))
+	_, err = postgres.Exec(ctx, tx, removeSessionStatement, digest(b.replacedToken))
 	return err
 }
 
-func (s store) addSession(ctx context.Context, hash []byte, accountID int64, expires time.Time, password string, from browser) error {
+// addSession adds a session and removes the account's oldest ones beyond maxSessions.
+func (s store) addSession(ctx context.Context, hash []byte, accountID int64, expires time.Time, password string, b browser) error {
 	return s.db.InTransaction(ctx, func(tx *postgres.Tx) error {
-		if err := putSession(ctx, tx, hash, accountID, expires, password, from); err != nil {
+		if err := insertSession(ctx, tx, hash, accountID, expires, password, b); err != nil {
 			return err
 		}
-		_, err := postgres.Exec(ctx, tx, trimSessionsStatement, accountID, sessionsKept)
+		_, err := postgres.Exec(ctx, tx, trimSessionsStatement, accountID, maxSessions)
 		return err
 	})
 }
 
-const sessionOfStatement = `
+const sessionByTokenStatement = `
 select a.id, a.handle, a.display_name, a.created_at, s.number, s.used_at < now() - make_interval(secs => $2)
 from   accounts.session s
 join   accounts.account a on a.id = s.account_id
 where  s.token_hash = $1
   and  s.expires_at > now()`
 
-// verified is what a token leads to.
-type verified struct {
+// verifiedSession is a session that has not expired.
+type verifiedSession struct {
 	account
-	number int64 // of the session
-	stale  bool  // its time of use is to be written again
+	number int64
+	stale  bool // the last use time is older than useTimePrecision
 }
 
-func (s store) sessionOf(ctx context.Context, hash []byte) (verified, bool, error) {
-	return postgres.One(ctx, s.db, func(columns func(...any) error) (v verified, err error) {
-		err = columns(&v.id, &v.handle, &v.display, &v.created, &v.number, &v.stale)
+func (s store) sessionByToken(ctx context.Context, hash []byte) (verifiedSession, bool, error) {
+	return postgres.One(ctx, s.db, func(columns func(...any) error) (v verifiedSession, err error) {
+		err = columns(&v.id, &v.handle, &v.displayName, &v.created, &v.number, &v.stale)
 		return v, err
-	}, sessionOfStatement, hash, usedWithin.Seconds())
+	}, sessionByTokenStatement, hash, useTimePrecision.Seconds())
 }
 
 const removeSessionStatement = `
@@ -170,19 +173,19 @@ set    count    = case when a.began_at + make_interval(secs => $3) > now() then 
        began_at = case when a.began_at + make_interval(secs => $3) > now() then a.began_at else now() end
 returning key, count, extract(epoch from began_at + make_interval(secs => $3) - now())::double precision`
 
-// countAttempts adds to the counts of some keys, and returns them. Keys are locked
-// in their order, here and in adjustAttempts, so that no two calls wait for each
-// other.
-func (s store) countAttempts(ctx context.Context, window time.Duration, added map[string]int) (map[string]counts, error) {
+// countAttempts adds to the counts of keys and returns the new counts. It starts a new
+// window for keys whose window has ended. countAttempts and adjustAttempts lock keys in
+// ascending order, so that concurrent calls cannot deadlock.
+func (s store) countAttempts(ctx context.Context, window time.Duration, added map[string]int) (map[string]attempts, error) {
 	keys, changes := arrays(added)
-	counted := map[string]counts{}
+	counted := map[string]attempts{}
 	_, err := postgres.Collect(ctx, s.db, func(columns func(...any) error) (struct{}, error) {
 		var key string
-		var c counts
+		var a attempts
 		var seconds float64
-		err := columns(&key, &c.count, &seconds)
-		c.left = time.Duration(seconds * float64(time.Second))
-		counted[key] = c
+		err := columns(&key, &a.count, &seconds)
+		a.resetIn = time.Duration(seconds * float64(time.Second))
+		counted[key] = a
 		return struct{}{}, err
 	}, countAttemptsStatement, keys, changes, window.Seconds())
 	return counted, err
@@ -200,14 +203,14 @@ from   locked
 join   unnest($1::text[], $2::integer[]) as t (key, added) using (key)
 where  a.key = locked.key`
 
-// adjustAttempts adds to the counts of those keys that are counted.
+// adjustAttempts adds to the counts of keys that exist and ignores the others.
 func (s store) adjustAttempts(ctx context.Context, added map[string]int) error {
 	keys, changes := arrays(added)
 	_, err := postgres.Exec(ctx, s.db, adjustAttemptsStatement, keys, changes)
 	return err
 }
 
-// arrays returns the keys and what is added to each as two arrays.
+// arrays returns the keys and values of a map as two Postgres arrays.
 func arrays(added map[string]int) (keys, changes any) {
 	names := slices.Collect(maps.Keys(added))
 	counts := make([]int64, len(names))
@@ -225,9 +228,9 @@ where  token_hash in (select token_hash
                       limit  $1
                       for    update skip locked)`
 
-// removeSessions removes at most so many expired sessions, and says how many.
-func (s store) removeSessions(ctx context.Context, most int64) (int64, error) {
-	return postgres.Exec(ctx, s.db, removeSessionsStatement, most)
+// removeSessions deletes up to limit expired sessions and returns their number.
+func (s store) removeSessions(ctx context.Context, limit int64) (int64, error) {
+	return postgres.Exec(ctx, s.db, removeSessionsStatement, limit)
 }
 
 const removeAttemptsStatement = `
@@ -238,8 +241,8 @@ where  key in (select key
                limit  $2
                for    update skip locked)`
 
-// removeAttempts removes at most so many attempts of windows that are over, and
-// says how many.
-func (s store) removeAttempts(ctx context.Context, window time.Duration, most int64) (int64, error) {
-	return postgres.Exec(ctx, s.db, removeAttemptsStatement, window.Seconds(), most)
+// removeAttempts deletes up to limit attempts that began at least window ago and
+// returns their number.
+func (s store) removeAttempts(ctx context.Context, window time.Duration, limit int64) (int64, error) {
+	return postgres.Exec(ctx, s.db, removeAttemptsStatement, window.Seconds(), limit)
 }

@@ -8,18 +8,18 @@ import (
 	"techtalks.example/logic-tier/platform/postgres"
 )
 
-const passwordOfStatement = `
+const passwordHashStatement = `
 select password
 from   accounts.account
 where  id = $1
   and  closed_at is null`
 
-func (s store) passwordOf(ctx context.Context, account int64) (string, bool, error) {
-	return postgres.One(ctx, s.db, postgres.Value[string], passwordOfStatement, account)
+func (s store) passwordHash(ctx context.Context, account int64) (string, bool, error) {
+	return postgres.One(ctx, s.db, postgres.Value[string], passwordHashStatement, account)
 }
 
-// A session that was opened with the old password meanwhile waits for this row, or
-// is there already and goes with the others: see addSessionStatement.
+// A concurrent sign-in with the old password either waits for this row and then fails, or
+// has added its session, which is removed with the others: see addSessionStatement.
 const changePasswordStatement = `
 update accounts.account
 set    password = $3
@@ -27,21 +27,21 @@ where  id = $1
   and  password = $2
   and  closed_at is null`
 
-const endOthersStatement = `
+const removeOtherSessionsStatement = `
 delete from accounts.session
 where  account_id = $1
   and  token_hash <> $2`
 
-// changePassword replaces a password and ends all sessions but one; false, and
-// nothing, when the password is no longer the one that was checked.
-func (s store) changePassword(ctx context.Context, account int64, before, after string, except []byte) (changed bool, err error) {
+// changePassword replaces a password hash and removes all sessions except one. It reports
+// false and changes nothing if the hash is no longer oldHash.
+func (s store) changePassword(ctx context.Context, account int64, oldHash, newHash string, except []byte) (changed bool, err error) {
 	err = s.db.InTransaction(ctx, func(tx *postgres.Tx) error {
-		rows, err := postgres.Exec(ctx, tx, changePasswordStatement, account, before, after)
+		rows, err := postgres.Exec(ctx, tx, changePasswordStatement, account, oldHash, newHash)
 		changed = rows > 0
 		if err != nil || !changed {
 			return err
 		}
-		_, err = postgres.Exec(ctx, tx, endOthersStatement, account, except)
+		_, err = postgres.Exec(ctx, tx, removeOtherSessionsStatement, account, except)
 		return err
 	})
 	return changed, err
@@ -55,33 +55,33 @@ where  account_id = $1
 order by used_at desc, number desc
 limit  $3`
 
-func (s store) sessions(ctx context.Context, account int64, current []byte) ([]summary, error) {
-	return postgres.Collect(ctx, s.db, func(columns func(...any) error) (one summary, err error) {
+func (s store) sessions(ctx context.Context, account int64, current []byte) ([]sessionSummary, error) {
+	return postgres.Collect(ctx, s.db, func(columns func(...any) error) (one sessionSummary, err error) {
 		err = columns(&one.number, &one.userAgent, &one.created, &one.used, &one.expires, &one.current)
 		return one, err
-	}, sessionsStatement, account, current, sessionsKept)
+	}, sessionsStatement, account, current, maxSessions)
 }
 
-const endSessionStatement = `
+const revokeSessionStatement = `
 delete from accounts.session
 where  account_id = $1
   and  number = $2`
 
-func (s store) endSession(ctx context.Context, account, number int64) error {
-	_, err := postgres.Exec(ctx, s.db, endSessionStatement, account, number)
+func (s store) revokeSession(ctx context.Context, account, number int64) error {
+	_, err := postgres.Exec(ctx, s.db, revokeSessionStatement, account, number)
 	return err
 }
 
-const endAllStatement = `
+const removeAllSessionsStatement = `
 delete from accounts.session
 where  account_id = $1`
 
-func (s store) endAll(ctx context.Context, q postgres.Querier, account int64) error {
-	_, err := postgres.Exec(ctx, q, endAllStatement, account)
+func (s store) removeAllSessions(ctx context.Context, q postgres.Querier, account int64) error {
+	_, err := postgres.Exec(ctx, q, removeAllSessionsStatement, account)
 	return err
 }
 
-const endedStatement = `
+const endedSessionsStatement = `
 select number
 from   unnest($1::bigint[]) number
 where  not exists (select
@@ -89,13 +89,13 @@ where  not exists (select
                    where  s.number = number.number
                      and  s.expires_at > now())`
 
-// ended returns which of the sessions are no longer there.
-func (s store) ended(ctx context.Context, numbers []int64) ([]int64, error) {
-	return postgres.Collect(ctx, s.db, postgres.Value[int64], endedStatement, pq.Array(numbers))
+// endedSessions returns the numbers of the sessions that have expired or been removed.
+func (s store) endedSessions(ctx context.Context, numbers []int64) ([]int64, error) {
+	return postgres.Collect(ctx, s.db, postgres.Value[int64], endedSessionsStatement, pq.Array(numbers))
 }
 
-// Side by side, one request writes and the others pass over the row.
-const useSessionStatement = `
+// Of concurrent requests one updates the row, and the others skip it.
+const touchSessionStatement = `
 update accounts.session
 set    used_at = now()
 where  token_hash = (select token_hash
@@ -104,8 +104,9 @@ where  token_hash = (select token_hash
                        and  used_at < now() - make_interval(secs => $2)
                      for    update skip locked)`
 
-func (s store) useSession(ctx context.Context, hash []byte) error {
-	_, err := postgres.Exec(ctx, s.db, useSessionStatement, hash, usedWithin.Seconds())
+// touchSession sets a session's last use time unless it is recent.
+func (s store) touchSession(ctx context.Context, hash []byte) error {
+	_, err := postgres.Exec(ctx, s.db, touchSessionStatement, hash, useTimePrecision.Seconds())
 	return err
 }
 
@@ -115,12 +116,12 @@ set    display_name = '', password = $2, closed_at = now()
 where  id = $1
   and  closed_at is null`
 
-// closeAccount leaves of an account its handle alone; false when it was closed
-// before.
-func (s store) closeAccount(ctx context.Context, tx *postgres.Tx, account int64, password string) (isNew bool, err error) {
+// closeAccount deletes everything of an account except its handle. It reports false if the
+// account was already closed.
+func (s store) closeAccount(ctx context.Context, tx *postgres.Tx, account int64, password string) (closed bool, err error) {
 	rows, err := postgres.Exec(ctx, tx, closeAccountStatement, account, password)
 	if err != nil {
 		return false, err
 	}
-	return rows > 0, s.endAll(ctx, tx, account)
+	return rows > 0, s.removeAllSessions(ctx, tx, account)
 }

@@ -8,21 +8,22 @@ import (
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
 )
 
-// removeAtOnce bounds one statement: a channel may have a million followers.
-const removeAtOnce = 5000
+// removeBatch bounds the rows that one statement deletes: a channel can have a million
+// followers.
+const removeBatch = 5000
 
-// accountClosed deletes what a closed account followed. Its rows are few
-// (maxFollows), and deleting them twice changes nothing.
-func (m *Module) accountClosed(ctx context.Context, _ queue.Delivery, said *accountspb.AccountClosed) error {
-	return m.store.removeAccount(ctx, said.AccountId)
+// accountClosed deletes the follows of a closed account, at most maxFollows rows. It is
+// idempotent.
+func (m *Module) accountClosed(ctx context.Context, _ queue.Delivery, closed *accountspb.AccountClosed) error {
+	return m.store.removeAccount(ctx, closed.AccountId)
 }
 
-// channelRemoved deletes the followers of a channel that is gone, a batch at a
-// time. Interrupted, the next delivery continues with those that are left.
-func (m *Module) channelRemoved(ctx context.Context, _ queue.Delivery, said *talkspb.ChannelRemoved) error {
-	for removed := int64(removeAtOnce); removed == removeAtOnce; {
+// channelRemoved deletes the followers of a removed channel, in batches. After an
+// interruption, the next delivery deletes the rest.
+func (m *Module) channelRemoved(ctx context.Context, _ queue.Delivery, channel *talkspb.ChannelRemoved) error {
+	for removed := int64(removeBatch); removed == removeBatch; {
 		var err error
-		if removed, err = m.store.removeChannel(ctx, said.ChannelId, removeAtOnce); err != nil {
+		if removed, err = m.store.removeChannel(ctx, channel.ChannelId, removeBatch); err != nil {
 			return err
 		}
 	}

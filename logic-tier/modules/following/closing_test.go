@@ -13,28 +13,28 @@ import (
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
 )
 
-// deliver has the consumer of a queue handle a message.
+// deliver passes a message to the consumer of a queue.
 func deliver(ctx context.Context, t *testing.T, consumers []queue.Consumer, name string, body proto.Message) {
 	t.Helper()
 	encoded, err := proto.Marshal(body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := slices.IndexFunc(consumers, func(c queue.Consumer) bool { return c.Queue == name })
-	if at < 0 {
-		t.Fatalf("nobody consumes %s", name)
+	i := slices.IndexFunc(consumers, func(c queue.Consumer) bool { return c.Queue == name })
+	if i < 0 {
+		t.Fatalf("queue %s has no consumer", name)
 	}
 	d := queue.Delivery{Queue: name}
 	d.Body, d.ContentType = encoded, queue.ContentType
-	if err := consumers[at].Handle(ctx, d); err != nil {
+	if err := consumers[i].Handle(ctx, d); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func TestFollowsOfAClosedAccountAndFollowersOfARemovedChannelGo(t *testing.T) {
+func TestFollowsAreDeletedWithAccountAndChannel(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	consumers := following.New(following.Needs{DB: s.database.Open("following")}).Consumers()
+	consumers := following.New(following.Deps{DB: s.database.Open("following")}).Consumers()
 	for _, slug := range []string{"c0", "c1"} {
 		s.follow(t, ada, slug)
 		s.follow(t, grace, slug)
@@ -42,13 +42,13 @@ func TestFollowsOfAClosedAccountAndFollowersOfARemovedChannelGo(t *testing.T) {
 	for range 2 { // the second delivery changes nothing
 		deliver(t.Context(), t, consumers, "following.account-closed", &accountspb.AccountClosed{AccountId: ada.ID})
 		if s.follows(t, ada, "c0") || s.follows(t, ada, "c1") || !s.follows(t, grace, "c0") || !s.follows(t, grace, "c1") {
-			t.Fatal("the wrong follows went with the account")
+			t.Fatal("account.closed deleted the wrong follows")
 		}
 	}
 	for range 2 {
 		deliver(t.Context(), t, consumers, "following.channel-removed", &talkspb.ChannelRemoved{Channel: "channels/c0", ChannelId: 1})
 		if s.follows(t, grace, "c0") || !s.follows(t, grace, "c1") {
-			t.Fatal("the wrong follows went with the channel")
+			t.Fatal("channel.removed deleted the wrong follows")
 		}
 	}
 }

@@ -28,7 +28,7 @@ var (
 	grace = caller.Person{ID: 2, Handle: "grace"}
 )
 
-// channels is the neighbour that knows which channels there are, by slug.
+// channels is a fake talks module with channel ids by slug.
 type channels struct {
 	talkspb.ChannelsClient
 	ids map[string]int64
@@ -36,13 +36,13 @@ type channels struct {
 
 func (c channels) GetChannel(_ context.Context, r *talkspb.GetChannelRequest, _ ...grpc.CallOption) (*talkspb.GetChannelResponse, error) {
 	slug := strings.ToLower(strings.TrimPrefix(r.Name, "channels/"))
-	if id, there := c.ids[slug]; there {
+	if id, ok := c.ids[slug]; ok {
 		return &talkspb.GetChannelResponse{Channel: &talkspb.Channel{Name: "channels/" + slug, Id: id, Title: "Channel " + slug}}, nil
 	}
 	return nil, status.Error(codes.NotFound, "there is no such channel")
 }
 
-// site is the module with a database of its own, and 2,010 channels beside it.
+// site is the module with its own database and a fake talks module with 2,010 channels.
 type site struct {
 	followingpb.FollowingServer
 	database *postgrestest.Database
@@ -59,40 +59,41 @@ func newSite(t testing.TB) *site {
 		ids[fmt.Sprintf("c%d", i)] = int64(i + 1)
 	}
 	s := &site{database: postgrestest.New(t)}
-	following.New(following.Needs{DB: s.database.Open("following"), Channels: channels{ids: ids}}).Register(s)
+	following.New(following.Deps{DB: s.database.Open("following"), Channels: channels{ids: ids}}).Register(s)
 	return s
 }
 
-func as(t testing.TB, p caller.Person) context.Context {
+// asPerson returns the context of a call made for a person.
+func asPerson(t testing.TB, p caller.Person) context.Context {
 	return caller.With(t.Context(), caller.Call{Program: "web-tier", Person: &p})
 }
 
 func (s *site) follow(t testing.TB, p caller.Person, slug string) {
 	t.Helper()
-	if _, err := s.Follow(as(t, p), &followingpb.FollowRequest{Channel: "channels/" + slug}); err != nil {
+	if _, err := s.Follow(asPerson(t, p), &followingpb.FollowRequest{Channel: "channels/" + slug}); err != nil {
 		t.Fatal(err)
 	}
 }
 
 func (s *site) follows(t testing.TB, p caller.Person, slug string) bool {
 	t.Helper()
-	answer, err := s.GetFollow(as(t, p), &followingpb.GetFollowRequest{Channel: "channels/" + slug})
+	response, err := s.GetFollow(asPerson(t, p), &followingpb.GetFollowRequest{Channel: "channels/" + slug})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return answer.Following
+	return response.Following
 }
 
 func (s *site) followers(t testing.TB, channel, after int64, size int32) []int64 {
 	t.Helper()
-	answer, err := s.ListFollowers(t.Context(), &followingpb.ListFollowersRequest{ChannelId: channel, AfterAccountId: after, PageSize: size})
+	response, err := s.ListFollowers(t.Context(), &followingpb.ListFollowersRequest{ChannelId: channel, AfterAccountId: after, PageSize: size})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return answer.AccountIds
+	return response.AccountIds
 }
 
-func TestFollowAndUnfollowTwiceIsOnce(t *testing.T) {
+func TestFollowAndUnfollowAreIdempotent(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	for range 2 {
@@ -100,41 +101,40 @@ func TestFollowAndUnfollowTwiceIsOnce(t *testing.T) {
 	}
 	s.follow(t, grace, "c1")
 	if got := s.followers(t, 2, 0, 0); !slices.Equal(got, []int64{1, 2}) {
-		t.Errorf("followers %v", got)
+		t.Errorf("got followers %v, want [1 2]", got)
 	}
 	if !s.follows(t, ada, "c1") || !s.follows(t, ada, "C1") || s.follows(t, ada, "c2") {
-		t.Error("it is not said that who follows follows")
+		t.Error("GetFollow does not report c1, and only c1, as followed")
 	}
 	for range 2 {
-		if _, err := s.Unfollow(as(t, ada), &followingpb.UnfollowRequest{Channel: "channels/c1"}); err != nil {
+		if _, err := s.Unfollow(asPerson(t, ada), &followingpb.UnfollowRequest{Channel: "channels/c1"}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if s.follows(t, ada, "c1") || !s.follows(t, grace, "c1") {
-		t.Error("unfollowed by the wrong one")
+		t.Error("Unfollow did not delete ada's follow, and only hers")
 	}
 }
 
-func TestChannelThatIsNotThere(t *testing.T) {
+func TestUnknownChannelIsNotFound(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	_, err := s.Follow(as(t, ada), &followingpb.FollowRequest{Channel: "channels/nowhere"})
+	_, err := s.Follow(asPerson(t, ada), &followingpb.FollowRequest{Channel: "channels/nowhere"})
 	if status.Code(err) != codes.NotFound {
-		t.Errorf("follow: %v", err)
+		t.Errorf("follow: got %v, want NotFound", err)
 	}
-	_, err = s.Unfollow(as(t, ada), &followingpb.UnfollowRequest{Channel: "channels/nowhere"})
+	_, err = s.Unfollow(asPerson(t, ada), &followingpb.UnfollowRequest{Channel: "channels/nowhere"})
 	if status.Code(err) != codes.NotFound {
-		t.Errorf("unfollow: %v", err)
+		t.Errorf("unfollow: got %v, want NotFound", err)
 	}
 	for _, slug := range []string{"nowhere", "", "a b"} {
 		if s.follows(t, ada, slug) {
-			t.Errorf("%q is followed", slug)
+			t.Errorf("channel %q: got followed, want not", slug)
 		}
 	}
 }
 
-// The bound holds when two browsers follow at once; following again what is
-// followed already is no new follow.
+// The limit holds for concurrent requests. Following a channel again does not count.
 func TestAccountFollowsAtMost2000Channels(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -144,26 +144,26 @@ func TestAccountFollowsAtMost2000Channels(t *testing.T) {
 		from   generate_series(1, 1997) i`); err != nil {
 		t.Fatal(err)
 	}
-	var all sync.WaitGroup
+	var requests sync.WaitGroup
 	for i := range 8 {
-		all.Go(func() {
-			_, err := s.Follow(as(t, ada), &followingpb.FollowRequest{Channel: fmt.Sprintf("channels/c%d", 2000+i)})
+		requests.Go(func() {
+			_, err := s.Follow(asPerson(t, ada), &followingpb.FollowRequest{Channel: fmt.Sprintf("channels/c%d", 2000+i)})
 			var f *apperror.Failure
 			if err != nil && (!errors.As(err, &f) || f.Reason != "TOO_MANY_FOLLOWS") {
 				t.Error(err)
 			}
 		})
 	}
-	all.Wait()
+	requests.Wait()
 	var count int
 	if err := s.database.Superuser().QueryRow(`select count(*) from following.follow where account_id = 1`).Scan(&count); err != nil || count != 2000 {
-		t.Errorf("%d follows, %v", count, err)
+		t.Errorf("got %d follows, %v; want 2000", count, err)
 	}
 	s.follow(t, ada, "c5")
 	s.follow(t, grace, "c2000")
 }
 
-func TestFollowsTheLatestFirst(t *testing.T) {
+func TestListFollowsPagesFromLatestToOldest(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	for i := range 12 {
@@ -172,33 +172,33 @@ func TestFollowsTheLatestFirst(t *testing.T) {
 	s.follow(t, grace, "c100")
 	var names []string
 	for token := ""; ; {
-		answer, err := s.ListFollows(as(t, ada), &followingpb.ListFollowsRequest{PageSize: 5, PageToken: token})
+		response, err := s.ListFollows(asPerson(t, ada), &followingpb.ListFollowsRequest{PageSize: 5, PageToken: token})
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, c := range answer.Channels {
+		for _, c := range response.Channels {
 			names = append(names, strings.TrimPrefix(c.Channel, "channels/c"))
 		}
 		if token == "" {
-			// On the way, she follows another: the next page is what it was.
+			// A new follow between two pages does not change the second.
 			s.follow(t, ada, "c200")
-			_, err := s.ListFollows(as(t, grace), &followingpb.ListFollowsRequest{PageSize: 5, PageToken: answer.NextPageToken})
+			_, err := s.ListFollows(asPerson(t, grace), &followingpb.ListFollowsRequest{PageSize: 5, PageToken: response.NextPageToken})
 			var f *apperror.Failure
 			if !errors.As(err, &f) || f.Reason != "PAGE_TOKEN_INVALID" {
-				t.Errorf("somebody else's token: %v", err)
+				t.Errorf("another account's token: got %v, want PAGE_TOKEN_INVALID", err)
 			}
 		}
-		if token = answer.NextPageToken; token == "" {
+		if token = response.NextPageToken; token == "" {
 			break
 		}
 	}
 	if got := strings.Join(names, " "); got != "11 10 9 8 7 6 5 4 3 2 1 0" {
-		t.Errorf("follows are %s", got)
+		t.Errorf("got follows %s, want 11 down to 0", got)
 	}
 }
 
-// A fan-out reads every follower once, page by page, while some come and go.
-func TestFollowersPageByPage(t *testing.T) {
+// The pages list every follower once, while others follow and unfollow.
+func TestListFollowersPagesAreStable(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	admin := s.database.Superuser()
@@ -210,10 +210,10 @@ func TestFollowersPageByPage(t *testing.T) {
 	}
 	seen := 0
 	for after := int64(0); ; {
-		part := s.followers(t, 7, after, 1<<30)
+		page := s.followers(t, 7, after, 1<<30)
 		if seen == 0 {
-			if len(part) != 10_000 {
-				t.Fatalf("a page of %d", len(part))
+			if len(page) != 10_000 {
+				t.Fatalf("got a page of %d, want 10000", len(page))
 			}
 			if _, err := admin.Exec(`
 				delete from following.follow where channel_id = 7 and account_id <= 20;
@@ -222,25 +222,25 @@ func TestFollowersPageByPage(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		for _, account := range part {
+		for _, account := range page {
 			if account <= after {
-				t.Fatalf("%d after %d", account, after)
+				t.Fatalf("got account %d after %d, want ascending ids", account, after)
 			}
 			after = account
 		}
-		seen += len(part)
-		if len(part) < 10_000 {
+		seen += len(page)
+		if len(page) < 10_000 {
 			break
 		}
 	}
 	if seen != 25_000 {
-		t.Errorf("%d followers", seen)
+		t.Errorf("got %d followers, want 25000", seen)
 	}
 	if got := len(s.followers(t, 7, 0, 0)); got != 1000 {
-		t.Errorf("%d without a page size", got)
+		t.Errorf("without a page size: got %d followers, want 1000", got)
 	}
 	if got := s.followers(t, 8, 0, 0); len(got) != 0 {
-		t.Errorf("nobody follows: %v", got)
+		t.Errorf("channel without followers: got %v", got)
 	}
 }
 
@@ -259,8 +259,8 @@ func BenchmarkFollowers(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		for after := int64(0); after < 100_000; {
-			part := s.followers(b, 7, after, 10_000)
-			after = part[len(part)-1]
+			page := s.followers(b, 7, after, 10_000)
+			after = page[len(page)-1]
 		}
 	}
 }

@@ -1,10 +1,10 @@
-// Package following keeps who follows which channel.
+// Package following stores which accounts follow which channels.
 //
-//	offers  techtalks.following.v1.Following
-//	needs   talks (which channel a name is)
-//	says    nothing
-//	hears   account.closed, on the queue "following.account-closed";
-//	        channel.removed, on the queue "following.channel-removed"
+//	serves      techtalks.following.v1.Following
+//	depends on  talks (resolves channel names)
+//	publishes   nothing
+//	consumes    account.closed, on the queue "following.account-closed";
+//	            channel.removed, on the queue "following.channel-removed"
 package following
 
 import (
@@ -16,29 +16,29 @@ import (
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
 )
 
-// Needs is what the module is given.
-type Needs struct {
-	// DB is a pool of the role "following".
+// Deps holds the module's dependencies.
+type Deps struct {
+	// DB is a connection pool of the role "following".
 	DB *postgres.DB
-	// Channels says which channel a name is.
+	// Channels resolves channel names.
 	Channels talkspb.ChannelsClient
 }
 
 // Module is the following module.
 type Module struct {
-	needs Needs
+	deps  Deps
 	store store
 }
 
-// New returns the module.
-func New(n Needs) *Module { return &Module{needs: n, store: store{n.DB}} }
+// New returns a module that uses the given dependencies.
+func New(d Deps) *Module { return &Module{deps: d, store: store{d.DB}} }
 
 const (
 	closedQueue  = "following.account-closed"
 	removedQueue = "following.channel-removed"
 )
 
-// Topology is what the module consumes.
+// Topology returns the queues that the module consumes.
 func Topology() queue.Topology {
 	return queue.Topology{
 		Module:    "following",
@@ -50,7 +50,7 @@ func Topology() queue.Topology {
 	}
 }
 
-// Consumers work the module's queues.
+// Consumers returns the consumers of the module's queues.
 func (m *Module) Consumers() []queue.Consumer {
 	return []queue.Consumer{
 		{Queue: closedQueue, Concurrency: 1, Handle: queue.Idempotent(m.accountClosed)},

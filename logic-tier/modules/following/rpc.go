@@ -42,31 +42,31 @@ func (s service) GetFollow(ctx context.Context, r *followingpb.GetFollowRequest)
 	return &followingpb.GetFollowResponse{Following: follows}, err
 }
 
-// edge is where a page of follows ends.
-type edge struct {
+// followKey is a follow's sort key: by time, then by channel, both descending.
+type followKey struct {
 	Since   time.Time `json:"t"`
 	Channel int64     `json:"c"`
 }
 
 func (s service) ListFollows(ctx context.Context, r *followingpb.ListFollowsRequest) (*followingpb.ListFollowsResponse, error) {
 	person, _ := caller.PersonFrom(ctx)
-	question := pagetoken.Question("follows", strconv.FormatInt(person.ID, 10))
-	from, err := pagetoken.Decode[edge](r.PageToken, question)
+	question := pagetoken.QueryFingerprint("follows", strconv.FormatInt(person.ID, 10))
+	cursor, err := pagetoken.Decode[followKey](r.PageToken, question)
 	if err != nil {
 		return nil, err
 	}
-	before := edge{time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC), math.MaxInt64}
-	if from != nil {
-		before = from.Key
+	start := followKey{time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC), math.MaxInt64}
+	if cursor != nil {
+		start = cursor.Key
 	}
 	size := pagetoken.Size(r.PageSize, followsPage, maxFollowsPage)
-	read, err := s.module.store.follows(ctx, person.ID, before.Since, before.Channel, size+1)
+	rows, err := s.module.store.follows(ctx, person.ID, start.Since, start.Channel, size+1)
 	if err != nil {
 		return nil, err
 	}
 	response := &followingpb.ListFollowsResponse{}
-	read, response.NextPageToken, _ = pagetoken.Cut(read, size, from, question, func(f followed) edge { return edge{f.since, f.channelID} })
-	for _, f := range read {
+	rows, response.NextPageToken, _ = pagetoken.Cut(rows, size, cursor, question, func(f followedChannel) followKey { return followKey{f.since, f.channelID} })
+	for _, f := range rows {
 		response.Channels = append(response.Channels, &followingpb.FollowedChannel{
 			Channel: f.channel, ChannelTitle: f.title, FollowTime: timestamppb.New(f.since),
 		})

@@ -9,8 +9,8 @@ import (
 
 type store struct{ db *postgres.DB }
 
-// One account's follows are added one after the other, so that the bound holds
-// when two browsers follow at once.
+// An account's follows are added one at a time, so that concurrent requests cannot exceed
+// the limit.
 const lockAccountStatement = `
 select pg_advisory_xact_lock(hashtextextended('following.account', $1))`
 
@@ -22,13 +22,14 @@ where  (select count(*) from following.follow where account_id = $2) < $5
 on conflict (channel_id, account_id) do update
 set    channel_title = excluded.channel_title`
 
-// add returns false, and adds nothing, when the account follows most already.
-func (s store) add(ctx context.Context, account int64, f followed, most int) (added bool, err error) {
+// add adds a follow, or updates the channel's title if it exists. It reports false if the
+// account already follows limit channels.
+func (s store) add(ctx context.Context, account int64, f followedChannel, limit int) (added bool, err error) {
 	err = s.db.InTransaction(ctx, func(tx *postgres.Tx) error {
 		if _, err := postgres.Exec(ctx, tx, lockAccountStatement, account); err != nil {
 			return err
 		}
-		rows, err := postgres.Exec(ctx, tx, addStatement, f.channelID, account, f.channel, f.title, most)
+		rows, err := postgres.Exec(ctx, tx, addStatement, f.channelID, account, f.channel, f.title, limit)
 		added = rows > 0
 		return err
 	})
@@ -61,21 +62,20 @@ where  (channel_id, account_id) in (select channel_id, account_id
                                     where  channel_id = $1
                                     limit  $2)`
 
-// removeChannel removes at most so many followers of a channel, and returns how
-// many.
-func (s store) removeChannel(ctx context.Context, channelID, most int64) (int64, error) {
-	return postgres.Exec(ctx, s.db, removeChannelStatement, channelID, most)
+// removeChannel deletes up to limit followers of a channel and returns their number.
+func (s store) removeChannel(ctx context.Context, channelID, limit int64) (int64, error) {
+	return postgres.Exec(ctx, s.db, removeChannelStatement, channelID, limit)
 }
 
-const hasStatement = `
+const isFollowingStatement = `
 select exists (select
                from   following.follow
                where  account_id = $1
                  and  channel = $2)`
 
-func (s store) has(ctx context.Context, account int64, channel string) (bool, error) {
-	has, _, err := postgres.One(ctx, s.db, postgres.Value[bool], hasStatement, account, channel)
-	return has, err
+func (s store) isFollowing(ctx context.Context, account int64, channel string) (bool, error) {
+	follows, _, err := postgres.One(ctx, s.db, postgres.Value[bool], isFollowingStatement, account, channel)
+	return follows, err
 }
 
 const followsStatement = `
@@ -86,11 +86,13 @@ where  account_id = $1
 order by followed_at desc, channel_id desc
 limit  $4`
 
-func (s store) follows(ctx context.Context, account int64, before time.Time, channelID int64, most int) ([]followed, error) {
-	return postgres.Collect(ctx, s.db, func(columns func(...any) error) (f followed, err error) {
+// follows returns up to limit follows of an account, the latest first, from before the
+// given time and channel.
+func (s store) follows(ctx context.Context, account int64, before time.Time, channelID int64, limit int) ([]followedChannel, error) {
+	return postgres.Collect(ctx, s.db, func(columns func(...any) error) (f followedChannel, err error) {
 		err = columns(&f.channelID, &f.channel, &f.title, &f.since)
 		return f, err
-	}, followsStatement, account, before, channelID, most)
+	}, followsStatement, account, before, channelID, limit)
 }
 
 const followersStatement = `
@@ -101,6 +103,7 @@ where  channel_id = $1
 order by account_id
 limit  $3`
 
-func (s store) followers(ctx context.Context, channelID, after int64, most int) ([]int64, error) {
-	return postgres.Collect(ctx, s.db, postgres.Value[int64], followersStatement, channelID, after, most)
+// followers returns up to limit followers of a channel with ids above after, ascending.
+func (s store) followers(ctx context.Context, channelID, after int64, limit int) ([]int64, error) {
+	return postgres.Collect(ctx, s.db, postgres.Value[int64], followersStatement, channelID, after, limit)
 }

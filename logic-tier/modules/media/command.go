@@ -15,140 +15,140 @@ import (
 	"time"
 )
 
-// What a program may use that reads a file which somebody sent.
+// Limits of a program that reads untrusted files.
 const (
-	// memoryLimit is its address space, in KiB: enough for frames of the largest
-	// picture that is taken, far less than a host has.
+	// memoryLimit bounds the address space, in KiB: enough for the frames of the largest
+	// accepted picture, far less than the memory of a host.
 	memoryLimit = 2 << 20
-	// saidLimit bounds what is kept of its complaints, the last of them.
-	saidLimit = 4 << 10
-	// lineLimit bounds a line of its answer, and answerLimit all of one.
+	// stderrLimit bounds the tail of stderr that is kept, in bytes.
+	stderrLimit = 4 << 10
+	// lineLimit bounds a line of stdout and stdoutLimit all of it, in bytes.
 	lineLimit   = 64 << 10
-	answerLimit = 4 << 20
-	// killPatience is how long its output may stay open after it was killed.
-	killPatience = time.Second
-	// processors is how many of them it keeps busy at most.
-	processors = 4
-	// niceness lets calls go first on cores that both want.
+	stdoutLimit = 4 << 20
+	// waitDelay is how long stdout and stderr can stay open after the program was killed.
+	waitDelay = time.Second
+	// maxCPUs is how many CPUs the program can keep busy on average before its CPU time runs
+	// out.
+	maxCPUs = 4
+	// niceness gives requests precedence over the program on a busy CPU.
 	niceness = 10
 )
 
-// bounded runs the program that follows, under limits that it cannot lift: of
-// memory (KiB), of the size of a file that it writes (blocks of 512 bytes), and
-// of time on the processors (seconds).
-const bounded = `ulimit -v "$1"; ulimit -f "$2"; ulimit -t "$3"; shift 3; exec "$@"`
+// limitScript runs the program in its arguments under limits that the program cannot lift:
+// memory (KiB), size of a file written (blocks of 512 bytes) and CPU time (seconds).
+const limitScript = `ulimit -v "$1"; ulimit -f "$2"; ulimit -t "$3"; shift 3; exec "$@"`
 
-// command is a run of ffmpeg or ffprobe.
+// command is an invocation of ffmpeg or ffprobe.
 type command struct {
 	program   string
 	arguments []string
-	// folder is where it works; it reads and writes by names in it.
-	folder string
-	// timeout bounds its time by the clock.
+	// dir is the working directory. The program names its files relative to it.
+	dir string
+	// timeout bounds the run in wall-clock time.
 	timeout time.Duration
-	// output bounds a file that it writes, in bytes.
-	output int64
+	// maxFileSize bounds each file that the program writes, in bytes.
+	maxFileSize int64
 }
 
-// errFailed is that a program did not do what it was to do.
-type errFailed struct {
+// commandError reports that a program was started and failed.
+type commandError struct {
 	program string
 	cause   error
-	said    string
+	stderr  string
 }
 
-func (e *errFailed) Error() string { return fmt.Sprintf("%s: %v: %s", e.program, e.cause, e.said) }
-func (e *errFailed) Unwrap() error { return e.cause }
+func (e *commandError) Error() string { return fmt.Sprintf("%s: %v: %s", e.program, e.cause, e.stderr) }
+func (e *commandError) Unwrap() error { return e.cause }
 
-// run runs the command, gives heed each line that it answers, and returns what it
-// complained of. It ends with ctx, and all that it started with it; it also ends
-// with this process.
-func (c command) run(ctx context.Context, heed func(line string)) (said string, err error) {
+// run runs the command, calls onLine with each line of stdout, and returns the tail of
+// stderr. When ctx ends, run kills the program with all its child processes; the kernel
+// kills the program when this process dies.
+func (c command) run(ctx context.Context, onLine func(line string)) (stderr string, err error) {
 	limited, done := context.WithTimeout(ctx, c.timeout)
 	defer done()
-	limits := []string{"-c", bounded, "sh", fmt.Sprint(memoryLimit), fmt.Sprint(c.output/512 + 1), fmt.Sprint(processors * int(c.timeout.Seconds()+1)), c.program}
-	run := exec.CommandContext(limited, "/bin/sh", append(limits, c.arguments...)...)
-	run.Dir = c.folder
-	run.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + c.folder, "LC_ALL=C", "AV_LOG_FORCE_NOCOLOR=1"}
-	run.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	run.Cancel = func() error { return syscall.Kill(-run.Process.Pid, syscall.SIGKILL) }
-	run.WaitDelay = killPatience
-	complaints := &tail{}
-	run.Stderr = complaints
-	answer, write := io.Pipe()
-	run.Stdout = write
-	ended := make(chan error, 1)
+	limits := []string{"-c", limitScript, "sh", fmt.Sprint(memoryLimit), fmt.Sprint(c.maxFileSize/512 + 1), fmt.Sprint(maxCPUs * int(c.timeout.Seconds()+1)), c.program}
+	cmd := exec.CommandContext(limited, "/bin/sh", append(limits, c.arguments...)...)
+	cmd.Dir = c.dir
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + c.dir, "LC_ALL=C", "AV_LOG_FORCE_NOCOLOR=1"}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = waitDelay
+	errOutput := &tail{}
+	cmd.Stderr = errOutput
+	stdout, write := io.Pipe()
+	cmd.Stdout = write
+	exited := make(chan error, 1)
 	go func() {
-		// The kernel ends a process when the thread that started it ends.
+		// Pdeathsig fires when the thread that started the program exits, not the process.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
-		err := run.Start()
+		err := cmd.Start()
 		if err != nil {
-			err = errNotStarted{err}
+			err = startError{err}
 		} else {
-			_ = syscall.Setpriority(syscall.PRIO_PROCESS, run.Process.Pid, niceness)
-			err = run.Wait()
+			_ = syscall.Setpriority(syscall.PRIO_PROCESS, cmd.Process.Pid, niceness)
+			err = cmd.Wait()
 		}
 		_ = write.Close()
-		ended <- err
+		exited <- err
 	}()
-	readLines(answer, heed)
-	err = <-ended
+	readLines(stdout, onLine)
+	err = <-exited
 	switch {
 	case ctx.Err() != nil:
 		return "", context.Cause(ctx)
 	case err == nil:
-		return complaints.String(), nil
-	case errors.As(err, &errNotStarted{}):
+		return errOutput.String(), nil
+	case errors.As(err, &startError{}):
 		return "", err
 	case limited.Err() != nil:
-		err = fmt.Errorf("not done in %s", c.timeout)
+		err = fmt.Errorf("timed out after %s", c.timeout)
 	}
-	return complaints.String(), &errFailed{c.program, err, complaints.String()}
+	return errOutput.String(), &commandError{c.program, err, errOutput.String()}
 }
 
-// readLines calls heed for lines until the end; lines too long, and what comes
-// after them, are read and passed over, so that the writer is not held up.
-func readLines(r *io.PipeReader, heed func(string)) {
-	lines := bufio.NewScanner(io.LimitReader(r, answerLimit))
+// readLines calls onLine for each line until the end. After a line that is too long, or
+// stdoutLimit bytes, it discards the rest, so that the writer never blocks.
+func readLines(r *io.PipeReader, onLine func(string)) {
+	lines := bufio.NewScanner(io.LimitReader(r, stdoutLimit))
 	lines.Buffer(nil, lineLimit)
 	for lines.Scan() {
-		if heed != nil {
-			heed(lines.Text())
+		if onLine != nil {
+			onLine(lines.Text())
 		}
 	}
 	_, _ = io.Copy(io.Discard, r)
 }
 
-// errNotStarted is that there was no room for a program just now.
-type errNotStarted struct{ error }
+// startError reports that the system could not start a program, for lack of resources.
+type startError struct{ error }
 
-// failed says whether err is a program's, and not of what is round it.
-func failed(err error) bool {
-	var f *errFailed
-	return errors.As(err, &f)
+// isCommandError reports whether a program failed, not the system that it runs on.
+func isCommandError(err error) bool {
+	var e *commandError
+	return errors.As(err, &e)
 }
 
-// gaveUp says whether a program ended by itself, with an error: what it was given
-// is at fault. One that was killed may do better another time.
-func gaveUp(err error) bool {
+// rejectedInput reports whether a program exited with an error of its own accord, so that
+// its input is to blame. A program that was killed may succeed in another run.
+func rejectedInput(err error) bool {
 	var exit *exec.ExitError
-	return failed(err) && errors.As(err, &exit) && exit.Exited() && exit.ExitCode() < notFound
+	return isCommandError(err) && errors.As(err, &exit) && exit.Exited() && exit.ExitCode() < shellExitCodes
 }
 
-// notFound is from where on the shell's exit codes say that it could not run the
-// program.
-const notFound = 126
+// shellExitCodes is the first of the exit codes with which the shell reports that it could
+// not run the program.
+const shellExitCodes = 126
 
-// tail keeps the end of what is written.
-type tail struct{ kept []byte }
+// tail is a writer that keeps the last stderrLimit bytes.
+type tail struct{ buf []byte }
 
 func (t *tail) Write(p []byte) (int, error) {
-	t.kept = append(t.kept, p...)
-	if over := len(t.kept) - saidLimit; over > 0 {
-		t.kept = bytes.Clone(t.kept[over:])
+	t.buf = append(t.buf, p...)
+	if excess := len(t.buf) - stderrLimit; excess > 0 {
+		t.buf = bytes.Clone(t.buf[excess:])
 	}
 	return len(p), nil
 }
 
-func (t *tail) String() string { return strings.TrimSpace(strings.ToValidUTF8(string(t.kept), "?")) }
+func (t *tail) String() string { return strings.TrimSpace(strings.ToValidUTF8(string(t.buf), "?")) }

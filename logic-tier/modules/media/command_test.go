@@ -9,96 +9,87 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"techtalks.example/logic-tier/modules/media"
 )
 
-// runFolder in the environment makes this program a worker that is to be killed.
-const runFolder = "TEST_RUN_FOLDER"
+// workerDirVariable is the environment variable that makes the test binary a worker, which
+// runs a program in the given directory until it is killed.
+const workerDirVariable = "TEST_RUN_FOLDER"
 
-func runForKilling() {
-	folder := os.Getenv(runFolder)
-	if folder == "" {
+func runAsWorker() {
+	dir := os.Getenv(workerDirVariable)
+	if dir == "" {
 		return
 	}
-	fmt.Println(media.Run(context.Background(), folder, nil, "sleep", "600"))
+	fmt.Println(media.Run(context.Background(), dir, nil, "sleep", "600"))
 	os.Exit(1)
 }
 
-// workingIn are the programs whose working folder it is.
-func workingIn(folder string) (all []string) {
-	where, _ := filepath.Glob("/proc/[0-9]*/cwd")
-	for _, w := range where {
-		if in, err := os.Readlink(w); err == nil && strings.HasPrefix(in, folder) {
-			said, _ := os.ReadFile(filepath.Join(filepath.Dir(w), "cmdline"))
-			all = append(all, strings.ReplaceAll(string(said), "\x00", " "))
+// programsIn returns the command lines of the processes whose working directory is dir or
+// below it.
+func programsIn(dir string) (commands []string) {
+	links, _ := filepath.Glob("/proc/[0-9]*/cwd")
+	for _, link := range links {
+		if cwd, err := os.Readlink(link); err == nil && strings.HasPrefix(cwd, dir) {
+			command, _ := os.ReadFile(filepath.Join(filepath.Dir(link), "cmdline"))
+			commands = append(commands, strings.ReplaceAll(string(command), "\x00", " "))
 		}
 	}
-	return all
+	return commands
 }
 
-func eventually(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	for end := time.Now().Add(patience); !is(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("%s: not in %s", what, patience)
-		}
-	}
-}
-
-func TestAKilledWorkerTakesItsProgramsAlong(t *testing.T) {
+func TestCommandDiesWithItsWorker(t *testing.T) {
 	t.Parallel()
-	folder := t.TempDir()
+	dir := t.TempDir()
 	worker := exec.Command(os.Args[0])
-	worker.Env = append(os.Environ(), runFolder+"="+folder)
+	worker.Env = append(os.Environ(), workerDirVariable+"="+dir)
 	if err := worker.Start(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "its program runs", func() bool { return slices.Contains(workingIn(folder), "sleep 600 ") })
+	waitFor(t, "the program to run", func() bool { return slices.Contains(programsIn(dir), "sleep 600 ") })
 	if err := worker.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	_ = worker.Wait()
-	eventually(t, "its program ends", func() bool { return len(workingIn(folder)) == 0 })
+	waitFor(t, "the program to die", func() bool { return len(programsIn(dir)) == 0 })
 }
 
-// A program that leaves children behind does not outlive its work.
-func TestCancelKillsChildrenToo(t *testing.T) {
+func TestCommandCancelKillsChildProcesses(t *testing.T) {
 	t.Parallel()
-	folder := t.TempDir()
+	dir := t.TempDir()
 	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- media.Run(ctx, folder, nil, "sh", "-c", "sleep 601 & sleep 602") }()
-	eventually(t, "both run", func() bool {
-		running := workingIn(folder)
+	result := make(chan error, 1)
+	go func() { result <- media.Run(ctx, dir, nil, "sh", "-c", "sleep 601 & sleep 602") }()
+	waitFor(t, "both child processes to run", func() bool {
+		running := programsIn(dir)
 		return slices.Contains(running, "sleep 601 ") && slices.Contains(running, "sleep 602 ")
 	})
 	cancel()
-	if err := <-ended; err == nil {
-		t.Error("it was told to be done")
+	if err := <-result; err == nil {
+		t.Error("got no error from a cancelled command")
 	}
-	eventually(t, "both end", func() bool { return len(workingIn(folder)) == 0 })
+	waitFor(t, "both child processes to die", func() bool { return len(programsIn(dir)) == 0 })
 }
 
-func TestProgramsRunUnderLimits(t *testing.T) {
+func TestCommandRunsUnderLimits(t *testing.T) {
 	t.Parallel()
-	folder := t.TempDir()
-	var said []string
-	err := media.Run(t.Context(), folder, func(line string) { said = append(said, line) }, "sh", "-c", "ulimit -v; ulimit -f; ulimit -t; pwd; env | sed 's/=.*//' | sort | tr '\\n' ' '")
+	dir := t.TempDir()
+	var got []string
+	err := media.Run(t.Context(), dir, func(line string) { got = append(got, line) }, "sh", "-c", "ulimit -v; ulimit -f; ulimit -t; pwd; env | sed 's/=.*//' | sort | tr '\\n' ' '")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(said) != 5 || said[0] != "2097152" || said[1] != "2049" || said[2] != "14404" || said[3] != folder || strings.Contains(said[4], "POSTGRES") {
-		t.Errorf("it says %q", said)
+	if len(got) != 5 || got[0] != "2097152" || got[1] != "2049" || got[2] != "14404" || got[3] != dir || strings.Contains(got[4], "POSTGRES") {
+		t.Errorf("got limits, directory and environment %q", got)
 	}
-	if err := media.Run(t.Context(), folder, nil, "sh", "-c", "head -c 2000000 /dev/zero > file"); err == nil {
-		t.Error("it wrote a file larger than it may")
+	if err := media.Run(t.Context(), dir, nil, "sh", "-c", "head -c 2000000 /dev/zero > file"); err == nil {
+		t.Error("a program wrote a file larger than its limit")
 	}
-	if err := media.Run(t.Context(), folder, nil, "sh", "-c", "dd if=/dev/zero of=/dev/null bs=3000000000 count=1"); err == nil {
-		t.Error("it took more memory than it may")
+	if err := media.Run(t.Context(), dir, nil, "sh", "-c", "dd if=/dev/zero of=/dev/null bs=3000000000 count=1"); err == nil {
+		t.Error("a program allocated more memory than its limit")
 	}
-	if err := media.Run(t.Context(), folder, nil, "sh", "-c", "echo why >&2; exit 3"); err == nil || !strings.Contains(err.Error(), "why") {
-		t.Errorf("a failing program's error is %v", err)
+	if err := media.Run(t.Context(), dir, nil, "sh", "-c", "echo why >&2; exit 3"); err == nil || !strings.Contains(err.Error(), "why") {
+		t.Errorf("got error %v, want one with the program's stderr", err)
 	}
 }

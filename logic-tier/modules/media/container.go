@@ -8,18 +8,19 @@ import (
 	"techtalks.example/logic-tier/platform/apperror"
 )
 
-// errUnusable is that an upload is no recording that can be taken; its message
-// says what was seen and what to do.
+// errUnusable matches every error that rejects an upload as a recording. The messages of
+// the actual errors say what is wrong with the file and what to do.
 var errUnusable = apperror.New(apperror.Invalid, "RECORDING_UNUSABLE", "")
 
+// unusable returns an error that matches errUnusable.
 func unusable(format string, arguments ...any) error {
 	return apperror.New(apperror.Invalid, errUnusable.Reason, fmt.Sprintf(format, arguments...))
 }
 
-// container is how a file holds its streams.
+// container is a media container format.
 type container struct {
-	// demuxer is the only one of ffmpeg's that may read it: others follow names to
-	// other files, and none of them is asked for.
+	// demuxer is the only ffmpeg demuxer allowed to read the file. ffmpeg must not choose
+	// one itself: some demuxers follow references to other files.
 	demuxer     string
 	contentType string
 }
@@ -31,24 +32,25 @@ var (
 	matroska  = container{"matroska", "video/x-matroska"}
 )
 
-// sniffed is how many of a file's first bytes tell its container.
-const sniffed = 64
+// sniffLen is the number of leading bytes that sniff needs.
+const sniffLen = 64
 
-// sniff tells a file's container by its first bytes, whatever its name says.
-func sniff(first []byte) (container, error) {
+// sniff detects a file's container from its first bytes, whatever its name or declared
+// content type.
+func sniff(prefix []byte) (container, error) {
 	switch {
-	case len(first) >= 12 && string(first[4:8]) == "ftyp":
-		if string(first[8:12]) == "qt  " {
+	case len(prefix) >= 12 && string(prefix[4:8]) == "ftyp":
+		if string(prefix[8:12]) == "qt  " {
 			return quickTime, nil
 		}
 		return mp4, nil
-	case len(first) >= 8 && (string(first[4:8]) == "moov" || string(first[4:8]) == "wide" || string(first[4:8]) == "mdat"):
-		return quickTime, nil // from before files said what they are
-	case bytes.HasPrefix(first, []byte{0x1a, 0x45, 0xdf, 0xa3}):
-		if bytes.Contains(first, []byte("webm")) {
+	case len(prefix) >= 8 && (string(prefix[4:8]) == "moov" || string(prefix[4:8]) == "wide" || string(prefix[4:8]) == "mdat"):
+		return quickTime, nil // predates the ftyp box
+	case bytes.HasPrefix(prefix, []byte{0x1a, 0x45, 0xdf, 0xa3}):
+		if bytes.Contains(prefix, []byte("webm")) {
 			return webm, nil
 		}
 		return matroska, nil
 	}
-	return container{}, unusable("this is not a video that can be published: it looks like %s. Upload an MP4 or WebM file.", http.DetectContentType(first))
+	return container{}, unusable("this is not a supported video file: it looks like %s. Upload an MP4 or WebM file.", http.DetectContentType(prefix))
 }

@@ -5,36 +5,37 @@ import (
 	"time"
 )
 
-// SweepNow removes at once what the next sweep would.
+// SweepNow runs one sweep.
 func (m *Module) SweepNow(ctx context.Context) error { return m.sweepOnce(ctx) }
 
-// SetSegment makes segments of about so many seconds.
-func (m *Module) SetSegment(seconds float64) { m.segment = seconds }
+// SetSegmentSeconds sets the approximate length of a segment.
+func (m *Module) SetSegmentSeconds(seconds float64) { m.segmentSeconds = seconds }
 
-// ParseFile reads a file's name and writes it again.
-func ParseFile(name string) (string, error) {
-	n, err := parseFile(name)
-	return n.String(), err
+// ParseFileRef parses the resource name of a file and formats the result.
+func ParseFileRef(name string) (string, error) {
+	ref, err := parseFileRef(name)
+	return ref.String(), err
 }
 
-// Appender returns the request that appends to an upload; nil for none.
-func (m *Module) Appender(upload string) any {
-	m.appenders.mu.Lock()
-	defer m.appenders.mu.Unlock()
-	if a := m.appenders.current[upload]; a != nil {
-		return a
+// AppendSession returns the session of the AppendUpload call that is admitted to an upload,
+// or nil.
+func (m *Module) AppendSession(upload string) any {
+	m.appendSessions.mu.Lock()
+	defer m.appendSessions.mu.Unlock()
+	if s := m.appendSessions.current[upload]; s != nil {
+		return s
 	}
 	return nil
 }
 
-// ChunkSize is how many bytes a chunk has.
+// ChunkSize is the size of a chunk in bytes.
 const ChunkSize = chunkSize
 
-// Tidy removes what killed processes left.
-func (m *Module) Tidy() error { return m.scratch.tidy() }
+// RemoveStale removes the work directories of killed processes.
+func (m *Module) RemoveStale() error { return m.scratch.removeStale() }
 
-// Run runs a program under the limits that ffmpeg runs under.
-func Run(ctx context.Context, folder string, heed func(string), program string, arguments ...string) error {
-	_, err := command{program: program, arguments: arguments, folder: folder, timeout: time.Hour, output: 1 << 20}.run(ctx, heed)
+// Run runs a program under the limits that apply to ffmpeg.
+func Run(ctx context.Context, dir string, onLine func(string), program string, arguments ...string) error {
+	_, err := command{program: program, arguments: arguments, dir: dir, timeout: time.Hour, maxFileSize: 1 << 20}.run(ctx, onLine)
 	return err
 }

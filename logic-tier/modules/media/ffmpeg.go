@@ -10,48 +10,50 @@ import (
 	"time"
 )
 
-// Times that the steps of making a recording may take: what they take on a busy
-// machine, many times over. Those that read all of it have time in proportion.
+// Timeouts of the steps of a transcode: many times what they take on a busy machine. Steps
+// that read the whole recording get time in proportion to its length, within these bounds.
 const (
+	minTimeout     = time.Minute
 	probeTimeout   = time.Minute
 	posterTimeout  = 2 * time.Minute
-	mostReadTime   = time.Hour
-	segmentPerTime = 30 // a second of video may take so many
-	mostJoinTime   = 2 * time.Hour
-	leastTime      = time.Minute
+	maxReadTimeout = time.Hour
+	maxJoinTimeout = 2 * time.Hour
+	// encodeTimeRatio is the seconds that encoding a second of video can take.
+	encodeTimeRatio = 30
 )
 
-// tools are the programs that read and make recordings.
+// tools holds the paths of the programs that read and write recordings.
 type tools struct{ ffmpeg, ffprobe string }
 
-// findTools finds them; false when one is missing.
+// findTools looks up the programs. It reports false if one is missing.
 func (m *Module) findTools() (t tools, found bool) {
-	var err, other error
-	t.ffmpeg, err = m.needs.LookPath("ffmpeg")
-	t.ffprobe, other = m.needs.LookPath("ffprobe")
-	return t, err == nil && other == nil
+	var ffmpegErr, ffprobeErr error
+	t.ffmpeg, ffmpegErr = m.deps.LookPath("ffmpeg")
+	t.ffprobe, ffprobeErr = m.deps.LookPath("ffprobe")
+	return t, ffmpegErr == nil && ffprobeErr == nil
 }
 
-// reading is how a file that somebody sent is opened: by one demuxer, and nothing
-// but files, whatever it refers to.
-func reading(c container, name string) []string {
+// inputArgs returns the arguments that open an untrusted file: with one demuxer, and with
+// local files as the only protocol, whatever the file refers to.
+func inputArgs(c container, name string) []string {
 	return []string{"-protocol_whitelist", "file,pipe", "-f", c.demuxer, "-i", name}
 }
 
-// steady are what every run of ffmpeg begins with. Two threads: more cost memory,
-// and the cores are others' too.
-var steady = []string{"-nostdin", "-hide_banner", "-v", "error", "-y", "-threads", "2", "-filter_threads", "1"}
+// baseArgs are the first arguments of every run of ffmpeg. Two threads: more would take
+// more memory, and cores from other transcodes and from requests.
+var baseArgs = []string{"-nostdin", "-hide_banner", "-v", "error", "-y", "-threads", "2", "-filter_threads", "1"}
 
-// progress is what ffmpeg says of itself by -progress.
+// progress is the progress that ffmpeg reports with -progress.
 type progress struct {
 	seconds float64
 	frames  int
 }
 
-// encode runs ffmpeg, and gives heed how far it is.
-func (t tools) encode(ctx context.Context, w *workFolder, timeout time.Duration, output int64, heed func(progress), arguments ...[]string) (last progress, said string, err error) {
-	all := slices.Concat(steady, []string{"-progress", "pipe:1", "-stats_period", "0.25"}, slices.Concat(arguments...))
-	said, err = command{program: t.ffmpeg, arguments: all, folder: w.path, timeout: timeout, output: output}.run(ctx, func(line string) {
+// run runs ffmpeg, and calls onProgress several times a second. It returns the last
+// progress and the tail of stderr.
+func (t tools) run(ctx context.Context, w *workDir, timeout time.Duration, maxFileSize int64, onProgress func(progress), arguments ...[]string) (last progress, stderr string, err error) {
+	all := slices.Concat(baseArgs, []string{"-progress", "pipe:1", "-stats_period", "0.25"}, slices.Concat(arguments...))
+	stderr, err = command{program: t.ffmpeg, arguments: all, dir: w.path, timeout: timeout, maxFileSize: maxFileSize}.run(ctx, func(line string) {
 		key, value, _ := strings.Cut(line, "=")
 		value = strings.TrimSpace(value)
 		switch key {
@@ -62,72 +64,72 @@ func (t tools) encode(ctx context.Context, w *workFolder, timeout time.Duration,
 				last.seconds = float64(microseconds) / 1e6
 			}
 		case "progress":
-			if heed != nil {
-				heed(last)
+			if onProgress != nil {
+				onProgress(last)
 			}
 		}
 	})
-	return last, said, err
+	return last, stderr, err
 }
 
-// readThrough reads a whole stream without decoding it. It returns its length, which for
-// video is where the last frame begins, its number of frames, and ffmpeg's complaints.
-func (t tools) readThrough(ctx context.Context, w *workFolder, f facts, stream int) (progress, string, error) {
-	timeout := between(leastTime, f.duration/4, mostReadTime)
-	if f.duration <= 0 {
-		timeout = mostReadTime
+// readStream reads a whole stream without decoding it. It returns the stream's length (for
+// video, the start of the last frame), its number of frames, and the tail of stderr.
+func (t tools) readStream(ctx context.Context, w *workDir, info mediaInfo, stream int) (progress, string, error) {
+	timeout := clamp(minTimeout, info.duration/4, maxReadTimeout)
+	if info.duration <= 0 {
+		timeout = maxReadTimeout
 	}
-	return t.encode(ctx, w, timeout, 0, nil, reading(f.container, original),
+	return t.run(ctx, w, timeout, 0, nil, inputArgs(info.container, fileOriginal),
 		[]string{"-map", fmt.Sprintf("0:%d", stream), "-c", "copy", "-f", "null", "-"})
 }
 
-// errNoFrame is that there is no picture where one was looked for.
-var errNoFrame = errors.New("there is no picture there")
+var errNoFrame = errors.New("no frame found")
 
-// picture takes a picture out of the recording: a tenth into it, where talks have
-// begun, or its first. JPEG's colours are those of BT.601 in full range.
-func (t tools) picture(ctx context.Context, w *workFolder, f facts) error {
-	for _, at := range []float64{min(f.end/10, 30), 0} {
-		last, _, err := t.encode(ctx, w, posterTimeout, posterMost, nil,
-			[]string{"-ss", decimal(at)}, reading(f.container, original),
-			[]string{"-map", fmt.Sprintf("0:%d", f.video), "-frames:v", "1",
-				"-vf", f.colours.filter() + fitted(posterEdge, posterEdge) + f.colours.mapping() + ",scale=out_color_matrix=bt601:out_range=pc,format=yuvj420p",
-				"-map_metadata", "-1", "-c:v", "mjpeg", "-q:v", "4", "-f", "image2", "-update", "1", poster})
+// extractPoster writes a frame of the video to a JPEG file. It takes the frame at a tenth
+// of the length, where a talk has begun, or the first one. JPEG implies BT.601 colours in
+// full range.
+func (t tools) extractPoster(ctx context.Context, w *workDir, info mediaInfo) error {
+	for _, start := range []float64{min(info.end/10, 30), 0} {
+		last, _, err := t.run(ctx, w, posterTimeout, maxPosterBytes, nil,
+			[]string{"-ss", formatSeconds(start)}, inputArgs(info.container, fileOriginal),
+			[]string{"-map", fmt.Sprintf("0:%d", info.video), "-frames:v", "1",
+				"-vf", info.colours.tagFilter() + fitFilter(posterSide, posterSide) + info.colours.convertFilter() + ",scale=out_color_matrix=bt601:out_range=pc,format=yuvj420p",
+				"-map_metadata", "-1", "-c:v", "mjpeg", "-q:v", "4", "-f", "image2", "-update", "1", filePoster})
 		switch {
-		case err != nil && !failed(err):
+		case err != nil && !isCommandError(err):
 			return err
 		case err == nil && last.frames > 0:
 			return nil
-		case at == 0 && err != nil:
+		case start == 0 && err != nil:
 			return err
 		}
 	}
-	return &errFailed{"ffmpeg", errNoFrame, ""}
+	return &commandError{"ffmpeg", errNoFrame, ""}
 }
 
 const (
-	// posterEdge bounds a poster's sides, in pixels: a player is hardly wider.
-	posterEdge = 1280
-	// posterMost bounds a poster, in bytes: many times what one of its size has.
-	posterMost = 4 << 20
+	// posterSide bounds the sides of a poster, in pixels: players are hardly wider.
+	posterSide = 1280
+	// maxPosterBytes bounds the size of a poster: many times what one of that size takes.
+	maxPosterBytes = 4 << 20
 )
 
-func decimal(seconds float64) string { return strconv.FormatFloat(seconds, 'f', 6, 64) }
+func formatSeconds(seconds float64) string { return strconv.FormatFloat(seconds, 'f', 6, 64) }
 
-func between(least, wanted, most time.Duration) time.Duration { return min(max(least, wanted), most) }
+func clamp(low, d, high time.Duration) time.Duration { return min(max(low, d), high) }
 
-// shortly is what a program said last, for people.
-func shortly(err error) string {
-	var f *errFailed
-	if !errors.As(err, &f) {
-		return "no reason was given"
+// shortReason returns the last line of a failed program's stderr, for users to read.
+func shortReason(err error) string {
+	var e *commandError
+	if !errors.As(err, &e) {
+		return "unknown reason"
 	}
-	said := f.said[strings.LastIndexByte(f.said, '\n')+1:]
-	if said == "" {
-		said = f.cause.Error()
+	line := e.stderr[strings.LastIndexByte(e.stderr, '\n')+1:]
+	if line == "" {
+		line = e.cause.Error()
 	}
-	if runes := []rune(said); len(runes) > 200 {
-		said = string(runes[:200]) + "…"
+	if runes := []rune(line); len(runes) > 200 {
+		line = string(runes[:200]) + "…"
 	}
-	return said
+	return line
 }

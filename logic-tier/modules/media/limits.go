@@ -2,61 +2,61 @@ package media
 
 import "time"
 
-// chunkSize is how many bytes of a file are kept together: large enough that a
-// commit for each costs little beside its bytes, small enough that a reader and a
-// writer hold one of them in memory. The schema knows it too.
+// chunkSize is the size of every chunk of a file but the last, in bytes: large enough that
+// a commit per chunk costs little beside writing the bytes, small enough that each reader
+// and writer can buffer one in memory. The schema has the same number.
 const chunkSize = 256 << 10
 
-// operator is the account number of who has none: the operator.
-const operator = 0
+// operatorAccount is the account number of the operator, who has no account.
+const operatorAccount = 0
 
-// Limits bounds what is kept. What an account may keep does not bound the operator.
+// Limits bounds what is stored. The per-account limits do not apply to the operator.
 type Limits struct {
-	// Total is how many bytes all files together may have for uploads to be taken;
-	// 0 means defaultTotal.
-	Total int64
-	// Stored is how many bytes of what it sent an account may keep, and as many
-	// again of what was made for it; 0 means 20 GiB.
-	Stored int64
-	// Unfinished is how many of an account's uploads may not be whole; 0 means 20.
-	Unfinished int
-	// Uploads is how many uploads it may have altogether, whole and not used
-	// included; 0 means 500.
+	// TotalBytes is the size of all files together above which uploads are rejected; 0
+	// means defaultTotalBytes.
+	TotalBytes int64
+	// AccountBytes is the storage quota of an account for the files it uploads, and again
+	// for the files generated for it; 0 means 20 GiB.
+	AccountBytes int64
+	// IncompleteUploads is the maximum number of incomplete uploads per account; 0 means 20.
+	IncompleteUploads int
+	// Uploads is the maximum number of uploads per account that have not become
+	// recordings, complete or not; 0 means 500.
 	Uploads int
-	// Upload is how many bytes one may have, the operator's too; 0 means 8 GiB.
-	Upload int64
+	// UploadBytes is the maximum size of one upload, also for the operator; 0 means 8 GiB.
+	UploadBytes int64
 }
 
-// defaultTotal leaves room for everything else on a disk of 100 GB, since the data
-// tier's disk cannot be seen from here; a full disk stops every write of the site.
-const defaultTotal = 50 << 30
+// defaultTotalBytes leaves room for all other data on a disk of 100 GB. The logic tier
+// cannot see the data tier's disk, and a full disk stops every write of the site.
+const defaultTotalBytes = 50 << 30
 
 func (l Limits) withDefaults() Limits {
-	if l.Total == 0 {
-		l.Total = defaultTotal
+	if l.TotalBytes == 0 {
+		l.TotalBytes = defaultTotalBytes
 	}
-	if l.Stored == 0 {
-		l.Stored = 20 << 30
+	if l.AccountBytes == 0 {
+		l.AccountBytes = 20 << 30
 	}
-	if l.Unfinished == 0 {
-		l.Unfinished = 20
+	if l.IncompleteUploads == 0 {
+		l.IncompleteUploads = 20
 	}
 	if l.Uploads == 0 {
 		l.Uploads = 500
 	}
-	if l.Upload == 0 {
-		l.Upload = 8 << 30
+	if l.UploadBytes == 0 {
+		l.UploadBytes = 8 << 30
 	}
 	return l
 }
 
 const (
-	// uploadLife is how long an upload is kept after it was last appended to,
-	// unless it is used: a week away from a half-sent file is common.
-	uploadLife = 7 * 24 * time.Hour
-	// commitTimeout bounds the commit of a chunk. It outlives the call that sent
-	// it: what has arrived stays, though its sender is gone.
+	// uploadLifetime is how long an unused upload is kept after the last append. Users
+	// commonly leave a half-sent file for days.
+	uploadLifetime = 7 * 24 * time.Hour
+	// commitTimeout bounds the commit of a chunk. The commit does not end with the call
+	// that sent the chunk: data received is stored even if the client disconnects.
 	commitTimeout = 10 * time.Second
-	// readTimeout bounds the reading of a piece.
+	// readTimeout bounds the read of a chunk.
 	readTimeout = 10 * time.Second
 )

@@ -10,12 +10,12 @@ import (
 	mediapb "techtalks.example/proto/techtalks/media/v1"
 )
 
-// message returns an upload as the contract has it.
+// message returns the upload's protocol message.
 func (u upload) message() *mediapb.Upload {
 	m := &mediapb.Upload{
 		Name: "uploads/" + u.id, Offset: u.file.size, FileName: u.fileName, ContentType: u.contentType,
-		Whole: u.file.whole(), Sha256: hex.EncodeToString(u.file.sha256),
-		CreateTime: timestamppb.New(u.created), ExpireTime: timestamppb.New(u.expires),
+		Whole: u.file.complete(), Sha256: hex.EncodeToString(u.file.sha256),
+		CreateTime: timestamppb.New(u.createTime), ExpireTime: timestamppb.New(u.expireTime),
 	}
 	if u.size > 0 {
 		m.Size = proto.Int64(u.size)
@@ -23,15 +23,15 @@ func (u upload) message() *mediapb.Upload {
 	return m
 }
 
-// message returns a file as the contract has it.
-func (n named) message() *mediapb.File {
+// message returns the file's protocol message.
+func (f namedFile) message() *mediapb.File {
 	return &mediapb.File{
-		Name: n.name.String(), Size: n.size, ContentType: n.contentType, Sha256: hex.EncodeToString(n.sha256),
-		FileName: n.fileName, UpdateTime: timestamppb.New(n.updated),
+		Name: f.ref.String(), Size: f.size, ContentType: f.contentType, Sha256: hex.EncodeToString(f.sha256),
+		FileName: f.fileName, UpdateTime: timestamppb.New(f.updateTime),
 	}
 }
 
-// message returns a recording as the contract has it.
+// message returns the recording's protocol message.
 func (r recording) message() *mediapb.Recording {
 	m := &mediapb.Recording{Name: "recordings/" + r.id, LeftOut: r.leftOut}
 	if r.duration > 0 {
@@ -42,8 +42,8 @@ func (r recording) message() *mediapb.Recording {
 			File: m.Name + "/" + f.name, ContentType: f.contentType, Size: f.size, Width: int32(f.width), Height: int32(f.height),
 		})
 	}
-	if r.poster {
-		m.Poster = m.Name + "/" + poster
+	if r.hasPoster {
+		m.Poster = m.Name + "/" + filePoster
 	}
 	return m
 }

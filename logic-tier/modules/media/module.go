@@ -1,16 +1,18 @@
-// Package media takes files in pieces that survive any interruption, makes
-// recordings of them, and gives their bytes out again.
+// Package media stores uploads, turns them into recordings, and serves their files.
 //
-//	offers  techtalks.media.v1.Media
-//	needs   operations (the handle on the making of a recording)
-//	says    media.ready, on the exchange "media"
-//	hears   operation.started.recording, on the queue "media.recording";
-//	        talk.withdrawn, on the queue "media.talk-withdrawn";
-//	        account.closed, on the queue "media.account-closed"
+//	serves      techtalks.media.v1.Media
+//	depends on  operations (the handle of a transcode)
+//	publishes   media.ready, on the exchange "media"
+//	consumes    operation.started.recording, on the queue "media.recording";
+//	            talk.withdrawn, on the queue "media.talk-withdrawn";
+//	            account.closed, on the queue "media.account-closed"
 //
-// Bytes are kept in chunks, a chunk a transaction (append.go). A recording is
-// made by ffmpeg, a segment at a time, each kept before the next begins
-// (worker.go), and appears with its message in one transaction (publish.go).
+// An upload receives its bytes in chunks, each committed in a transaction of its own, so that
+// an interrupted upload resumes after the last committed byte (upload_appender.go). Once
+// complete, it is a stored file. An operation transcodes it with ffmpeg: it produces a poster and a 480p
+// rendition, the latter in segments that are stored one by one, so that an interrupted
+// transcode resumes after the last segment (transcode.go). One transaction then turns the
+// upload into a recording and publishes the message about it (publish.go).
 package media
 
 import (
@@ -32,88 +34,87 @@ import (
 	operationspb "techtalks.example/proto/techtalks/operations/v1"
 )
 
-// Needs is what the module is given.
-type Needs struct {
-	// DB is a pool of the role "media"; Options.BinaryParameters suits it.
+// Deps holds the module's dependencies.
+type Deps struct {
+	// DB is a pool of the role "media", with Options.BinaryParameters set: chunks are binary.
 	DB *postgres.DB
-	// Publisher takes what the module says.
+	// Publisher publishes the module's messages.
 	Publisher queue.Publisher
-	// Operations keeps the handle on the making of a recording.
+	// Operations is the client of the operations module, which holds the handles of
+	// transcodes.
 	Operations operationspb.OperationWorkClient
-	// Scratch is the folder in which recordings are made, on a disk that has room
-	// for the two files of each recording that is made at a time, of the size of the
-	// largest upload. Processes may share it. Empty means one in the
-	// system's own for temporary files.
+	// Scratch is the directory that transcodes work in. Its disk needs space for two files of
+	// the size of the largest upload per concurrent transcode. Processes can share it. Empty
+	// means a directory in the system's directory for temporary files.
 	Scratch string
-	// LookPath finds ffmpeg and ffprobe; nil means on PATH.
+	// LookPath finds ffmpeg and ffprobe; nil means exec.LookPath.
 	LookPath func(program string) (string, error)
-	// Limits bounds what accounts may keep; its zero fields have defaults.
+	// Limits bounds what is stored. Zero fields have defaults.
 	Limits Limits
 	Log    *slog.Logger
 }
 
 // Module is the media module.
 type Module struct {
-	needs   Needs
+	deps    Deps
 	store   store
-	storage storage
+	chunks  chunkStore
 	scratch scratch
-	segment float64 // seconds of a segment, about
-	// total is how many bytes all files have: as of the last sweep, and what this
-	// process added since.
-	total atomic.Int64
+	// segmentSeconds is the approximate length of a segment.
+	segmentSeconds float64
+	// totalBytes is the size of all files: at the last sweep, plus what this process has
+	// received since.
+	totalBytes atomic.Int64
 
-	appenders appenders
+	appendSessions appendSessions
 }
 
 // New returns the module.
-func New(n Needs) *Module {
-	if n.Scratch == "" {
-		n.Scratch = filepath.Join(os.TempDir(), fmt.Sprintf("techtalks-media-%d", os.Getuid()))
+func New(d Deps) *Module {
+	if d.Scratch == "" {
+		d.Scratch = filepath.Join(os.TempDir(), fmt.Sprintf("techtalks-media-%d", os.Getuid()))
 	}
-	if n.LookPath == nil {
-		n.LookPath = exec.LookPath
+	if d.LookPath == nil {
+		d.LookPath = exec.LookPath
 	}
-	n.Limits = n.Limits.withDefaults()
-	return &Module{needs: n, store: store{n.DB}, storage: chunks{n.DB}, scratch: scratch{n.Scratch}, segment: segmentSeconds}
+	d.Limits = d.Limits.withDefaults()
+	return &Module{deps: d, store: store{d.DB}, chunks: postgresChunks{d.DB}, scratch: scratch{d.Scratch}, segmentSeconds: segmentSeconds}
 }
 
 const (
-	// exchange is where the module says what happens to recordings; ready is the
-	// type and routing key of the message that one is there, whose body is a
-	// mediapb.MediaReady.
+	// exchange is the exchange on which the module publishes. ready is the type and routing
+	// key of the message that a recording is ready, whose body is a mediapb.MediaReady.
 	exchange = "media"
 	ready    = "media.ready"
-	// talksExchange is the talks module's; withdrawn is the routing key of the
+	// talksExchange is the talks module's exchange; withdrawn is the routing key of the
 	// message that a talk was withdrawn.
 	talksExchange  = "talks"
 	withdrawn      = "talk.withdrawn"
 	withdrawnQueue = "media.talk-withdrawn"
-	// accountsExchange is the accounts module's.
+	// accountsExchange is the accounts module's exchange.
 	accountsExchange = "accounts"
 	closedQueue      = "media.account-closed"
 )
 
-// recordingsAtOnce is how many recordings a process works on at a time. An account
-// has one of them at most (the operations module sees to that), so the twelve-hour
-// recording of one account does not delay that of another. ffmpeg runs with two
-// threads for each, at a low priority.
-const recordingsAtOnce = 2
+// maxTranscodes is how many transcodes run concurrently in a process. The operations module
+// runs at most one per account, so a twelve-hour recording of one account does not delay
+// another account's. Each runs ffmpeg with two threads, at a low priority.
+const maxTranscodes = 2
 
-func (m *Module) recordingWorker() work.Worker {
+func (m *Module) transcodeWorker() work.Worker {
 	return work.Worker{
-		Kind: kind, Queue: "media.recording", Concurrency: recordingsAtOnce,
-		Operations: m.needs.Operations, Do: m.makeRecording, Log: m.needs.Log,
+		Kind: kind, Queue: "media.recording", Concurrency: maxTranscodes,
+		Operations: m.deps.Operations, Do: m.transcodeUpload, Log: m.deps.Log,
 	}
 }
 
-// kind is the kind of operation that makes a recording.
+// kind is the kind of the operations that transcode uploads.
 const kind = "recording"
 
-// Topology is what the module publishes to and consumes.
+// Topology returns the exchanges and queues that the module publishes to and consumes.
 func Topology() []queue.Topology {
 	return []queue.Topology{
-		(&Module{}).recordingWorker().Topology(),
+		(&Module{}).transcodeWorker().Topology(),
 		{
 			Module: "media", Publishes: []string{exchange},
 			Bodies:    map[string]proto.Message{ready: &mediapb.MediaReady{}},
@@ -126,23 +127,22 @@ func Topology() []queue.Topology {
 	}
 }
 
-// Consumers is who works the module's queues.
+// Consumers returns the consumers of the module's queues.
 func (m *Module) Consumers() []queue.Consumer {
 	return []queue.Consumer{
-		m.recordingWorker().Consumer(),
-		{Queue: withdrawnQueue, Concurrency: 1, Handle: queue.Idempotent(m.talkWithdrawn)},
-		{Queue: closedQueue, Concurrency: 1, Handle: queue.Idempotent(m.accountClosed)},
+		m.transcodeWorker().Consumer(),
+		{Queue: withdrawnQueue, Concurrency: 1, Handle: queue.Idempotent(m.handleTalkWithdrawn)},
+		{Queue: closedQueue, Concurrency: 1, Handle: queue.Idempotent(m.handleAccountClosed)},
 	}
 }
 
-// Register adds the module's service to a server.
+// Register registers the module's service with a server.
 func (m *Module) Register(r grpc.ServiceRegistrar) {
 	mediapb.RegisterMediaServer(r, service{module: m})
 }
 
-// Run removes what has expired, and what killed processes left in the scratch
-// folder, until ctx ends.
+// Run deletes expired uploads, the bytes of deleted files and the work directories of killed
+// processes, until ctx ends.
 func (m *Module) Run(ctx context.Context) error {
-	m.tidy()
 	return m.sweep(ctx)
 }

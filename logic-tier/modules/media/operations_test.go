@@ -20,13 +20,12 @@ import (
 	operationspb "techtalks.example/proto/techtalks/operations/v1"
 )
 
-// operations is the neighbour that keeps operations: in memory, and it says of
-// them what their contract says.
-type operations struct {
+// fakeOperations is an in-memory operations module that follows the contract.
+type fakeOperations struct {
 	mu      sync.Mutex
 	changed chan struct{} // closed at the next change
-	all     map[string]*operation
-	// onReport, when set, hears every report.
+	byName  map[string]*operation
+	// onReport, if set, is called with every report.
 	onReport func(*operationspb.ReportOperationRequest)
 }
 
@@ -38,19 +37,20 @@ type operation struct {
 	steps       []string
 	checkpoint  []byte
 	cancel      bool
-	end         *operationspb.FinishOperationRequest
+	finished    *operationspb.FinishOperationRequest
 }
 
-func newOperations() *operations {
-	return &operations{all: map[string]*operation{}, changed: make(chan struct{})}
+func newFakeOperations() *fakeOperations {
+	return &fakeOperations{byName: map[string]*operation{}, changed: make(chan struct{})}
 }
 
-func (s *operations) change(name string, do func(*operation)) error {
+// update calls do with an operation and wakes the callers of AwaitCancellation.
+func (s *fakeOperations) update(name string, do func(*operation)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	o := s.all[name]
+	o := s.byName[name]
 	if o == nil {
-		return status.Error(codes.NotFound, "there is no such operation")
+		return status.Error(codes.NotFound, "no such operation")
 	}
 	do(o)
 	close(s.changed)
@@ -58,23 +58,23 @@ func (s *operations) change(name string, do func(*operation)) error {
 	return nil
 }
 
-func (s *operations) CreateOperation(_ context.Context, r *operationspb.CreateOperationRequest, _ ...grpc.CallOption) (*operationspb.CreateOperationResponse, error) {
+func (s *fakeOperations) CreateOperation(_ context.Context, r *operationspb.CreateOperationRequest, _ ...grpc.CallOption) (*operationspb.CreateOperationResponse, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for name, o := range s.all {
+	for name, o := range s.byName {
 		if o.request.AccountId == r.AccountId && o.request.RequestId == r.RequestId {
 			return &operationspb.CreateOperationResponse{Operation: o.handle(name)}, nil
 		}
 	}
-	name := fmt.Sprintf("operations/%d", len(s.all)+1)
+	name := fmt.Sprintf("operations/%d", len(s.byName)+1)
 	o := &operation{request: proto.CloneOf(r)}
-	s.all[name] = o
+	s.byName[name] = o
 	return &operationspb.CreateOperationResponse{Operation: o.handle(name)}, nil
 }
 
 func (o *operation) handle(name string) *longrunningpb.Operation {
-	h := &longrunningpb.Operation{Name: name, Done: o.end != nil}
-	switch outcome := o.end.GetOutcome().(type) {
+	h := &longrunningpb.Operation{Name: name, Done: o.finished != nil}
+	switch outcome := o.finished.GetOutcome().(type) {
 	case *operationspb.FinishOperationRequest_Error:
 		h.Result = &longrunningpb.Operation_Error{Error: outcome.Error}
 	case *operationspb.FinishOperationRequest_Cancelled:
@@ -83,25 +83,25 @@ func (o *operation) handle(name string) *longrunningpb.Operation {
 	return h
 }
 
-func (s *operations) ClaimOperation(_ context.Context, r *operationspb.ClaimOperationRequest, _ ...grpc.CallOption) (*operationspb.ClaimOperationResponse, error) {
-	answer := &operationspb.ClaimOperationResponse{}
-	return answer, s.change(r.Name, func(o *operation) {
-		if o.end != nil {
+func (s *fakeOperations) ClaimOperation(_ context.Context, r *operationspb.ClaimOperationRequest, _ ...grpc.CallOption) (*operationspb.ClaimOperationResponse, error) {
+	response := &operationspb.ClaimOperationResponse{}
+	return response, s.update(r.Name, func(o *operation) {
+		if o.finished != nil {
 			return
 		}
 		o.attempt++
-		answer.Attempt, answer.AccountId, answer.Input, answer.Checkpoint = o.attempt, o.request.AccountId, o.request.Input, o.checkpoint
-		answer.DoneCount, answer.TotalCount = o.done, o.total
+		response.Attempt, response.AccountId, response.Input, response.Checkpoint = o.attempt, o.request.AccountId, o.request.Input, o.checkpoint
+		response.DoneCount, response.TotalCount = o.done, o.total
 	})
 }
 
-func (s *operations) ReportOperation(ctx context.Context, r *operationspb.ReportOperationRequest, _ ...grpc.CallOption) (*operationspb.ReportOperationResponse, error) {
+func (s *fakeOperations) ReportOperation(ctx context.Context, r *operationspb.ReportOperationRequest, _ ...grpc.CallOption) (*operationspb.ReportOperationResponse, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	answer := &operationspb.ReportOperationResponse{}
-	err := s.change(r.Name, func(o *operation) {
-		if answer.Superseded, answer.CancelRequested = o.attempt != r.Attempt || o.end != nil, o.cancel; answer.Superseded {
+	response := &operationspb.ReportOperationResponse{}
+	err := s.update(r.Name, func(o *operation) {
+		if response.Superseded, response.CancelRequested = o.attempt != r.Attempt || o.finished != nil, o.cancel; response.Superseded {
 			return
 		}
 		o.done, o.total, o.unit = max(o.done, r.DoneCount), max(o.total, r.TotalCount), r.Unit
@@ -113,32 +113,32 @@ func (s *operations) ReportOperation(ctx context.Context, r *operationspb.Report
 		}
 	})
 	s.mu.Lock()
-	hear := s.onReport
+	onReport := s.onReport
 	s.mu.Unlock()
-	if hear != nil {
-		hear(r)
+	if onReport != nil {
+		onReport(r)
 	}
-	return answer, err
+	return response, err
 }
 
-func (s *operations) FinishOperation(_ context.Context, r *operationspb.FinishOperationRequest, _ ...grpc.CallOption) (*operationspb.FinishOperationResponse, error) {
-	answer := &operationspb.FinishOperationResponse{}
-	return answer, s.change(r.Name, func(o *operation) {
-		answer.Superseded = r.Attempt != 0 && o.attempt != r.Attempt
-		if o.end == nil && !answer.Superseded {
-			o.end = r
+func (s *fakeOperations) FinishOperation(_ context.Context, r *operationspb.FinishOperationRequest, _ ...grpc.CallOption) (*operationspb.FinishOperationResponse, error) {
+	response := &operationspb.FinishOperationResponse{}
+	return response, s.update(r.Name, func(o *operation) {
+		response.Superseded = r.Attempt != 0 && o.attempt != r.Attempt
+		if o.finished == nil && !response.Superseded {
+			o.finished = r
 		}
 	})
 }
 
-func (s *operations) AwaitCancellation(ctx context.Context, r *operationspb.AwaitCancellationRequest, _ ...grpc.CallOption) (*operationspb.AwaitCancellationResponse, error) {
+func (s *fakeOperations) AwaitCancellation(ctx context.Context, r *operationspb.AwaitCancellationRequest, _ ...grpc.CallOption) (*operationspb.AwaitCancellationResponse, error) {
 	for {
 		s.mu.Lock()
-		o, changed := s.all[r.Name], s.changed
-		answer := &operationspb.AwaitCancellationResponse{Superseded: o.attempt != r.Attempt, CancelRequested: o.cancel}
+		o, changed := s.byName[r.Name], s.changed
+		response := &operationspb.AwaitCancellationResponse{Superseded: o.attempt != r.Attempt, CancelRequested: o.cancel}
 		s.mu.Unlock()
-		if answer.Superseded || answer.CancelRequested {
-			return answer, nil
+		if response.Superseded || response.CancelRequested {
+			return response, nil
 		}
 		select {
 		case <-ctx.Done():
@@ -148,37 +148,40 @@ func (s *operations) AwaitCancellation(ctx context.Context, r *operationspb.Awai
 	}
 }
 
-func (s *operations) cancel(name string) { _ = s.change(name, func(o *operation) { o.cancel = true }) }
-
-func (s *operations) hearReports(hear func(*operationspb.ReportOperationRequest)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.onReport = hear
+func (s *fakeOperations) cancel(name string) {
+	_ = s.update(name, func(o *operation) { o.cancel = true })
 }
 
-// state returns an operation as it is now.
-func (s *operations) state(name string) operation {
+func (s *fakeOperations) setOnReport(onReport func(*operationspb.ReportOperationRequest)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	o := *s.all[name]
+	s.onReport = onReport
+}
+
+// state returns a copy of an operation.
+func (s *fakeOperations) state(name string) operation {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o := *s.byName[name]
 	o.steps = append([]string(nil), o.steps...)
 	return o
 }
 
-func (o operation) said() string { return strings.Join(o.steps, "\n") }
+// log returns the steps, one per line.
+func (o operation) log() string { return strings.Join(o.steps, "\n") }
 
-// reason is why it failed, and what people read of it.
+// reason returns the reason code and the message of a failed operation.
 func (o operation) reason() (reason, message string) {
-	for _, detail := range status.FromProto(o.end.GetError()).Details() {
+	for _, detail := range status.FromProto(o.finished.GetError()).Details() {
 		if info, ok := detail.(*errdetails.ErrorInfo); ok {
 			reason = info.Reason
 		}
 	}
-	return reason, o.end.GetError().GetMessage()
+	return reason, o.finished.GetError().GetMessage()
 }
 
-// startWork says that an operation is to be worked now, as its module does.
-func (r *replica) startWork(name string) {
+// publishStarted publishes the message that starts an operation.
+func (r *replica) publishStarted(name string) {
 	r.site.t.Helper()
 	err := r.site.database.Open("operations").InTransaction(r.site.t.Context(), func(tx *postgres.Tx) error {
 		_, err := r.engine.Publish(r.site.t.Context(), tx, queue.Message{

@@ -12,50 +12,49 @@ import (
 	"time"
 )
 
-// What a recording may be.
+// Limits of an accepted recording; sides are in pixels.
 const (
-	longest   = 12 * time.Hour
-	leastEdge = 16
-	mostEdge  = 8192
+	maxDuration = 12 * time.Hour
+	minSide     = 16
+	maxSide     = 8192
 )
 
-// Codecs that are decoded: those of cameras, recorders and editors. Each decoder
-// reads what strangers send, so there are no more than that.
+// Accepted codecs: those of cameras, recorders and editors. Decoders read untrusted data,
+// so the lists are short.
 var (
 	videoCodecs = []string{"h264", "hevc", "av1", "vp8", "vp9", "mpeg4", "mpeg2video", "prores", "mjpeg"}
 	audioCodecs = []string{"aac", "mp3", "opus", "vorbis", "flac", "ac3", "alac", "pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_f32le"}
 )
 
-// facts are what is known of a recording.
-type facts struct {
+// mediaInfo describes a recording.
+type mediaInfo struct {
 	container
-	duration      time.Duration // until picture and sound have both ended
-	end           float64       // of its video, in seconds
-	video, audio  int           // the streams that are used; audio is -1 for none
-	codec, sound  string
-	width, height int // as shown: upright, in square pixels
-	rate          rate
-	colours       colours
+	duration               time.Duration // of the longer of video and audio
+	end                    float64       // of the video, in seconds
+	video, audio           int           // indices of the streams used; audio is -1 for none
+	videoCodec, audioCodec string
+	width, height          int // as displayed: rotated, in square pixels
+	rate                   frameRate
+	colours                colours
 }
 
-// rate is frames a second.
-type rate struct{ frames, seconds int }
+// frameRate is a frame rate as a fraction.
+type frameRate struct{ frames, seconds int }
 
-func (r rate) perSecond() float64 { return float64(r.frames) / float64(r.seconds) }
+func (r frameRate) perSecond() float64 { return float64(r.frames) / float64(r.seconds) }
 
-// atMost returns r, or what average rounds up to where the frames that are there make less
-// than nine tenths of r.
-func (r rate) atMost(average float64) rate {
+// limitTo returns r, or average rounded up if average is below nine tenths of r.
+func (r frameRate) limitTo(average float64) frameRate {
 	if average >= 0.9*r.perSecond() {
 		return r
 	}
-	return rateOf(fmt.Sprintf("%.0f/1", max(1, math.Ceil(average))))
+	return parseFrameRate(fmt.Sprintf("%.0f/1", max(1, math.Ceil(average))))
 }
 
-func (r rate) String() string { return fmt.Sprintf("%d/%d", r.frames, r.seconds) }
+func (r frameRate) String() string { return fmt.Sprintf("%d/%d", r.frames, r.seconds) }
 
-// answer is what ffprobe answers.
-type answer struct {
+// probeResult is the JSON output of ffprobe.
+type probeResult struct {
 	Streams []stream
 	Format  struct{ Duration string }
 }
@@ -78,151 +77,153 @@ type stream struct {
 	SideData []struct{ Rotation float64 } `json:"side_data_list"`
 }
 
-// probe asks ffprobe what a file holds.
-func (t tools) probe(ctx context.Context, w *workFolder, name string, c container) (a answer, err error) {
-	var text strings.Builder
+// probe runs ffprobe on a file.
+func (t tools) probe(ctx context.Context, w *workDir, name string, c container) (r probeResult, err error) {
+	var output strings.Builder
 	_, err = command{
-		program: t.ffprobe, folder: w.path, timeout: probeTimeout, output: 0,
-		arguments: slices.Concat([]string{"-v", "error"}, reading(c, name), []string{"-show_format", "-show_streams", "-of", "json"}),
-	}.run(ctx, func(line string) { text.WriteString(line + "\n") })
+		program: t.ffprobe, dir: w.path, timeout: probeTimeout, maxFileSize: 0,
+		arguments: slices.Concat([]string{"-v", "error"}, inputArgs(c, name), []string{"-show_format", "-show_streams", "-of", "json"}),
+	}.run(ctx, func(line string) { output.WriteString(line + "\n") })
 	if err == nil {
-		err = json.Unmarshal([]byte(text.String()), &a)
+		err = json.Unmarshal([]byte(output.String()), &r)
 	}
-	return a, err
+	return r, err
 }
 
-// examine finds out what a recording is, and refuses what is none, or is too
-// much. Its video and its sound are read to their ends once: headers do not
-// always say how long they last, and a file that is cut off says so then.
-func (t tools) examine(ctx context.Context, w *workFolder, c container) (f facts, err error) {
-	a, err := t.probe(ctx, w, original, c)
+// inspect determines the properties of the original. It rejects a file that is not a
+// recording, exceeds the limits or is truncated. It reads the video and audio streams to
+// their ends once: headers do not always give their length, and only reading finds
+// truncation.
+func (t tools) inspect(ctx context.Context, w *workDir, c container) (info mediaInfo, err error) {
+	probed, err := t.probe(ctx, w, fileOriginal, c)
 	switch {
-	case gaveUp(err):
-		return f, unusable("this file cannot be read as %s: it may be incomplete or damaged (%s). Check that it plays, and upload the whole file again.", c.contentType, shortly(err))
+	case rejectedInput(err):
+		return info, unusable("this file cannot be read as %s: it may be incomplete or damaged (%s). Check that it plays, and upload the whole file again.", c.contentType, shortReason(err))
 	case err != nil:
-		return f, err
+		return info, err
 	}
-	if f, err = a.facts(c); err != nil {
-		return f, err
+	if info, err = probed.info(c); err != nil {
+		return info, err
 	}
-	video, complaints, err := t.readThrough(ctx, w, f, f.video)
+	video, stderr, err := t.readStream(ctx, w, info, info.video)
 	if err != nil {
-		return f, unreadable(err)
+		return info, readError(err)
 	}
 	end := video.seconds
-	claimed := a.videoDuration(f)
-	if endsEarly.MatchString(complaints) || end < claimed*0.98-1 || end <= 0 {
-		return f, unusable("this recording is incomplete: it should last %s, and what is there ends after %s. Upload the whole file again.", clock(claimed), clock(end))
+	declared := probed.videoDuration(info)
+	if truncatedPattern.MatchString(stderr) || end < declared*0.98-1 || end <= 0 {
+		return info, unusable("this recording is incomplete: it should last %s, but ends after %s. Upload the whole file again.", formatClock(declared), formatClock(end))
 	}
-	f.end = max(end, claimed)
-	if claimed == 0 { // recorders in browsers leave it out, and end is where the last picture begins
-		f.end = end + 1/f.rate.perSecond()
+	info.end = max(end, declared)
+	if declared == 0 { // browsers' recorders omit the duration, and end is the start of the last frame
+		info.end = end + 1/info.rate.perSecond()
 	}
-	// A file with few frames can claim a high rate: hours of duplicates to encode.
-	f.rate = f.rate.atMost(float64(video.frames) / f.end)
-	last := f.end
-	if f.audio >= 0 {
-		audio, _, err := t.readThrough(ctx, w, f, f.audio)
+	// A file with few frames can declare a high rate, which would encode hours of duplicates.
+	info.rate = info.rate.limitTo(float64(video.frames) / info.end)
+	longest := info.end
+	if info.audio >= 0 {
+		audio, _, err := t.readStream(ctx, w, info, info.audio)
 		if err != nil {
-			return f, unreadable(err)
+			return info, readError(err)
 		}
-		last = max(last, audio.seconds)
+		longest = max(longest, audio.seconds)
 	}
-	f.duration = time.Duration(last * float64(time.Second)).Round(time.Millisecond) // as it is kept
-	return f, f.tooLong()
+	info.duration = time.Duration(longest * float64(time.Second)).Round(time.Millisecond) // as stored
+	return info, info.checkDuration()
 }
 
-// unreadable returns the refusal of a recording that a program could not read to
-// its end, or err when the file is not to blame.
-func unreadable(err error) error {
-	if gaveUp(err) {
-		return unusable("this recording cannot be read to its end (%s). Check that it plays, and upload it again.", shortly(err))
+// readError returns a rejection if err means that ffmpeg could not read the recording to
+// its end, and err itself if the file is not to blame.
+func readError(err error) error {
+	if rejectedInput(err) {
+		return unusable("this recording cannot be read to its end (%s). Check that it plays, and upload it again.", shortReason(err))
 	}
 	return err
 }
 
-func (f facts) tooLong() error {
-	if f.duration <= longest {
+func (i mediaInfo) checkDuration() error {
+	if i.duration <= maxDuration {
 		return nil
 	}
-	return unusable("this recording lasts %s, and at most %s are taken: upload it in parts.", clock(f.duration.Seconds()), clock(longest.Seconds()))
+	return unusable("this recording lasts %s; the limit is %s. Split it, and upload the parts.", formatClock(i.duration.Seconds()), formatClock(maxDuration.Seconds()))
 }
 
-// endsEarly is what ffmpeg's demuxers say of a file that is cut off.
-var endsEarly = regexp.MustCompile(`partial file|File ended prematurely|Truncating packet|moov atom not found`)
+// truncatedPattern matches what ffmpeg's demuxers report about a truncated file.
+var truncatedPattern = regexp.MustCompile(`partial file|File ended prematurely|Truncating packet|moov atom not found`)
 
-// facts says what the answer means, or what is wrong with it.
-func (a answer) facts(c container) (facts, error) {
-	f := facts{container: c, video: -1, audio: -1}
-	var other []string
-	for _, s := range a.Streams {
+// info returns what the headers say about a recording, or rejects it.
+func (r probeResult) info(c container) (mediaInfo, error) {
+	info := mediaInfo{container: c, video: -1, audio: -1}
+	var unsupported []string
+	for _, s := range r.Streams {
 		switch {
-		case s.Type == "video" && s.Disposition.Picture == 0 && f.video < 0:
+		case s.Type == "video" && s.Disposition.Picture == 0 && info.video < 0:
 			if !slices.Contains(videoCodecs, s.Codec) {
-				other = append(other, s.Codec)
+				unsupported = append(unsupported, s.Codec)
 				continue
 			}
-			f.video, f.codec, f.rate = s.Index, s.Codec, rateOf(s.Rate)
-			f.width, f.height = s.shown()
-			f.colours = s.colours(f.height)
-		case s.Type == "audio" && f.audio < 0 && slices.Contains(audioCodecs, s.Codec):
-			f.audio, f.sound = s.Index, s.Codec
+			info.video, info.videoCodec, info.rate = s.Index, s.Codec, parseFrameRate(s.Rate)
+			info.width, info.height = s.displaySize()
+			info.colours = s.colours(info.height)
+		case s.Type == "audio" && info.audio < 0 && slices.Contains(audioCodecs, s.Codec):
+			info.audio, info.audioCodec = s.Index, s.Codec
 		}
 	}
 	switch {
-	case f.video < 0 && len(other) > 0:
-		return f, unusable("the video is encoded as %s, which is not taken here. Convert it to H.264 in MP4, or VP9 in WebM.", strings.Join(other, ", "))
-	case f.video < 0:
-		return f, unusable("there is no video in this file, only %s. Upload a recording with a picture.", a.kinds())
-	case min(f.width, f.height) < leastEdge || max(f.width, f.height) > mostEdge:
-		return f, unusable("the picture has %d × %d pixels; %d to %d each way are taken. Convert it to 1920 × 1080.", f.width, f.height, leastEdge, mostEdge)
+	case info.video < 0 && len(unsupported) > 0:
+		return info, unusable("the video is encoded as %s, which is not supported. Convert it to H.264 in MP4, or VP9 in WebM.", strings.Join(unsupported, ", "))
+	case info.video < 0:
+		return info, unusable("there is no video in this file, only %s. Upload a recording with a picture.", r.streamTypes())
+	case min(info.width, info.height) < minSide || max(info.width, info.height) > maxSide:
+		return info, unusable("the picture has %d × %d pixels; each side must have %d to %d. Convert it to 1920 × 1080.", info.width, info.height, minSide, maxSide)
 	}
-	f.duration = time.Duration(number(a.Format.Duration) * float64(time.Second))
-	return f, f.tooLong()
+	info.duration = time.Duration(parseNumber(r.Format.Duration) * float64(time.Second))
+	return info, info.checkDuration()
 }
 
-// kinds names the kinds of streams there are.
-func (a answer) kinds() string {
-	var all []string
-	for _, s := range a.Streams {
-		if s.Type != "" && !slices.Contains(all, s.Type) {
-			all = append(all, s.Type)
+// streamTypes lists the types of the streams, for users to read.
+func (r probeResult) streamTypes() string {
+	var types []string
+	for _, s := range r.Streams {
+		if s.Type != "" && !slices.Contains(types, s.Type) {
+			types = append(types, s.Type)
 		}
 	}
-	if len(all) == 0 {
+	if len(types) == 0 {
 		return "nothing"
 	}
-	return strings.Join(all, " and ")
+	return strings.Join(types, " and ")
 }
 
-// videoDuration is how long the video lasts by what the file says; 0 when it
-// does not. What the file says of all of it may be the sound's.
-func (a answer) videoDuration(f facts) float64 {
-	for _, s := range a.Streams {
-		if s.Index != f.video {
+// videoDuration returns the duration that the headers declare for the video, in seconds; 0
+// if they do not. The duration of the whole file does not count if there is audio, since it
+// may be the audio's.
+func (r probeResult) videoDuration(info mediaInfo) float64 {
+	for _, s := range r.Streams {
+		if s.Index != info.video {
 			continue
 		}
-		if d := number(s.Duration); d > 0 {
+		if d := parseNumber(s.Duration); d > 0 {
 			return d
 		}
-		if d := clockTag(s.Tags["DURATION"]); d > 0 {
+		if d := parseClock(s.Tags["DURATION"]); d > 0 {
 			return d
 		}
 	}
-	if f.audio < 0 {
-		return f.duration.Seconds()
+	if info.audio < 0 {
+		return info.duration.Seconds()
 	}
 	return 0
 }
 
-// shown returns the picture's size as players show it: upright, and in square
-// pixels. Stretching only ever enlarges a side, as in HTML's natural dimensions.
-func (s stream) shown() (width, height int) {
+// displaySize returns the size at which players show the picture: rotated, and in square
+// pixels. As with HTML's natural dimensions, non-square pixels only ever enlarge a side.
+func (s stream) displaySize() (width, height int) {
 	width, height = s.Width, s.Height
-	if aspect := ratio(s.PixelAspect); aspect > 1 {
-		width = stretched(width, aspect)
+	if aspect := parseRatio(s.PixelAspect); aspect > 1 {
+		width = stretch(width, aspect)
 	} else if aspect > 0 {
-		height = stretched(height, 1/aspect)
+		height = stretch(height, 1/aspect)
 	}
 	for _, d := range s.SideData {
 		if math.Mod(math.Abs(d.Rotation), 180) == 90 {
@@ -232,39 +233,40 @@ func (s stream) shown() (width, height int) {
 	return width, height
 }
 
-func stretched(side int, by float64) int {
-	return int(math.Round(min(float64(side)*by, math.MaxInt32)))
+func stretch(side int, factor float64) int {
+	return int(math.Round(min(float64(side)*factor, math.MaxInt32)))
 }
 
-// ratio reads "64:45"; 0 for a ratio that is not known.
-func ratio(text string) float64 {
-	above, below, _ := strings.Cut(text, ":")
-	if n := number(below); n > 0 {
-		return number(above) / n
+// parseRatio parses "64:45". It returns 0 for an unknown ratio.
+func parseRatio(text string) float64 {
+	numerator, denominator, _ := strings.Cut(text, ":")
+	if n := parseNumber(denominator); n > 0 {
+		return parseNumber(numerator) / n
 	}
 	return 0
 }
 
-// rateOf reads "30000/1001", within what a talk needs: a smaller rate than 5
-// would make long gaps, a greater one than 30 shows nothing more.
-func rateOf(text string) rate {
+// parseFrameRate parses "30000/1001" and clamps the rate to what a talk needs: below 5
+// frames a second there are long gaps, and above 30 nothing more is visible. It returns 25
+// for an unknown rate.
+func parseFrameRate(text string) frameRate {
 	frames, seconds, _ := strings.Cut(text, "/")
 	f, _ := strconv.Atoi(frames)
 	s, _ := strconv.Atoi(seconds)
 	switch {
 	case f <= 0 || s <= 0:
-		return rate{25, 1}
+		return frameRate{25, 1}
 	case f > 30*s:
-		return rate{30, 1}
+		return frameRate{30, 1}
 	case f < 5*s:
-		return rate{5, 1}
+		return frameRate{5, 1}
 	}
-	return rate{f, s}
+	return frameRate{f, s}
 }
 
-// number reads a decimal number; 0 for what is none, or none that a recording
-// has.
-func number(text string) float64 {
+// parseNumber parses a decimal number. It returns 0 for anything that is not a number, and
+// for numbers that no recording has.
+func parseNumber(text string) float64 {
 	n, err := strconv.ParseFloat(text, 64)
 	if err != nil || math.IsNaN(n) || n < 0 || n > 1e9 {
 		return 0
@@ -272,28 +274,29 @@ func number(text string) float64 {
 	return n
 }
 
-// clockTag reads Matroska's "01:02:03.456000000".
-func clockTag(text string) float64 {
+// parseClock parses a duration in Matroska's format, "01:02:03.456000000", into seconds. It
+// returns 0 for anything else.
+func parseClock(text string) float64 {
 	parts := strings.Split(text, ":")
 	if len(parts) != 3 {
 		return 0
 	}
-	return number(parts[0])*3600 + number(parts[1])*60 + number(parts[2])
+	return parseNumber(parts[0])*3600 + parseNumber(parts[1])*60 + parseNumber(parts[2])
 }
 
-// clock writes seconds as people do.
-func clock(seconds float64) string {
+// formatClock formats seconds for users to read, rounded to tenths.
+func formatClock(seconds float64) string {
 	return time.Duration(seconds * float64(time.Second)).Round(100 * time.Millisecond).String()
 }
 
-// playable says whether browsers play it as it is.
-func (f facts) playable() bool {
-	sound := f.audio < 0 || slices.Contains([]string{"aac", "mp3", "opus", "vorbis", "flac"}, f.sound)
-	switch f.container {
+// playable reports whether browsers can play the original.
+func (i mediaInfo) playable() bool {
+	sound := i.audio < 0 || slices.Contains([]string{"aac", "mp3", "opus", "vorbis", "flac"}, i.audioCodec)
+	switch i.container {
 	case mp4:
-		return sound && slices.Contains([]string{"h264", "av1", "vp9"}, f.codec)
+		return sound && slices.Contains([]string{"h264", "av1", "vp9"}, i.videoCodec)
 	case webm:
-		return sound && slices.Contains([]string{"vp8", "vp9", "av1"}, f.codec)
+		return sound && slices.Contains([]string{"vp8", "vp9", "av1"}, i.videoCodec)
 	}
 	return false
 }

@@ -10,34 +10,34 @@ import (
 	mediapb "techtalks.example/proto/techtalks/media/v1"
 )
 
-// publish makes the recording appear: it, its files and the message that it is
-// ready are there together, and the upload is no more, or nothing has changed.
-func (k *making) publish(ctx context.Context, f facts) error {
-	err := k.needs.DB.InTransaction(ctx, func(tx *postgres.Tx) error {
-		u, err := k.store.lockUpload(ctx, tx, k.upload.id)
+// publish turns the upload into a recording. One transaction creates the recording, deletes
+// the upload and publishes the message that the recording is ready.
+func (t *transcode) publish(ctx context.Context, info mediaInfo) error {
+	err := t.deps.DB.InTransaction(ctx, func(tx *postgres.Tx) error {
+		u, err := t.store.lockUpload(ctx, tx, t.upload.id)
 		if err != nil {
 			return err
 		}
 		r := recording{
-			id: newID(), account: u.account, upload: u.id, operation: k.Name, request: u.request,
-			duration: f.duration, renditions: k.renditions(u, f), leftOut: k.leftOut,
+			id: newID(), account: u.account, upload: u.id, operation: t.Name, request: u.request,
+			duration: info.duration, renditions: t.renditions(u, info), leftOut: t.leftOut,
 		}
-		picture := k.picture()
-		r.poster = picture != nil
-		if err := k.store.addRecording(ctx, tx, r, picture); err != nil {
+		poster := t.poster()
+		r.hasPoster = poster != nil
+		if err := t.store.insertRecording(ctx, tx, r, poster); err != nil {
 			return err
 		}
-		_, err = k.needs.Publisher.Publish(ctx, tx, queue.Message{
+		_, err = t.deps.Publisher.Publish(ctx, tx, queue.Message{
 			Exchange: exchange, RoutingKey: ready, Type: ready,
 			Body: &mediapb.MediaReady{
-				Recording: r.message(), AccountId: u.account, Operation: k.Name, RequestId: k.request.RequestId,
+				Recording: r.message(), AccountId: u.account, Operation: t.Name, RequestId: t.request.RequestId,
 			},
 		})
 		return err
 	})
 	if errors.Is(err, errNoUpload) {
-		// Another worker may have been here first.
-		if made, found, again := k.store.recordingOf(ctx, k.upload.id); again == nil && found && made.operation == k.Name {
+		// Another worker of the operation may have published the recording already.
+		if r, found, lookupErr := t.store.recordingByUpload(ctx, t.upload.id); lookupErr == nil && found && r.operation == t.Name {
 			return work.ErrHandedOver
 		}
 	}
@@ -47,28 +47,28 @@ func (k *making) publish(ctx context.Context, f facts) error {
 	return work.ErrHandedOver
 }
 
-// renditions are the files to play: the recording as it came first when browsers
-// play it, the small one first when they may not.
-func (k *making) renditions(u upload, f facts) []rendition {
+// renditions returns the files to play, in order of preference: the original first if
+// browsers can play it, else the 480p version.
+func (t *transcode) renditions(u upload, info mediaInfo) []rendition {
 	all := []rendition{{
-		name: original, file: u.file.id, size: u.file.size, contentType: f.contentType, fileName: u.fileName, width: f.width, height: f.height,
+		name: fileOriginal, file: u.file.id, size: u.file.size, contentType: info.contentType, fileName: u.fileName, width: info.width, height: info.height,
 	}}
-	p, made := k.kept[small]
-	if !made {
+	o, found := t.outputs[file480p]
+	if !found {
 		return all
 	}
-	of480p := rendition{name: small, file: p.file.id, size: p.file.size, contentType: mp4.contentType, width: p.width, height: p.height}
-	if f.playable() {
-		return append(all, of480p)
+	r := rendition{name: file480p, file: o.file.id, size: o.file.size, contentType: mp4.contentType, width: o.width, height: o.height}
+	if info.playable() {
+		return append(all, r)
 	}
-	return append([]rendition{of480p}, all...)
+	return append([]rendition{r}, all...)
 }
 
-// picture is the poster's file; nil when there is none.
-func (k *making) picture() *rendition {
-	p, made := k.kept[poster]
-	if !made {
+// poster returns the poster's file, or nil if there is none.
+func (t *transcode) poster() *rendition {
+	o, found := t.outputs[filePoster]
+	if !found {
 		return nil
 	}
-	return &rendition{name: poster, file: p.file.id, size: p.file.size, contentType: "image/jpeg"}
+	return &rendition{name: filePoster, file: o.file.id, size: o.file.size, contentType: "image/jpeg"}
 }

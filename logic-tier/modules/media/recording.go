@@ -2,22 +2,22 @@ package media
 
 import "time"
 
-// recording is an upload that can be watched.
+// recording is a published video.
 type recording struct {
 	id         string
 	account    int64
-	upload     string // of which it was made
-	operation  string // by which
-	request    string // that asked for it
+	upload     string // the upload that has become the recording
+	operation  string // the transcode operation
+	request    string // the request that started the operation
 	duration   time.Duration
-	renditions []rendition // the best to play first
-	poster     bool
-	leftOut    []string // what was not done and why, for people
+	renditions []rendition // in order of preference for playing
+	hasPoster  bool
+	leftOut    []string // the steps that were skipped and why, for the owner to read
 }
 
-// rendition is a file of a recording; its place among them is where it stands.
+// rendition is a file of a recording: its original, its 480p version or its poster.
 type rendition struct {
-	name                  string // "original", "480p", "poster"
+	name                  string // fileOriginal, file480p or filePoster
 	file                  int64
 	size                  int64
 	contentType, fileName string

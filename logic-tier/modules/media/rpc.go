@@ -17,56 +17,56 @@ type service struct {
 }
 
 func (s service) CreateUpload(ctx context.Context, r *mediapb.CreateUploadRequest) (*mediapb.CreateUploadResponse, error) {
-	asks, err := whoAsks(ctx)
+	p, err := principalFrom(ctx)
 	if err != nil {
 		return nil, err
 	}
-	u := upload{account: asks.account, size: r.GetSize(), fileName: r.FileName, contentType: r.ContentType}
-	if asks.module {
+	u := upload{account: p.account, size: r.GetSize(), fileName: r.FileName, contentType: r.ContentType}
+	if p.module {
 		u.account = r.AccountId
 	}
 	if r.Sha256 != "" {
-		if u.claimed, err = hex.DecodeString(strings.ToLower(r.Sha256)); err != nil {
+		if u.expectedSHA256, err = hex.DecodeString(strings.ToLower(r.Sha256)); err != nil {
 			return nil, err
 		}
 	}
-	if u, err = s.module.begin(ctx, u, asks.module, r.RequestId); err != nil {
+	if u, err = s.module.createUpload(ctx, u, p.module, r.RequestId); err != nil {
 		return nil, err
 	}
 	return &mediapb.CreateUploadResponse{Upload: u.message()}, nil
 }
 
 func (s service) GetUpload(ctx context.Context, r *mediapb.GetUploadRequest) (*mediapb.GetUploadResponse, error) {
-	u, err := s.module.uploadFor(ctx, r.Name)
+	u, err := s.module.authorizedUpload(ctx, r.Name)
 	if err != nil {
 		return nil, err
 	}
-	is := u.message()
-	if asks, err := whoAsks(ctx); err == nil && asks.module {
-		is.AccountId = u.account // nobody else need know
+	message := u.message()
+	if p, err := principalFrom(ctx); err == nil && p.module {
+		message.AccountId = u.account // for modules only
 	}
-	return &mediapb.GetUploadResponse{Upload: is}, nil
+	return &mediapb.GetUploadResponse{Upload: message}, nil
 }
 
 func (s service) CompleteUpload(ctx context.Context, r *mediapb.CompleteUploadRequest) (*mediapb.CompleteUploadResponse, error) {
-	u, err := s.module.uploadFor(ctx, r.Name)
+	u, err := s.module.authorizedUpload(ctx, r.Name)
 	if err != nil {
 		return nil, err
 	}
-	if u, err = s.module.complete(ctx, u, r.Size); err != nil {
+	if u, err = s.module.completeUpload(ctx, u, r.Size); err != nil {
 		return nil, err
 	}
 	return &mediapb.CompleteUploadResponse{Upload: u.message()}, nil
 }
 
 func (s service) DeleteUpload(ctx context.Context, r *mediapb.DeleteUploadRequest) (*mediapb.DeleteUploadResponse, error) {
-	u, err := s.module.uploadFor(ctx, r.Name)
+	u, err := s.module.authorizedUpload(ctx, r.Name)
 	switch {
-	case errors.Is(err, errNoUpload): // as it should be
+	case errors.Is(err, errNoUpload): // deleted already, or never accessible
 	case err != nil:
 		return nil, err
 	default:
-		if err := s.module.store.removeUpload(ctx, s.module.needs.DB, u.id); err != nil {
+		if err := s.module.store.deleteUpload(ctx, s.module.deps.DB, u.id); err != nil {
 			return nil, err
 		}
 	}
@@ -78,15 +78,15 @@ func (s service) GetRecording(ctx context.Context, r *mediapb.GetRecordingReques
 	if err != nil {
 		return nil, err
 	}
-	found, err := s.module.store.recording(ctx, id)
+	recording, err := s.module.store.recording(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	return &mediapb.GetRecordingResponse{Recording: found.message()}, nil
+	return &mediapb.GetRecordingResponse{Recording: recording.message()}, nil
 }
 
 func (s service) GetFile(ctx context.Context, r *mediapb.GetFileRequest) (*mediapb.GetFileResponse, error) {
-	f, err := s.module.fileFor(ctx, r.Name)
+	f, err := s.module.authorizedFile(ctx, r.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -94,5 +94,5 @@ func (s service) GetFile(ctx context.Context, r *mediapb.GetFileRequest) (*media
 }
 
 func (s service) ProcessRecording(ctx context.Context, r *mediapb.ProcessRecordingRequest) (*longrunningpb.Operation, error) {
-	return s.module.beginRecording(ctx, r)
+	return s.module.processRecording(ctx, r)
 }

@@ -7,88 +7,88 @@ import (
 	"syscall"
 )
 
-// scratch is the folder in which recordings are made, each in a folder of its
-// own. Whoever works in one holds a lock on it, which goes with the process:
-// a folder that nobody holds is what a killed process left. Processes may share
-// the scratch folder.
-type scratch struct{ folder string }
+// scratch is the directory that holds the work directories of running transcodes. A
+// process locks each work directory it uses. The kernel releases the lock when the process
+// dies, so an unlocked work directory is the leftover of a killed process. Several
+// processes can share the scratch directory.
+type scratch struct{ dir string }
 
-// workFolder is one that is in use.
-type workFolder struct {
+// workDir is a locked work directory.
+type workDir struct {
 	path string
-	held *os.File
+	lock *os.File
 }
 
-// alone calls do while no other process makes or removes work folders, so that
-// none is taken for left over between its making and its locking.
-func (s scratch) alone(do func() error) error {
-	if err := os.MkdirAll(s.folder, 0o700); err != nil {
+// withLock calls do while no other process creates or removes work directories. Without
+// it, removeStale could remove a directory between its creation and its locking.
+func (s scratch) withLock(do func() error) error {
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return err
 	}
-	all, err := os.Open(s.folder)
+	dir, err := os.Open(s.dir)
 	if err != nil {
 		return err
 	}
-	defer all.Close()
-	if err := lock(all, syscall.LOCK_EX); err != nil {
+	defer dir.Close()
+	if err := flock(dir, syscall.LOCK_EX); err != nil {
 		return err
 	}
 	return do()
 }
 
-// open makes a private folder to work in.
-func (s scratch) open() (w *workFolder, err error) {
-	err = s.alone(func() error {
-		path, err := os.MkdirTemp(s.folder, "recording-")
+// create creates and locks a work directory.
+func (s scratch) create() (w *workDir, err error) {
+	err = s.withLock(func() error {
+		path, err := os.MkdirTemp(s.dir, "recording-")
 		if err != nil {
 			return err
 		}
-		held, err := os.Open(path)
+		lock, err := os.Open(path)
 		if err == nil {
-			err = lock(held, syscall.LOCK_EX|syscall.LOCK_NB)
+			err = flock(lock, syscall.LOCK_EX|syscall.LOCK_NB)
 		}
 		if err != nil {
 			return errors.Join(err, os.RemoveAll(path))
 		}
-		w = &workFolder{path, held}
+		w = &workDir{path, lock}
 		return nil
 	})
 	return w, err
 }
 
-// close removes the folder and all that is in it.
-func (w *workFolder) close() error {
-	return errors.Join(os.RemoveAll(w.path), w.held.Close())
+// remove deletes the directory with its contents and releases the lock.
+func (w *workDir) remove() error {
+	return errors.Join(os.RemoveAll(w.path), w.lock.Close())
 }
 
-func (w *workFolder) file(name string) string { return filepath.Join(w.path, name) }
+func (w *workDir) file(name string) string { return filepath.Join(w.path, name) }
 
-// tidy removes the folders that nobody holds.
-func (s scratch) tidy() error {
-	return s.alone(func() error {
-		left, err := filepath.Glob(filepath.Join(s.folder, "recording-*"))
-		for _, path := range left {
-			err = errors.Join(err, removeLeft(path))
+// removeStale deletes the work directories of killed processes.
+func (s scratch) removeStale() error {
+	return s.withLock(func() error {
+		paths, err := filepath.Glob(filepath.Join(s.dir, "recording-*"))
+		for _, path := range paths {
+			err = errors.Join(err, removeIfUnlocked(path))
 		}
 		return err
 	})
 }
 
-func removeLeft(path string) error {
-	held, err := os.Open(path)
+func removeIfUnlocked(path string) error {
+	dir, err := os.Open(path)
 	if err != nil {
 		return err
 	}
-	defer held.Close()
-	if lock(held, syscall.LOCK_EX|syscall.LOCK_NB) != nil {
-		return nil // somebody works in it
+	defer dir.Close()
+	if flock(dir, syscall.LOCK_EX|syscall.LOCK_NB) != nil {
+		return nil // in use
 	}
 	return os.RemoveAll(path)
 }
 
-// lock waits for the lock unless how says not to. The calling thread may be
-// interrupted by the runtime meanwhile.
-func lock(f *os.File, how int) error {
+// flock locks a file, and retries when a signal interrupts the system call, as the runtime
+// may do at any time. It blocks unless how includes LOCK_NB.
+func flock(f *os.File, how int) error {
 	for {
 		if err := syscall.Flock(int(f.Fd()), how); !errors.Is(err, syscall.EINTR) {
 			return err

@@ -33,35 +33,35 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	runForKilling()
+	runAsWorker()
 	postgrestest.Main(m)
 }
 
-// patience bounds every wait for a condition.
-const patience = 3 * time.Minute
+// waitTimeout bounds every wait for a condition.
+const waitTimeout = 3 * time.Minute
 
-// Who calls.
+// Callers.
 var (
-	ada      = caller.Call{Program: transport.WebTier, Person: &caller.Person{ID: 1, Handle: "ada"}}
-	grace    = caller.Call{Program: transport.WebTier, Person: &caller.Person{ID: 2, Handle: "grace"}}
-	nobody   = caller.Call{Program: transport.WebTier}
-	operator = caller.Call{Program: transport.Operator}
-	module   = caller.Call{Program: caller.Module}
+	ada       = caller.Call{Program: transport.WebTier, Person: &caller.Person{ID: 1, Handle: "ada"}}
+	grace     = caller.Call{Program: transport.WebTier, Person: &caller.Person{ID: 2, Handle: "grace"}}
+	anonymous = caller.Call{Program: transport.WebTier}
+	operator  = caller.Call{Program: transport.Operator}
+	module    = caller.Call{Program: caller.Module}
 )
 
-// site is a database, and any number of replicas of the module on it.
+// site is a database with any number of replicas of the module.
 type site struct {
 	t          *testing.T
 	database   *postgrestest.Database
-	inside     *sql.DB
-	operations *operations
-	heard      *heard
+	superuser  *sql.DB
+	operations *fakeOperations
+	ready      *readyMessages
 }
 
 func newSite(t *testing.T) *site {
 	t.Helper()
 	database := postgrestest.New(t)
-	s := &site{t: t, database: database, inside: database.Superuser(), operations: newOperations(), heard: &heard{}}
+	s := &site{t: t, database: database, superuser: database.Superuser(), operations: newFakeOperations(), ready: &readyMessages{}}
 	topology := append(media.Topology(), queue.Topology{
 		Queues: []queue.Queue{{Name: "test.media-ready", Bindings: []queue.Binding{{Exchange: "media", Pattern: "media.ready"}}}},
 	})
@@ -75,27 +75,27 @@ func (s *site) engine() *postgresqueue.Queue {
 	return postgresqueue.New(s.database.Open("queue"), s.database.Options("queue"), slog.New(slog.DiscardHandler))
 }
 
-// heard is the messages that a recording is ready.
-type heard struct {
-	mu  sync.Mutex
-	all []*mediapb.MediaReady
+// readyMessages collects the messages that a recording is ready.
+type readyMessages struct {
+	mu       sync.Mutex
+	messages []*mediapb.MediaReady
 }
 
-func (h *heard) hear(_ context.Context, d queue.Delivery) error {
+func (r *readyMessages) handle(_ context.Context, d queue.Delivery) error {
 	ready := &mediapb.MediaReady{}
 	if err := proto.Unmarshal(d.Body, ready); err != nil {
 		return queue.Reject(err)
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.all = append(h.all, ready)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.messages = append(r.messages, ready)
 	return nil
 }
 
-func (h *heard) messages() []*mediapb.MediaReady {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.all
+func (r *readyMessages) all() []*mediapb.MediaReady {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.messages
 }
 
 // replica is the module in one process.
@@ -108,8 +108,8 @@ type replica struct {
 	stop    func()
 }
 
-// start runs a replica until stop, or the end of the test.
-func (s *site) start(change ...func(*media.Needs)) *replica {
+// start runs a replica until stop is called or the test ends.
+func (s *site) start(change ...func(*media.Deps)) *replica {
 	s.t.Helper()
 	options := s.database.Options("media")
 	options.BinaryParameters = true
@@ -119,14 +119,14 @@ func (s *site) start(change ...func(*media.Needs)) *replica {
 	}
 	s.t.Cleanup(func() { _ = db.Close() })
 	r := &replica{site: s, engine: s.engine(), scratch: s.t.TempDir()}
-	needs := media.Needs{
+	deps := media.Deps{
 		DB: db, Publisher: r.engine, Operations: s.operations, Scratch: r.scratch,
 		Log: slog.New(slog.NewTextHandler(s.t.Output(), nil)),
 	}
 	for _, c := range change {
-		c(&needs)
+		c(&deps)
 	}
-	r.module = media.New(needs)
+	r.module = media.New(deps)
 	r.MediaClient = client(r.module)
 
 	ctx, cancel := context.WithCancel(s.t.Context())
@@ -140,7 +140,7 @@ func (s *site) start(change ...func(*media.Needs)) *replica {
 	}
 	run(r.engine.Run)
 	run(r.module.Run)
-	for _, c := range append(r.module.Consumers(), queue.Consumer{Queue: "test.media-ready", Handle: s.heard.hear}) {
+	for _, c := range append(r.module.Consumers(), queue.Consumer{Queue: "test.media-ready", Handle: s.ready.handle}) {
 		run(func(ctx context.Context) error { return r.engine.Consume(ctx, c) })
 	}
 	r.stop = sync.OnceFunc(func() {
@@ -151,48 +151,46 @@ func (s *site) start(change ...func(*media.Needs)) *replica {
 	return r
 }
 
-// client calls the module as the caller in the context, as the server would.
+// client returns an in-process client of the module. A call is made as the caller in its
+// context.
 func client(m *media.Module) mediapb.MediaClient {
-	who := func(ctx context.Context) context.Context {
+	withCaller := func(ctx context.Context) context.Context {
 		return caller.With(ctx, caller.From(inprocgrpc.ClientContext(ctx)))
 	}
 	channel := new(inprocgrpc.Channel).
 		WithServerUnaryInterceptor(func(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
-			return handle(who(ctx), request)
+			return handle(withCaller(ctx), request)
 		}).
 		WithServerStreamInterceptor(func(server any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
-			return handle(server, &as{stream, who(stream.Context())})
+			return handle(server, &streamWithContext{stream, withCaller(stream.Context())})
 		})
 	m.Register(channel)
 	return mediapb.NewMediaClient(channel)
 }
 
-type as struct {
+type streamWithContext struct {
 	grpc.ServerStream
 	ctx context.Context
 }
 
-func (a *as) Context() context.Context { return a.ctx }
+func (s *streamWithContext) Context() context.Context { return s.ctx }
 
-func (r *replica) as(who caller.Call) context.Context { return caller.With(r.site.t.Context(), who) }
+// ctx returns a context for calls made as c.
+func (r *replica) ctx(c caller.Call) context.Context { return caller.With(r.site.t.Context(), c) }
 
-// begin begins an upload and returns its name.
-func (r *replica) begin(who caller.Call, request *mediapb.CreateUploadRequest) string {
+// createUpload creates an upload and returns its name.
+func (r *replica) createUpload(c caller.Call, request *mediapb.CreateUploadRequest) string {
 	r.site.t.Helper()
-	answer, err := r.CreateUpload(r.as(who), request)
+	response, err := r.CreateUpload(r.ctx(c), request)
 	if err != nil {
 		r.site.t.Fatal(err)
 	}
-	return answer.Upload.Name
+	return response.Upload.Name
 }
 
-// append sends data in messages of some size, and returns what was answered.
-func (r *replica) append(who caller.Call, name string, offset int64, data []byte, size int) (*mediapb.Upload, error) {
-	return r.appendIn(r.as(who), name, offset, data, size)
-}
-
-func (r *replica) appendIn(ctx context.Context, name string, offset int64, data []byte, size int) (*mediapb.Upload, error) {
-	call, err := r.AppendUpload(ctx)
+// appendUpload appends data in messages of at most size bytes.
+func (r *replica) appendUpload(c caller.Call, name string, offset int64, data []byte, size int) (*mediapb.Upload, error) {
+	call, err := r.AppendUpload(r.ctx(c))
 	if err != nil {
 		return nil, err
 	}
@@ -201,46 +199,46 @@ func (r *replica) appendIn(ctx context.Context, name string, offset int64, data 
 		message.Data = data[:min(size, len(data))]
 		data = data[len(message.Data):]
 		if err := call.Send(message); err != nil || len(data) == 0 {
-			break // what is wrong is in the answer
+			break // CloseAndRecv returns the error of the call
 		}
 		message = &mediapb.AppendUploadRequest{}
 	}
-	answer, err := call.CloseAndRecv()
-	return answer.GetUpload(), err
+	response, err := call.CloseAndRecv()
+	return response.GetUpload(), err
 }
 
-// send uploads data whole and returns the upload's name.
-func (r *replica) send(who caller.Call, fileName string, data []byte) string {
+// uploadFile creates an upload, appends all of data and returns the upload's name.
+func (r *replica) uploadFile(c caller.Call, fileName string, data []byte) string {
 	r.site.t.Helper()
-	name := r.begin(who, &mediapb.CreateUploadRequest{Size: proto.Int64(int64(len(data))), FileName: fileName, Sha256: sum(data)})
-	if u, err := r.append(who, name, 0, data, 300_000); err != nil || !u.Whole {
-		r.site.t.Fatalf("%v, %v", u, err)
+	name := r.createUpload(c, &mediapb.CreateUploadRequest{Size: proto.Int64(int64(len(data))), FileName: fileName, Sha256: sha256Hex(data)})
+	if u, err := r.appendUpload(c, name, 0, data, 300_000); err != nil || !u.Whole {
+		r.site.t.Fatalf("got upload %v, %v; want it complete", u, err)
 	}
 	return name
 }
 
-// read returns bytes of a file.
-func (r *replica) read(who caller.Call, name string, offset, limit int64) ([]byte, error) {
-	call, err := r.ReadFile(r.as(who), &mediapb.ReadFileRequest{Name: name, Offset: offset, Limit: limit})
+// readFile returns at most limit bytes of a file from offset on; 0 means no limit.
+func (r *replica) readFile(c caller.Call, name string, offset, limit int64) ([]byte, error) {
+	call, err := r.ReadFile(r.ctx(c), &mediapb.ReadFileRequest{Name: name, Offset: offset, Limit: limit})
 	if err != nil {
 		return nil, err
 	}
-	var all []byte
+	var data []byte
 	for {
-		piece, err := call.Recv()
+		response, err := call.Recv()
 		if errors.Is(err, io.EOF) {
-			return all, nil
+			return data, nil
 		}
 		if err != nil {
-			return all, err
+			return data, err
 		}
-		all = append(all, piece.Data...)
+		data = append(data, response.Data...)
 	}
 }
 
 func (s *site) count(query string, arguments ...any) (n int) {
 	s.t.Helper()
-	if err := s.inside.QueryRow(query, arguments...).Scan(&n); err != nil {
+	if err := s.superuser.QueryRow(query, arguments...).Scan(&n); err != nil {
 		s.t.Fatal(err)
 	}
 	return n
@@ -248,25 +246,31 @@ func (s *site) count(query string, arguments ...any) (n int) {
 
 func (s *site) exec(statement string, arguments ...any) {
 	s.t.Helper()
-	if _, err := s.inside.Exec(statement, arguments...); err != nil {
+	if _, err := s.superuser.Exec(statement, arguments...); err != nil {
 		s.t.Fatal(err)
 	}
 }
 
-// until waits for a condition.
-func (s *site) until(what string, is func() bool) {
-	s.t.Helper()
-	for end := time.Now().Add(patience); !is(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			s.t.Fatalf("%s: not in %s", what, patience)
+// waitFor waits until a condition holds, and fails the test after waitTimeout.
+func waitFor(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(waitTimeout); !holds(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("timed out after %s waiting for %s", waitTimeout, what)
 		}
 	}
 }
 
-// swept sweeps and says what is left: files, and their chunks.
-func (r *replica) swept() (files, chunks int) {
+func (s *site) waitFor(what string, holds func() bool) {
+	s.t.Helper()
+	waitFor(s.t, what, holds)
+}
+
+// sweep sweeps until the chunks of all deleted files are gone, and returns the number of
+// files and chunks left.
+func (r *replica) sweep() (files, chunks int) {
 	r.site.t.Helper()
-	r.site.until("everything removed is gone", func() bool {
+	r.site.waitFor("deleted files to be purged", func() bool {
 		if err := r.module.SweepNow(r.site.t.Context()); err != nil {
 			r.site.t.Fatal(err)
 		}
@@ -275,30 +279,28 @@ func (r *replica) swept() (files, chunks int) {
 	return r.site.count(`select count(*) from media.file`), r.site.count(`select count(*) from media.chunk`)
 }
 
-// wants fails unless err is a refusal for a reason.
-func wants(t *testing.T, err error, reason string) *apperror.Failure {
+// wantReason fails the test unless err is an apperror.Failure with a reason code.
+func wantReason(t *testing.T, err error, reason string) {
 	t.Helper()
-	var refused *apperror.Failure
-	if !errors.As(err, &refused) || refused.Reason != reason {
-		t.Errorf("got %v, want %s", err, reason)
-		return &apperror.Failure{}
+	var failure *apperror.Failure
+	if !errors.As(err, &failure) || failure.Reason != reason {
+		t.Errorf("got error %v, want %s", err, reason)
 	}
-	return refused
 }
 
-func sum(data []byte) string {
+func sha256Hex(data []byte) string {
 	digest := sha256.Sum256(data)
 	return hex.EncodeToString(digest[:])
 }
 
-// noise is bytes that nothing compresses, the same for the same seed.
-func noise(seed byte, size int) []byte {
+// randomBytes returns incompressible bytes, the same for the same seed.
+func randomBytes(seed byte, size int) []byte {
 	data := make([]byte, size)
 	_, _ = rand.NewChaCha8([32]byte{seed}).Read(data)
 	return data
 }
 
-// ffmpeg makes a test recording and returns its bytes.
+// ffmpeg encodes a test recording and returns its bytes.
 func ffmpeg(t *testing.T, suffix string, arguments ...string) []byte {
 	t.Helper()
 	path := t.TempDir() + "/recording" + suffix
@@ -313,15 +315,15 @@ func ffmpeg(t *testing.T, suffix string, arguments ...string) []byte {
 	return data
 }
 
-// same fails unless got is want, and says where they part.
-func same(t *testing.T, what string, got, want []byte) {
+// wantBytes fails the test unless got equals want, and reports where they differ.
+func wantBytes(t *testing.T, what string, got, want []byte) {
 	t.Helper()
 	if bytes.Equal(got, want) {
 		return
 	}
-	at := 0
-	for at < len(got) && at < len(want) && got[at] == want[at] {
-		at++
+	i := 0
+	for i < len(got) && i < len(want) && got[i] == want[i] {
+		i++
 	}
-	t.Errorf("%s: %d bytes, want %d; they part at %d", what, len(got), len(want), at)
+	t.Errorf("%s: got %d bytes, want %d; they differ from byte %d on", what, len(got), len(want), i)
 }

@@ -8,6 +8,8 @@ import (
 	"techtalks.example/logic-tier/platform/postgres"
 )
 
+// store holds the rows of uploads, files, transcode outputs and recordings. The bytes of
+// files are in a chunkStore.
 type store struct{ db *postgres.DB }
 
 const uploadColumns = `u.id, u.account, u.size, u.claimed_sha256, u.file_name, u.content_type, u.request, u.create_time, u.expire_time,
@@ -15,8 +17,8 @@ const uploadColumns = `u.id, u.account, u.size, u.claimed_sha256, u.file_name, u
 
 func scanUpload(columns func(...any) error) (u upload, err error) {
 	var size sql.NullInt64
-	err = columns(&u.id, &u.account, &size, &u.claimed, &u.fileName, &u.contentType, &u.request, &u.created, &u.expires,
-		&u.file.id, &u.file.size, &u.file.sha256, &u.file.updated)
+	err = columns(&u.id, &u.account, &size, &u.expectedSHA256, &u.fileName, &u.contentType, &u.request, &u.createTime, &u.expireTime,
+		&u.file.id, &u.file.size, &u.file.sha256, &u.file.updateTime)
 	u.size = size.Int64
 	return u, err
 }
@@ -46,8 +48,9 @@ func (s store) lockUpload(ctx context.Context, tx *postgres.Tx, id string) (uplo
 	return u, err
 }
 
-// One account's uploads are begun one after the other, so that they are counted
-// rightly. The first number is this module's among the database's locks.
+// Serialises the creation of an account's uploads, so that concurrent requests cannot
+// exceed the limits together. The first key distinguishes this lock from those of other
+// modules.
 const lockAccountStatement = `
 select pg_advisory_xact_lock(1835361385, ($1::bigint % 2147483647)::integer)`
 
@@ -61,25 +64,26 @@ where  f.account = $1
   and  f.made = $2
   and  not f.removed`
 
-// usage is what an account has.
+// usage is what an account stores.
 type usage struct {
-	stored              int64
-	unfinished, uploads int
+	bytes               int64
+	incomplete, uploads int
 }
 
-// lockUsage returns what an account has; no more uploads begin before tx ends.
-func (s store) lockUsage(ctx context.Context, tx *postgres.Tx, account int64, made bool) (u usage, err error) {
+// lockUsage returns the account's usage: of uploaded files, or of generated ones. The usage
+// cannot grow by further uploads before tx ends.
+func (s store) lockUsage(ctx context.Context, tx *postgres.Tx, account int64, generated bool) (u usage, err error) {
 	if _, err := postgres.Exec(ctx, tx, lockAccountStatement, account); err != nil {
 		return u, err
 	}
 	u, _, err = postgres.One(ctx, tx, func(columns func(...any) error) (u usage, err error) {
-		err = columns(&u.stored, &u.unfinished, &u.uploads)
+		err = columns(&u.bytes, &u.incomplete, &u.uploads)
 		return u, err
-	}, usageStatement, account, made)
+	}, usageStatement, account, generated)
 	return u, err
 }
 
-const addUploadStatement = `
+const insertUploadStatement = `
 with file as (
     insert into media.file (account, made)
     values ($2, $3)
@@ -90,31 +94,30 @@ select $1, $2, file.id, nullif($4::bigint, 0), $5, $6, $7, now() + make_interval
 from   file
 returning create_time, expire_time`
 
-func (s store) addUpload(ctx context.Context, tx *postgres.Tx, u *upload, made bool) error {
+func (s store) insertUpload(ctx context.Context, tx *postgres.Tx, u *upload, generated bool) error {
 	_, _, err := postgres.One(ctx, tx, func(columns func(...any) error) (struct{}, error) {
-		return struct{}{}, columns(&u.created, &u.expires)
-	}, addUploadStatement, u.id, u.account, made, u.size, u.claimed, u.fileName, u.contentType, seconds(uploadLife))
+		return struct{}{}, columns(&u.createTime, &u.expireTime)
+	}, insertUploadStatement, u.id, u.account, generated, u.size, u.expectedSHA256, u.fileName, u.contentType, uploadLifetime.Seconds())
 	return err
 }
 
-const touchUploadStatement = `
+const renewUploadStatement = `
 update media.upload
 set    expire_time = now() + make_interval(secs => $2)
 where  id = $1
 returning expire_time`
 
-// touchUpload lets an upload live anew, and returns until when.
-func (s store) touchUpload(ctx context.Context, q postgres.Querier, id string) (time.Time, error) {
-	expires, found, err := postgres.One(ctx, q, postgres.Value[time.Time], touchUploadStatement, id, seconds(uploadLife))
+// renewUpload extends the upload's lifetime and returns the new expiry time.
+func (s store) renewUpload(ctx context.Context, q postgres.Querier, id string) (time.Time, error) {
+	expireTime, found, err := postgres.One(ctx, q, postgres.Value[time.Time], renewUploadStatement, id, uploadLifetime.Seconds())
 	if err == nil && !found {
 		err = errNoUpload
 	}
-	return expires, err
+	return expireTime, err
 }
 
-// The parts of an upload go with it.
-const removeUploadStatement = `
-with gone as (
+const deleteUploadStatement = `
+with upload as (
     delete from media.upload
     where  id = $1
     returning file_id
@@ -125,26 +128,24 @@ with gone as (
 )
 update media.file
 set    removed = true
-where  id in (select file_id from gone union all select file_id from parts)`
+where  id in (select file_id from upload union all select file_id from parts)`
 
-// removeUpload removes an upload and all that was made of it; nothing when it is
-// not there.
-func (s store) removeUpload(ctx context.Context, q postgres.Querier, id string) error {
-	_, err := postgres.Exec(ctx, q, removeUploadStatement, id)
+// deleteUpload deletes an upload and the outputs of its transcodes. It does nothing if there
+// is no such upload.
+func (s store) deleteUpload(ctx context.Context, q postgres.Querier, id string) error {
+	_, err := postgres.Exec(ctx, q, deleteUploadStatement, id)
 	return err
 }
 
-const claimRequestStatement = `
+const replaceRequestStatement = `
 update media.upload
 set    request = $3
 where  id = $1
   and  request = $2`
 
-// replaceRequest says which request asks for a recording of an upload, unless
-// another has said so meanwhile.
-func (s store) replaceRequest(ctx context.Context, id, was, is string) error {
-	_, err := postgres.Exec(ctx, s.db, claimRequestStatement, id, was, is)
+// replaceRequest changes the request that processes an upload from previous to next, unless
+// another call has replaced previous already.
+func (s store) replaceRequest(ctx context.Context, id, previous, next string) error {
+	_, err := postgres.Exec(ctx, s.db, replaceRequestStatement, id, previous, next)
 	return err
 }
-
-func seconds(d time.Duration) float64 { return d.Seconds() }

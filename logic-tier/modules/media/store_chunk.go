@@ -7,14 +7,14 @@ import (
 	"techtalks.example/logic-tier/platform/postgres"
 )
 
-// chunks keeps bytes in the database, with everything else: one backup has all.
-type chunks struct{ db *postgres.DB }
+// postgresChunks stores chunks in the database, so that one backup covers everything.
+type postgresChunks struct{ db *postgres.DB }
 
-const addChunkStatement = `
+const insertChunkStatement = `
 insert into media.chunk (file_id, number, bytes)
 values ($1, $2, $3)`
 
-// The length is compared so that bytes never stand where others should.
+// The length check rejects an append at the wrong offset.
 const extendChunkStatement = `
 update media.chunk
 set    bytes = bytes || $3
@@ -22,15 +22,15 @@ where  file_id = $1
   and  number = $2
   and  octet_length(bytes) = $4`
 
-func (c chunks) write(ctx context.Context, tx *postgres.Tx, file, offset int64, bytes []byte) error {
-	number, within := offset/chunkSize, offset%chunkSize
-	if within == 0 {
-		_, err := postgres.Exec(ctx, tx, addChunkStatement, file, number, bytes)
+func (c postgresChunks) write(ctx context.Context, tx *postgres.Tx, file, offset int64, data []byte) error {
+	number, length := offset/chunkSize, offset%chunkSize
+	if length == 0 {
+		_, err := postgres.Exec(ctx, tx, insertChunkStatement, file, number, data)
 		return err
 	}
-	changed, err := postgres.Exec(ctx, tx, extendChunkStatement, file, number, bytes, within)
+	changed, err := postgres.Exec(ctx, tx, extendChunkStatement, file, number, data, length)
 	if err == nil && changed == 0 {
-		return fmt.Errorf("file %d: chunk %d does not end at %d", file, number, within)
+		return fmt.Errorf("file %d: append to chunk %d: its length is not %d", file, number, length)
 	}
 	return err
 }
@@ -41,17 +41,17 @@ from   media.chunk
 where  file_id = $1
   and  number = $2`
 
-func (c chunks) read(ctx context.Context, file, offset int64, most int) ([]byte, error) {
-	bytes, _, err := postgres.One(ctx, c.db, postgres.Value[[]byte], readChunkStatement,
-		file, offset/chunkSize, offset%chunkSize+1, min(most, inChunk(offset)))
-	return bytes, err
+func (c postgresChunks) read(ctx context.Context, file, offset int64, limit int) ([]byte, error) {
+	data, _, err := postgres.One(ctx, c.db, postgres.Value[[]byte], readChunkStatement,
+		file, offset/chunkSize, offset%chunkSize+1, min(limit, chunkRemainder(offset)))
+	return data, err
 }
 
-// removeAtOnce is how many chunks go in one statement, 16 MiB: bounded, so that
-// none locks or writes much.
-const removeAtOnce = 64
+// deleteBatch is the number of chunks deleted per statement: 16 MiB, which bounds the locks
+// and the write-ahead log of one transaction.
+const deleteBatch = 64
 
-const removeChunksStatement = `
+const deleteChunksStatement = `
 delete from media.chunk
 where  file_id = $1
   and  number in (select number
@@ -60,7 +60,7 @@ where  file_id = $1
                   order by number
                   limit  $2)`
 
-func (c chunks) remove(ctx context.Context, tx *postgres.Tx, file int64) (bool, error) {
-	removed, err := postgres.Exec(ctx, tx, removeChunksStatement, file, removeAtOnce)
-	return removed < removeAtOnce, err
+func (c postgresChunks) delete(ctx context.Context, tx *postgres.Tx, file int64) (bool, error) {
+	deleted, err := postgres.Exec(ctx, tx, deleteChunksStatement, file, deleteBatch)
+	return deleted < deleteBatch, err
 }

@@ -6,15 +6,7 @@ import (
 	"techtalks.example/logic-tier/platform/postgres"
 )
 
-// growing is a file that is being appended to.
-type growing struct {
-	file
-	digest []byte
-	// stored is how many bytes its account keeps of its sort; 0 when not asked.
-	stored int64
-}
-
-// Two that append to one file do so one after the other.
+// The row lock serialises appends to one file.
 const lockFileStatement = `
 select f.id, f.account, f.size, f.sha256, f.update_time, f.digest,
        case when $2 and f.account <> 0
@@ -30,14 +22,15 @@ where  f.id = $1
   and  not f.removed
 for    update`
 
-func (s store) lockFile(ctx context.Context, tx *postgres.Tx, id int64, counted bool) (growing, bool, error) {
-	return postgres.One(ctx, tx, func(columns func(...any) error) (g growing, err error) {
-		err = columns(&g.id, &g.account, &g.size, &g.sha256, &g.updated, &g.digest, &g.stored)
-		return g, err
-	}, lockFileStatement, id, counted)
+// lockFile locks a file for appending. withUsage also sums up the files of its account.
+func (s store) lockFile(ctx context.Context, tx *postgres.Tx, id int64, withUsage bool) (lockedFile, bool, error) {
+	return postgres.One(ctx, tx, func(columns func(...any) error) (f lockedFile, err error) {
+		err = columns(&f.id, &f.account, &f.size, &f.sha256, &f.updateTime, &f.digest, &f.accountBytes)
+		return f, err
+	}, lockFileStatement, id, withUsage)
 }
 
-const growFileStatement = `
+const updateFileStatement = `
 update media.file
 set    size        = $2,
        digest      = $3,
@@ -46,9 +39,9 @@ set    size        = $2,
 where  id = $1
 returning update_time`
 
-func (s store) growFile(ctx context.Context, tx *postgres.Tx, g *growing) error {
+func (s store) updateFile(ctx context.Context, tx *postgres.Tx, f *lockedFile) error {
 	_, _, err := postgres.One(ctx, tx, func(columns func(...any) error) (struct{}, error) {
-		return struct{}{}, columns(&g.updated)
-	}, growFileStatement, g.id, g.size, g.digest, g.sha256)
+		return struct{}{}, columns(&f.updateTime)
+	}, updateFileStatement, f.id, f.size, f.digest, f.sha256)
 	return err
 }

@@ -44,26 +44,26 @@ func (s store) recording(ctx context.Context, id string) (recording, error) {
 	case !found:
 		return r, errNoRecording
 	}
-	all, err := postgres.Collect(ctx, s.db, scanRendition, renditionsStatement, id)
-	for _, each := range all {
-		if each.name == poster {
-			r.poster = true
+	files, err := postgres.Collect(ctx, s.db, scanRendition, renditionsStatement, id)
+	for _, f := range files {
+		if f.name == filePoster {
+			r.hasPoster = true
 		} else {
-			r.renditions = append(r.renditions, each)
+			r.renditions = append(r.renditions, f)
 		}
 	}
 	return r, err
 }
 
-const recordingOfStatement = `
+const recordingByUploadStatement = `
 select ` + recordingColumns + `
 from   media.recording r
 where  r.upload_id = $1`
 
-// recordingOf returns the recording that was made of an upload; false when there
-// is none.
-func (s store) recordingOf(ctx context.Context, upload string) (recording, bool, error) {
-	return postgres.One(ctx, s.db, scanRecording, recordingOfStatement, upload)
+// recordingByUpload returns the recording that an upload has become, without its files. It
+// reports false when there is none.
+func (s store) recordingByUpload(ctx context.Context, upload string) (recording, bool, error) {
+	return postgres.One(ctx, s.db, scanRecording, recordingByUploadStatement, upload)
 }
 
 const recordingFileStatement = `
@@ -73,30 +73,30 @@ join   media.file b on b.id = f.file_id
 where  f.recording_id = $1
   and  f.name = $2`
 
-func (s store) recordingFile(ctx context.Context, name fileName) (named, error) {
-	n, found, err := postgres.One(ctx, s.db, func(columns func(...any) error) (n named, err error) {
-		err = columns(&n.fileName, &n.contentType, &n.id, &n.account, &n.size, &n.sha256, &n.updated)
-		return n, err
-	}, recordingFileStatement, name.recording, name.file)
+func (s store) recordingFile(ctx context.Context, ref fileRef) (namedFile, error) {
+	f, found, err := postgres.One(ctx, s.db, func(columns func(...any) error) (f namedFile, err error) {
+		err = columns(&f.fileName, &f.contentType, &f.id, &f.account, &f.size, &f.sha256, &f.updateTime)
+		return f, err
+	}, recordingFileStatement, ref.recording, ref.file)
 	if err == nil && !found {
 		err = errNoFile
 	}
-	n.name = name
-	return n, err
+	f.ref = ref
+	return f, err
 }
 
-const addRecordingStatement = `
+const insertRecordingStatement = `
 insert into media.recording (id, account, upload_id, operation, request, duration_ms, left_out)
 values ($1, $2, $3, $4, $5, nullif($6::bigint, 0), $7)`
 
-const addRecordingFileStatement = `
+const insertRecordingFileStatement = `
 insert into media.recording_file (recording_id, name, file_id, place, content_type, file_name, width, height)
 values ($1, $2, $3, $4, $5, $6, $7, $8)`
 
-// What is not the recording's is removed: segments, and what an operation before
-// made of the upload.
-const forgetUploadStatement = `
-with gone as (
+// Keeps the files that now belong to the recording ($2). It removes the files of segments,
+// and of outputs of earlier operations on the same upload.
+const deletePublishedUploadStatement = `
+with upload as (
     delete from media.upload
     where  id = $1
 ), parts as (
@@ -109,34 +109,35 @@ set    removed = true
 where  id in (select file_id from parts)
   and  id <> all($2)`
 
-// addRecording makes a recording of an upload, which is no more: its file is the
-// recording's now, and those of its parts that the recording names.
-func (s store) addRecording(ctx context.Context, tx *postgres.Tx, r recording, picture *rendition) error {
-	if _, err := postgres.Exec(ctx, tx, addRecordingStatement, r.id, r.account, r.upload, r.operation, r.request,
+// insertRecording turns an upload into a recording. The upload's file and the outputs that
+// the recording lists now belong to the recording, and the upload is deleted. A nil poster
+// means that there is none.
+func (s store) insertRecording(ctx context.Context, tx *postgres.Tx, r recording, poster *rendition) error {
+	if _, err := postgres.Exec(ctx, tx, insertRecordingStatement, r.id, r.account, r.upload, r.operation, r.request,
 		r.duration.Milliseconds(), pq.Array(r.leftOut)); err != nil {
 		return err
 	}
 	files := make([]int64, 0, len(r.renditions)+1)
-	add := func(place int, f rendition) error {
+	insert := func(place int, f rendition) error {
 		files = append(files, f.file)
-		_, err := postgres.Exec(ctx, tx, addRecordingFileStatement, r.id, f.name, f.file, place, f.contentType, f.fileName, f.width, f.height)
+		_, err := postgres.Exec(ctx, tx, insertRecordingFileStatement, r.id, f.name, f.file, place, f.contentType, f.fileName, f.width, f.height)
 		return err
 	}
 	for i, f := range r.renditions {
-		if err := add(i+1, f); err != nil {
+		if err := insert(i+1, f); err != nil {
 			return err
 		}
 	}
-	if picture != nil {
-		if err := add(0, *picture); err != nil {
+	if poster != nil {
+		if err := insert(0, *poster); err != nil {
 			return err
 		}
 	}
-	_, err := postgres.Exec(ctx, tx, forgetUploadStatement, r.upload, pq.Array(files))
+	_, err := postgres.Exec(ctx, tx, deletePublishedUploadStatement, r.upload, pq.Array(files))
 	return err
 }
 
-const removeRecordingStatement = `
+const deleteRecordingFilesStatement = `
 with files as (
     delete from media.recording_file
     where  recording_id = $1
@@ -146,18 +147,18 @@ update media.file
 set    removed = true
 where  id in (select file_id from files)`
 
-const forgetRecordingStatement = `
+const deleteRecordingStatement = `
 delete from media.recording
 where  id = $1`
 
-// removeRecording removes a recording and its files; nothing when it is not
-// there.
-func (s store) removeRecording(ctx context.Context, id string) error {
+// deleteRecording deletes a recording and its files. It does nothing if there is no such
+// recording.
+func (s store) deleteRecording(ctx context.Context, id string) error {
 	return s.db.InTransaction(ctx, func(tx *postgres.Tx) error {
-		if _, err := postgres.Exec(ctx, tx, removeRecordingStatement, id); err != nil {
+		if _, err := postgres.Exec(ctx, tx, deleteRecordingFilesStatement, id); err != nil {
 			return err
 		}
-		_, err := postgres.Exec(ctx, tx, forgetRecordingStatement, id)
+		_, err := postgres.Exec(ctx, tx, deleteRecordingStatement, id)
 		return err
 	})
 }

@@ -6,8 +6,8 @@ import (
 	"techtalks.example/logic-tier/platform/postgres"
 )
 
-const removeExpiredStatement = `
-with gone as (
+const deleteExpiredStatement = `
+with expired as (
     delete from media.upload
     where  id in (select id
                   from   media.upload
@@ -18,35 +18,35 @@ with gone as (
     returning id, file_id
 ), parts as (
     delete from media.part
-    where  upload_id in (select id from gone)
+    where  upload_id in (select id from expired)
     returning file_id
 ), removed as (
     update media.file
     set    removed = true
-    where  id in (select file_id from gone union all select file_id from parts)
+    where  id in (select file_id from expired union all select file_id from parts)
 )
 select count(*)
-from   gone`
+from   expired`
 
-// removeExpired removes the first uploads whose time is over, with all that was
-// made of them, and returns how many.
-func (s store) removeExpired(ctx context.Context, most int) (int, error) {
-	n, _, err := postgres.One(ctx, s.db, postgres.Value[int], removeExpiredStatement, most)
+// deleteExpired deletes at most limit expired uploads with the outputs of their transcodes,
+// and returns how many uploads it deleted.
+func (s store) deleteExpired(ctx context.Context, limit int64) (int64, error) {
+	n, _, err := postgres.One(ctx, s.db, postgres.Value[int64], deleteExpiredStatement, limit)
 	return n, err
 }
 
-const totalStatement = `
+const totalBytesStatement = `
 select coalesce(sum(size), 0)::bigint
 from   media.file`
 
-// total returns how many bytes all files have, removed ones too until they are
-// erased.
-func (s store) total(ctx context.Context) (int64, error) {
-	n, _, err := postgres.One(ctx, s.db, postgres.Value[int64], totalStatement)
+// totalBytes returns the size of all files. Deleted files count until their chunks are
+// deleted.
+func (s store) totalBytes(ctx context.Context) (int64, error) {
+	n, _, err := postgres.One(ctx, s.db, postgres.Value[int64], totalBytesStatement)
 	return n, err
 }
 
-// A file that another process works on is passed over.
+// Skips files whose chunks another process is deleting.
 const nextRemovedStatement = `
 select id
 from   media.file
@@ -55,23 +55,23 @@ order by id
 limit  1
 for    update skip locked`
 
-const forgetFileStatement = `
+const deleteFileStatement = `
 delete from media.file
 where  id = $1`
 
-// eraseSome removes some bytes of a removed file, and the file with its last;
-// false when there is none.
-func (s store) eraseSome(ctx context.Context, bytes storage) (found bool, err error) {
+// purgeBatch deletes one batch of a removed file's chunks, and the file's row with the last
+// batch. It reports false when no file is left to purge.
+func (s store) purgeBatch(ctx context.Context, chunks chunkStore) (found bool, err error) {
 	err = s.db.InTransaction(ctx, func(tx *postgres.Tx) error {
 		var id int64
 		if id, found, err = postgres.One(ctx, tx, postgres.Value[int64], nextRemovedStatement); err != nil || !found {
 			return err
 		}
-		gone, err := bytes.remove(ctx, tx, id)
-		if err != nil || !gone {
+		empty, err := chunks.delete(ctx, tx, id)
+		if err != nil || !empty {
 			return err
 		}
-		_, err = postgres.Exec(ctx, tx, forgetFileStatement, id)
+		_, err = postgres.Exec(ctx, tx, deleteFileStatement, id)
 		return err
 	})
 	return found, err

@@ -10,32 +10,32 @@ import (
 	mediapb "techtalks.example/proto/techtalks/media/v1"
 )
 
-// AppendUpload adds bytes; see the contract. However it ends, what was taken is
-// committed first.
+// AppendUpload appends the client's bytes to an upload. However the call ends, the bytes
+// received so far are committed first.
 func (s service) AppendUpload(call grpc.ClientStreamingServer[mediapb.AppendUploadRequest, mediapb.AppendUploadResponse]) error {
 	ctx := call.Context()
 	request, err := call.Recv()
 	switch {
 	case errors.Is(err, io.EOF):
-		return apperror.InvalidField("UPLOAD_NOT_SAID", "name", "say in the first message which upload to append to")
+		return apperror.InvalidField("UPLOAD_NOT_SAID", "name", "name the upload in the first message")
 	case err != nil:
 		return err
 	}
-	u, err := s.module.uploadFor(ctx, request.Name)
+	u, err := s.module.authorizedUpload(ctx, request.Name)
 	if err != nil {
 		return err
 	}
-	own, waited, err := s.module.appenders.take(ctx, u.id)
+	session, waited, err := s.module.appendSessions.acquire(ctx, u.id)
 	if err != nil {
 		return err
 	}
-	defer s.module.appenders.leave(u.id, own)
-	if waited { // the upload ends where the other request left it
-		if u, err = s.module.uploadFor(ctx, request.Name); err != nil {
+	defer s.module.appendSessions.release(u.id, session)
+	if waited { // the superseded call may have appended more
+		if u, err = s.module.authorizedUpload(ctx, request.Name); err != nil {
 			return err
 		}
 	}
-	a, err := s.module.appendTo(u, request.Offset)
+	a, err := s.module.newUploadAppender(u, request.Offset)
 	if err != nil {
 		return err
 	}
@@ -43,29 +43,29 @@ func (s service) AppendUpload(call grpc.ClientStreamingServer[mediapb.AppendUplo
 	defer close(stop)
 	messages := receive(call, stop)
 	for err == nil {
-		if err = a.add(ctx, request.Data); err != nil {
+		if err = a.write(ctx, request.Data); err != nil {
 			break
 		}
 		select {
-		case next := <-messages:
-			request, err = next.request, next.err
-		case <-own.superseded:
+		case m := <-messages:
+			request, err = m.request, m.err
+		case <-session.superseded:
 			err = errSuperseded
 		}
 	}
-	switch kept := a.commit(ctx); {
+	switch commitErr := a.commit(ctx); {
 	case !errors.Is(err, io.EOF):
 		return err
-	case kept != nil:
-		return kept
+	case commitErr != nil:
+		return commitErr
 	}
 	return call.SendAndClose(&mediapb.AppendUploadResponse{Upload: a.upload.message()})
 }
 
-// ReadFile gives bytes piece by piece; see the contract. A piece is read when
-// the one before it is on its way: between the two nothing is held.
+// ReadFile streams a range of a file, at most a chunk per message. It reads a chunk only
+// after the previous one was sent, and holds no database connection while it sends.
 func (s service) ReadFile(r *mediapb.ReadFileRequest, call grpc.ServerStreamingServer[mediapb.ReadFileResponse]) error {
-	f, err := s.module.fileFor(call.Context(), r.Name)
+	f, err := s.module.authorizedFile(call.Context(), r.Name)
 	if err != nil {
 		return err
 	}
@@ -76,26 +76,27 @@ func (s service) ReadFile(r *mediapb.ReadFileRequest, call grpc.ServerStreamingS
 	if r.Limit > 0 && r.Limit < end-r.Offset {
 		end = r.Offset + r.Limit
 	}
-	return s.module.pieces(call.Context(), f.file, r.Offset, end, func(piece []byte) error {
-		return call.Send(&mediapb.ReadFileResponse{Data: piece})
+	return s.module.readRange(call.Context(), f.file, r.Offset, end, func(data []byte) error {
+		return call.Send(&mediapb.ReadFileResponse{Data: data})
 	})
 }
 
-// appended is one message of AppendUpload, or how the messages end.
-type appended struct {
+// appendMessage is a message of an AppendUpload call, or the error that ends the stream.
+type appendMessage struct {
 	request *mediapb.AppendUploadRequest
 	err     error
 }
 
-// receive returns the messages that the client sends, until stop is closed. A stream's
-// Recv cannot be interrupted otherwise than by ending the call.
-func receive(call grpc.ClientStreamingServer[mediapb.AppendUploadRequest, mediapb.AppendUploadResponse], stop <-chan struct{}) <-chan appended {
-	messages := make(chan appended)
+// receive returns a channel of the messages that the client sends. Closing stop releases
+// the goroutine once Recv returns. A stream's Recv cannot be interrupted except by ending
+// the call, so the handler selects on the channel instead of calling Recv.
+func receive(call grpc.ClientStreamingServer[mediapb.AppendUploadRequest, mediapb.AppendUploadResponse], stop <-chan struct{}) <-chan appendMessage {
+	messages := make(chan appendMessage)
 	go func() {
 		for {
 			request, err := call.Recv()
 			select {
-			case messages <- appended{request, err}:
+			case messages <- appendMessage{request, err}:
 			case <-stop:
 				return
 			}

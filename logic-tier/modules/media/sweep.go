@@ -3,60 +3,54 @@ package media
 import (
 	"context"
 	"time"
+
+	"techtalks.example/logic-tier/platform/sweep"
 )
 
 const (
-	// sweepEvery: what is removed is soon gone, and looking for it costs two short
-	// queries.
-	sweepEvery = 5 * time.Second
-	// sweepTimeout bounds one sweep; what it does not get to, the next does.
+	// sweepInterval is short, so that the bytes of deleted files are soon gone. An idle sweep
+	// costs two short queries.
+	sweepInterval = 5 * time.Second
+	// sweepTimeout bounds one sweep. The next sweep continues where it stopped.
 	sweepTimeout = time.Minute
-	// expiredAtOnce bounds one statement: an upload may have thousands of parts.
-	expiredAtOnce = 20
+	// expireBatch is the number of uploads deleted per statement: an upload can have thousands
+	// of segments.
+	expireBatch = 20
 )
 
-// sweep removes what has expired, and the bytes of what was removed, until ctx
-// ends. Replicas share the work: none waits for what another has in hand.
+// sweep deletes expired uploads, the bytes of deleted files and the work directories of killed
+// processes, until ctx ends. Replicas share the work: none waits for rows that another has
+// locked.
 func (m *Module) sweep(ctx context.Context) error {
-	for {
-		sweeping, done := context.WithTimeout(ctx, sweepTimeout)
-		if err := m.sweepOnce(sweeping); err != nil && ctx.Err() == nil {
-			m.needs.Log.Warn("media: what is no longer needed is not all removed; trying again", "error", err)
-		}
-		done()
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(sweepEvery):
-		}
-		m.tidy()
+	loop := sweep.Loop{Name: "media: expired uploads and deleted files", Interval: sweepInterval, Timeout: sweepTimeout, AtStart: true, Log: m.deps.Log}
+	return loop.Run(ctx, func(ctx context.Context) error {
+		m.removeStaleWorkDirs()
+		return m.sweepOnce(ctx)
+	})
+}
+
+func (m *Module) removeStaleWorkDirs() {
+	if err := m.scratch.removeStale(); err != nil {
+		m.deps.Log.Warn("media: scratch directory (--scratch, SCRATCH) not usable: use one that can be created and written to; retrying", "folder", m.deps.Scratch, "error", err)
 	}
 }
 
-// tidy removes what killed processes left in the scratch folder.
-func (m *Module) tidy() {
-	if err := m.scratch.tidy(); err != nil {
-		m.needs.Log.Warn("media: the folder for recordings (--scratch, SCRATCH) cannot be tidied: use one that can be made and written to; trying again", "folder", m.needs.Scratch, "error", err)
-	}
-}
-
-// sweepOnce removes all there is to remove, in small steps, and counts what is left.
+// sweepOnce deletes all that can be deleted, in small transactions, and updates the total
+// size of all files.
 func (m *Module) sweepOnce(ctx context.Context) error {
-	for removed := expiredAtOnce; removed == expiredAtOnce; {
+	err := sweep.Batches(expireBatch, func(limit int64) (int64, error) { return m.store.deleteExpired(ctx, limit) })
+	if err != nil {
+		return err
+	}
+	for found := true; found; {
 		var err error
-		if removed, err = m.store.removeExpired(ctx, expiredAtOnce); err != nil {
+		if found, err = m.store.purgeBatch(ctx, m.chunks); err != nil {
 			return err
 		}
 	}
-	for more := true; more; {
-		var err error
-		if more, err = m.store.eraseSome(ctx, m.storage); err != nil {
-			return err
-		}
-	}
-	total, err := m.store.total(ctx)
+	total, err := m.store.totalBytes(ctx)
 	if err == nil {
-		m.total.Store(total)
+		m.totalBytes.Store(total)
 	}
 	return err
 }

@@ -12,96 +12,88 @@ import (
 )
 
 var (
-	errQuota      = apperror.New(apperror.Exhausted, "QUOTA_EXCEEDED", "your account would keep more than it may; delete uploads or withdraw talks with recordings first")
-	errFull       = apperror.New(apperror.Exhausted, "STORAGE_FULL", "this site has no room for more uploads; try again later, or ask its operators to remove recordings or to raise the limit (--stored-limit)")
-	errTooMany    = apperror.New(apperror.Exhausted, "TOO_MANY_UPLOADS", "your account has too many uploads that are not whole or not used; finish or delete some first")
-	errOffset     = apperror.New(apperror.Conflict, "OFFSET_MISMATCH", "the upload does not end at this offset; ask with GetUpload where it ends and continue from there")
-	errSuperseded = apperror.New(apperror.Conflict, "UPLOAD_SUPERSEDED", "a newer request appends to the upload; ask how far it is and continue from there")
-	errWhole      = apperror.New(apperror.Conflict, "UPLOAD_WHOLE", "the upload was said to be whole: nothing more belongs to it; begin another")
-	errTooLong    = apperror.New(apperror.Invalid, "UPLOAD_TOO_LONG", "there are more bytes than the upload may have; begin another of the right size")
-	errChecksum   = apperror.New(apperror.Invalid, "CHECKSUM_MISMATCH", "the bytes that arrived are not the file's: their SHA-256 is another. They were removed; upload the file anew")
+	errQuota       = apperror.New(apperror.Exhausted, "QUOTA_EXCEEDED", "storage quota exceeded: delete uploads or withdraw talks with recordings first")
+	errStorageFull = apperror.New(apperror.Exhausted, "STORAGE_FULL", "this site has no room for more uploads: try again later, or ask its operators to delete recordings or raise the limit (--stored-limit)")
+	errTooMany     = apperror.New(apperror.Exhausted, "TOO_MANY_UPLOADS", "your account has too many incomplete or unused uploads: finish or delete some first")
+	errOffset      = apperror.New(apperror.Conflict, "OFFSET_MISMATCH", "the upload does not end at this offset: get its current offset with GetUpload and resume from there")
+	errSuperseded  = apperror.New(apperror.Conflict, "UPLOAD_SUPERSEDED", "a newer request appends to the upload: get its current offset with GetUpload and resume from there")
+	errComplete    = apperror.New(apperror.Conflict, "UPLOAD_WHOLE", "the upload is complete and takes no more bytes: start a new one")
+	errTooLong     = apperror.New(apperror.Invalid, "UPLOAD_TOO_LONG", "there are more bytes than the upload can have: start a new one of the right size")
+	errChecksum    = apperror.New(apperror.Invalid, "CHECKSUM_MISMATCH", "the SHA-256 of the received bytes does not match the file's; they were deleted: upload the file again")
 )
 
-// file is bytes that are kept. An account reads only what its name leads to.
-type file struct {
-	id, account int64
-	size        int64
-	sha256      []byte // nil while it grows
-	updated     time.Time
-}
-
-func (f file) whole() bool { return f.sha256 != nil }
-
-// upload is a file on its way in.
+// upload is a file that a client sends in chunks.
 type upload struct {
-	id                    string
-	account               int64
-	size                  int64  // 0 while it is not known
-	claimed               []byte // nil when it is not known
-	fileName, contentType string
-	request               string // that last asked for a recording of it
-	created, expires      time.Time
-	file                  file
+	id                     string
+	account                int64
+	size                   int64  // the final size; 0 while unknown
+	expectedSHA256         []byte // nil if unknown
+	fileName, contentType  string
+	request                string // the latest request that processes it; empty for none
+	createTime, expireTime time.Time
+	file                   file // the bytes received so far
 }
 
-// most is how many bytes an upload may have.
-func (m *Module) most(u upload) int64 {
+// maxSize returns the maximum number of bytes of an upload.
+func (m *Module) maxSize(u upload) int64 {
 	if u.size > 0 {
 		return u.size
 	}
-	return m.needs.Limits.Upload
+	return m.deps.Limits.UploadBytes
 }
 
-// full reports whether there is no room for so many more bytes of uploads. Other
-// processes' bytes count from the next sweep on. What is made of uploads that were
-// taken is not refused: it is a fraction of them.
-func (m *Module) full(more int64) bool { return m.total.Load()+more > m.needs.Limits.Total }
+// isFull reports whether n more bytes would exceed the limit for all files. Uploads to
+// other processes count from the next sweep on. Transcode outputs are never rejected: they
+// are a fraction of uploads that were accepted.
+func (m *Module) isFull(n int64) bool { return m.totalBytes.Load()+n > m.deps.Limits.TotalBytes }
 
-// begin begins an upload. Bytes count when they are there: what is claimed is
-// only compared with what the account could still keep. What the same request began
-// before, by its id, is returned as it is.
-func (m *Module) begin(ctx context.Context, u upload, made bool, request string) (upload, error) {
-	if u.size > m.needs.Limits.Upload {
-		return u, apperror.InvalidField(errTooLong.Reason, "size", fmt.Sprintf("use at most %d bytes", m.needs.Limits.Upload))
+// createUpload creates an upload. It reserves no space: the declared size is only compared
+// with what is left of the quota, and bytes count when they arrive. generated means that a
+// module uploads a file that it made for the account. If the account has made the request
+// before, createUpload returns the upload that it created then.
+func (m *Module) createUpload(ctx context.Context, u upload, generated bool, request string) (upload, error) {
+	limits := m.deps.Limits
+	if u.size > limits.UploadBytes {
+		return u, apperror.InvalidField(errTooLong.Reason, "size", fmt.Sprintf("use at most %d bytes", limits.UploadBytes))
 	}
-	if m.full(max(u.size, 1)) {
-		return u, errFull
+	if m.isFull(max(u.size, 1)) {
+		return u, errStorageFull
 	}
 	u.id = newID()
 	if request != "" {
-		u.id = idOf(u.account, request)
+		u.id = idForRequest(u.account, request)
 	}
-	err := m.needs.DB.InTransaction(ctx, func(tx *postgres.Tx) error {
-		var has usage
-		if u.account != operator {
+	err := m.deps.DB.InTransaction(ctx, func(tx *postgres.Tx) error {
+		var used usage
+		if u.account != operatorAccount {
 			var err error
-			if has, err = m.store.lockUsage(ctx, tx, u.account, made); err != nil {
+			if used, err = m.store.lockUsage(ctx, tx, u.account, generated); err != nil {
 				return err
 			}
 		}
 		if request != "" {
-			before, err := m.store.lockUpload(ctx, tx, u.id)
+			existing, err := m.store.lockUpload(ctx, tx, u.id)
 			if !errors.Is(err, errNoUpload) {
-				u = before
+				u = existing
 				return err
 			}
 		}
-		if u.account != operator {
+		if u.account != operatorAccount {
 			switch {
-			case has.unfinished >= m.needs.Limits.Unfinished || has.uploads >= m.needs.Limits.Uploads:
+			case used.incomplete >= limits.IncompleteUploads || used.uploads >= limits.Uploads:
 				return errTooMany
-			case has.stored+max(u.size, 1) > m.needs.Limits.Stored:
+			case used.bytes+max(u.size, 1) > limits.AccountBytes:
 				return errQuota
 			}
 		}
-		return m.store.addUpload(ctx, tx, &u, made)
+		return m.store.insertUpload(ctx, tx, &u, generated)
 	})
 	return u, err
 }
 
-// uploadFor returns the upload of a name, for who asks.
-func (m *Module) uploadFor(ctx context.Context, name string) (upload, error) {
-	asks, err := whoAsks(ctx)
+// authorizedUpload returns an upload by its resource name if the caller can access it.
+func (m *Module) authorizedUpload(ctx context.Context, name string) (upload, error) {
+	p, err := principalFrom(ctx)
 	if err != nil {
 		return upload{}, err
 	}
@@ -110,16 +102,17 @@ func (m *Module) uploadFor(ctx context.Context, name string) (upload, error) {
 		return upload{}, err
 	}
 	u, err := m.store.upload(ctx, id)
-	if err == nil && !asks.mayUse(u) {
+	if err == nil && !p.canAccess(u) {
 		return upload{}, errNoUpload
 	}
 	return u, err
 }
 
-// complete says that an upload has all its bytes, so many.
-func (m *Module) complete(ctx context.Context, u upload, size int64) (upload, error) {
-	var broken bool
-	err := m.needs.DB.InTransaction(ctx, func(tx *postgres.Tx) error {
+// completeUpload marks an upload of unknown size as complete. It fails unless the upload
+// has exactly size bytes, and does nothing if the upload is complete already.
+func (m *Module) completeUpload(ctx context.Context, u upload, size int64) (upload, error) {
+	var mismatch bool
+	err := m.deps.DB.InTransaction(ctx, func(tx *postgres.Tx) error {
 		f, found, err := m.store.lockFile(ctx, tx, u.file.id, false)
 		switch {
 		case err != nil:
@@ -128,31 +121,32 @@ func (m *Module) complete(ctx context.Context, u upload, size int64) (upload, er
 			return errNoUpload
 		case f.size != size, u.size > 0 && u.size != size:
 			return errOffset
-		case f.whole():
+		case f.complete():
 			u.file = f.file
 			return nil
 		}
-		if err := f.end(); err != nil {
+		if err := f.seal(); err != nil {
 			return err
 		}
-		if broken, err = m.keepOrRemove(ctx, tx, u, &f); err != nil || broken {
+		if mismatch, err = m.saveOrReject(ctx, tx, u, &f); err != nil || mismatch {
 			return err
 		}
 		u.file = f.file
-		u.expires, err = m.store.touchUpload(ctx, tx, u.id)
+		u.expireTime, err = m.store.renewUpload(ctx, tx, u.id)
 		return err
 	})
-	if err == nil && broken {
+	if err == nil && mismatch {
 		err = errChecksum
 	}
 	return u, err
 }
 
-// keepOrRemove keeps how far an upload's file is; one that is whole and is not
-// what it was to be is removed instead, which it says.
-func (m *Module) keepOrRemove(ctx context.Context, tx *postgres.Tx, u upload, g *growing) (broken bool, err error) {
-	if g.whole() && u.claimed != nil && !bytes.Equal(g.sha256, u.claimed) {
-		return true, m.store.removeUpload(ctx, tx, u.id)
+// saveOrReject saves the row of an upload's file. If the file is complete and its checksum
+// is not the expected one, saveOrReject deletes the upload instead and reports the
+// mismatch.
+func (m *Module) saveOrReject(ctx context.Context, tx *postgres.Tx, u upload, f *lockedFile) (mismatch bool, err error) {
+	if f.complete() && u.expectedSHA256 != nil && !bytes.Equal(f.sha256, u.expectedSHA256) {
+		return true, m.store.deleteUpload(ctx, tx, u.id)
 	}
-	return false, m.store.growFile(ctx, tx, g)
+	return false, m.store.updateFile(ctx, tx, f)
 }

@@ -8,37 +8,37 @@ import (
 	"strings"
 )
 
-// chunk is how many inboxes one transaction fills. Enough that the commit
-// costs nothing beside the rows; few enough that the announcement fits into a
-// NOTIFY and that nobody waits long for a lane.
-const chunk = 1000
+// chunkSize is the number of inboxes that one transaction fills: enough to make the cost
+// of the commit negligible, and few enough that the announcement fits into a NOTIFY and
+// that lanes are held only briefly.
+const chunkSize = 1000
 
-// announcement says that an event arrived in some inboxes. It travels as the
-// payload of the NOTIFY that commits with the inbox rows: in the order of the
-// commits, to every replica, without a query.
+// announcement reports the arrival of an event in a chunk of inboxes. It is the payload
+// of the NOTIFY that commits with the inbox rows, so that every replica receives
+// announcements in commit order, without a query.
 type announcement struct {
 	event    int64
 	arrival  int64
 	accounts []int64 // ascending
 }
 
-// encode returns the announcement as text: numbers, then the accounts as
-// differences. At chunk accounts below 2^35 it stays below the 8,000 bytes that
-// Postgres takes.
+// encode returns the announcement as text: event and arrival, then the delta-encoded
+// accounts. With chunkSize accounts below 2^35 it stays below the 8,000 bytes that
+// NOTIFY accepts.
 func (a announcement) encode() string {
-	differences := make([]byte, 0, 3*len(a.accounts))
+	deltas := make([]byte, 0, 3*len(a.accounts))
 	last := int64(0)
 	for _, account := range a.accounts {
-		differences = binary.AppendUvarint(differences, uint64(account-last))
+		deltas = binary.AppendUvarint(deltas, uint64(account-last))
 		last = account
 	}
-	return strconv.FormatInt(a.event, 10) + " " + strconv.FormatInt(a.arrival, 10) + " " + base64.RawStdEncoding.EncodeToString(differences)
+	return strconv.FormatInt(a.event, 10) + " " + strconv.FormatInt(a.arrival, 10) + " " + base64.RawStdEncoding.EncodeToString(deltas)
 }
 
 func decodeAnnouncement(payload string) (a announcement, err error) {
 	parts := strings.Split(payload, " ")
 	if len(parts) != 3 {
-		return a, fmt.Errorf("announcement of %d parts", len(parts))
+		return a, fmt.Errorf("decode announcement: got %d fields, want 3", len(parts))
 	}
 	if a.event, err = strconv.ParseInt(parts[0], 10, 64); err != nil {
 		return a, err
@@ -46,19 +46,19 @@ func decodeAnnouncement(payload string) (a announcement, err error) {
 	if a.arrival, err = strconv.ParseInt(parts[1], 10, 64); err != nil {
 		return a, err
 	}
-	differences, err := base64.RawStdEncoding.DecodeString(parts[2])
+	deltas, err := base64.RawStdEncoding.DecodeString(parts[2])
 	if err != nil {
 		return a, err
 	}
 	last := int64(0)
-	for len(differences) > 0 {
-		difference, n := binary.Uvarint(differences)
+	for len(deltas) > 0 {
+		delta, n := binary.Uvarint(deltas)
 		if n <= 0 {
-			return a, fmt.Errorf("announcement ends in the middle of an account")
+			return a, fmt.Errorf("decode announcement: truncated account")
 		}
-		last += int64(difference)
+		last += int64(delta)
 		a.accounts = append(a.accounts, last)
-		differences = differences[n:]
+		deltas = deltas[n:]
 	}
 	return a, nil
 }

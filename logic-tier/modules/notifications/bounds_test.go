@@ -9,11 +9,11 @@ import (
 	notificationspb "techtalks.example/proto/techtalks/notifications/v1"
 )
 
-// A reader that takes nothing is told of a gap in the place of what arrived;
-// what nothing would say again is kept.
-func TestAFullStreamIsAGap(t *testing.T) {
+// A full queue replaces arrivals with a gap. It keeps the responses that the client
+// cannot recover.
+func TestStreamReplacesArrivalsWithGapWhenQueueIsFull(t *testing.T) {
 	t.Parallel()
-	s := newLive(prometheus.NewRegistry()).open()
+	s := newHub(prometheus.NewRegistry()).open()
 	subscribed := &notificationspb.StreamNotificationsResponse{Event: &notificationspb.StreamNotificationsResponse_Subscribed_{
 		Subscribed: &notificationspb.StreamNotificationsResponse_Subscribed{Subscription: 7}}}
 	arrived := &notificationspb.StreamNotificationsResponse{Event: &notificationspb.StreamNotificationsResponse_Arrived_{
@@ -22,7 +22,7 @@ func TestAFullStreamIsAGap(t *testing.T) {
 	for range 3*maxQueued + 5 {
 		s.push(arrived)
 		if len(s.queued) > maxQueued {
-			t.Fatalf("%d are queued", len(s.queued))
+			t.Fatalf("got %d queued responses, want at most %d", len(s.queued), maxQueued)
 		}
 	}
 	kinds := map[string]int{}
@@ -38,29 +38,29 @@ func TestAFullStreamIsAGap(t *testing.T) {
 		}
 	}
 	if kinds["subscribed"] != 1 || kinds["gap"] != 1 || kinds["arrived"] == 0 || all[1].GetGap() == nil {
-		t.Errorf("the reader finds %v, the second %v", kinds, all[1])
+		t.Errorf("got %v, the second %v; want 1 subscribed, then 1 gap, then arrivals", kinds, all[1])
 	}
 }
 
-func TestOneInboxIsNotFollowedWithoutEnd(t *testing.T) {
+func TestHubLimitsSubscriptionsPerInbox(t *testing.T) {
 	t.Parallel()
-	l := newLive(prometheus.NewRegistry())
-	s := l.open()
+	h := newHub(prometheus.NewRegistry())
+	s := h.open()
 	all := map[uint64]*subscription{}
 	for n := range uint64(maxPerAccount) {
 		all[n] = &subscription{number: n, stream: s}
-		if err := l.subscribe(all[n], 1, func() {}); err != nil {
+		if err := h.subscribe(all[n], 1, func() {}); err != nil {
 			t.Fatalf("subscription %d: %v", n, err)
 		}
 	}
-	if err := l.subscribe(&subscription{number: maxPerAccount, stream: s}, 1, func() {}); !errors.Is(err, errSubscriptions) {
-		t.Errorf("one more: %v", err)
+	if err := h.subscribe(&subscription{number: maxPerAccount, stream: s}, 1, func() {}); !errors.Is(err, errTooManySubscriptions) {
+		t.Errorf("over the limit: got %v, want %v", err, errTooManySubscriptions)
 	}
-	if err := l.subscribe(&subscription{number: maxPerAccount + 1, stream: s}, 2, func() {}); err != nil {
+	if err := h.subscribe(&subscription{number: maxPerAccount + 1, stream: s}, 2, func() {}); err != nil {
 		t.Errorf("another inbox: %v", err)
 	}
-	l.close(s, all)
-	if err := l.subscribe(&subscription{number: maxPerAccount + 2, stream: l.open()}, 1, func() {}); err != nil {
-		t.Errorf("after they left: %v", err)
+	h.close(s, all)
+	if err := h.subscribe(&subscription{number: maxPerAccount + 2, stream: h.open()}, 1, func() {}); err != nil {
+		t.Errorf("after the stream closed: %v", err)
 	}
 }

@@ -8,20 +8,21 @@ import (
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
 )
 
-// What the inboxes of others show in the place of a title that was deleted.
+// Placeholders for deleted titles in the inboxes of a channel's followers.
 const (
-	removedTalk    = "A talk that was removed"
-	removedChannel = "A channel that was removed"
+	removedTalk    = "Removed talk"
+	removedChannel = "Removed channel"
 )
 
-// accountClosed deletes the inbox of a closed account, and what tells of its
-// operations. Deleting twice changes nothing.
-func (m *Module) accountClosed(ctx context.Context, _ queue.Delivery, said *accountspb.AccountClosed) error {
-	return m.store.removeAccount(ctx, said.AccountId)
+// accountClosed deletes the inbox of a closed account and the events of its operations.
+// It is idempotent.
+func (m *Module) accountClosed(ctx context.Context, _ queue.Delivery, closed *accountspb.AccountClosed) error {
+	return m.store.removeAccount(ctx, closed.AccountId)
 }
 
-// channelRemoved removes the titles of a channel and its talks, and the talks'
-// addresses, which are made of titles, from the inboxes of others. The items stay: cursors count them.
-func (m *Module) channelRemoved(ctx context.Context, _ queue.Delivery, said *talkspb.ChannelRemoved) error {
-	return m.store.forgetChannel(ctx, said.Channel, said.ChannelId)
+// channelRemoved removes the titles of a channel and its talks from its followers'
+// inboxes, and the talks' addresses, which derive from titles. The items stay, so that
+// cursors remain valid.
+func (m *Module) channelRemoved(ctx context.Context, _ queue.Delivery, removed *talkspb.ChannelRemoved) error {
+	return m.store.redactChannel(ctx, removed.Channel, removed.ChannelId)
 }

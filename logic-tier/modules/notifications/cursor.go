@@ -6,20 +6,20 @@ import (
 	"strings"
 )
 
-// cursor is an item's id, and what its holder has seen: the item and all that
-// arrived before it.
+// cursor is an item's id. A client that holds it has seen the item and every earlier
+// arrival.
 type cursor struct {
 	epoch    string
 	sequence int64
 }
 
-var epochs = regexp.MustCompile(`^[0-9a-z]{8}$`)
+var epochPattern = regexp.MustCompile(`^[0-9a-z]{8}$`)
 
-// parseCursor reads "<epoch>-<sequence>"; false when text is not one that
-// String could have written.
+// parseCursor parses "<epoch>-<sequence>". It reports false unless text is exactly what
+// String returns for some cursor.
 func parseCursor(text string) (cursor, bool) {
 	epoch, digits, found := strings.Cut(text, "-")
-	if !found || !epochs.MatchString(epoch) {
+	if !found || !epochPattern.MatchString(epoch) {
 		return cursor{}, false
 	}
 	sequence, err := strconv.ParseInt(digits, 10, 64)
@@ -29,5 +29,5 @@ func parseCursor(text string) (cursor, bool) {
 	return cursor{epoch, sequence}, true
 }
 
-// String returns the id.
+// String returns the cursor as "<epoch>-<sequence>".
 func (c cursor) String() string { return c.epoch + "-" + strconv.FormatInt(c.sequence, 10) }

@@ -2,7 +2,7 @@ package notifications
 
 import "context"
 
-// Sweep trims the first inboxes at once.
+// Sweep runs one sweep step, from the first account.
 func (m *Module) Sweep(ctx context.Context) error {
 	_, err := m.sweepAfter(ctx, 0)
 	return err

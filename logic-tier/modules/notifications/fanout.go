@@ -8,90 +8,88 @@ import (
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
 )
 
-// talkPublished tells a channel's followers of a talk, and before it of those that the
-// channel published earlier and that they were not told of yet. Messages may come in
-// another order than talks were published in: one that could not be worked comes
-// again when its lease is over, and later ones do not wait for it. So a message says
-// no more than that there is something to tell.
+// talkPublished delivers a talk to its channel's followers, after all of the channel's
+// earlier publications. Messages can arrive out of publishing order: a message whose
+// handling failed is redelivered when its lease expires, and later messages do not wait
+// for it. So a message is only a signal that the channel has something to deliver.
 func (m *Module) talkPublished(ctx context.Context, _ queue.Delivery, published *talkspb.TalkPublished) error {
 	if published.Number == 0 {
-		return m.fanOut(ctx, published) // said by a program that did not count yet
+		return m.fanOut(ctx, published) // from a version that did not number publications
 	}
 	for {
-		through, err := m.store.through(ctx, published.ChannelId)
-		if err != nil || through >= published.Number {
+		watermark, err := m.store.watermark(ctx, published.ChannelId)
+		if err != nil || watermark >= published.Number {
 			return err
 		}
-		if through == published.Number-1 {
+		if watermark == published.Number-1 {
 			return m.fanOut(ctx, published)
 		}
-		earlier, err := m.needs.Talks.ListPublications(ctx, &talkspb.ListPublicationsRequest{
-			ChannelId: published.ChannelId, AfterNumber: through, PageSize: publicationPage,
+		earlier, err := m.deps.Talks.ListPublications(ctx, &talkspb.ListPublicationsRequest{
+			ChannelId: published.ChannelId, AfterNumber: watermark, PageSize: publicationPage,
 		})
 		if err != nil {
 			return err
 		}
-		told := false
+		advanced := false
 		for _, p := range earlier.Publications {
 			if p.Number > published.Number {
 				break
 			}
-			told = true
+			advanced = true
 			if err := m.fanOut(ctx, p); err != nil {
 				return err
 			}
 		}
-		if !told { // of a restored database, say: what the message tells of is not in it
+		if !advanced { // the talk is not in the talks database, which was restored from a backup, for example
 			return m.fanOut(ctx, published)
 		}
 	}
 }
 
-// fanOut puts a published talk into the inbox of every follower, a chunk at a
-// time. Interrupted, it goes on after the last chunk that committed; done twice, the
-// second time changes nothing; and where two work it at once, each goes on from where
-// the other is.
+// fanOut adds a published talk to the inbox of every follower, one chunk at a time. After
+// an interruption it resumes from the last committed chunk. It is idempotent, and safe
+// to run concurrently: each run continues from the shared checkpoint.
 func (m *Module) fanOut(ctx context.Context, published *talkspb.TalkPublished) error {
-	of := place{channel: published.ChannelId, number: published.Number}
+	pos := position{channel: published.ChannelId, number: published.Number}
 	for ctx.Err() == nil {
-		at, err := m.store.beginFanOut(ctx, event{
+		p, err := m.store.beginFanOut(ctx, event{
 			subject: published.Talk, title: published.Title, channel: published.Channel,
-			channelName: published.ChannelTitle, published: published.PublishTime.AsTime(),
+			channelTitle: published.ChannelTitle, published: published.PublishTime.AsTime(),
 		})
 		if err != nil {
 			return err
 		}
-		if at.complete {
-			return m.store.pass(ctx, of)
+		if p.complete {
+			return m.store.advanceWatermark(ctx, pos)
 		}
-		if done, err := m.fanOutFrom(ctx, at, of); done || err != nil {
+		if done, err := m.resumeFanOut(ctx, p, pos); done || err != nil {
 			return err
 		}
 	}
 	return ctx.Err()
 }
 
-// fanOutFrom goes on with a fan-out from where it is, and returns false when somebody
-// else has gone on meanwhile.
-func (m *Module) fanOutFrom(ctx context.Context, at progress, of place) (done bool, err error) {
-	for after := at.lastAccount; !at.complete; {
-		page, err := m.needs.Following.ListFollowers(ctx, &followingpb.ListFollowersRequest{
-			ChannelId: of.channel, AfterAccountId: after, PageSize: followerPage,
+// resumeFanOut continues a fan-out from its checkpoint. It reports false if another
+// consumer moved the checkpoint meanwhile.
+func (m *Module) resumeFanOut(ctx context.Context, p progress, pos position) (done bool, err error) {
+	for after := p.lastAccount; !p.complete; {
+		page, err := m.deps.Following.ListFollowers(ctx, &followingpb.ListFollowersRequest{
+			ChannelId: pos.channel, AfterAccountId: after, PageSize: followerPage,
 		})
 		if err != nil {
 			return false, err
 		}
-		followers, end := page.AccountIds, len(page.AccountIds) < followerPage
+		followers, lastPage := page.AccountIds, len(page.AccountIds) < followerPage
 		for {
-			part := followers[:min(chunk, len(followers))]
-			followers = followers[len(part):]
-			at.complete = end && len(followers) == 0
-			delivered, err := m.store.deliver(ctx, at.event, after, part, at.complete, of)
+			chunk := followers[:min(chunkSize, len(followers))]
+			followers = followers[len(chunk):]
+			p.complete = lastPage && len(followers) == 0
+			delivered, err := m.store.deliver(ctx, p.event, after, chunk, p.complete, pos)
 			if err != nil || !delivered {
 				return false, err
 			}
-			if len(part) > 0 {
-				after = part[len(part)-1]
+			if len(chunk) > 0 {
+				after = chunk[len(chunk)-1]
 			}
 			if len(followers) == 0 {
 				break
@@ -102,9 +100,9 @@ func (m *Module) fanOutFrom(ctx context.Context, at progress, of place) (done bo
 }
 
 const (
-	// followerPage is how many followers are read at once: few enough to hold, many
-	// enough that the reading costs nothing beside the writing.
-	followerPage = 10 * chunk
-	// publicationPage is how many earlier talks are read at once; mostly there is none.
+	// followerPage is the number of followers read at once: few enough to hold in memory,
+	// enough to make the cost of reading negligible beside that of writing.
+	followerPage = 10 * chunkSize
+	// publicationPage is the number of earlier talks read at once. Usually there are none.
 	publicationPage = 50
 )

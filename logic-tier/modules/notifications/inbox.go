@@ -9,28 +9,28 @@ import (
 )
 
 const (
-	// maxUnread is where counting unread items stops: a bell that says "100"
-	// says enough.
+	// maxUnread caps the unread count; the bell needs no exact number beyond it.
 	maxUnread = 100
 	// Page sizes of the contract.
 	defaultPage = 50
 	maxPage     = 200
 )
 
-var errCursor = apperror.InvalidField("CURSOR_INVALID", "ids", `use ids as they were given, "<epoch>-<sequence>"`)
+var errCursor = apperror.InvalidField("CURSOR_INVALID", "ids", `use ids as the server returned them, "<epoch>-<sequence>"`)
 
-// listAfter returns what arrived after a cursor, or why the cursor cannot be
-// honoured.
-func (m *Module) listAfter(ctx context.Context, account int64, after string, most int) (items []item, epoch string, reset *notificationspb.Reset, err error) {
-	from, wellFormed := parseCursor(after)
+// listAfter returns up to limit items that arrived after a cursor, or a reset if the
+// cursor is not valid.
+func (m *Module) listAfter(ctx context.Context, account int64, after string, limit int) (items []item, epoch string, reset *notificationspb.Reset, err error) {
+	c, wellFormed := parseCursor(after)
 	if wellFormed {
-		items, err = m.store.itemsAfter(ctx, account, from.sequence, most)
+		items, err = m.store.itemsAfter(ctx, account, c.sequence, limit)
 		if err != nil {
 			return nil, "", nil, err
 		}
 	}
-	// After the items: what was trimmed before they were read shows here.
-	at, err := m.store.bounds(ctx, account)
+	// Read the bounds after the items, so that they include every trim that the read of
+	// the items could have missed.
+	b, err := m.store.bounds(ctx, account)
 	if err != nil {
 		return nil, "", nil, err
 	}
@@ -38,30 +38,30 @@ func (m *Module) listAfter(ctx context.Context, account int64, after string, mos
 	switch {
 	case !wellFormed:
 		reason = notificationspb.Reset_REASON_MALFORMED
-	case from.epoch != at.epoch:
+	case c.epoch != b.epoch:
 		reason = notificationspb.Reset_REASON_OTHER_EPOCH
-	case from.sequence < at.trimmed:
+	case c.sequence < b.trimmedThrough:
 		reason = notificationspb.Reset_REASON_TRIMMED
-	case from.sequence > at.drawn:
+	case c.sequence > b.lastArrival:
 		reason = notificationspb.Reset_REASON_AHEAD
 	default:
-		return items, at.epoch, nil, nil
+		return items, b.epoch, nil, nil
 	}
 	newest, _, err := m.store.inbox(ctx, account)
 	if err != nil {
 		return nil, "", nil, err
 	}
-	return nil, at.epoch, &notificationspb.Reset{Reason: reason, Cursor: newest.String()}, nil
+	return nil, b.epoch, &notificationspb.Reset{Reason: reason, Cursor: newest.String()}, nil
 }
 
-// markRead marks items, and everything through a cursor, as read. A cursor of
-// another epoch names items that are not there: it is passed over.
+// markRead marks the given items, and all items up to and including the cursor through,
+// as read. It ignores cursors of another epoch, whose items no longer exist.
 func (m *Module) markRead(ctx context.Context, account int64, ids []string, through string) error {
 	epoch, err := m.epoch(ctx)
 	if err != nil {
 		return err
 	}
-	at, err := m.store.bounds(ctx, account)
+	b, err := m.store.bounds(ctx, account)
 	if err != nil {
 		return err
 	}
@@ -79,34 +79,33 @@ func (m *Module) markRead(ctx context.Context, account int64, ids []string, thro
 	if through != "" {
 		c, ok := parseCursor(through)
 		if !ok {
-			return apperror.InvalidField("CURSOR_INVALID", "through", `use a cursor as it was given, "<epoch>-<sequence>"`)
+			return apperror.InvalidField("CURSOR_INVALID", "through", `use a cursor as the server returned it, "<epoch>-<sequence>"`)
 		}
 		if c.epoch == epoch {
-			// Not beyond what was ever delivered: what is yet to come is unread.
-			last = min(c.sequence, at.drawn)
+			// Items that have not arrived yet stay unread.
+			last = min(c.sequence, b.lastArrival)
 		}
 	}
 	return m.store.markRead(ctx, account, arrivals, last)
 }
 
-// pageSize returns how many items a page has.
-func pageSize(asked int32) int {
-	switch {
-	case asked == 0:
+// pageSize returns the page size to use for the requested one.
+func pageSize(requested int32) int {
+	if requested == 0 {
 		return defaultPage
-	default:
-		return min(int(asked), maxPage)
 	}
+	return min(int(requested), maxPage)
 }
 
-// olderThan reads a page token: the id of the last item of the page before.
-func olderThan(token string) (int64, error) {
+// parsePageToken returns the arrival that a page token continues from: that of the last
+// item of the previous page.
+func parsePageToken(token string) (int64, error) {
 	if token == "" {
 		return math.MaxInt64, nil
 	}
 	c, ok := parseCursor(token)
 	if !ok {
-		return 0, apperror.InvalidField("PAGE_TOKEN_INVALID", "page_token", "use next_page_token of the page before, or start again without one")
+		return 0, apperror.InvalidField("PAGE_TOKEN_INVALID", "page_token", "use next_page_token of the previous page, or start again without a token")
 	}
 	return c.sequence, nil
 }

@@ -12,28 +12,29 @@ import (
 	notificationspb "techtalks.example/proto/techtalks/notifications/v1"
 )
 
-// filled is a site where account 1 has so many items, titled 0, 1, 2 …
-func filled(t *testing.T, items int) (*site, *replica, []string) {
+// newFilledSite returns a site where account 1 has the given number of items, titled 0,
+// 1, 2 …, a replica, and the items' ids.
+func newFilledSite(t *testing.T, items int) (*site, *replica, []string) {
 	t.Helper()
-	s := newSite(t, map[int64]crowd{1: {1, 2}})
+	s := newSite(t, map[int64]accountRange{1: {1, 2}})
 	r := s.start()
 	for i := range items {
 		s.publish(r.engine, 1, fmt.Sprint(i))
-		s.fannedOut()
+		s.waitForFanOuts()
 	}
 	ids, _ := s.inbox(r, 1)
 	if len(ids) != items {
-		t.Fatalf("%d items, want %d", len(ids), items)
+		t.Fatalf("got %d items, want %d", len(ids), items)
 	}
 	return s, r, ids
 }
 
-func TestAnInboxIsReadFromTheNewestAPageAtATime(t *testing.T) {
+func TestListNotificationsPagesFromNewestToOldest(t *testing.T) {
 	t.Parallel()
-	s, r, _ := filled(t, 5)
+	s, r, _ := newFilledSite(t, 5)
 	var titles []string
 	for token, first := "", true; first || token != ""; first = false {
-		page, err := r.ListNotifications(as(t.Context(), 1), &notificationspb.ListNotificationsRequest{PageSize: 2, PageToken: token})
+		page, err := r.ListNotifications(asAccount(t.Context(), 1), &notificationspb.ListNotificationsRequest{PageSize: 2, PageToken: token})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -43,25 +44,25 @@ func TestAnInboxIsReadFromTheNewestAPageAtATime(t *testing.T) {
 		token = page.NextPageToken
 	}
 	if got := strings.Join(titles, ""); got != "43210" {
-		t.Errorf("pages are of %s, want 43210", got)
+		t.Errorf("got items %s, want 43210", got)
 	}
 	if items, _ := s.inbox(r, 3); len(items) != 0 {
-		t.Errorf("account 3 follows nothing and has %d items", len(items))
+		t.Errorf("account 3 follows no channel: got %d items, want 0", len(items))
 	}
 }
 
-func TestWhatIsReadIsNoLongerUnread(t *testing.T) {
+func TestMarkReadLowersUnreadCount(t *testing.T) {
 	t.Parallel()
-	s, r, ids := filled(t, 5)
+	s, r, ids := newFilledSite(t, 5)
 	mark := func(request *notificationspb.MarkReadRequest) {
 		t.Helper()
-		if _, err := r.MarkRead(as(t.Context(), 1), request); err != nil {
+		if _, err := r.MarkRead(asAccount(t.Context(), 1), request); err != nil {
 			t.Fatal(err)
 		}
 	}
 	check := func(want string) {
 		t.Helper()
-		page, err := r.ListNotifications(as(t.Context(), 1), &notificationspb.ListNotificationsRequest{})
+		page, err := r.ListNotifications(asAccount(t.Context(), 1), &notificationspb.ListNotificationsRequest{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -72,10 +73,10 @@ func TestWhatIsReadIsNoLongerUnread(t *testing.T) {
 			}
 		}
 		if got := strings.Join(unread, ""); got != want {
-			t.Errorf("unread are %q, want %q", got, want)
+			t.Errorf("got unread items %q, want %q", got, want)
 		}
 		if got := s.unread(r, 1); got != len(want) {
-			t.Errorf("the bell says %d, want %d", got, len(want))
+			t.Errorf("got unread count %d, want %d", got, len(want))
 		}
 	}
 	check("43210")
@@ -85,82 +86,82 @@ func TestWhatIsReadIsNoLongerUnread(t *testing.T) {
 	check("4210")
 	mark(&notificationspb.MarkReadRequest{Through: ids[1]})
 	check("42")
-	mark(&notificationspb.MarkReadRequest{Through: ids[0]}) // less than before
+	mark(&notificationspb.MarkReadRequest{Through: ids[0]}) // before the previous cursor
 	check("42")
-	// Beyond the end: what comes later is unread.
+	// A cursor beyond the end does not mark later arrivals as read.
 	epoch, _, _ := strings.Cut(ids[0], "-")
 	mark(&notificationspb.MarkReadRequest{Through: epoch + "-999999"})
 	check("")
 	s.publish(r.engine, 1, "5")
-	s.fannedOut()
+	s.waitForFanOuts()
 	check("5")
 	if got := s.unread(r, 2); got != 6 {
-		t.Errorf("account 2 has %d unread, want 6: nobody reads for another", got)
+		t.Errorf("account 2, which marked nothing as read: got %d unread, want 6", got)
 	}
 }
 
-func TestAMadeUpCursorIsAnsweredWithAReset(t *testing.T) {
+func TestListNotificationsReturnsResetForInvalidCursor(t *testing.T) {
 	t.Parallel()
-	s, r, ids := filled(t, 3)
+	s, r, ids := newFilledSite(t, 3)
 	epoch, _, _ := strings.Cut(ids[0], "-")
-	if _, err := s.inside.Exec(`insert into notifications.reader (account, trimmed_through) values (1, $1)`, sequence(ids[1])); err != nil {
+	if _, err := s.superuser.Exec(`insert into notifications.reader (account, trimmed_through) values (1, $1)`, sequence(ids[1])); err != nil {
 		t.Fatal(err)
 	}
 	for cursor, want := range map[string]notificationspb.Reset_Reason{
-		"what is this":                 notificationspb.Reset_REASON_MALFORMED,
+		"not a cursor":                 notificationspb.Reset_REASON_MALFORMED,
 		"-1":                           notificationspb.Reset_REASON_MALFORMED,
 		"zzzzzzzz-1":                   notificationspb.Reset_REASON_OTHER_EPOCH,
 		epoch + "-9223372036854775807": notificationspb.Reset_REASON_AHEAD,
 		ids[0]:                         notificationspb.Reset_REASON_TRIMMED,
 	} {
-		page, err := r.ListNotifications(as(t.Context(), 1), &notificationspb.ListNotificationsRequest{After: cursor})
+		page, err := r.ListNotifications(asAccount(t.Context(), 1), &notificationspb.ListNotificationsRequest{After: cursor})
 		if err != nil {
 			t.Errorf("%q: %v", cursor, err)
 			continue
 		}
 		if page.Reset_.GetReason() != want || len(page.Notifications) > 0 {
-			t.Errorf("%q is answered with %v and %d items, want a reset for %s", cursor, page.Reset_, len(page.Notifications), want)
+			t.Errorf("%q: got reset %v and %d items, want %s and none", cursor, page.Reset_, len(page.Notifications), want)
 		}
 		if page.Reset_.GetCursor() != ids[2] {
-			t.Errorf("%q: go on from %q, want the newest, %s", cursor, page.Reset_.GetCursor(), ids[2])
+			t.Errorf("%q: got reset to cursor %q, want the newest, %q", cursor, page.Reset_.GetCursor(), ids[2])
 		}
 	}
-	if page, err := r.ListNotifications(as(t.Context(), 1), &notificationspb.ListNotificationsRequest{After: ids[1]}); err != nil || page.Reset_ != nil || len(page.Notifications) != 1 {
-		t.Errorf("the edge of what was trimmed is no usable cursor: %v, %v", page, err)
+	if page, err := r.ListNotifications(asAccount(t.Context(), 1), &notificationspb.ListNotificationsRequest{After: ids[1]}); err != nil || page.Reset_ != nil || len(page.Notifications) != 1 {
+		t.Errorf("the last trimmed arrival as cursor: got %v, %v; want 1 item and no reset", page, err)
 	}
 }
 
-func TestAMadeUpIDIsAnInvalidArgument(t *testing.T) {
+func TestMalformedIDIsInvalidArgument(t *testing.T) {
 	t.Parallel()
-	_, r, _ := filled(t, 0)
-	for what, call := range map[string]func() error{
+	_, r, _ := newFilledSite(t, 0)
+	for name, call := range map[string]func() error{
 		"id": func() error {
-			_, err := r.MarkRead(as(t.Context(), 1), &notificationspb.MarkReadRequest{Ids: []string{"x"}})
+			_, err := r.MarkRead(asAccount(t.Context(), 1), &notificationspb.MarkReadRequest{Ids: []string{"x"}})
 			return err
 		},
 		"through": func() error {
-			_, err := r.MarkRead(as(t.Context(), 1), &notificationspb.MarkReadRequest{Through: "x"})
+			_, err := r.MarkRead(asAccount(t.Context(), 1), &notificationspb.MarkReadRequest{Through: "x"})
 			return err
 		},
 		"page token": func() error {
-			_, err := r.ListNotifications(as(t.Context(), 1), &notificationspb.ListNotificationsRequest{PageToken: "x"})
+			_, err := r.ListNotifications(asAccount(t.Context(), 1), &notificationspb.ListNotificationsRequest{PageToken: "x"})
 			return err
 		},
 	} {
-		var refused *apperror.Failure
-		if err := call(); !errors.As(err, &refused) || refused.Kind != apperror.Invalid {
-			t.Errorf("%s: %v, want it refused as invalid", what, err)
+		var failure *apperror.Failure
+		if err := call(); !errors.As(err, &failure) || failure.Kind != apperror.Invalid {
+			t.Errorf("%s: got %v, want kind %v", name, err, apperror.Invalid)
 		}
 	}
 }
 
-func TestWhatArrivedWhileAwayIsReadInOrderThenLive(t *testing.T) {
+func TestClientReadsMissedItemsThenReceivesLiveOnes(t *testing.T) {
 	t.Parallel()
-	s, r, ids := filled(t, 3)
+	s, r, ids := newFilledSite(t, 3)
 	f := &follower{account: 1, cursor: ids[0]}
 	followed := make(chan error, 1)
-	ctx, done := context.WithTimeout(t.Context(), patience)
-	defer done()
+	ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
+	defer cancel()
 	go func() { followed <- f.follow(ctx, r, 4) }()
 	s.publish(r.engine, 1, "3")
 	s.publish(r.engine, 1, "4")
@@ -168,36 +169,36 @@ func TestWhatArrivedWhileAwayIsReadInOrderThenLive(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !slices.Equal(f.titles[:2], []string{"1", "2"}) || len(f.titles) != 4 {
-		t.Errorf("got %v, want 1 and 2, then the two new ones", f.titles)
+		t.Errorf("got %v, want 1 and 2, then two live items", f.titles)
 	}
 }
 
-func TestALostConnectionToTheDatabaseIsAGap(t *testing.T) {
+func TestLostDatabaseConnectionCausesGap(t *testing.T) {
 	t.Parallel()
-	s, r, ids := filled(t, 1)
+	s, r, ids := newFilledSite(t, 1)
 	f := &follower{account: 1, cursor: ids[0]}
 	followed := make(chan error, 1)
-	ctx, done := context.WithTimeout(t.Context(), patience)
-	defer done()
+	ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
+	defer cancel()
 	go func() { followed <- f.follow(ctx, r, 2) }()
 	s.publish(r.engine, 1, "1")
-	s.until("the first live item", func() bool { return s.count(`select count(*) from queue.message`) == 0 })
-	// Nobody listens while this arrives.
-	if _, err := s.inside.Exec(`select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and query like 'LISTEN%notifications%'`); err != nil {
+	s.waitFor("the first live item", func() bool { return s.count(`select count(*) from queue.message`) == 0 })
+	// The next item arrives while the listener is disconnected.
+	if _, err := s.superuser.Exec(`select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and query like 'LISTEN%notifications%'`); err != nil {
 		t.Fatal(err)
 	}
 	s.publish(r.engine, 1, "2")
 	if err := <-followed; err != nil || !slices.Equal(f.titles, []string{"1", "2"}) {
-		t.Errorf("got %v, %v", f.titles, err)
+		t.Errorf("got %v, %v; want [1 2]", f.titles, err)
 	}
 }
 
-func TestAStreamWithoutASessionIsToldSo(t *testing.T) {
+func TestSubscriptionEndsWithoutValidSession(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, nil)
 	r := s.start()
-	ctx, done := context.WithTimeout(t.Context(), patience)
-	defer done()
+	ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
+	defer cancel()
 	stream, err := r.client.StreamNotifications(ctx)
 	if err != nil {
 		t.Fatal(err)
@@ -215,41 +216,42 @@ func TestAStreamWithoutASessionIsToldSo(t *testing.T) {
 		}
 		return response.GetEnded().GetReason()
 	}
-	for _, token := range []string{"", "made up"} {
+	for _, token := range []string{"", "unknown"} {
 		if got := subscribe(token); got != "SESSION_INVALID" {
-			t.Errorf("with the token %q the subscription ends with %q", token, got)
+			t.Errorf("token %q: got end reason %q, want SESSION_INVALID", token, got)
 		}
 	}
-	// The stream serves the others all the same.
+	// The stream still accepts other subscriptions.
 	if got := subscribe("session-of-1"); got != "" {
-		t.Errorf("a good session's subscription ends with %q", got)
+		t.Errorf("valid session: got end reason %q, want none", got)
 	}
 }
 
-func TestAReplicaThatStopsEndsItsStreams(t *testing.T) {
+func TestStreamsEndWhenReplicaStops(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, nil)
 	r := s.start()
-	ctx, done := context.WithTimeout(t.Context(), patience)
-	defer done()
+	ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
+	defer cancel()
 	f := &follower{account: 1, cursor: s.cursor(r, 1)}
 	followed := make(chan error, 1)
 	go func() { followed <- f.follow(ctx, r, 1) }()
-	s.until("the subscription", func() bool {
+	s.waitFor("the subscription", func() bool {
 		return s.count(`select count(*) from pg_stat_activity where datname = current_database() and query like 'LISTEN%notifications%'`) == 1
 	})
 	r.stop()
 	if err := <-followed; err == nil || !strings.Contains(err.Error(), "this server is stopping") {
-		t.Errorf("the stream ended with %v, want it told that the server drains", err)
+		t.Errorf("got stream error %v, want it to report that the server is stopping", err)
 	}
 }
 
-// An inbox over its bound loses its oldest items, and says so.
-func TestAnInboxIsTrimmedToItsBound(t *testing.T) {
+// The sweep deletes the oldest items of an inbox over its limit. Cursors before the
+// remaining items get a reset.
+func TestSweepTrimsInboxToItsLimit(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, nil)
 	r := s.start()
-	if _, err := s.inside.Exec(`
+	if _, err := s.superuser.Exec(`
 		insert into notifications.event (id, subject, title, channel, channel_title, publish_time, complete)
 		overriding system value select n, 'channels/c/talks/'||n, n, 'channels/c', 'C', now(), true from generate_series(1, 1200) n;
 		insert into notifications.inbox (account, arrival, event)
@@ -261,21 +263,21 @@ func TestAnInboxIsTrimmedToItsBound(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := s.count(`select count(*) from notifications.inbox where account = 1`); got != 1000 {
-		t.Errorf("%d items are kept, want 1,000", got)
+		t.Errorf("got %d items, want 1000", got)
 	}
 	if got := s.count(`select min(arrival) from notifications.inbox where account = 1`); got != 201 {
-		t.Errorf("the oldest item kept is %d, want 201", got)
+		t.Errorf("got oldest arrival %d, want 201", got)
 	}
 	if got := s.count(`select count(*) from notifications.inbox where account = 2`); got != 10 {
-		t.Errorf("an inbox under its bound has %d items, want its 10", got)
+		t.Errorf("inbox under the limit: got %d items, want 10", got)
 	}
-	page, err := r.ListNotifications(as(t.Context(), 1), &notificationspb.ListNotificationsRequest{After: s.epochOf(r) + "-150"})
+	page, err := r.ListNotifications(asAccount(t.Context(), 1), &notificationspb.ListNotificationsRequest{After: s.epoch(r) + "-150"})
 	if err != nil || page.Reset_.GetReason() != notificationspb.Reset_REASON_TRIMMED {
-		t.Errorf("a cursor before the trimmed edge is answered with %v, %v", page, err)
+		t.Errorf("cursor before the trimmed items: got %v, %v; want a reset", page, err)
 	}
 }
 
-func (s *site) epochOf(r *replica) string {
+func (s *site) epoch(r *replica) string {
 	epoch, _, _ := strings.Cut(s.cursor(r, 1), "-")
 	return epoch
 }

@@ -1,17 +1,17 @@
-// Package notifications keeps each account's inbox and delivers it as it fills.
+// Package notifications stores an inbox per account and streams new items to
+// connected clients.
 //
-//	offers  techtalks.notifications.v1.Notifications
-//	needs   following (who follows a channel), talks (what a channel published
-//	        before), accounts (whose a session is)
-//	says    nothing
-//	hears   talk.published, on the queue "notifications.talk-published";
-//	        operation.ended, on the queue "notifications.operation-ended";
-//	        account.closed, on the queue "notifications.account-closed";
-//	        channel.removed, on the queue "notifications.channel-removed"
+//	serves      techtalks.notifications.v1.Notifications
+//	depends on  following (lists a channel's followers), talks (lists a channel's
+//	            earlier publications), accounts (verifies sessions)
+//	publishes   nothing
+//	consumes    talk.published, on the queue "notifications.talk-published";
+//	            operation.ended, on the queue "notifications.operation-ended";
+//	            account.closed, on the queue "notifications.account-closed";
+//	            channel.removed, on the queue "notifications.channel-removed"
 //
-// An inbox is ordered by arrival, never by what it tells of: see
-// store.deliver for how an arrival gets its number, and live.go for how it
-// reaches whoever is connected.
+// An inbox is ordered by arrival, never by publish time: see store.deliver for how
+// an item gets its arrival number, and hub.go for how it reaches connected clients.
 package notifications
 
 import (
@@ -33,19 +33,19 @@ import (
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
 )
 
-// Needs is what the module is given.
-type Needs struct {
-	// DB is a pool of the role "notifications"; Listen makes the connection
-	// that announcements are heard on.
+// Deps holds the module's dependencies.
+type Deps struct {
+	// DB is a connection pool of the role "notifications"; Listen configures the
+	// connection that receives announcements.
 	DB     *postgres.DB
 	Listen postgres.Options
-	// Accounts says whose a subscriber's session is.
+	// Accounts verifies a subscriber's session.
 	Accounts accountspb.AccountsClient
-	// Sessions notices that a subscriber's session ended.
+	// Sessions reports when a subscriber's session ends.
 	Sessions *sessions.Watch
-	// Following says who is to be told.
+	// Following lists a channel's followers.
 	Following followingpb.FollowingClient
-	// Talks says what a channel published before a talk.
+	// Talks lists what a channel published before a given talk.
 	Talks   talkspb.TalksClient
 	Metrics prometheus.Registerer
 	Log     *slog.Logger
@@ -53,22 +53,21 @@ type Needs struct {
 
 // Module is the notifications module.
 type Module struct {
-	needs Needs
+	deps  Deps
 	store store
-	live  *live
+	hub   *hub
 
 	currentEpoch atomic.Pointer[string]
 }
 
-// New returns the module.
-func New(n Needs) *Module {
-	m := &Module{needs: n, store: store{n.DB}}
-	m.live = newLive(n.Metrics)
-	return m
+// New returns a module that uses the given dependencies.
+func New(d Deps) *Module {
+	return &Module{deps: d, store: store{d.DB}, hub: newHub(d.Metrics)}
 }
 
-// Topology is what the module consumes. The exchanges are others'; they are
-// declared on both sides, as in AMQP, so that either may start first.
+// Topology returns the queues that the module consumes. The exchanges belong to other
+// modules; publisher and consumer both declare them, as in AMQP, so that either can
+// start first.
 func Topology() queue.Topology {
 	return queue.Topology{
 		Module:    "notifications",
@@ -89,8 +88,8 @@ const (
 	removedQueue = "notifications.channel-removed"
 )
 
-// Consumers is who works the module's queues. Several at once: a big channel's
-// fan-out must not hold up a small one's.
+// Consumers returns the consumers of the module's queues. Fan-outs run concurrently, so
+// that one to a large channel does not delay one to a small channel.
 func (m *Module) Consumers() []queue.Consumer {
 	return []queue.Consumer{
 		{Queue: fanOutQueue, Concurrency: 4, Prefetch: 8, Handle: queue.Idempotent(m.talkPublished)},
@@ -105,20 +104,21 @@ func (m *Module) Register(r grpc.ServiceRegistrar) {
 	notificationspb.RegisterNotificationsServer(r, service{module: m})
 }
 
-// Run delivers live and trims inboxes until ctx ends; then every stream ends.
+// Run broadcasts new notifications and trims inboxes until ctx is done; it then closes
+// every stream.
 func (m *Module) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return m.deliverLive(ctx) })
+	g.Go(func() error { return m.listen(ctx) })
 	g.Go(func() error { return m.sweep(ctx) })
 	return g.Wait()
 }
 
-// epoch returns the database's epoch, read once: it changes only when the
-// database is another, and connections do not survive that. The listener's
-// reconnect forgets it.
+// epoch returns the database's epoch. It caches the epoch until the listener
+// reconnects: the epoch changes only when the database is replaced, and no connection
+// survives that.
 func (m *Module) epoch(ctx context.Context) (string, error) {
-	if known := m.currentEpoch.Load(); known != nil {
-		return *known, nil
+	if cached := m.currentEpoch.Load(); cached != nil {
+		return *cached, nil
 	}
 	epoch, err := m.store.epoch(ctx)
 	if err == nil {

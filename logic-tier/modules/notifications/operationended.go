@@ -8,19 +8,19 @@ import (
 	operationspb "techtalks.example/proto/techtalks/operations/v1"
 )
 
-// operationEnded puts an operation that has ended into its account's inbox: a
-// fan-out to one, with the same promises.
+// operationEnded delivers an operation's end to its account's inbox: a fan-out to one
+// account, with the same guarantees.
 func (m *Module) operationEnded(ctx context.Context, _ queue.Delivery, ended *operationspb.OperationEnded) error {
-	at, err := m.store.beginFanOut(ctx, event{
+	p, err := m.store.beginFanOut(ctx, event{
 		subject: ended.Operation, title: ended.Title, account: ended.AccountId, failed: !ended.Succeeded,
 		published: ended.EndTime.AsTime(),
 	})
-	if err != nil || at.complete {
+	if err != nil || p.complete {
 		return err
 	}
-	delivered, err := m.store.deliver(ctx, at.event, at.lastAccount, []int64{ended.AccountId}, true, place{})
+	delivered, err := m.store.deliver(ctx, p.event, p.lastAccount, []int64{ended.AccountId}, true, position{})
 	if err == nil && !delivered {
-		err = fmt.Errorf("telling of %s: somebody else is working it", ended.Operation)
+		err = fmt.Errorf("deliver the end of %s: another consumer is delivering it", ended.Operation)
 	}
 	return err
 }

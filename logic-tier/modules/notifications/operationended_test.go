@@ -12,16 +12,16 @@ import (
 	operationspb "techtalks.example/proto/techtalks/operations/v1"
 )
 
-// An operation that has ended is in its account's inbox, once, and in no other.
-func TestOnesOwnOperationsAreToldOf(t *testing.T) {
+// A finished operation appears once in its account's inbox, and in no other.
+func TestFinishedOperationIsDeliveredToItsAccount(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, map[int64]crowd{1: {1, 2}})
+	s := newSite(t, map[int64]accountRange{1: {1, 2}})
 	r := s.start()
 	s.publish(r.engine, 1, "a talk")
-	s.fannedOut()
-	outside := s.database.Open("operations")
+	s.waitForFanOuts()
+	operationsDB := s.database.Open("operations")
 	for range 2 {
-		if err := outside.InTransaction(t.Context(), func(tx *postgres.Tx) error {
+		if err := operationsDB.InTransaction(t.Context(), func(tx *postgres.Tx) error {
 			_, err := r.engine.Publish(t.Context(), tx, queue.Message{
 				Exchange: work.Exchange, RoutingKey: work.Ended, Type: work.Ended,
 				Body: &operationspb.OperationEnded{Operation: "operations/o", AccountId: 1, Title: "An import", EndTime: timestamppb.Now()},
@@ -31,22 +31,22 @@ func TestOnesOwnOperationsAreToldOf(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s.fannedOut()
-	page, err := r.ListNotifications(as(t.Context(), 1), &notificationspb.ListNotificationsRequest{})
+	s.waitForFanOuts()
+	page, err := r.ListNotifications(asAccount(t.Context(), 1), &notificationspb.ListNotificationsRequest{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(page.Notifications) != 2 {
-		t.Fatalf("the inbox has %v", page.Notifications)
+		t.Fatalf("got inbox %v, want 2 items", page.Notifications)
 	}
 	operation, talk := page.Notifications[0], page.Notifications[1]
 	if operation.Operation != "operations/o" || operation.Title != "An import" || !operation.Failed || operation.Talk != "" {
-		t.Errorf("the operation is told of as %v", operation)
+		t.Errorf("got operation item %v", operation)
 	}
 	if talk.Talk == "" || talk.Operation != "" || talk.Failed {
-		t.Errorf("the talk is told of as %v", talk)
+		t.Errorf("got talk item %v", talk)
 	}
 	if ids, _ := s.inbox(r, 2); len(ids) != 1 {
-		t.Errorf("another account is told of %v", ids)
+		t.Errorf("another account: got items %v, want 1", ids)
 	}
 }

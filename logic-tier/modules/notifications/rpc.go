@@ -14,10 +14,10 @@ type service struct {
 	module *Module
 }
 
-// message returns an item as the contract has it.
+// message returns the item as a protobuf message.
 func (i item) message(epoch string) *notificationspb.Notification {
 	m := &notificationspb.Notification{
-		Id: cursor{epoch, i.arrival}.String(), Title: i.title, Channel: i.channel, ChannelTitle: i.channelName,
+		Id: cursor{epoch, i.arrival}.String(), Title: i.title, Channel: i.channel, ChannelTitle: i.channelTitle,
 		PublishTime: timestamppb.New(i.published), Read: i.read, Failed: i.failed,
 	}
 	if i.account == 0 {
@@ -49,7 +49,7 @@ func (s service) ListNotifications(ctx context.Context, r *notificationspb.ListN
 	person, _ := caller.PersonFrom(ctx)
 	size := pageSize(r.PageSize)
 	if r.After != "" {
-		// One more than asked says whether there is more.
+		// Read one more item than the page holds to learn whether more follow.
 		items, epoch, reset, err := s.module.listAfter(ctx, person.ID, r.After, size+1)
 		if err != nil {
 			return nil, err
@@ -66,7 +66,7 @@ func (s service) ListNotifications(ctx context.Context, r *notificationspb.ListN
 		response.Notifications = messages(items, epoch)
 		return response, nil
 	}
-	before, err := olderThan(r.PageToken)
+	before, err := parsePageToken(r.PageToken)
 	if err != nil {
 		return nil, err
 	}

@@ -33,11 +33,11 @@ import (
 
 func TestMain(m *testing.M) { postgrestest.Main(m) }
 
-// patience bounds every wait for a condition.
-const patience = 3 * time.Minute
+// waitTimeout bounds each wait for a condition.
+const waitTimeout = 3 * time.Minute
 
-// accounts is the neighbour that knows whose a session is: its token is
-// "session-of-" and the account's number.
+// accounts is a fake accounts module. The token of an account's session is "session-of-"
+// and the account's id.
 type accounts struct{ accountspb.AccountsClient }
 
 func (accounts) VerifySession(_ context.Context, r *accountspb.VerifySessionRequest, _ ...grpc.CallOption) (*accountspb.VerifySessionResponse, error) {
@@ -48,17 +48,16 @@ func (accounts) VerifySession(_ context.Context, r *accountspb.VerifySessionRequ
 	return &accountspb.VerifySessionResponse{Account: &accountspb.Account{Id: id}}, nil
 }
 
-// following is the neighbour that knows who follows a channel: everybody from
-// the first account to the last.
+// following is a fake following module. A channel's followers are a range of accounts.
 type following struct {
 	followingpb.FollowingClient
 	mu       sync.Mutex
-	channels map[int64]crowd
-	fail     func(after int64) error
+	channels map[int64]accountRange
+	fail     func(after int64) error // if not nil, called before each page
 }
 
-// crowd is accounts from first to last.
-type crowd struct{ first, last int64 }
+// accountRange is a range of account ids, both ends included.
+type accountRange struct{ first, last int64 }
 
 func (f *following) ListFollowers(ctx context.Context, r *followingpb.ListFollowersRequest, _ ...grpc.CallOption) (*followingpb.ListFollowersResponse, error) {
 	f.mu.Lock()
@@ -76,7 +75,7 @@ func (f *following) ListFollowers(ctx context.Context, r *followingpb.ListFollow
 	return response, ctx.Err()
 }
 
-// channels is the neighbour that knows what each channel published.
+// channels is a fake talks module.
 type channels struct {
 	talkspb.TalksClient
 	mu           sync.Mutex
@@ -95,7 +94,7 @@ func (c *channels) ListPublications(_ context.Context, r *talkspb.ListPublicatio
 	return response, nil
 }
 
-// add publishes a talk, and returns what is said of it.
+// add adds a talk to a channel and returns its message.
 func (c *channels) add(channel int64, title string) *talkspb.TalkPublished {
 	name := fmt.Sprintf("channels/c%d", channel)
 	c.mu.Lock()
@@ -108,21 +107,21 @@ func (c *channels) add(channel int64, title string) *talkspb.TalkPublished {
 	return p
 }
 
-// site is a database, and any number of replicas of the module on it.
+// site is a database with any number of replicas of the module.
 type site struct {
 	t         *testing.T
 	database  *postgrestest.Database
-	inside    *sql.DB
+	superuser *sql.DB
 	publisher *postgres.DB
 	following *following
 	channels  *channels
 }
 
-func newSite(t *testing.T, followers map[int64]crowd) *site {
+func newSite(t *testing.T, followers map[int64]accountRange) *site {
 	t.Helper()
 	database := postgrestest.New(t)
 	s := &site{
-		t: t, database: database, inside: database.Superuser(), publisher: database.Open("talks"),
+		t: t, database: database, superuser: database.Superuser(), publisher: database.Open("talks"),
 		following: &following{channels: followers}, channels: &channels{publications: map[int64][]*talkspb.TalkPublished{}},
 	}
 	if err := s.engine().Declare(t.Context(), notifications.Topology()); err != nil {
@@ -135,7 +134,7 @@ func (s *site) engine() *postgresqueue.Queue {
 	return postgresqueue.New(s.database.Open("queue"), s.database.Options("queue"), slog.New(slog.DiscardHandler))
 }
 
-// replica is the module in one process.
+// replica is one instance of the module.
 type replica struct {
 	notificationspb.NotificationsServer
 	client notificationspb.NotificationsClient
@@ -148,11 +147,11 @@ func (r *replica) RegisterService(_ *grpc.ServiceDesc, service any) {
 	r.NotificationsServer = service.(notificationspb.NotificationsServer)
 }
 
-// start runs a replica until stop, or the end of the test.
+// start runs a replica until its stop function is called or the test ends.
 func (s *site) start() *replica {
 	s.t.Helper()
 	r := &replica{engine: s.engine()}
-	module := notifications.New(notifications.Needs{
+	module := notifications.New(notifications.Deps{
 		DB: s.database.Open("notifications"), Listen: s.database.Options("notifications"),
 		Accounts: accounts{}, Following: s.following, Talks: s.channels, Metrics: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler),
 	})
@@ -164,9 +163,9 @@ func (s *site) start() *replica {
 
 	ctx, cancel := context.WithCancel(s.t.Context())
 	var running sync.WaitGroup
-	run := func(do func(context.Context) error) {
+	run := func(f func(context.Context) error) {
 		running.Go(func() {
-			if err := do(ctx); err != nil {
+			if err := f(ctx); err != nil {
 				s.t.Error(err)
 			}
 		})
@@ -184,15 +183,15 @@ func (s *site) start() *replica {
 	return r
 }
 
-// publish publishes a talk and says so, as the talks module does.
-func (s *site) publish(by *postgresqueue.Queue, channel int64, title string) {
-	s.say(by, s.channels.add(channel, title))
+// publish adds a talk to a channel and publishes its message, as the talks module does.
+func (s *site) publish(engine *postgresqueue.Queue, channel int64, title string) {
+	s.publishMessage(engine, s.channels.add(channel, title))
 }
 
-// say says that a talk is published.
-func (s *site) say(by *postgresqueue.Queue, published *talkspb.TalkPublished) {
+// publishMessage publishes the message of a talk.
+func (s *site) publishMessage(engine *postgresqueue.Queue, published *talkspb.TalkPublished) {
 	err := s.publisher.InTransaction(s.t.Context(), func(tx *postgres.Tx) error {
-		_, err := by.Publish(s.t.Context(), tx, queue.Message{
+		_, err := engine.Publish(s.t.Context(), tx, queue.Message{
 			Exchange: "talks", RoutingKey: "talk.published", Type: "talk.published", Body: published,
 		})
 		return err
@@ -204,48 +203,48 @@ func (s *site) say(by *postgresqueue.Queue, published *talkspb.TalkPublished) {
 
 func (s *site) count(statement string, arguments ...any) (n int) {
 	s.t.Helper()
-	if err := s.inside.QueryRowContext(s.t.Context(), statement, arguments...).Scan(&n); err != nil {
+	if err := s.superuser.QueryRowContext(s.t.Context(), statement, arguments...).Scan(&n); err != nil {
 		s.t.Fatal(err)
 	}
 	return n
 }
 
-// until waits for a condition.
-func (s *site) until(what string, is func() bool) {
+// waitFor waits until a condition holds.
+func (s *site) waitFor(description string, condition func() bool) {
 	s.t.Helper()
-	for deadline := time.Now().Add(patience); !is(); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(waitTimeout); !condition(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			s.t.Fatalf("in %s it does not come: %s", patience, what)
+			s.t.Fatalf("timed out after %s waiting for %s", waitTimeout, description)
 		}
 	}
 }
 
-// fannedOut waits until no message is left.
-func (s *site) fannedOut() {
+// waitForFanOuts waits until no message is left.
+func (s *site) waitForFanOuts() {
 	s.t.Helper()
-	s.until("the end of every fan-out", func() bool { return s.count(`select count(*) from queue.message`) == 0 })
+	s.waitFor("all fan-outs to complete", func() bool { return s.count(`select count(*) from queue.message`) == 0 })
 }
 
-// as is a call by an account.
-func as(ctx context.Context, account int64) context.Context {
+// asAccount returns the context of a call made by an account.
+func asAccount(ctx context.Context, account int64) context.Context {
 	return caller.With(ctx, caller.Call{Program: "web-tier", Person: &caller.Person{ID: account}})
 }
 
-// inbox reads an inbox from its beginning, and checks that it ascends.
+// inbox reads an inbox from its oldest item and checks that ids ascend.
 func (s *site) inbox(r *replica, account int64) (ids, titles []string) {
 	s.t.Helper()
 	epoch, _, _ := strings.Cut(s.cursor(r, account), "-")
 	for after, more := epoch+"-0", true; more; {
-		page, err := r.ListNotifications(as(s.t.Context(), account), &notificationspb.ListNotificationsRequest{After: after, PageSize: 7})
+		page, err := r.ListNotifications(asAccount(s.t.Context(), account), &notificationspb.ListNotificationsRequest{After: after, PageSize: 7})
 		if err != nil {
 			s.t.Fatal(err)
 		}
 		if page.Reset_ != nil {
-			s.t.Fatalf("the inbox of %d starts with a reset: %s", account, page.Reset_.Reason)
+			s.t.Fatalf("inbox of account %d: got reset %s", account, page.Reset_.Reason)
 		}
 		for _, n := range page.Notifications {
 			if len(ids) > 0 && sequence(n.Id) <= sequence(ids[len(ids)-1]) {
-				s.t.Fatalf("in the inbox of %d, %s follows %s", account, n.Id, ids[len(ids)-1])
+				s.t.Fatalf("inbox of account %d: got %s after %s, want ascending ids", account, n.Id, ids[len(ids)-1])
 			}
 			ids, titles = append(ids, n.Id), append(titles, n.Title)
 		}
@@ -256,20 +255,20 @@ func (s *site) inbox(r *replica, account int64) (ids, titles []string) {
 
 func (s *site) cursor(r *replica, account int64) string {
 	s.t.Helper()
-	answer, err := r.GetInbox(as(s.t.Context(), account), &notificationspb.GetInboxRequest{})
+	response, err := r.GetInbox(asAccount(s.t.Context(), account), &notificationspb.GetInboxRequest{})
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	return answer.Cursor
+	return response.Cursor
 }
 
 func (s *site) unread(r *replica, account int64) int {
 	s.t.Helper()
-	answer, err := r.GetInbox(as(s.t.Context(), account), &notificationspb.GetInboxRequest{})
+	response, err := r.GetInbox(asAccount(s.t.Context(), account), &notificationspb.GetInboxRequest{})
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	return int(answer.UnreadCount)
+	return int(response.UnreadCount)
 }
 
 func sequence(id string) int64 {
@@ -281,8 +280,8 @@ func sequence(id string) int64 {
 	return n
 }
 
-// follower follows one inbox as a web tier does: it subscribes, reads what it
-// missed, goes live, and passes over what it has.
+// follower follows one inbox as the web tier does: it subscribes, reads the items it
+// missed, then receives live ones, and ignores duplicates.
 type follower struct {
 	account int64
 	cursor  string
@@ -297,8 +296,8 @@ func (f *follower) take(n *notificationspb.Notification) {
 	}
 }
 
-// follow follows until most more have come, or ctx ends.
-func (f *follower) follow(ctx context.Context, r *replica, most int) error {
+// follow follows the inbox until n more items have arrived or ctx is done.
+func (f *follower) follow(ctx context.Context, r *replica, n int) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stream, err := r.client.StreamNotifications(ctx)
@@ -310,7 +309,7 @@ func (f *follower) follow(ctx context.Context, r *replica, most int) error {
 	}}); err != nil {
 		return err
 	}
-	for had := len(f.ids); len(f.ids) < had+most; {
+	for want := len(f.ids) + n; len(f.ids) < want; {
 		response, err := stream.Recv()
 		if err != nil {
 			return err
@@ -318,7 +317,7 @@ func (f *follower) follow(ctx context.Context, r *replica, most int) error {
 		switch event := response.Event.(type) {
 		case *notificationspb.StreamNotificationsResponse_Subscribed_, *notificationspb.StreamNotificationsResponse_Gap_:
 			for more := true; more; {
-				page, err := r.ListNotifications(as(ctx, f.account), &notificationspb.ListNotificationsRequest{After: f.cursor})
+				page, err := r.ListNotifications(asAccount(ctx, f.account), &notificationspb.ListNotificationsRequest{After: f.cursor})
 				if err != nil {
 					return err
 				}

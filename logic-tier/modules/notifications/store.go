@@ -12,18 +12,18 @@ import (
 
 type store struct{ db *postgres.DB }
 
-// event is what there is to tell.
+// event is a published talk or a finished operation.
 type event struct {
 	id int64
-	// subject is the name of the talk or the operation that it tells of.
-	subject, title, channel, channelName string
-	// account is whose operation it is; 0 for a talk.
+	// subject is the name of the talk or the operation.
+	subject, title, channel, channelTitle string
+	// account owns the operation; 0 for a talk.
 	account   int64
-	failed    bool // the operation did
+	failed    bool // the operation failed
 	published time.Time
 }
 
-// item is an event in somebody's inbox.
+// item is an event in an account's inbox.
 type item struct {
 	event
 	arrival int64
@@ -31,12 +31,12 @@ type item struct {
 }
 
 func scanEvent(columns func(...any) error) (e event, err error) {
-	err = columns(&e.id, &e.subject, &e.title, &e.channel, &e.channelName, &e.account, &e.failed, &e.published)
+	err = columns(&e.id, &e.subject, &e.title, &e.channel, &e.channelTitle, &e.account, &e.failed, &e.published)
 	return e, err
 }
 
 func scanItem(columns func(...any) error) (i item, err error) {
-	err = columns(&i.id, &i.subject, &i.title, &i.channel, &i.channelName, &i.account, &i.failed, &i.published, &i.arrival, &i.read)
+	err = columns(&i.id, &i.subject, &i.title, &i.channel, &i.channelTitle, &i.account, &i.failed, &i.published, &i.arrival, &i.read)
 	return i, err
 }
 
@@ -49,7 +49,7 @@ func (s store) epoch(ctx context.Context) (string, error) {
 	return epoch, err
 }
 
-// One statement, so that the count and the cursor are of one moment.
+// One statement, so that the count and the cursor come from one snapshot.
 const inboxStatement = `
 select (select epoch from notifications.epoch),
        coalesce((select max(i.arrival) from notifications.inbox i where i.account = $1), r.trimmed_through, 0),
@@ -60,7 +60,7 @@ select (select epoch from notifications.epoch),
                   and  i.arrival > coalesce(r.read_through, 0)
                   and  not i.read
                 limit  $2) unread)
-from   (select) nothing
+from   (select) single_row
 left join notifications.reader r on r.account = $1`
 
 func (s store) inbox(ctx context.Context, account int64) (newest cursor, unread int, err error) {
@@ -80,8 +80,8 @@ where  i.account = $1
 order by i.arrival desc
 limit  $3`
 
-func (s store) itemsBefore(ctx context.Context, account, arrival int64, most int) ([]item, error) {
-	return postgres.Collect(ctx, s.db, scanItem, itemsBeforeStatement, account, arrival, most)
+func (s store) itemsBefore(ctx context.Context, account, arrival int64, limit int) ([]item, error) {
+	return postgres.Collect(ctx, s.db, scanItem, itemsBeforeStatement, account, arrival, limit)
 }
 
 const itemsAfterStatement = `
@@ -94,14 +94,15 @@ where  i.account = $1
 order by i.arrival
 limit  $3`
 
-func (s store) itemsAfter(ctx context.Context, account, arrival int64, most int) ([]item, error) {
-	return postgres.Collect(ctx, s.db, scanItem, itemsAfterStatement, account, arrival, most)
+func (s store) itemsAfter(ctx context.Context, account, arrival int64, limit int) ([]item, error) {
+	return postgres.Collect(ctx, s.db, scanItem, itemsAfterStatement, account, arrival, limit)
 }
 
-// bounds is between which cursors an inbox can be followed.
+// bounds limits the cursors that are valid for an inbox: from trimmedThrough, the last
+// arrival trimmed from it, to lastArrival, the last arrival number drawn for any inbox.
 type bounds struct {
-	epoch          string
-	trimmed, drawn int64
+	epoch                       string
+	trimmedThrough, lastArrival int64
 }
 
 const boundsStatement = `
@@ -111,7 +112,7 @@ select (select epoch from notifications.epoch),
 
 func (s store) bounds(ctx context.Context, account int64) (b bounds, err error) {
 	b, _, err = postgres.One(ctx, s.db, func(columns func(...any) error) (b bounds, err error) {
-		err = columns(&b.epoch, &b.trimmed, &b.drawn)
+		err = columns(&b.epoch, &b.trimmedThrough, &b.lastArrival)
 		return b, err
 	}, boundsStatement, account)
 	return b, err
@@ -147,15 +148,15 @@ func (s store) markRead(ctx context.Context, account int64, arrivals []int64, th
 	})
 }
 
-// A talk is published once, and an operation ends once: the name is the event's
-// natural key, and the same message again finds the event that is there.
+// A talk is published once and an operation ends once: the name is the event's natural
+// key, and a redelivered message finds the existing event.
 const beginFanOutStatement = `
 insert into notifications.event as e (subject, title, channel, channel_title, account, failed, publish_time)
 values ($1, $2, $3, $4, nullif($5, 0), $6, $7)
 on conflict (subject) do update set subject = e.subject
 returning e.id, e.last_account, e.complete`
 
-// progress is how far an event's fan-out is.
+// progress is the checkpoint of an event's fan-out.
 type progress struct {
 	event       int64
 	lastAccount int64
@@ -168,20 +169,20 @@ func scanProgress(columns func(...any) error) (p progress, err error) {
 }
 
 func (s store) beginFanOut(ctx context.Context, e event) (progress, error) {
-	p, _, err := postgres.One(ctx, s.db, scanProgress, beginFanOutStatement, e.subject, e.title, e.channel, e.channelName, e.account, e.failed, e.published)
+	p, _, err := postgres.One(ctx, s.db, scanProgress, beginFanOutStatement, e.subject, e.title, e.channel, e.channelTitle, e.account, e.failed, e.published)
 	return p, err
 }
 
-// The row lock lets one consumer at a time work an event, should a message be
-// delivered to two.
-const checkpointStatement = `
+// The row lock serialises the consumers of an event, in case its message is delivered to
+// two.
+const lockCheckpointStatement = `
 select id, last_account, complete
 from   notifications.event
 where  id = $1
 for    update`
 
-// Lanes are locked in ascending order: two chunks that share some never wait
-// for each other in a circle.
+// Lanes are locked in ascending order, so that two chunks with lanes in common cannot
+// deadlock.
 const lockLanesStatement = `
 select pg_advisory_xact_lock(1953064035, lane)
 from   unnest($1::integer[]) lane`
@@ -194,7 +195,7 @@ insert into notifications.inbox (account, arrival, event)
 select account, $2, $3
 from   unnest($1::bigint[]) account`
 
-const advanceStatement = `
+const saveCheckpointStatement = `
 update notifications.event
 set    last_account = $2,
        complete     = $3
@@ -203,76 +204,81 @@ where  id = $1`
 const announceStatement = `
 select pg_notify('` + announceChannel + `', $1)`
 
-// announceChannel is the channel of NOTIFY that announcements travel on.
+// announceChannel is the NOTIFY channel of announcements.
 const announceChannel = "notifications_arrived"
 
-// Lanes: inboxes are filled one chunk at a time in each lane, so that in one
-// inbox numbers ascend in the order of commits. A chunk of a big channel has
-// neighbouring accounts: a lane is a run of them, so it holds few lanes.
+// A lane is a lock over a share of the inboxes. Only one chunk at a time is delivered in
+// each lane, so that the arrival numbers of one inbox ascend in commit order. A lane
+// covers runs of consecutive accounts: the accounts of one chunk of a large channel are
+// close together, so a chunk needs few lanes.
 const (
-	lanes         = 64
-	laneOfAccount = 12 // bits of the account's number within one run
+	laneCount   = 64
+	laneRunBits = 12 // a run has 1 << laneRunBits accounts
 )
 
-func lanesOf(accounts []int64) pq.Int32Array {
-	var taken pq.Int32Array
+// lanesFor returns the lanes of the accounts, ascending and without duplicates.
+func lanesFor(accounts []int64) pq.Int32Array {
+	var lanes pq.Int32Array
 	for _, account := range accounts {
-		lane := int32(account >> laneOfAccount % lanes)
-		if len(taken) == 0 || taken[len(taken)-1] != lane {
-			taken = append(taken, lane)
+		lane := int32(account >> laneRunBits % laneCount)
+		if len(lanes) == 0 || lanes[len(lanes)-1] != lane {
+			lanes = append(lanes, lane)
 		}
 	}
-	slices.Sort(taken)
-	return slices.Compact(taken)
+	slices.Sort(lanes)
+	return slices.Compact(lanes)
 }
 
-// place is where a talk stands in what its channel published; the zero place is
-// nowhere.
-type place struct{ channel, number int64 }
+// position is a talk's number among its channel's publications. The zero position
+// stands for an event that is not numbered.
+type position struct{ channel, number int64 }
 
-const throughStatement = `
+const watermarkStatement = `
 select through
 from   notifications.channel
 where  channel = $1`
 
-// through returns up to which number a channel's followers were told everything.
-func (s store) through(ctx context.Context, channel int64) (int64, error) {
-	number, _, err := postgres.One(ctx, s.db, postgres.Value[int64], throughStatement, channel)
+// watermark returns the number up to which all of a channel's publications have been
+// delivered to its followers.
+func (s store) watermark(ctx context.Context, channel int64) (int64, error) {
+	number, _, err := postgres.One(ctx, s.db, postgres.Value[int64], watermarkStatement, channel)
 	return number, err
 }
 
-const passStatement = `
+const advanceWatermarkStatement = `
 insert into notifications.channel as c (channel, through)
 values ($1, $2)
 on conflict (channel) do update
 set    through = excluded.through
 where  c.through < excluded.through`
 
-// pass notes that a channel's followers were told everything up to a place.
-func (s store) pass(ctx context.Context, p place) error { return pass(ctx, s.db, p) }
+// advanceWatermark raises a channel's watermark to a position. It never lowers it.
+func (s store) advanceWatermark(ctx context.Context, p position) error {
+	return advanceWatermark(ctx, s.db, p)
+}
 
-func pass(ctx context.Context, q postgres.Querier, p place) error {
+func advanceWatermark(ctx context.Context, q postgres.Querier, p position) error {
 	if p.number == 0 {
 		return nil
 	}
-	_, err := postgres.Exec(ctx, q, passStatement, p.channel, p.number)
+	_, err := postgres.Exec(ctx, q, advanceWatermarkStatement, p.channel, p.number)
 	return err
 }
 
-// deliver puts an event into a chunk of inboxes, ascending and all above the
-// checkpoint; checkpoint, rows and announcement commit together, and with the last
-// chunk its place in the channel. It returns false, and changes nothing, when the
-// fan-out has gone past them already.
-func (s store) deliver(ctx context.Context, event int64, after int64, accounts []int64, last bool, of place) (delivered bool, err error) {
+// deliver adds an event to a chunk of inboxes. The accounts are ascending and above the
+// checkpoint. Checkpoint, inbox rows and announcement commit together; the last chunk
+// also advances the channel's watermark. deliver returns false and changes nothing if
+// another consumer has moved the checkpoint.
+func (s store) deliver(ctx context.Context, event int64, after int64, accounts []int64, last bool, pos position) (delivered bool, err error) {
 	err = s.db.InTransaction(ctx, func(tx *postgres.Tx) error {
-		at, _, err := postgres.One(ctx, tx, scanProgress, checkpointStatement, event)
-		if err != nil || at.complete || at.lastAccount != after {
+		p, _, err := postgres.One(ctx, tx, scanProgress, lockCheckpointStatement, event)
+		if err != nil || p.complete || p.lastAccount != after {
 			return err
 		}
-		through := after
+		checkpoint := after
 		if len(accounts) > 0 {
-			through = accounts[len(accounts)-1]
-			if _, err := postgres.Exec(ctx, tx, lockLanesStatement, lanesOf(accounts)); err != nil {
+			checkpoint = accounts[len(accounts)-1]
+			if _, err := postgres.Exec(ctx, tx, lockLanesStatement, lanesFor(accounts)); err != nil {
 				return err
 			}
 			arrival, _, err := postgres.One(ctx, tx, postgres.Value[int64], drawArrivalStatement)
@@ -286,11 +292,11 @@ func (s store) deliver(ctx context.Context, event int64, after int64, accounts [
 				return err
 			}
 		}
-		if _, err := postgres.Exec(ctx, tx, advanceStatement, event, through, last); err != nil {
+		if _, err := postgres.Exec(ctx, tx, saveCheckpointStatement, event, checkpoint, last); err != nil {
 			return err
 		}
 		if last {
-			if err := pass(ctx, tx, of); err != nil {
+			if err := advanceWatermark(ctx, tx, pos); err != nil {
 				return err
 			}
 		}
@@ -309,7 +315,8 @@ func (s store) event(ctx context.Context, id int64) (event, bool, error) {
 	return postgres.One(ctx, s.db, scanEvent, eventStatement, id)
 }
 
-// The accounts whose inboxes are looked at next; from the primary key alone.
+// A loose index scan of the primary key: one step per account, however many items an
+// inbox has.
 const nextAccountsStatement = `
 with recursive account as (
     (select min(account) as account, 1 as n from notifications.inbox where account > $1)
@@ -322,12 +329,11 @@ select account
 from   account
 where  account is not null`
 
-func (s store) nextAccounts(ctx context.Context, after int64, most int) ([]int64, error) {
-	return postgres.Collect(ctx, s.db, postgres.Value[int64], nextAccountsStatement, after, most)
+func (s store) nextAccounts(ctx context.Context, after int64, limit int) ([]int64, error) {
+	return postgres.Collect(ctx, s.db, postgres.Value[int64], nextAccountsStatement, after, limit)
 }
 
-// Where the oldest item to keep is; nothing is returned for an inbox that is
-// not over its bound.
+// excess has the newest arrival to delete from each inbox over its limit.
 const trimStatement = `
 with excess as (
     select a.account, edge.arrival
@@ -338,7 +344,7 @@ with excess as (
                         order by i.arrival desc
                         offset $2
                         limit  1) edge
-), noted as (
+), marked as (
     insert into notifications.reader as r (account, trimmed_through)
     select account, arrival from excess
     on conflict (account) do update
@@ -349,7 +355,8 @@ using  excess x
 where  i.account = x.account
   and  i.arrival <= x.arrival`
 
-// trim removes what is beyond the newest keep items of the inboxes.
+// trim deletes all but the newest keep items of each inbox and returns the number
+// deleted.
 func (s store) trim(ctx context.Context, accounts []int64, keep int) (int64, error) {
 	return postgres.Exec(ctx, s.db, trimStatement, pq.Array(accounts), keep)
 }

@@ -16,12 +16,12 @@ import (
 	notificationspb "techtalks.example/proto/techtalks/notifications/v1"
 )
 
-// verifyAtOnce bounds the sessions that one stream has verified side by side:
-// after a restart a web tier subscribes for all its browsers at once, and other
-// calls need the database too.
-const verifyAtOnce = 16
+// maxConcurrentVerifications bounds the sessions that one stream verifies concurrently.
+// After a restart a web tier subscribes for all its browsers at once; the bound leaves
+// database connections for other calls.
+const maxConcurrentVerifications = 16
 
-// reader is one StreamNotifications call.
+// reader handles one StreamNotifications call.
 type reader struct {
 	*Module
 	notificationspb.Notifications_StreamNotificationsServer
@@ -31,16 +31,16 @@ type reader struct {
 	subscriptions map[uint64]*subscription
 }
 
-// StreamNotifications follows inboxes; see the contract.
+// StreamNotifications implements the RPC; see the contract.
 func (s service) StreamNotifications(call notificationspb.Notifications_StreamNotificationsServer) error {
 	r := &reader{
 		Module: s.module, Notifications_StreamNotificationsServer: call,
-		stream: s.module.live.open(), subscriptions: map[uint64]*subscription{},
+		stream: s.module.hub.open(), subscriptions: map[uint64]*subscription{},
 	}
 	defer func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		r.live.close(r.stream, r.subscriptions)
+		r.hub.close(r.stream, r.subscriptions)
 	}()
 	received := make(chan error, 1)
 	go func() { received <- r.receive() }()
@@ -48,13 +48,13 @@ func (s service) StreamNotifications(call notificationspb.Notifications_StreamNo
 		select {
 		case <-call.Context().Done():
 			return call.Context().Err()
-		case <-r.live.draining:
+		case <-r.hub.draining:
 			return errDraining
 		case err := <-received:
 			if !errors.Is(err, io.EOF) {
 				return err
 			}
-			received = nil // the sending side is closed; go on answering
+			received = nil // the client closed its sending side; continue to send
 		case <-r.stream.wake:
 			for _, response := range r.stream.take() {
 				if err := call.Send(response); err != nil {
@@ -65,11 +65,12 @@ func (s service) StreamNotifications(call notificationspb.Notifications_StreamNo
 	}
 }
 
-// receive changes the subscriptions as the reader says.
+// receive applies the client's subscribe and unsubscribe requests until the client
+// closes its sending side.
 func (r *reader) receive() error {
 	var verifying errgroup.Group
-	verifying.SetLimit(verifyAtOnce)
-	defer func() { _ = verifying.Wait() }() // verifications report their errors themselves
+	verifying.SetLimit(maxConcurrentVerifications)
+	defer func() { _ = verifying.Wait() }() // a failed verification ends its own subscription
 	for {
 		request, err := r.Recv()
 		if err != nil {
@@ -79,17 +80,17 @@ func (r *reader) receive() error {
 		case *notificationspb.StreamNotificationsRequest_Subscribe_:
 			s := &subscription{number: change.Subscribe.Subscription, stream: r.stream}
 			r.mu.Lock()
-			_, taken := r.subscriptions[s.number]
-			if !taken {
+			_, exists := r.subscriptions[s.number]
+			if !exists {
 				r.subscriptions[s.number] = s
 			}
 			r.mu.Unlock()
-			if taken {
+			if exists {
 				return apperror.InvalidField("SUBSCRIPTION_TAKEN", "subscribe.subscription", "use a number that no other subscription of this stream has")
 			}
 			verifying.Go(func() error {
-				if err := r.begin(s, change.Subscribe.SessionToken); err != nil {
-					r.end(s, err)
+				if err := r.subscribe(s, change.Subscribe.SessionToken); err != nil {
+					r.endSubscription(s, err)
 				}
 				return nil
 			})
@@ -99,52 +100,52 @@ func (r *reader) receive() error {
 			delete(r.subscriptions, change.Unsubscribe.Subscription)
 			r.mu.Unlock()
 			if s != nil {
-				r.live.unsubscribe(s)
+				r.hub.unsubscribe(s)
 			}
 		}
 	}
 }
 
-// begin finds out whose session it is and makes the subscription live.
-func (r *reader) begin(s *subscription, token string) error {
+// subscribe verifies the session and subscribes to its account's inbox.
+func (r *reader) subscribe(s *subscription, token string) error {
 	if token == "" {
 		person, signedIn := caller.PersonFrom(r.Context())
 		if !signedIn {
-			return apperror.New(apperror.Unauthenticated, "SESSION_INVALID", "subscribe with a session")
+			return apperror.New(apperror.Unauthenticated, "SESSION_INVALID", "the subscription has no session; send a session token")
 		}
-		// The server ends the call with its session.
-		return r.live.subscribe(s, person.ID, func() {})
+		// The server ends the whole call when its session ends.
+		return r.hub.subscribe(s, person.ID, func() {})
 	}
-	answer, err := r.needs.Accounts.VerifySession(r.Context(), &accountspb.VerifySessionRequest{Token: token})
+	response, err := r.deps.Accounts.VerifySession(r.Context(), &accountspb.VerifySessionRequest{Token: token})
 	if err != nil {
 		return err
 	}
-	release := r.needs.Sessions.Add(answer.SessionId, func() { r.revoke(s) })
-	return r.live.subscribe(s, answer.Account.Id, release)
+	release := r.deps.Sessions.Add(response.SessionId, func() { r.revoke(s) })
+	return r.hub.subscribe(s, response.Account.Id, release)
 }
 
-// revoke ends a subscription whose session ended.
+// revoke ends a subscription after its session has ended.
 func (r *reader) revoke(s *subscription) {
-	r.live.unsubscribe(s)
+	r.hub.unsubscribe(s)
 	r.mu.Lock()
 	current := r.subscriptions[s.number] == s
 	r.mu.Unlock()
 	if current {
-		r.end(s, sessions.ErrEnded)
+		r.endSubscription(s, sessions.ErrEnded)
 	}
 }
 
-// end forgets a subscription and says why.
-func (r *reader) end(s *subscription, why error) {
+// endSubscription removes a subscription and sends the client the reason.
+func (r *reader) endSubscription(s *subscription, cause error) {
 	r.mu.Lock()
 	delete(r.subscriptions, s.number)
 	r.mu.Unlock()
 	reason := "UNAVAILABLE"
-	var refused *apperror.Failure
+	var failure *apperror.Failure
 	switch {
-	case errors.As(why, &refused) && refused.Kind != apperror.Unavailable:
-		reason = refused.Reason
-	case status.Code(why) == codes.Unauthenticated:
+	case errors.As(cause, &failure) && failure.Kind != apperror.Unavailable:
+		reason = failure.Reason
+	case status.Code(cause) == codes.Unauthenticated:
 		reason = "SESSION_INVALID"
 	}
 	r.stream.push(&notificationspb.StreamNotificationsResponse{Event: &notificationspb.StreamNotificationsResponse_Ended_{

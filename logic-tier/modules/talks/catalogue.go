@@ -15,8 +15,8 @@ import (
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
 )
 
-// importedChannel and importedTalk are rows of a catalogue, as JSON: one
-// parameter a batch, however many rows.
+// importedChannel and importedTalk are rows of a catalogue. They are sent to Postgres as
+// JSON: one parameter per batch, however many rows.
 type importedChannel struct {
 	Slug        string `json:"slug"`
 	Title       string `json:"title"`
@@ -37,16 +37,17 @@ type importedTalk struct {
 	Description string     `json:"description"`
 }
 
-// importBatch adds what is not there yet; nobody is told. Talks for a channel
-// that belongs to somebody else are not added. Channels beyond those that an
-// account may have are refused by name, and nothing of the batch is kept.
+// importBatch adds the channels and talks that do not exist yet, without publishing
+// messages. It skips talks for a channel with another owner. If a row is invalid, or the
+// channels exceed the owner's quota, it adds nothing and returns a failure that names
+// every rejected row.
 func (m *Module) importBatch(ctx context.Context, r *talkspb.BatchImportTalksRequest) (channels, talks int64, err error) {
-	var refused []apperror.Violation
-	refuse := func(err error, field string) {
+	var violations []apperror.Violation
+	reject := func(err error, field string) {
 		var f *apperror.Failure
 		if errors.As(err, &f) {
 			for _, v := range f.Violations {
-				refused = append(refused, apperror.Violation{Field: field + strings.TrimPrefix(v.Field, "talk"), Description: v.Description})
+				violations = append(violations, apperror.Violation{Field: field + strings.TrimPrefix(v.Field, "talk"), Description: v.Description})
 			}
 		}
 	}
@@ -54,7 +55,7 @@ func (m *Module) importBatch(ctx context.Context, r *talkspb.BatchImportTalksReq
 	for i, c := range r.Channels {
 		row, err := importChannel(c)
 		if err != nil {
-			refuse(err, fmt.Sprintf("channels[%d]", i))
+			reject(err, fmt.Sprintf("channels[%d]", i))
 		}
 		newChannels = append(newChannels, row)
 	}
@@ -62,13 +63,13 @@ func (m *Module) importBatch(ctx context.Context, r *talkspb.BatchImportTalksReq
 	for i, t := range r.Talks {
 		row, err := importTalk(t)
 		if err != nil {
-			refuse(err, fmt.Sprintf("talks[%d]", i))
+			reject(err, fmt.Sprintf("talks[%d]", i))
 		}
 		newTalks = append(newTalks, row)
 	}
-	if len(refused) > 0 {
-		f := apperror.New(apperror.Invalid, "FIELDS_INVALID", "some of the batch cannot be taken; nothing of it was")
-		f.Violations = refused
+	if len(violations) > 0 {
+		f := apperror.New(apperror.Invalid, "FIELDS_INVALID", "the batch has invalid rows; nothing was imported")
+		f.Violations = violations
 		return 0, 0, f
 	}
 	channelsJSON, err := json.Marshal(newChannels)
@@ -80,15 +81,15 @@ func (m *Module) importBatch(ctx context.Context, r *talkspb.BatchImportTalksReq
 		return 0, 0, err
 	}
 	owner := caller.Person{ID: r.OwnerId, Handle: r.OwnerHandle}
-	err = m.needs.DB.InTransaction(ctx, func(tx *postgres.Tx) error {
+	err = m.deps.DB.InTransaction(ctx, func(tx *postgres.Tx) error {
 		if r.BatchId != "" {
-			var again bool
-			if channels, talks, again, err = m.store.batch(ctx, tx, r.BatchId); err != nil || again {
+			var found bool
+			if channels, talks, found, err = m.store.batch(ctx, tx, r.BatchId); err != nil || found {
 				return err
 			}
 		}
 		if owner.ID != 0 {
-			if err := m.boundChannels(ctx, tx, owner.ID, newChannels); err != nil {
+			if err := m.checkChannelQuota(ctx, tx, owner.ID, newChannels); err != nil {
 				return err
 			}
 		}
@@ -96,23 +97,24 @@ func (m *Module) importBatch(ctx context.Context, r *talkspb.BatchImportTalksReq
 		if err != nil || r.BatchId == "" {
 			return err
 		}
-		return m.store.noteBatch(ctx, tx, r.BatchId, channels, talks)
+		return m.store.addBatch(ctx, tx, r.BatchId, channels, talks)
 	})
 	return channels, talks, err
 }
 
-// boundChannels refuses those channels of a catalogue that would be one too many
-// for the account; the earlier ones have their place.
-func (m *Module) boundChannels(ctx context.Context, tx *postgres.Tx, owner int64, catalogue []importedChannel) error {
+// checkChannelQuota returns a failure that names the channels of a catalogue that are
+// beyond the owner's quota or whose address is retired. Earlier channels of the catalogue
+// take precedence.
+func (m *Module) checkChannelQuota(ctx context.Context, tx *postgres.Tx, owner int64, catalogue []importedChannel) error {
 	slugs := make([]string, len(catalogue))
 	for i, c := range catalogue {
 		slugs[i] = c.Slug
 	}
-	has, there, err := m.store.lockChannelsOf(ctx, tx, owner, slugs)
+	count, existing, err := m.store.lockChannelsOf(ctx, tx, owner, slugs)
 	if err != nil {
 		return err
 	}
-	f := apperror.New(apperror.Invalid, errManyChannels.Reason, errManyChannels.Message)
+	f := apperror.New(apperror.Invalid, errTooManyChannels.Reason, errTooManyChannels.Message)
 	for i, slug := range slugs {
 		retired, err := m.store.isRetired(ctx, tx, slug)
 		switch {
@@ -120,12 +122,12 @@ func (m *Module) boundChannels(ctx context.Context, tx *postgres.Tx, owner int64
 			return err
 		case retired:
 			f.Violations = append(f.Violations, apperror.Violation{Field: fmt.Sprintf("channels[%d]", i), Description: errChannelExists.Message})
-		case there[slug]:
-		case has < maxChannels:
-			has++
-			there[slug] = true
+		case existing[slug]:
+		case count < maxChannels:
+			count++
+			existing[slug] = true
 		default:
-			f.Violations = append(f.Violations, apperror.Violation{Field: fmt.Sprintf("channels[%d]", i), Description: errManyChannels.Message})
+			f.Violations = append(f.Violations, apperror.Violation{Field: fmt.Sprintf("channels[%d]", i), Description: errTooManyChannels.Message})
 		}
 	}
 	if len(f.Violations) > 0 {
@@ -134,51 +136,51 @@ func (m *Module) boundChannels(ctx context.Context, tx *postgres.Tx, owner int64
 	return nil
 }
 
-// Bounds of an imported channel, which the contract leaves to us: those of a
-// channel that a person makes.
+// Limits of an imported channel. The contract sets the same ones for CreateChannel, and
+// none here.
 const (
-	longestTitle       = 200
-	longestDescription = 2000
+	maxChannelTitle       = 200
+	maxChannelDescription = 2000
 )
 
-// importChannel reads a channel of a catalogue.
+// importChannel validates a channel of a catalogue.
 func importChannel(c *talkspb.Channel) (importedChannel, error) {
 	slug, err := parseChannel(".name", c.GetName())
 	row := importedChannel{slug, "", strings.TrimSpace(c.GetDescription())}
-	if err == nil && strings.TrimSpace(c.GetTitle()) != "" { // without one, the name stands for it
+	if err == nil && strings.TrimSpace(c.GetTitle()) != "" { // without a title, the slug is the title
 		row.Title, err = cleanName(".title", c.GetTitle())
 	}
 	switch {
 	case err != nil:
 		return row, err
-	case utf8.RuneCountInString(row.Title) > longestTitle:
+	case utf8.RuneCountInString(row.Title) > maxChannelTitle:
 		return row, apperror.InvalidField("FIELDS_INVALID", ".title", "use at most 200 characters, on one line")
-	case utf8.RuneCountInString(row.Description) > longestDescription || strings.Contains(row.Description, "\x00"):
+	case utf8.RuneCountInString(row.Description) > maxChannelDescription || strings.Contains(row.Description, "\x00"):
 		return row, apperror.InvalidField("FIELDS_INVALID", ".description", "use at most 2,000 characters")
 	}
 	return row, nil
 }
 
-// importTalk reads a talk of a catalogue.
-func importTalk(t *talkspb.Talk) (importedTalk, error) {
-	channel, slug, err := parseTalk("talk.name", t.GetName())
+// importTalk validates a talk of a catalogue.
+func importTalk(message *talkspb.Talk) (importedTalk, error) {
+	channel, slug, err := parseTalk("talk.name", message.GetName())
 	if err != nil {
 		return importedTalk{}, err
 	}
-	is, err := fromMessage(t).normal()
+	t, err := fromMessage(message).normalize()
 	if err != nil {
 		return importedTalk{}, err
 	}
 	row := importedTalk{
-		Channel: channel, Slug: slug, Title: is.title, Speakers: is.speakers, Language: is.language, Tags: is.tags,
-		MediaURL: is.mediaURL, Seconds: int64(is.duration / time.Second), Recorded: is.recorded, Description: is.description,
+		Channel: channel, Slug: slug, Title: t.title, Speakers: t.speakers, Language: t.language, Tags: t.tags,
+		MediaURL: t.mediaURL, Seconds: int64(t.duration / time.Second), Recorded: t.recorded, Description: t.description,
 	}
-	if t.PublishTime != nil {
-		at := t.PublishTime.AsTime()
-		if t.PublishTime.CheckValid() != nil || !at.Before(farFuture) {
+	if message.PublishTime != nil {
+		published := message.PublishTime.AsTime()
+		if message.PublishTime.CheckValid() != nil || !published.Before(farFuture) {
 			return row, apperror.InvalidField("FIELDS_INVALID", "talk.publish_time", "use a time before the year 9999")
 		}
-		row.Published = &at
+		row.Published = &published
 	}
 	return row, nil
 }

@@ -18,6 +18,7 @@ import (
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
 )
 
+// batch returns an import of a channel with the given number of talks.
 func batch(event, title string, talks int) *talkspb.BatchImportTalksRequest {
 	r := &talkspb.BatchImportTalksRequest{Channels: []*talkspb.Channel{{Name: "channels/" + event, Title: title}}}
 	for i := range talks {
@@ -29,32 +30,32 @@ func batch(event, title string, talks int) *talkspb.BatchImportTalksRequest {
 	return r
 }
 
-func TestImportTwiceAddsNothingTwice(t *testing.T) {
+func TestImportIsIdempotent(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	first, err := s.talks.BatchImportTalks(t.Context(), batch("event", "", 50))
 	if err != nil || first.ChannelsCreated != 1 || first.TalksCreated != 50 {
-		t.Fatalf("%v, %v", first, err)
+		t.Fatalf("got %v, %v; want 1 channel and 50 talks created", first, err)
 	}
 	again, err := s.talks.BatchImportTalks(t.Context(), batch("event", "The Event", 60))
 	if err != nil || again.ChannelsCreated != 0 || again.TalksCreated != 10 {
-		t.Fatalf("%v, %v", again, err)
+		t.Fatalf("got %v, %v; want 0 channels and 10 talks created", again, err)
 	}
-	answer := s.list(t, &talkspb.ListTalksRequest{Parent: "channels/event"})
-	if answer.Channel.Title != "The Event" || answer.Channel.TalkCount != 60 || answer.Channel.Owner != "" {
-		t.Errorf("channel is %v", answer.Channel)
+	response := s.list(t, &talkspb.ListTalksRequest{Parent: "channels/event"})
+	if response.Channel.Title != "The Event" || response.Channel.TalkCount != 60 || response.Channel.Owner != "" {
+		t.Errorf("got channel %v", response.Channel)
 	}
-	if got := answer.Talks[0]; got.PublishTime.AsTime().Year() != 2019 || got.RecordedDate != "2019-05-03" || got.Duration.AsDuration() != time.Minute || !slices.Equal(got.Tags, []string{"go"}) {
-		t.Errorf("talk is %v", got)
+	if got := response.Talks[0]; got.PublishTime.AsTime().Year() != 2019 || got.RecordedDate != "2019-05-03" || got.Duration.AsDuration() != time.Minute || !slices.Equal(got.Tags, []string{"go"}) {
+		t.Errorf("got talk %v", got)
 	}
-	if n := s.said(t); n != 0 {
-		t.Errorf("%d people were told", n)
+	if n := s.publishedCount(t); n != 0 {
+		t.Errorf("got %d messages, want 0", n)
 	}
-	s.countsAreRight(t)
+	s.checkTalkCounts(t)
 }
 
-// A time in the future must not hold the top of the lists.
-func TestImportedTalkIsListedNoLaterThanItsImport(t *testing.T) {
+// A publish time in the future must not keep a talk at the top of the lists.
+func TestImportCapsPublishTime(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	r := batch("event", "Event", 3)
@@ -63,46 +64,45 @@ func TestImportedTalkIsListedNoLaterThanItsImport(t *testing.T) {
 	if _, err := s.talks.BatchImportTalks(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}
-	s.publish(t, ada, s.channel(t, ada, "lakeside"), &talkspb.Talk{Title: "News"})
+	s.publish(t, ada, s.createChannel(t, ada, "lakeside"), &talkspb.Talk{Title: "News"})
 	for _, parent := range []string{"", "channels/event"} {
 		for _, talk := range s.list(t, &talkspb.ListTalksRequest{Parent: parent}).Talks {
 			if talk.PublishTime.AsTime().After(time.Now().Add(time.Minute)) {
-				t.Errorf("in %q: %s was published at %v", parent, talk.Title, talk.PublishTime.AsTime())
+				t.Errorf("parent %q, %s: got publish time %v, want at most the time of the import", parent, talk.Title, talk.PublishTime.AsTime())
 			}
 		}
 	}
 	if got, want := titles(s.list(t, &talkspb.ListTalksRequest{})), []string{"News", "Talk 1", "Talk 0", "Talk 2"}; !slices.Equal(got, want) {
-		t.Errorf("listed are %q, want %q", got, want)
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 
-// A batch that is handed over again, since nobody heard what came of it, is counted
-// as it was.
-func TestABatchAgainIsAnsweredAsItWas(t *testing.T) {
+// A worker that lost the response sends the batch again and gets the original counts.
+func TestRetriedBatchReturnsOriginalCounts(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	r := batch("event", "", 5)
 	r.BatchId = "operations/one/0-5"
 	for range 3 {
-		if answer, err := s.talks.BatchImportTalks(t.Context(), r); err != nil || answer.ChannelsCreated != 1 || answer.TalksCreated != 5 {
-			t.Fatalf("%v, %v", answer, err)
+		if response, err := s.talks.BatchImportTalks(t.Context(), r); err != nil || response.ChannelsCreated != 1 || response.TalksCreated != 5 {
+			t.Fatalf("got %v, %v; want 1 channel and 5 talks created", response, err)
 		}
 	}
 	r.BatchId = "operations/two/0-5"
-	if answer, err := s.talks.BatchImportTalks(t.Context(), r); err != nil || answer.ChannelsCreated != 0 || answer.TalksCreated != 0 {
-		t.Fatalf("%v, %v", answer, err)
+	if response, err := s.talks.BatchImportTalks(t.Context(), r); err != nil || response.ChannelsCreated != 0 || response.TalksCreated != 0 {
+		t.Fatalf("got %v, %v; want nothing created", response, err)
 	}
-	s.countsAreRight(t)
+	s.checkTalkCounts(t)
 }
 
-func TestImportsSideBySide(t *testing.T) {
+func TestConcurrentImportsAddEachTalkOnce(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	var all sync.WaitGroup
+	var importing sync.WaitGroup
 	for range 6 {
-		all.Go(func() {
-			// Two at once may stand in each other's way; then one is told to
-			// try again, as importers do.
+		importing.Go(func() {
+			// Concurrent imports can conflict. One of them then fails as unavailable and
+			// retries, as importers do.
 			var f *apperror.Failure
 			for {
 				_, err := s.talks.BatchImportTalks(t.Context(), batch("event", "Event", 100))
@@ -116,30 +116,30 @@ func TestImportsSideBySide(t *testing.T) {
 			}
 		})
 	}
-	all.Wait()
+	importing.Wait()
 	if got := s.list(t, &talkspb.ListTalksRequest{Parent: "channels/event"}).Channel.TalkCount; got != 100 {
-		t.Errorf("%d talks", got)
+		t.Errorf("got %d talks, want 100", got)
 	}
-	s.countsAreRight(t)
+	s.checkTalkCounts(t)
 }
 
-// A catalogue neither fills nor renames a channel that somebody has.
-func TestImportLeavesPeoplesChannelsAlone(t *testing.T) {
+// An operator's import neither adds talks to an account's channel nor renames it.
+func TestImportDoesNotChangeOwnedChannels(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.channel(t, ada, "lakeside")
-	answer, err := s.talks.BatchImportTalks(t.Context(), batch("lakeside", "Taken over", 3))
-	if err != nil || answer.ChannelsCreated != 0 || answer.TalksCreated != 0 {
-		t.Fatalf("%v, %v", answer, err)
+	s.createChannel(t, ada, "lakeside")
+	response, err := s.talks.BatchImportTalks(t.Context(), batch("lakeside", "Taken over", 3))
+	if err != nil || response.ChannelsCreated != 0 || response.TalksCreated != 0 {
+		t.Fatalf("got %v, %v; want nothing created", response, err)
 	}
-	is := s.list(t, &talkspb.ListTalksRequest{Parent: "channels/lakeside"})
-	if is.Channel.Title != "Channel lakeside" || len(is.Talks) != 0 {
-		t.Errorf("it is %v", is)
+	list := s.list(t, &talkspb.ListTalksRequest{Parent: "channels/lakeside"})
+	if list.Channel.Title != "Channel lakeside" || len(list.Talks) != 0 {
+		t.Errorf("got %v, want the channel unchanged", list)
 	}
 }
 
-// Each thing wrong is named, and nothing of the batch is kept.
-func TestImportRefusesTheWholeBatch(t *testing.T) {
+// The failure names each invalid row, and nothing of the batch is imported.
+func TestImportRejectsWholeBatchWithInvalidRows(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	r := batch("event", "Event", 10)
@@ -150,79 +150,79 @@ func TestImportRefusesTheWholeBatch(t *testing.T) {
 	r.Talks[4].RecordedDate = "2019-02-30"
 	r.Talks[5].Duration = &durationpb.Duration{Seconds: math.MinInt64}
 	_, err := s.talks.BatchImportTalks(t.Context(), r)
-	f := wants(t, err, "FIELDS_INVALID")
+	f := wantFailure(t, err, "FIELDS_INVALID")
 	var fields []string
 	for _, v := range f.Violations {
 		fields = append(fields, v.Field)
 	}
 	if want := []string{"channels[1].name", "channels[2].title", "talks[1].title", "talks[2].name", "talks[3].publish_time", "talks[4].recorded_date", "talks[5].duration"}; !slices.Equal(fields, want) {
-		t.Errorf("named are %v, want %v", fields, want)
+		t.Errorf("got violations of %v, want %v", fields, want)
 	}
 	_, err = s.channels.GetChannel(t.Context(), &talkspb.GetChannelRequest{Name: "channels/event"})
-	wants(t, err, "CHANNEL_NOT_FOUND")
+	wantFailure(t, err, "CHANNEL_NOT_FOUND")
 }
 
-// A person's catalogue makes channels of theirs, as many as they may have.
-func TestAPersonsCatalogueMakesTheirChannels(t *testing.T) {
+// A person's import creates channels that the person owns, within their quota.
+func TestImportByAccountCreatesOwnedChannels(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	mine := batch("mine", "Mine", 2)
-	mine.OwnerId, mine.OwnerHandle = ada.ID, ada.Handle
-	if answer, err := s.talks.BatchImportTalks(t.Context(), mine); err != nil || answer.ChannelsCreated != 1 || answer.TalksCreated != 2 {
-		t.Fatalf("%v, %v", answer, err)
+	owned := batch("mine", "Mine", 2)
+	owned.OwnerId, owned.OwnerHandle = ada.ID, ada.Handle
+	if response, err := s.talks.BatchImportTalks(t.Context(), owned); err != nil || response.ChannelsCreated != 1 || response.TalksCreated != 2 {
+		t.Fatalf("got %v, %v; want 1 channel and 2 talks created", response, err)
 	}
-	if answer, err := s.channels.GetChannel(as(t, ada), &talkspb.GetChannelRequest{Name: "channels/mine"}); err != nil || answer.Channel.Owner != "accounts/ada" || !answer.Channel.CanPublish {
-		t.Errorf("%v, %v", answer, err)
+	if response, err := s.channels.GetChannel(asPerson(t, ada), &talkspb.GetChannelRequest{Name: "channels/mine"}); err != nil || response.Channel.Owner != "accounts/ada" || !response.Channel.CanPublish {
+		t.Errorf("got %v, %v; want a channel of ada's", response, err)
 	}
-	// Neither somebody else's catalogue nor an operator's fills it.
+	// Imports by another account or an operator add nothing to it.
 	for _, other := range []caller.Person{grace, {}} {
 		r := batch("mine", "Taken over", 5)
 		r.OwnerId, r.OwnerHandle = other.ID, other.Handle
-		if answer, err := s.talks.BatchImportTalks(t.Context(), r); err != nil || answer.ChannelsCreated != 0 || answer.TalksCreated != 0 {
-			t.Errorf("%v: %v, %v", other, answer, err)
+		if response, err := s.talks.BatchImportTalks(t.Context(), r); err != nil || response.ChannelsCreated != 0 || response.TalksCreated != 0 {
+			t.Errorf("%v: got %v, %v; want nothing created", other, response, err)
 		}
 	}
-	many := &talkspb.BatchImportTalksRequest{OwnerId: ada.ID, OwnerHandle: ada.Handle}
+	overQuota := &talkspb.BatchImportTalksRequest{OwnerId: ada.ID, OwnerHandle: ada.Handle}
 	for i := range 25 {
-		many.Channels = append(many.Channels, &talkspb.Channel{Name: fmt.Sprintf("channels/event-%02d", i)})
+		overQuota.Channels = append(overQuota.Channels, &talkspb.Channel{Name: fmt.Sprintf("channels/event-%02d", i)})
 	}
-	many.Channels = append(many.Channels, &talkspb.Channel{Name: "channels/mine"})
-	_, err := s.talks.BatchImportTalks(t.Context(), many)
-	f := wants(t, err, "TOO_MANY_CHANNELS")
+	overQuota.Channels = append(overQuota.Channels, &talkspb.Channel{Name: "channels/mine"})
+	_, err := s.talks.BatchImportTalks(t.Context(), overQuota)
+	f := wantFailure(t, err, "TOO_MANY_CHANNELS")
 	if len(f.Violations) != 6 || f.Violations[0].Field != "channels[19]" || f.Kind != apperror.Invalid {
-		t.Errorf("refused are %v", f.Violations)
+		t.Errorf("got violations %v, want 6 from channels[19]", f.Violations)
 	}
-	many.Channels = append(many.Channels[:19:19], many.Channels[25])
-	if answer, err := s.talks.BatchImportTalks(t.Context(), many); err != nil || answer.ChannelsCreated != 19 {
-		t.Errorf("%v, %v", answer, err)
+	overQuota.Channels = append(overQuota.Channels[:19:19], overQuota.Channels[25])
+	if response, err := s.talks.BatchImportTalks(t.Context(), overQuota); err != nil || response.ChannelsCreated != 19 {
+		t.Errorf("got %v, %v; want 19 channels created", response, err)
 	}
-	answer, err := s.channels.ListChannelsOfAccount(t.Context(), &talkspb.ListChannelsOfAccountRequest{AccountId: ada.ID})
-	if err != nil || len(answer.Channels) != 20 || answer.Channels[0].Name != "channels/mine" {
-		t.Errorf("%v, %v", answer, err)
+	response, err := s.channels.ListChannelsOfAccount(t.Context(), &talkspb.ListChannelsOfAccountRequest{AccountId: ada.ID})
+	if err != nil || len(response.Channels) != 20 || response.Channels[0].Name != "channels/mine" {
+		t.Errorf("got %v, %v; want 20 channels", response, err)
 	}
-	s.countsAreRight(t)
+	s.checkTalkCounts(t)
 }
 
-func TestWholeTalksComeByNameWithTheirDescriptions(t *testing.T) {
+func TestListWholeTalksOrdersByNameWithDescriptions(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	channel := s.channel(t, ada, "engines")
+	channel := s.createChannel(t, ada, "engines")
 	for i := range 5 {
 		s.publish(t, ada, channel, &talkspb.Talk{Title: fmt.Sprint("Talk ", i), Description: fmt.Sprint("About ", i)})
 	}
-	if _, err := s.talks.WithdrawTalk(as(t, ada), &talkspb.WithdrawTalkRequest{Name: channel + "/talks/talk-3"}); err != nil {
+	if _, err := s.talks.WithdrawTalk(asPerson(t, ada), &talkspb.WithdrawTalkRequest{Name: channel + "/talks/talk-3"}); err != nil {
 		t.Fatal(err)
 	}
 	var got []string
 	for token := ""; ; {
-		answer, err := s.talks.ListWholeTalks(t.Context(), &talkspb.ListWholeTalksRequest{Parent: channel, PageSize: 2, PageToken: token})
+		response, err := s.talks.ListWholeTalks(t.Context(), &talkspb.ListWholeTalksRequest{Parent: channel, PageSize: 2, PageToken: token})
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, talk := range answer.Talks {
+		for _, talk := range response.Talks {
 			got = append(got, talk.Name+": "+talk.Description)
 		}
-		if token = answer.NextPageToken; token == "" {
+		if token = response.NextPageToken; token == "" {
 			break
 		}
 	}
@@ -230,8 +230,8 @@ func TestWholeTalksComeByNameWithTheirDescriptions(t *testing.T) {
 		"channels/engines/talks/talk-0: About 0", "channels/engines/talks/talk-1: About 1",
 		"channels/engines/talks/talk-2: About 2", "channels/engines/talks/talk-4: About 4",
 	}; !slices.Equal(got, want) {
-		t.Errorf("got %q", got)
+		t.Errorf("got %q, want %q", got, want)
 	}
 	_, err := s.talks.ListWholeTalks(t.Context(), &talkspb.ListWholeTalksRequest{Parent: "channels/nowhere"})
-	wants(t, err, "CHANNEL_NOT_FOUND")
+	wantFailure(t, err, "CHANNEL_NOT_FOUND")
 }

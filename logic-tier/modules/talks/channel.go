@@ -9,32 +9,32 @@ import (
 	"techtalks.example/logic-tier/platform/caller"
 )
 
-// maxChannels bounds an account's channels.
+// maxChannels bounds the channels of an account.
 const maxChannels = 20
 
 var (
-	errManyChannels  = apperror.New(apperror.Exhausted, "TOO_MANY_CHANNELS", "you have 20 channels, which is as many as an account may have")
-	errChannelExists = func() *apperror.Failure {
-		f := apperror.New(apperror.Exists, "CHANNEL_EXISTS", "a channel with this address is there already; choose another")
+	errTooManyChannels = apperror.New(apperror.Exhausted, "TOO_MANY_CHANNELS", "you have 20 channels, the maximum for an account")
+	errChannelExists   = func() *apperror.Failure {
+		f := apperror.New(apperror.Exists, "CHANNEL_EXISTS", "that address is taken; try another")
 		f.Violations = []apperror.Violation{{Field: "channel_id", Description: f.Message}}
 		return f
 	}()
 )
 
-// channel is where talks are published.
+// channel is a channel that talks are published on.
 type channel struct {
 	id                       int64
 	slug, title, description string
-	ownerID                  int64 // 0: imported
+	ownerID                  int64 // 0 if imported by an operator
 	ownerHandle              string
 	talkCount                int64
 	created                  time.Time
 }
 
-// ownedBy says whether a person may publish on the channel: only who made it.
+// ownedBy reports whether a person owns the channel. Only its owner can publish on it.
 func (c channel) ownedBy(p caller.Person) bool { return c.ownerID != 0 && c.ownerID == p.ID }
 
-// createChannel makes a channel that belongs to a person.
+// createChannel creates a channel that a person owns.
 func (m *Module) createChannel(ctx context.Context, owner caller.Person, slug, title, description string) (channel, error) {
 	title, err := cleanName("title", title)
 	if err != nil {

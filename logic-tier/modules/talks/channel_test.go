@@ -11,90 +11,90 @@ import (
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
 )
 
-func TestChannelBelongsToWhoMadeIt(t *testing.T) {
+func TestChannelIsOwnedByItsCreator(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	name := s.channel(t, ada, "lakeside")
-	mine, err := s.channels.GetChannel(as(t, ada), &talkspb.GetChannelRequest{Name: name})
-	if err != nil || !mine.Channel.CanPublish || mine.Channel.Owner != "accounts/ada" {
-		t.Errorf("for its owner: %v, %v", mine, err)
+	name := s.createChannel(t, ada, "lakeside")
+	byOwner, err := s.channels.GetChannel(asPerson(t, ada), &talkspb.GetChannelRequest{Name: name})
+	if err != nil || !byOwner.Channel.CanPublish || byOwner.Channel.Owner != "accounts/ada" {
+		t.Errorf("as owner: got %v, %v", byOwner, err)
 	}
-	theirs, err := s.channels.GetChannel(as(t, grace), &talkspb.GetChannelRequest{Name: name})
-	if err != nil || theirs.Channel.CanPublish {
-		t.Errorf("for somebody else: %v, %v", theirs, err)
+	byOther, err := s.channels.GetChannel(asPerson(t, grace), &talkspb.GetChannelRequest{Name: name})
+	if err != nil || byOther.Channel.CanPublish {
+		t.Errorf("as another account: got %v, %v", byOther, err)
 	}
-	nobodys, err := s.channels.GetChannel(t.Context(), &talkspb.GetChannelRequest{Name: "channels/LakeSide"})
-	if err != nil || nobodys.Channel.CanPublish || nobodys.Channel.Name != name {
-		t.Errorf("for nobody, in other case: %v, %v", nobodys, err)
+	anonymous, err := s.channels.GetChannel(t.Context(), &talkspb.GetChannelRequest{Name: "channels/LakeSide"})
+	if err != nil || anonymous.Channel.CanPublish || anonymous.Channel.Name != name {
+		t.Errorf("anonymously, in mixed case: got %v, %v", anonymous, err)
 	}
 }
 
-func TestNamesThatAreNone(t *testing.T) {
+func TestInvalidAndUnknownNamesAreRejected(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	for _, name := range []string{"lakeside", "channels/", "channels/a_b", "channels/a/b", "channels/ü", "talks/a", "channels/" + strings.Repeat("a", 141), "channels/\x00"} {
 		_, err := s.channels.GetChannel(t.Context(), &talkspb.GetChannelRequest{Name: name})
-		wantsField(t, err, "name")
+		wantFieldFailure(t, err, "name")
 		_, err = s.talks.ListTalks(t.Context(), &talkspb.ListTalksRequest{Parent: name})
-		wantsField(t, err, "parent")
+		wantFieldFailure(t, err, "parent")
 		_, err = s.talks.GetTalk(t.Context(), &talkspb.GetTalkRequest{Name: name + "/talks/a"})
 		if name != "channels/a/b" {
-			wantsField(t, err, "name")
+			wantFieldFailure(t, err, "name")
 		}
 	}
 	_, err := s.channels.GetChannel(t.Context(), &talkspb.GetChannelRequest{Name: "channels/nowhere"})
-	wants(t, err, "CHANNEL_NOT_FOUND")
+	wantFailure(t, err, "CHANNEL_NOT_FOUND")
 	_, err = s.talks.ListTalks(t.Context(), &talkspb.ListTalksRequest{Parent: "channels/nowhere"})
-	wants(t, err, "CHANNEL_NOT_FOUND")
+	wantFailure(t, err, "CHANNEL_NOT_FOUND")
 	_, err = s.talks.ListTalks(t.Context(), &talkspb.ListTalksRequest{Parent: "channels/nowhere", Query: "x"})
-	wants(t, err, "CHANNEL_NOT_FOUND")
+	wantFailure(t, err, "CHANNEL_NOT_FOUND")
 	_, err = s.talks.GetTalk(t.Context(), &talkspb.GetTalkRequest{Name: "channels/nowhere/talks/none"})
-	wants(t, err, "TALK_NOT_FOUND")
+	wantFailure(t, err, "TALK_NOT_FOUND")
 }
 
-func TestChannelNeedsATitleAndANameOfItsOwn(t *testing.T) {
+func TestCreateChannelRequiresTitleAndUniqueSlug(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.channel(t, ada, "lakeside")
-	_, err := s.channels.CreateChannel(as(t, grace), &talkspb.CreateChannelRequest{ChannelId: "lakeside", Title: "Mine"})
-	if f := wants(t, err, "CHANNEL_EXISTS"); len(f.Violations) != 1 || f.Violations[0].Field != "channel_id" {
-		t.Errorf("it is said of %v", f.Violations)
+	s.createChannel(t, ada, "lakeside")
+	_, err := s.channels.CreateChannel(asPerson(t, grace), &talkspb.CreateChannelRequest{ChannelId: "lakeside", Title: "Mine"})
+	if f := wantFailure(t, err, "CHANNEL_EXISTS"); len(f.Violations) != 1 || f.Violations[0].Field != "channel_id" {
+		t.Errorf("got violations %v, want one of channel_id", f.Violations)
 	}
-	_, err = s.channels.CreateChannel(as(t, ada), &talkspb.CreateChannelRequest{ChannelId: "empty", Title: " \u2003"})
-	wantsField(t, err, "title")
+	_, err = s.channels.CreateChannel(asPerson(t, ada), &talkspb.CreateChannelRequest{ChannelId: "empty", Title: " \u2003"})
+	wantFieldFailure(t, err, "title")
 }
 
-// The bound holds when channels are made side by side.
-func TestAccountHasAtMostTwentyChannels(t *testing.T) {
+// The quota holds when channels are created concurrently.
+func TestAccountOwnsAtMostTwentyChannels(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	for i := range 17 {
-		s.channel(t, ada, fmt.Sprintf("channel-%d", i))
+		s.createChannel(t, ada, fmt.Sprintf("channel-%d", i))
 	}
-	var all sync.WaitGroup
+	var creating sync.WaitGroup
 	for i := range 8 {
-		all.Go(func() {
-			_, err := s.channels.CreateChannel(as(t, ada), &talkspb.CreateChannelRequest{ChannelId: fmt.Sprintf("late-%d", i), Title: "Late"})
+		creating.Go(func() {
+			_, err := s.channels.CreateChannel(asPerson(t, ada), &talkspb.CreateChannelRequest{ChannelId: fmt.Sprintf("late-%d", i), Title: "Late"})
 			var f *apperror.Failure
 			if err != nil && (!errors.As(err, &f) || f.Reason != "TOO_MANY_CHANNELS") {
 				t.Error(err)
 			}
 		})
 	}
-	all.Wait()
-	own, err := s.channels.ListOwnChannels(as(t, ada), &talkspb.ListOwnChannelsRequest{})
-	if err != nil || len(own.Channels) != 20 {
-		t.Fatalf("%d channels, %v", len(own.GetChannels()), err)
+	creating.Wait()
+	list, err := s.channels.ListOwnChannels(asPerson(t, ada), &talkspb.ListOwnChannelsRequest{})
+	if err != nil || len(list.Channels) != 20 {
+		t.Fatalf("got %d channels, %v; want 20", len(list.GetChannels()), err)
 	}
-	if own.Channels[19].Name != "channels/channel-0" {
-		t.Errorf("the oldest is not last but %s", own.Channels[19].Name)
+	if list.Channels[19].Name != "channels/channel-0" {
+		t.Errorf("got %s as the last channel, want the oldest", list.Channels[19].Name)
 	}
-	s.channel(t, grace, "somebody-elses")
+	s.createChannel(t, grace, "of-another-account")
 }
 
-// Pages go through all channels by title, whatever their case, forward and
-// back; a title of the longest kind fits a token.
-func TestChannelsByTitle(t *testing.T) {
+// Pages list all channels by title, ignoring case, forward and backward. The longest
+// title fits into a page token.
+func TestListChannelsPagesByTitle(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	r := &talkspb.BatchImportTalksRequest{}
@@ -108,17 +108,17 @@ func TestChannelsByTitle(t *testing.T) {
 	walk := func(token string, step func(*talkspb.ListChannelsResponse) string) (names []string, last *talkspb.ListChannelsResponse) {
 		for {
 			if len(token) > 1000 {
-				t.Fatalf("a token of %d characters: the contract takes 1,000", len(token))
+				t.Fatalf("got a token of %d characters, want at most 1000", len(token))
 			}
-			answer, err := s.channels.ListChannels(t.Context(), &talkspb.ListChannelsRequest{PageSize: 7, PageToken: token})
+			response, err := s.channels.ListChannels(t.Context(), &talkspb.ListChannelsRequest{PageSize: 7, PageToken: token})
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, c := range answer.Channels {
+			for _, c := range response.Channels {
 				names = append(names, c.Name)
 			}
-			last = answer
-			if token = step(answer); token == "" {
+			last = response
+			if token = step(response); token == "" {
 				return names, last
 			}
 		}
@@ -129,10 +129,10 @@ func TestChannelsByTitle(t *testing.T) {
 		seen[name] = true
 	}
 	if len(forward) != 30 || len(seen) != 30 {
-		t.Errorf("forward: %d channels, %d different", len(forward), len(seen))
+		t.Errorf("forward: got %d channels, %d of them distinct; want 30", len(forward), len(seen))
 	}
 	back, first := walk(last.PreviousPageToken, (*talkspb.ListChannelsResponse).GetPreviousPageToken)
 	if len(back)+len(last.Channels) != 30 || first.Channels[0].Name != forward[0] {
-		t.Errorf("back: %d channels, to %s", len(back), first.Channels[0].Name)
+		t.Errorf("backward: got %d channels, the first %s; want %d and %s", len(back), first.Channels[0].Name, 30-len(last.Channels), forward[0])
 	}
 }

@@ -12,14 +12,14 @@ import (
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
 )
 
-func TestChannelsOfAClosedAccountGoAndTheirAddressesStayTaken(t *testing.T) {
+func TestAccountClosedDeletesChannelsAndRetiresAddresses(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	for _, slug := range []string{"looms", "engines"} {
-		s.publish(t, ada, s.channel(t, ada, slug), &talkspb.Talk{Title: "Of ada's"})
+		s.publish(t, ada, s.createChannel(t, ada, slug), &talkspb.Talk{Title: "Of ada's"})
 	}
-	s.publish(t, grace, s.channel(t, grace, "gears"), &talkspb.Talk{Title: "Of grace's"})
-	// More than one batch, some of them withdrawn.
+	s.publish(t, grace, s.createChannel(t, grace, "gears"), &talkspb.Talk{Title: "Of grace's"})
+	// More than one batch, half of it withdrawn.
 	if _, err := s.admin.Exec(`
 		insert into talks.talk (channel_id, slug, title, speakers, language, tags, media_url, published_at, withdrawn_at, description)
 		select c.id, 'bulk-' || i, 'Bulk', '{}', '', '{}', '', now(), case when i % 2 = 0 then now() end, ''
@@ -44,23 +44,23 @@ func TestChannelsOfAClosedAccountGoAndTheirAddressesStayTaken(t *testing.T) {
 			t.Fatal(err)
 		}
 		if left != 2 || removed != 2 {
-			t.Fatalf("%d rows are left, want grace's channel and talk; %d channels were said to be removed, want 2", left, removed)
+			t.Fatalf("got %d rows left, want 2, grace's channel and talk; got %d channel.removed messages, want 2", left, removed)
 		}
 	}
-	_, err = s.channels.CreateChannel(as(t, grace), &talkspb.CreateChannelRequest{ChannelId: "looms", Title: "Looms"})
-	wants(t, err, "CHANNEL_EXISTS")
+	_, err = s.channels.CreateChannel(asPerson(t, grace), &talkspb.CreateChannelRequest{ChannelId: "looms", Title: "Looms"})
+	wantFailure(t, err, "CHANNEL_EXISTS")
 	for owner, reason := range map[int64]string{grace.ID: "TOO_MANY_CHANNELS", 0: ""} {
 		_, err := s.talks.BatchImportTalks(t.Context(), &talkspb.BatchImportTalksRequest{
 			OwnerId: owner, OwnerHandle: "grace", Channels: []*talkspb.Channel{{Name: "channels/looms", Title: "Looms"}},
 			Talks: []*talkspb.Talk{{Name: "channels/looms/talks/mine", Title: fmt.Sprint("Mine ", owner)}},
 		})
 		if reason == "" && err != nil {
-			t.Errorf("an operator's import: %v", err)
+			t.Errorf("operator's import: %v", err)
 		} else if reason != "" {
-			wants(t, err, reason)
+			wantFailure(t, err, reason)
 		}
 	}
 	if n := len(s.list(t, &talkspb.ListTalksRequest{}).Talks); n != 1 {
-		t.Errorf("%d talks are listed, want grace's", n)
+		t.Errorf("got %d talks, want 1, grace's", n)
 	}
 }

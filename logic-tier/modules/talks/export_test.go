@@ -1,7 +1,7 @@
 package talks
 
-// SweepOnce lets tests sweep without waiting for the minute.
+// SweepOnce sweeps without waiting for the interval.
 var SweepOnce = (*Module).sweepOnce
 
-// SlugOf is how a talk's name is made from its title.
+// SlugOf derives a slug from a title.
 var SlugOf = slugOf

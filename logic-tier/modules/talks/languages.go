@@ -6,39 +6,40 @@ import (
 	"time"
 )
 
-// languagesAge is how old the list of languages may be.
-const languagesAge = 10 * time.Second
+// languagesTTL is the time that the list of languages is cached.
+const languagesTTL = 10 * time.Second
 
-// languages is the list of languages that there are talks in. Every list of talks
-// comes with it, and it changes once in a while: it is read anew when it is old,
-// by one caller, and the others take the old one meanwhile.
-type languages struct {
+// languageCache caches the languages that talks have. Each list of talks includes them,
+// and they rarely change. Once they expire, one caller reloads them while the others use
+// the stale list.
+type languageCache struct {
 	mu      sync.Mutex
 	list    []string
-	read    time.Time // zero: never
-	reading bool
+	loaded  time.Time // zero before the first load
+	loading bool
 }
 
-func (l *languages) get(ctx context.Context, read func(context.Context) ([]string, error)) ([]string, error) {
-	l.mu.Lock()
-	old, known := l.list, !l.read.IsZero()
-	if known && (l.reading || time.Since(l.read) < languagesAge) {
-		l.mu.Unlock()
-		return old, nil
+// get returns the cached languages, or calls load if they have expired.
+func (c *languageCache) get(ctx context.Context, load func(context.Context) ([]string, error)) ([]string, error) {
+	c.mu.Lock()
+	cached, found := c.list, !c.loaded.IsZero()
+	if found && (c.loading || time.Since(c.loaded) < languagesTTL) {
+		c.mu.Unlock()
+		return cached, nil
 	}
-	l.reading = true
-	l.mu.Unlock()
+	c.loading = true
+	c.mu.Unlock()
 	defer func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.reading = false
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.loading = false
 	}()
-	list, err := read(ctx)
+	list, err := load(ctx)
 	if err != nil {
 		return nil, err
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.list, l.read = list, time.Now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.list, c.loaded = list, time.Now()
 	return list, nil
 }

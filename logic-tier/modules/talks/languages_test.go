@@ -9,68 +9,68 @@ import (
 	"time"
 )
 
-func TestLanguagesAreReadAnewWhenTheyAreOld(t *testing.T) {
+func TestLanguageCacheReloadsAfterExpiry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var l languages
-		reads := 0
-		var fails error
+		var c languageCache
+		loads := 0
+		var loadErr error
 		get := func() []string {
-			list, err := l.get(t.Context(), func(context.Context) ([]string, error) {
-				reads++
-				return []string{"deu", "eng"}[:reads], fails
+			list, err := c.get(t.Context(), func(context.Context) ([]string, error) {
+				loads++
+				return []string{"deu", "eng"}[:loads], loadErr
 			})
-			if !errors.Is(err, fails) {
-				t.Errorf("got %v, want %v", err, fails)
+			if !errors.Is(err, loadErr) {
+				t.Errorf("got %v, want %v", err, loadErr)
 			}
 			return list
 		}
 		if got := get(); !slices.Equal(got, []string{"deu"}) {
-			t.Errorf("first %v", got)
+			t.Errorf("first: got %v, want [deu]", got)
 		}
-		time.Sleep(languagesAge - time.Nanosecond)
-		if got := get(); !slices.Equal(got, []string{"deu"}) || reads != 1 {
-			t.Errorf("young %v after %d reads", got, reads)
+		time.Sleep(languagesTTL - time.Nanosecond)
+		if got := get(); !slices.Equal(got, []string{"deu"}) || loads != 1 {
+			t.Errorf("before expiry: got %v after %d loads, want [deu] after 1", got, loads)
 		}
 		time.Sleep(time.Nanosecond)
 		if got := get(); !slices.Equal(got, []string{"deu", "eng"}) {
-			t.Errorf("old %v", got)
+			t.Errorf("after expiry: got %v, want [deu eng]", got)
 		}
-		time.Sleep(languagesAge)
-		reads, fails = 0, errors.New("no database")
+		time.Sleep(languagesTTL)
+		loads, loadErr = 0, errors.New("no database")
 		get()
-		fails = nil
+		loadErr = nil
 		if got := get(); !slices.Equal(got, []string{"deu", "eng"}) {
-			t.Errorf("after a failure %v", got)
+			t.Errorf("after a failed load: got %v, want [deu eng]", got)
 		}
 	})
 }
 
-// While one reads anew, which may take long, the others do not wait.
-func TestNobodyWaitsForLanguages(t *testing.T) {
+// While one caller reloads, which can take long, the others get the stale list.
+func TestLanguageCacheServesStaleListDuringReload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var l languages
+		var c languageCache
 		list := func(language string) func(context.Context) ([]string, error) {
 			return func(context.Context) ([]string, error) { return []string{language}, nil }
 		}
-		if _, err := l.get(t.Context(), list("deu")); err != nil {
+		if _, err := c.get(t.Context(), list("deu")); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(languagesAge)
-		answer := make(chan struct{})
+		time.Sleep(languagesTTL)
+		unblock := make(chan struct{})
 		go func() {
-			_, _ = l.get(t.Context(), func(context.Context) ([]string, error) {
-				<-answer
+			_, _ = c.get(t.Context(), func(context.Context) ([]string, error) {
+				<-unblock
 				return []string{"eng"}, nil
 			})
 		}()
 		synctest.Wait()
-		if got, err := l.get(t.Context(), list("none")); err != nil || !slices.Equal(got, []string{"deu"}) {
-			t.Errorf("meanwhile %v, %v", got, err)
+		if got, err := c.get(t.Context(), list("none")); err != nil || !slices.Equal(got, []string{"deu"}) {
+			t.Errorf("during the reload: got %v, %v; want [deu]", got, err)
 		}
-		close(answer)
+		close(unblock)
 		synctest.Wait()
-		if got, err := l.get(t.Context(), list("none")); err != nil || !slices.Equal(got, []string{"eng"}) {
-			t.Errorf("then %v, %v", got, err)
+		if got, err := c.get(t.Context(), list("none")); err != nil || !slices.Equal(got, []string{"eng"}) {
+			t.Errorf("after the reload: got %v, %v; want [eng]", got, err)
 		}
 	})
 }

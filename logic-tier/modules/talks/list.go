@@ -14,67 +14,68 @@ const (
 	maxPage   = 100
 )
 
-// filter says which talks are asked for.
+// filter selects the talks of a list.
 type filter struct {
-	channel              string // a slug; empty: all
+	channel              string // a slug; empty for all channels
 	query, language, tag string
 }
 
 func (f filter) question() uint64 {
-	return pagetoken.Question("talks", f.channel, f.query, f.language, f.tag)
+	return pagetoken.QueryFingerprint("talks", f.channel, f.query, f.language, f.tag)
 }
 
-// edge is a talk's place in a list: the latest first, or the best match first;
-// the number decides between equals.
-type edge struct {
+// talkKey is a talk's sort key: by publish time, or by rank in search results, both
+// descending; the id breaks ties.
+type talkKey struct {
 	Published time.Time `json:"t,omitzero"`
 	Rank      float64   `json:"r,omitempty"`
 	ID        int64     `json:"i"`
 }
 
-// listed is a talk in a list.
-type listed struct {
+// listedTalk is a talk with its search rank, 0 in lists without a search.
+type listedTalk struct {
 	talk
 	rank float64
 }
 
-func (l listed) edge() edge {
+func (l listedTalk) sortKey() talkKey {
 	if l.rank != 0 {
-		return edge{Rank: l.rank, ID: l.id}
+		return talkKey{Rank: l.rank, ID: l.id}
 	}
-	return edge{Published: l.published, ID: l.id}
+	return talkKey{Published: l.published, ID: l.id}
 }
 
-// list returns a page of talks, and the channel when one was asked for.
-func (m *Module) list(ctx context.Context, f filter, token string, asked int32) (talks []listed, next, previous string, of *channel, err error) {
+// list returns a page of talks with the tokens of the next and previous page, and the
+// channel if the filter has one.
+func (m *Module) list(ctx context.Context, f filter, token string, requestedSize int32) (talks []listedTalk, next, previous string, inChannel *channel, err error) {
 	f.query, f.tag = strings.TrimSpace(f.query), strings.ToLower(strings.TrimSpace(f.tag))
 	question := f.question()
-	from, err := pagetoken.Decode[edge](token, question)
+	cursor, err := pagetoken.Decode[talkKey](token, question)
 	if err != nil {
 		return nil, "", "", nil, err
 	}
-	size := pagetoken.Size(asked, talksPage, maxPage)
-	var read []listed
+	size := pagetoken.Size(requestedSize, talksPage, maxPage)
+	var rows []listedTalk
 	if f.channel != "" && f.query == "" && f.language == "" && f.tag == "" {
-		// A channel's page: one statement.
-		c, all, err := m.store.channelTalks(ctx, f.channel, from, size+1)
+		// The channel page, the most frequent list, takes a single statement.
+		c, found, err := m.store.channelTalks(ctx, f.channel, cursor, size+1)
 		if err != nil {
 			return nil, "", "", nil, err
 		}
-		of, read = &c, all
+		inChannel, rows = &c, found
 	} else {
-		var within int64
+		var channelID int64
 		if f.channel != "" {
 			c, err := m.store.channel(ctx, f.channel)
 			if err != nil {
 				return nil, "", "", nil, err
 			}
-			of, within = &c, c.id
+			inChannel, channelID = &c, c.id
 		}
-		if read, err = m.store.talks(ctx, f, within, from, size+1); err != nil {
+		if rows, err = m.store.talks(ctx, f, channelID, cursor, size+1); err != nil {
 			return nil, "", "", nil, err
 		}
 	}
-	talks, next, previous = pagetoken.Cut(read, size, from, question, listed.edge)
-	return talks, next, previous, of, nil
+	talks, next, previous = pagetoken.Cut(rows, size, cursor, question, listedTalk.sortKey)
+	return talks, next, previous, inChannel, nil
 }

@@ -8,7 +8,7 @@ import (
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
 )
 
-// message returns a channel as the contract has it, for who asks.
+// message returns the channel as a protobuf message for a caller, nil if anonymous.
 func (c channel) message(person *caller.Person) *talkspb.Channel {
 	m := &talkspb.Channel{
 		Name: "channels/" + c.slug, Id: c.id, Title: c.title, Description: c.description,
@@ -21,8 +21,8 @@ func (c channel) message(person *caller.Person) *talkspb.Channel {
 	return m
 }
 
-// message returns a talk as the contract has it; in a list without what only
-// GetTalk gives.
+// message returns the talk as a protobuf message, without the fields that depend on the
+// caller.
 func (t talk) message() *talkspb.Talk {
 	m := &talkspb.Talk{
 		Name: t.name(), Title: t.title, Speakers: t.speakers, Language: t.language, Tags: t.tags, Description: t.description,
@@ -37,14 +37,14 @@ func (t talk) message() *talkspb.Talk {
 	return m
 }
 
-// whole adds what only GetTalk gives, for who asks.
-func (t talk) whole(person *caller.Person) *talkspb.Talk {
+// messageFor returns the talk as a protobuf message for a caller, nil if anonymous.
+func (t talk) messageFor(person *caller.Person) *talkspb.Talk {
 	m := t.message()
 	m.CanEdit = person != nil && t.channel.ownedBy(*person)
 	return m
 }
 
-// fromMessage returns the fields of a talk that people write.
+// fromMessage returns a talk with the fields that clients can write.
 func fromMessage(m *talkspb.Talk) talk {
 	return talk{
 		title: m.Title, speakers: m.Speakers, language: m.Language, tags: m.Tags, description: m.Description,

@@ -1,12 +1,12 @@
-// Package talks keeps channels and the talks on them, finds talks, and says
-// what is published.
+// Package talks stores channels and their talks, searches talks, and publishes a message
+// for each talk that is published or withdrawn.
 //
-//	offers  techtalks.talks.v1.Channels, techtalks.talks.v1.Talks
-//	needs   media (processes a recording), operations (finishes what it began)
-//	says    talk.published, talk.withdrawn and channel.removed, on the exchange
-//	        "talks"
-//	hears   media.ready, on the queue "talks.media-ready";
-//	        account.closed, on the queue "talks.account-closed"
+//	serves      techtalks.talks.v1.Channels, techtalks.talks.v1.Talks
+//	depends on  media (processes recordings), operations (finishes their operations)
+//	publishes   talk.published, talk.withdrawn and channel.removed, on the exchange
+//	            "talks"
+//	consumes    media.ready, on the queue "talks.media-ready";
+//	            account.closed, on the queue "talks.account-closed"
 package talks
 
 import (
@@ -24,14 +24,14 @@ import (
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
 )
 
-// Needs is what the module is given.
-type Needs struct {
-	// DB is a pool of the role "talks".
+// Deps holds the module's dependencies.
+type Deps struct {
+	// DB is a connection pool of the role "talks".
 	DB *postgres.DB
-	// Publisher takes what the module says.
+	// Publisher publishes the module's messages.
 	Publisher queue.Publisher
-	// Media processes recordings; Work finishes the operations that do, and
-	// Handles finds them again.
+	// Media processes recordings. Work finishes the operations of that processing, and
+	// Handles looks them up.
 	Media   mediapb.MediaClient
 	Work    operationspb.OperationWorkClient
 	Handles longrunningpb.OperationsClient
@@ -40,39 +40,35 @@ type Needs struct {
 
 // Module is the talks module.
 type Module struct {
-	needs     Needs
+	deps      Deps
 	store     store
-	languages languages
+	languages languageCache
 }
 
-// New returns the module.
-func New(n Needs) *Module { return &Module{needs: n, store: store{n.DB}} }
+// New returns a module that uses the given dependencies.
+func New(d Deps) *Module { return &Module{deps: d, store: store{d.DB}} }
 
-// exchange is where the module says what happens to talks.
+// exchange is the exchange that the module publishes to.
 const exchange = "talks"
 
-// published is the type and routing key of the message that a talk was
-// published; its body is a talkspb.TalkPublished.
-const published = "talk.published"
-
-// withdrawn is that of the message that a talk was withdrawn; its body is a
-// talkspb.TalkWithdrawn.
-const withdrawn = "talk.withdrawn"
-
-// removed is that of the message that a channel of a closed account is gone; its
-// body is a talkspb.ChannelRemoved.
-const removed = "channel.removed"
+// Types and routing keys of the module's messages.
+const (
+	publishedType      = "talk.published"  // the body is a talkspb.TalkPublished
+	withdrawnType      = "talk.withdrawn"  // the body is a talkspb.TalkWithdrawn
+	channelRemovedType = "channel.removed" // the body is a talkspb.ChannelRemoved
+)
 
 const (
 	readyQueue  = "talks.media-ready"
 	closedQueue = "talks.account-closed"
 )
 
-// Topology is what the module publishes to, and what it consumes.
+// Topology returns the exchange that the module publishes to and the queues that it
+// consumes.
 func Topology() queue.Topology {
 	return queue.Topology{
 		Module: "talks", Publishes: []string{exchange},
-		Bodies:    map[string]proto.Message{published: &talkspb.TalkPublished{}, withdrawn: &talkspb.TalkWithdrawn{}, removed: &talkspb.ChannelRemoved{}},
+		Bodies:    map[string]proto.Message{publishedType: &talkspb.TalkPublished{}, withdrawnType: &talkspb.TalkWithdrawn{}, channelRemovedType: &talkspb.ChannelRemoved{}},
 		Exchanges: []queue.Exchange{{Name: exchange, Type: queue.Topic}, {Name: "media", Type: queue.Topic}, {Name: "accounts", Type: queue.Topic}},
 		Queues: []queue.Queue{
 			{Name: readyQueue, Bindings: []queue.Binding{{Exchange: "media", Pattern: "media.ready"}}},
@@ -81,7 +77,7 @@ func Topology() queue.Topology {
 	}
 }
 
-// Consumers is who works the module's queue.
+// Consumers returns the consumers of the module's queues.
 func (m *Module) Consumers() []queue.Consumer {
 	return []queue.Consumer{
 		{Queue: readyQueue, Concurrency: 2, Prefetch: 8, Handle: queue.Idempotent(m.mediaReady)},
@@ -95,5 +91,5 @@ func (m *Module) Register(r grpc.ServiceRegistrar) {
 	talkspb.RegisterTalksServer(r, talkService{module: m})
 }
 
-// Run sweeps what is no longer needed until ctx ends.
+// Run sweeps expired requests, batches and drafts until ctx is done.
 func (m *Module) Run(ctx context.Context) error { return m.sweep(ctx) }

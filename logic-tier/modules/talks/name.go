@@ -11,22 +11,22 @@ import (
 	"techtalks.example/logic-tier/platform/apperror"
 )
 
-// slugs are the last parts of names, by which channels and talks are found; at
-// most 150 characters, so that a whole name keeps to the contract's 300.
-var slugs = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
+// A slug is the last part of a name and identifies a channel, or a talk of a channel.
+// maxSlug keeps a talk's name, which has two, within the contract's 300 characters.
+const maxSlug = 140
 
-const longestSlug = 140
+var slugPattern = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
 
-func isSlug(s string) bool { return len(s) <= longestSlug && slugs.MatchString(s) }
+func isSlug(s string) bool { return len(s) <= maxSlug && slugPattern.MatchString(s) }
 
 var (
-	errNoChannel = apperror.New(apperror.NotFound, "CHANNEL_NOT_FOUND", "there is no such channel")
-	errNoTalk    = apperror.New(apperror.NotFound, "TALK_NOT_FOUND", "there is no such talk")
-	errWithdrawn = apperror.New(apperror.NotFound, "TALK_WITHDRAWN", "this talk was withdrawn by who published it")
-	errNotOwner  = apperror.New(apperror.Denied, "NOT_CHANNEL_OWNER", "only who made the channel may do this")
+	errChannelNotFound = apperror.New(apperror.NotFound, "CHANNEL_NOT_FOUND", "there is no such channel")
+	errTalkNotFound    = apperror.New(apperror.NotFound, "TALK_NOT_FOUND", "there is no such talk")
+	errWithdrawn       = apperror.New(apperror.NotFound, "TALK_WITHDRAWN", "this talk was withdrawn by its publisher")
+	errNotOwner        = apperror.New(apperror.Denied, "NOT_CHANNEL_OWNER", "only the channel's owner can do this")
 )
 
-// parseChannel reads "channels/{channel}". Names are found without case.
+// parseChannel parses "channels/{channel}". Names are case-insensitive.
 func parseChannel(field, name string) (slug string, err error) {
 	slug, isChannel := strings.CutPrefix(strings.ToLower(name), "channels/")
 	if !isChannel || !isSlug(slug) {
@@ -35,7 +35,7 @@ func parseChannel(field, name string) (slug string, err error) {
 	return slug, nil
 }
 
-// parseTalk reads "channels/{channel}/talks/{talk}".
+// parseTalk parses "channels/{channel}/talks/{talk}".
 func parseTalk(field, name string) (channel, slug string, err error) {
 	channel, slug, isTalk := strings.Cut(strings.ToLower(name), "/talks/")
 	channel, isChannel := strings.CutPrefix(channel, "channels/")
@@ -45,35 +45,34 @@ func parseTalk(field, name string) (channel, slug string, err error) {
 	return channel, slug, nil
 }
 
-// maxSlug bounds the part of a name that is made from a title.
-const maxSlug = 80
+// maxTitleSlug bounds a slug derived from a title.
+const maxTitleSlug = 80
 
-// letters are those that stay whole when accents are taken off, as people write
-// them without.
-var letters = strings.NewReplacer("ß", "ss", "æ", "ae", "œ", "oe", "ø", "o", "ł", "l", "đ", "d", "ð", "d", "þ", "th", "ı", "i", "'", "", "’", "")
+// transliterate replaces the letters that Unicode decomposition leaves unchanged.
+var transliterate = strings.NewReplacer("ß", "ss", "æ", "ae", "œ", "oe", "ø", "o", "ł", "l", "đ", "d", "ð", "d", "þ", "th", "ı", "i", "'", "", "’", "")
 
-// slugOf makes a name's part of a title: what is left of it in ASCII, or a word
-// by chance when nothing is.
+// slugOf derives a slug from a title: its ASCII letters and digits, without accents, or a
+// random slug if it has none.
 func slugOf(title string) string {
 	var b strings.Builder
-	for _, r := range norm.NFKD.String(letters.Replace(strings.ToLower(title))) {
+	for _, r := range norm.NFKD.String(transliterate.Replace(strings.ToLower(title))) {
 		switch {
 		case r >= 'a' && r <= 'z' || r >= '0' && r <= '9':
 			b.WriteRune(r)
 		case unicode.Is(unicode.Mn, r):
-			// An accent, taken off its letter.
+			// Drop the accent.
 		case b.Len() > 0 && b.String()[b.Len()-1] != '-':
 			b.WriteByte('-')
 		}
-		if b.Len() >= maxSlug {
+		if b.Len() >= maxTitleSlug {
 			break
 		}
 	}
 	if slug := strings.Trim(b.String(), "-"); slug != "" {
 		return slug
 	}
-	return "talk-" + chance()
+	return "talk-" + randomSuffix()
 }
 
-// chance returns a short word by chance, for a name that is taken.
-func chance() string { return strings.ToLower(rand.Text()[:6]) }
+// randomSuffix returns a short random suffix for a slug.
+func randomSuffix() string { return strings.ToLower(rand.Text()[:6]) }

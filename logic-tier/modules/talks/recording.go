@@ -21,7 +21,7 @@ import (
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
 )
 
-// draft is a talk that waits for its recording.
+// draft is a talk to publish once its recording has been processed.
 type draft struct {
 	account   int64
 	requestID string
@@ -31,138 +31,142 @@ type draft struct {
 	upload    string
 }
 
-// publishRecording has a talk published when its recording is processed. What is
-// wrong with the talk is said now, while who typed it is there. The same request
-// again finds the same operation.
+// publishRecording starts to process a recording; its talk is published when the
+// recording is ready. The talk is validated at once, while the user can still correct it.
+// publishRecording is idempotent: the same request id returns the same operation.
 func (m *Module) publishRecording(ctx context.Context, person caller.Person, slug, requestID, upload string, t talk) (*longrunningpb.Operation, error) {
-	t, err := t.normal()
+	t, err := t.normalize()
 	if err != nil {
 		return nil, err
 	}
-	on, err := m.store.channel(ctx, slug)
+	c, err := m.store.channel(ctx, slug)
 	if err != nil {
 		return nil, err
 	}
-	if !on.ownedBy(person) {
+	if !c.ownedBy(person) {
 		return nil, errNotOwner
 	}
-	typed, err := proto.Marshal(t.message())
+	encoded, err := proto.Marshal(t.message())
 	if err != nil {
 		return nil, err
 	}
-	kept, err := m.store.keepDraft(ctx, draft{account: person.ID, requestID: requestID, channelID: on.id, talk: typed, upload: upload})
+	d, err := m.store.addDraft(ctx, draft{account: person.ID, requestID: requestID, channelID: c.id, talk: encoded, upload: upload})
 	if err != nil {
 		return nil, err
 	}
-	if kept.operation != "" {
-		return m.needs.Handles.GetOperation(ctx, &longrunningpb.GetOperationRequest{Name: kept.operation})
+	if d.operation != "" {
+		return m.deps.Handles.GetOperation(ctx, &longrunningpb.GetOperationRequest{Name: d.operation})
 	}
-	operation, err := m.needs.Media.ProcessRecording(ctx, &mediapb.ProcessRecordingRequest{
-		Upload: upload, AccountId: person.ID, Title: "Recording of “" + t.title + "”", Subject: "channels/" + on.slug, RequestId: requestID,
+	operation, err := m.deps.Media.ProcessRecording(ctx, &mediapb.ProcessRecordingRequest{
+		Upload: upload, AccountId: person.ID, Title: "Recording of “" + t.title + "”", Subject: "channels/" + c.slug, RequestId: requestID,
 	})
 	if err != nil {
 		return nil, err
 	}
-	return operation, m.store.draftOperation(ctx, kept, operation.Name)
+	return operation, m.store.setDraftOperation(ctx, d, operation.Name)
 }
 
-// sentDraft returns what the person sent to publishRecording, by the operation that it
-// returned.
-func (m *Module) sentDraft(ctx context.Context, person caller.Person, operation string) (*talkspb.GetDraftResponse, error) {
-	d, slug, err := m.store.draftOf(ctx, person.ID, operation)
+// draftOf returns the talk that the person passed to publishRecording, given the
+// operation that it returned.
+func (m *Module) draftOf(ctx context.Context, person caller.Person, operation string) (*talkspb.GetDraftResponse, error) {
+	d, slug, err := m.store.draftByOperation(ctx, person.ID, operation)
 	if err != nil {
 		return nil, err
 	}
-	typed := &talkspb.Talk{}
-	if err := proto.Unmarshal(d.talk, typed); err != nil {
+	message := &talkspb.Talk{}
+	if err := proto.Unmarshal(d.talk, message); err != nil {
 		return nil, err
 	}
-	return &talkspb.GetDraftResponse{Parent: "channels/" + slug, Talk: typed, Upload: d.upload}, nil
+	return &talkspb.GetDraftResponse{Parent: "channels/" + slug, Talk: message, Upload: d.upload}, nil
 }
 
-// errDraftGone: the talk waited longer than drafts are kept.
-var errDraftGone = apperror.New(apperror.NotFound, "DRAFT_NOT_FOUND", "what you typed is no longer kept; publish the talk again")
+// errDraftNotFound is returned when the draft has expired or never existed.
+var errDraftNotFound = apperror.New(apperror.NotFound, "DRAFT_NOT_FOUND", "this draft has expired; publish the talk again")
 
-// mediaReady publishes the talk that waited for a recording, and finishes the
-// operation. Said twice, the second time finds the talk.
+// mediaReady publishes the draft of a recording and finishes its operation. It is
+// idempotent: a redelivered message finds the published talk.
 func (m *Module) mediaReady(ctx context.Context, _ queue.Delivery, ready *mediapb.MediaReady) error {
 	finish := &operationspb.FinishOperationRequest{Name: ready.Operation}
-	made, err := m.publishReady(ctx, ready)
-	var refused *apperror.Failure
+	published, err := m.publishReady(ctx, ready)
+	var failure *apperror.Failure
 	switch {
 	case err == nil:
-		response, err := anypb.New(&talkspb.PublishRecordingResponse{Talk: made.message()})
+		response, err := anypb.New(&talkspb.PublishRecordingResponse{Talk: published.message()})
 		if err != nil {
 			return err
 		}
 		finish.Outcome = &operationspb.FinishOperationRequest_Response{Response: response}
 		finish.Step = "Published."
-	case errors.As(err, &refused) && refused.Kind != apperror.Unavailable:
-		if err := m.giveUp(ctx, ready); err != nil {
+	case errors.As(err, &failure) && failure.Kind != apperror.Unavailable:
+		if err := m.releaseRecording(ctx, ready); err != nil {
 			return err
 		}
-		finish.Outcome = &operationspb.FinishOperationRequest_Error{Error: refused.Status().Proto()}
+		finish.Outcome = &operationspb.FinishOperationRequest_Error{Error: failure.Status().Proto()}
 	default:
 		return err
 	}
-	_, err = m.needs.Work.FinishOperation(ctx, finish)
+	_, err = m.deps.Work.FinishOperation(ctx, finish)
 	if status.Code(err) == codes.NotFound {
-		return nil // it went with its account
+		return nil // deleted with its account
 	}
 	return err
 }
 
-// publishReady makes the talk of a recording public, or finds it.
-func (m *Module) publishReady(ctx context.Context, ready *mediapb.MediaReady) (made talk, err error) {
-	waiting, err := m.store.draft(ctx, ready.AccountId, ready.RequestId)
+// publishReady publishes the talk of a recording, or returns it if it is published.
+func (m *Module) publishReady(ctx context.Context, ready *mediapb.MediaReady) (published talk, err error) {
+	d, err := m.store.draft(ctx, ready.AccountId, ready.RequestId)
 	if err != nil {
 		return talk{}, err
 	}
-	typed := &talkspb.Talk{}
-	if err := proto.Unmarshal(waiting.talk, typed); err != nil {
+	message := &talkspb.Talk{}
+	if err := proto.Unmarshal(d.talk, message); err != nil {
 		return talk{}, err
 	}
-	t, err := fromMessage(typed).normal()
+	t, err := fromMessage(message).normalize()
 	if err != nil {
 		return talk{}, err
 	}
 	t.recording = ready.Recording.Name
-	if length := ready.Recording.Duration.AsDuration(); length > 0 && length <= longest {
+	if length := ready.Recording.Duration.AsDuration(); length > 0 && length <= maxDuration {
 		t.duration = max(length.Round(time.Second), time.Second)
 	}
 	t.slug = slugOf(t.title)
-	for range tries {
-		made, err = m.publishReadyAs(ctx, waiting, t)
-		if !errors.Is(err, errNameTaken) {
-			return made, err
+	for range maxSlugAttempts {
+		published, err = m.tryPublishReady(ctx, d, t)
+		if !errors.Is(err, errTalkExists) {
+			return published, err
 		}
-		t.slug = strings.TrimSuffix(slugOf(t.title), "-") + "-" + chance()
+		t.slug = strings.TrimSuffix(slugOf(t.title), "-") + "-" + randomSuffix()
 	}
-	return talk{}, errNameTaken
+	return talk{}, errTalkExists
 }
 
-func (m *Module) publishReadyAs(ctx context.Context, waiting draft, t talk) (made talk, err error) {
-	err = m.needs.DB.InTransaction(ctx, func(tx *postgres.Tx) error {
-		// Locked, so that a second delivery of the message waits, and finds it.
-		if t.channel, err = m.store.lockChannelByID(ctx, tx, waiting.channelID); err != nil {
+// tryPublishReady publishes a talk with a recording under its slug. It fails with
+// errTalkExists if the slug is taken.
+func (m *Module) tryPublishReady(ctx context.Context, d draft, t talk) (published talk, err error) {
+	err = m.deps.DB.InTransaction(ctx, func(tx *postgres.Tx) error {
+		// A concurrent delivery of the same message waits for this lock and then finds the
+		// talk.
+		if t.channel, err = m.store.lockChannelByID(ctx, tx, d.channelID); err != nil {
 			return err
 		}
-		before, found, err := m.store.recorded(ctx, tx, t.recording)
+		existing, found, err := m.store.talkOfRecording(ctx, tx, t.recording)
 		if err != nil || found {
-			made = before
+			published = existing
 			return err
 		}
-		if made, err = m.store.addTalk(ctx, tx, t); err != nil {
+		if published, err = m.store.addTalk(ctx, tx, t); err != nil {
 			return err
 		}
-		return m.sayPublished(ctx, tx, made)
+		return m.publishTalkPublished(ctx, tx, published)
 	})
-	return made, err
+	return published, err
 }
 
-// giveUp says that nobody needs a recording.
-func (m *Module) giveUp(ctx context.Context, ready *mediapb.MediaReady) error {
-	return m.needs.DB.InTransaction(ctx, func(tx *postgres.Tx) error {
-		return m.sayWithdrawn(ctx, tx, "", ready.Recording.Name)
+// releaseRecording publishes talk.withdrawn for a recording that no talk uses, so that
+// the media module deletes it.
+func (m *Module) releaseRecording(ctx context.Context, ready *mediapb.MediaReady) error {
+	return m.deps.DB.InTransaction(ctx, func(tx *postgres.Tx) error {
+		return m.publishTalkWithdrawn(ctx, tx, "", ready.Recording.Name)
 	})
 }

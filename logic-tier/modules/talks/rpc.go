@@ -37,19 +37,19 @@ func (s channelService) GetChannel(ctx context.Context, r *talkspb.GetChannelReq
 }
 
 func (s channelService) ListChannels(ctx context.Context, r *talkspb.ListChannelsRequest) (*talkspb.ListChannelsResponse, error) {
-	question := pagetoken.Question("channels")
-	from, err := pagetoken.Decode[titleEdge](r.PageToken, question)
+	question := pagetoken.QueryFingerprint("channels")
+	cursor, err := pagetoken.Decode[titleKey](r.PageToken, question)
 	if err != nil {
 		return nil, err
 	}
 	size := pagetoken.Size(r.PageSize, talksPage, maxPage)
-	read, err := s.module.store.channels(ctx, from, size+1)
+	rows, err := s.module.store.channels(ctx, cursor, size+1)
 	if err != nil {
 		return nil, err
 	}
 	response := &talkspb.ListChannelsResponse{}
-	read, response.NextPageToken, response.PreviousPageToken = pagetoken.Cut(read, size, from, question, titled.edge)
-	for _, c := range read {
+	rows, response.NextPageToken, response.PreviousPageToken = pagetoken.Cut(rows, size, cursor, question, listedChannel.sortKey)
+	for _, c := range rows {
 		response.Channels = append(response.Channels, c.message(caller.From(ctx).Person))
 	}
 	return response, nil
@@ -57,12 +57,12 @@ func (s channelService) ListChannels(ctx context.Context, r *talkspb.ListChannel
 
 func (s channelService) ListOwnChannels(ctx context.Context, _ *talkspb.ListOwnChannelsRequest) (*talkspb.ListOwnChannelsResponse, error) {
 	person, _ := caller.PersonFrom(ctx)
-	own, err := s.module.store.ownChannels(ctx, person.ID, maxChannels)
+	channels, err := s.module.store.latestChannelsOf(ctx, person.ID, maxChannels)
 	if err != nil {
 		return nil, err
 	}
 	response := &talkspb.ListOwnChannelsResponse{}
-	for _, c := range own {
+	for _, c := range channels {
 		response.Channels = append(response.Channels, c.message(&person))
 	}
 	return response, nil
@@ -86,7 +86,7 @@ func (s talkService) GetTalk(ctx context.Context, r *talkspb.GetTalkRequest) (*t
 	if err != nil {
 		return nil, err
 	}
-	return &talkspb.GetTalkResponse{Talk: t.whole(caller.From(ctx).Person)}, nil
+	return &talkspb.GetTalkResponse{Talk: t.messageFor(caller.From(ctx).Person)}, nil
 }
 
 func (s talkService) ListTalks(ctx context.Context, r *talkspb.ListTalksRequest) (*talkspb.ListTalksResponse, error) {
@@ -97,7 +97,7 @@ func (s talkService) ListTalks(ctx context.Context, r *talkspb.ListTalksRequest)
 			return nil, err
 		}
 	}
-	talks, next, previous, of, err := s.module.list(ctx, f, r.PageToken, r.PageSize)
+	talks, next, previous, c, err := s.module.list(ctx, f, r.PageToken, r.PageSize)
 	if err != nil {
 		return nil, err
 	}
@@ -105,8 +105,8 @@ func (s talkService) ListTalks(ctx context.Context, r *talkspb.ListTalksRequest)
 	for i, t := range talks {
 		response.Talks[i] = t.message()
 	}
-	if of != nil {
-		response.Channel = of.message(caller.From(ctx).Person)
+	if c != nil {
+		response.Channel = c.message(caller.From(ctx).Person)
 		return response, nil
 	}
 	response.Languages, err = s.module.languages.get(ctx, s.module.store.languages)
@@ -123,7 +123,7 @@ func (s talkService) CreateTalk(ctx context.Context, r *talkspb.CreateTalkReques
 	if err != nil {
 		return nil, err
 	}
-	return &talkspb.CreateTalkResponse{Talk: t.whole(&person)}, nil
+	return &talkspb.CreateTalkResponse{Talk: t.messageFor(&person)}, nil
 }
 
 func (s talkService) PublishRecording(ctx context.Context, r *talkspb.PublishRecordingRequest) (*longrunningpb.Operation, error) {
@@ -137,19 +137,19 @@ func (s talkService) PublishRecording(ctx context.Context, r *talkspb.PublishRec
 
 func (s talkService) GetDraft(ctx context.Context, r *talkspb.GetDraftRequest) (*talkspb.GetDraftResponse, error) {
 	person, _ := caller.PersonFrom(ctx)
-	return s.module.sentDraft(ctx, person, r.Operation)
+	return s.module.draftOf(ctx, person, r.Operation)
 }
 
-// editable is how each field that update_mask may name is changed.
-var editable = map[string]func(is, to *talk){
-	"title":         func(is, to *talk) { is.title = to.title },
-	"speakers":      func(is, to *talk) { is.speakers = to.speakers },
-	"language":      func(is, to *talk) { is.language = to.language },
-	"tags":          func(is, to *talk) { is.tags = to.tags },
-	"description":   func(is, to *talk) { is.description = to.description },
-	"media_url":     func(is, to *talk) { is.mediaURL = to.mediaURL },
-	"duration":      func(is, to *talk) { is.duration = to.duration },
-	"recorded_date": func(is, to *talk) { is.recorded = to.recorded },
+// fieldSetters has a setter for each field that update_mask can name.
+var fieldSetters = map[string]func(dst, src *talk){
+	"title":         func(dst, src *talk) { dst.title = src.title },
+	"speakers":      func(dst, src *talk) { dst.speakers = src.speakers },
+	"language":      func(dst, src *talk) { dst.language = src.language },
+	"tags":          func(dst, src *talk) { dst.tags = src.tags },
+	"description":   func(dst, src *talk) { dst.description = src.description },
+	"media_url":     func(dst, src *talk) { dst.mediaURL = src.mediaURL },
+	"duration":      func(dst, src *talk) { dst.duration = src.duration },
+	"recorded_date": func(dst, src *talk) { dst.recorded = src.recorded },
 }
 
 func (s talkService) UpdateTalk(ctx context.Context, r *talkspb.UpdateTalkRequest) (*talkspb.UpdateTalkResponse, error) {
@@ -159,25 +159,25 @@ func (s talkService) UpdateTalk(ctx context.Context, r *talkspb.UpdateTalkReques
 	}
 	fields := r.UpdateMask.GetPaths()
 	for _, field := range fields {
-		if editable[field] == nil {
-			return nil, apperror.InvalidField("FIELDS_INVALID", "update_mask", "name only fields that can be changed: "+
-				strings.Join(slices.Sorted(maps.Keys(editable)), ", "))
+		if fieldSetters[field] == nil {
+			return nil, apperror.InvalidField("FIELDS_INVALID", "update_mask", "name only fields that can be updated: "+
+				strings.Join(slices.Sorted(maps.Keys(fieldSetters)), ", "))
 		}
 	}
 	if len(fields) == 0 {
-		fields = slices.Collect(maps.Keys(editable))
+		fields = slices.Collect(maps.Keys(fieldSetters))
 	}
 	person, _ := caller.PersonFrom(ctx)
-	to := fromMessage(r.Talk)
-	t, err := s.module.change(ctx, person, channel, slug, func(is *talk) {
+	src := fromMessage(r.Talk)
+	t, err := s.module.update(ctx, person, channel, slug, func(dst *talk) {
 		for _, field := range fields {
-			editable[field](is, &to)
+			fieldSetters[field](dst, &src)
 		}
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &talkspb.UpdateTalkResponse{Talk: t.whole(&person)}, nil
+	return &talkspb.UpdateTalkResponse{Talk: t.messageFor(&person)}, nil
 }
 
 func (s talkService) WithdrawTalk(ctx context.Context, r *talkspb.WithdrawTalkRequest) (*talkspb.WithdrawTalkResponse, error) {
@@ -198,12 +198,12 @@ func (s talkService) BatchImportTalks(ctx context.Context, r *talkspb.BatchImpor
 }
 
 func (s channelService) ListChannelsOfAccount(ctx context.Context, r *talkspb.ListChannelsOfAccountRequest) (*talkspb.ListChannelsOfAccountResponse, error) {
-	own, err := s.module.store.channelsOf(ctx, r.AccountId)
+	channels, err := s.module.store.channelsOf(ctx, r.AccountId)
 	if err != nil {
 		return nil, err
 	}
 	response := &talkspb.ListChannelsOfAccountResponse{}
-	for _, c := range own {
+	for _, c := range channels {
 		response.Channels = append(response.Channels, c.message(nil))
 	}
 	return response, nil
@@ -214,35 +214,35 @@ func (s talkService) ListWholeTalks(ctx context.Context, r *talkspb.ListWholeTal
 	if err != nil {
 		return nil, err
 	}
-	question := pagetoken.Question("whole talks", slug)
-	from, err := pagetoken.Decode[slugEdge](r.PageToken, question)
+	question := pagetoken.QueryFingerprint("whole talks", slug)
+	cursor, err := pagetoken.Decode[slugKey](r.PageToken, question)
 	if err != nil {
 		return nil, err
 	}
-	of, err := s.module.store.channel(ctx, slug)
+	c, err := s.module.store.channel(ctx, slug)
 	if err != nil {
 		return nil, err
 	}
 	size := pagetoken.Size(r.PageSize, talksPage, maxPage)
-	read, err := s.module.store.wholeTalks(ctx, of.id, from, size+1)
+	rows, err := s.module.store.talksBySlug(ctx, c.id, cursor, size+1)
 	if err != nil {
 		return nil, err
 	}
 	response := &talkspb.ListWholeTalksResponse{}
-	read, response.NextPageToken, _ = pagetoken.Cut(read, size, from, question, talk.slugEdge)
-	for _, t := range read {
+	rows, response.NextPageToken, _ = pagetoken.Cut(rows, size, cursor, question, talk.slugKey)
+	for _, t := range rows {
 		response.Talks = append(response.Talks, t.message())
 	}
 	return response, nil
 }
 
 func (s talkService) ListPublications(ctx context.Context, r *talkspb.ListPublicationsRequest) (*talkspb.ListPublicationsResponse, error) {
-	read, err := s.module.store.publications(ctx, r.ChannelId, r.AfterNumber, pagetoken.Size(r.PageSize, talksPage, maxPage))
+	rows, err := s.module.store.publications(ctx, r.ChannelId, r.AfterNumber, pagetoken.Size(r.PageSize, talksPage, maxPage))
 	if err != nil {
 		return nil, err
 	}
 	response := &talkspb.ListPublicationsResponse{}
-	for _, t := range read {
+	for _, t := range rows {
 		response.Publications = append(response.Publications, t.publication())
 	}
 	return response, nil

@@ -15,8 +15,9 @@ import (
 
 type store struct{ db *postgres.DB }
 
-// errNameTaken: the talk's name was made from its title, and another has it.
-var errNameTaken = apperror.New(apperror.Exists, "TALK_EXISTS", "the channel has a talk of this name already; change the title a little")
+// errTalkExists is returned when another talk of the channel has the same slug, which
+// derives from the title.
+var errTalkExists = apperror.New(apperror.Exists, "TALK_EXISTS", "the channel already has a talk with this name; change the title")
 
 const channelColumns = `c.id, c.slug, c.title, c.description, coalesce(c.owner_id, 0), c.owner_handle, c.talk_count, c.created_at`
 
@@ -37,7 +38,7 @@ where  c.slug = $1`
 func (s store) channel(ctx context.Context, slug string) (channel, error) {
 	c, found, err := postgres.One(ctx, s.db, scanChannel, channelStatement, slug)
 	if err == nil && !found {
-		err = errNoChannel
+		err = errChannelNotFound
 	}
 	return c, err
 }
@@ -48,70 +49,70 @@ for    no key update`
 func (s store) lockChannel(ctx context.Context, tx *postgres.Tx, slug string) (channel, error) {
 	c, found, err := postgres.One(ctx, tx, scanChannel, lockChannelStatement, slug)
 	if err == nil && !found {
-		err = errNoChannel
+		err = errChannelNotFound
 	}
 	return c, err
 }
 
-const ownChannelsStatement = `
+const latestChannelsOfStatement = `
 select ` + channelColumns + `
 from   talks.channel c
 where  c.owner_id = $1
 order by c.id desc
 limit  $2`
 
-func (s store) ownChannels(ctx context.Context, owner int64, most int) ([]channel, error) {
-	return postgres.Collect(ctx, s.db, scanChannel, ownChannelsStatement, owner, most)
+func (s store) latestChannelsOf(ctx context.Context, owner int64, limit int) ([]channel, error) {
+	return postgres.Collect(ctx, s.db, scanChannel, latestChannelsOfStatement, owner, limit)
 }
 
-// titleKey is what channels are sorted by. A hundred letters, so that a page
-// token, which holds them, keeps to the contract's 1,000 characters.
-const titleKey = `lower(left(c.title, 100))`
+// titleSortKey is the expression that channels are sorted by. It is limited to 100
+// characters, so that a page token, which includes it, stays within the contract's 1,000.
+const titleSortKey = `lower(left(c.title, 100))`
 
 const channelsStatement = `
-select ` + channelColumns + `, ` + titleKey + `
+select ` + channelColumns + `, ` + titleSortKey + `
 from   talks.channel c
-where  (` + titleKey + `, c.id) > ($1, $2)
-order by ` + titleKey + `, c.id
+where  (` + titleSortKey + `, c.id) > ($1, $2)
+order by ` + titleSortKey + `, c.id
 limit  $3`
 
 const channelsBackStatement = `
-select ` + channelColumns + `, ` + titleKey + `
+select ` + channelColumns + `, ` + titleSortKey + `
 from   talks.channel c
-where  (` + titleKey + `, c.id) < ($1, $2)
-order by ` + titleKey + ` desc, c.id desc
+where  (` + titleSortKey + `, c.id) < ($1, $2)
+order by ` + titleSortKey + ` desc, c.id desc
 limit  $3`
 
-// titleEdge is a channel's place in the list by title.
-type titleEdge struct {
+// titleKey is a channel's sort key in the list by title.
+type titleKey struct {
 	Key string `json:"k"`
 	ID  int64  `json:"i"`
 }
 
-// titled is a channel in the list by title.
-type titled struct {
+// listedChannel is a channel with its sort key.
+type listedChannel struct {
 	channel
 	key string
 }
 
-func (t titled) edge() titleEdge { return titleEdge{t.key, t.id} }
+func (t listedChannel) sortKey() titleKey { return titleKey{t.key, t.id} }
 
-func (s store) channels(ctx context.Context, from *pagetoken.Token[titleEdge], most int) ([]titled, error) {
-	at, statement := titleEdge{}, channelsStatement
-	if from != nil {
-		at = from.Key
-		if from.Backward {
+func (s store) channels(ctx context.Context, cursor *pagetoken.Token[titleKey], limit int) ([]listedChannel, error) {
+	start, statement := titleKey{}, channelsStatement
+	if cursor != nil {
+		start = cursor.Key
+		if cursor.Backward {
 			statement = channelsBackStatement
 		}
 	}
-	return postgres.Collect(ctx, s.db, func(columns func(...any) error) (t titled, err error) {
+	return postgres.Collect(ctx, s.db, func(columns func(...any) error) (t listedChannel, err error) {
 		err = columns(append(t.columns(), &t.key)...)
 		return t, err
-	}, statement, at.Key, at.ID, most)
+	}, statement, start.Key, start.ID, limit)
 }
 
-// Channels of one account are made one after the other, so that the bound holds
-// when two browsers make one at once.
+// An account's channels are created one at a time, so that concurrent requests cannot
+// exceed its quota.
 const lockOwnerStatement = `
 select pg_advisory_xact_lock(hashtextextended('talks.owner', $1))`
 
@@ -125,7 +126,8 @@ insert into talks.channel as c (slug, title, description, owner_id, owner_handle
 values ($1, $2, $3, $4, $5)
 returning ` + channelColumns
 
-func (s store) addChannel(ctx context.Context, c channel) (made channel, err error) {
+// addChannel adds a channel. It fails with errTooManyChannels or errChannelExists.
+func (s store) addChannel(ctx context.Context, c channel) (added channel, err error) {
 	err = s.db.InTransaction(ctx, func(tx *postgres.Tx) error {
 		if _, err := postgres.Exec(ctx, tx, lockOwnerStatement, c.ownerID); err != nil {
 			return err
@@ -135,7 +137,7 @@ func (s store) addChannel(ctx context.Context, c channel) (made channel, err err
 			return err
 		}
 		if count >= maxChannels {
-			return errManyChannels
+			return errTooManyChannels
 		}
 		retired, err := s.isRetired(ctx, tx, c.slug)
 		if err != nil {
@@ -144,17 +146,17 @@ func (s store) addChannel(ctx context.Context, c channel) (made channel, err err
 		if retired {
 			return errChannelExists
 		}
-		made, _, err = postgres.One(ctx, tx, scanChannel, addChannelStatement, c.slug, c.title, c.description, c.ownerID, c.ownerHandle)
+		added, _, err = postgres.One(ctx, tx, scanChannel, addChannelStatement, c.slug, c.title, c.description, c.ownerID, c.ownerHandle)
 		if postgres.Violates(err, "channel_slug_key") {
 			err = errChannelExists
 		}
 		return err
 	})
-	return made, err
+	return added, err
 }
 
-// wholeColumns are those of one talk; lists leave the description out.
-const wholeColumns = `t.id, t.slug, t.title, t.speakers, t.tags, t.language, t.media_url, coalesce(t.duration_seconds, 0),
+// talkColumns are the columns of a complete talk; listColumns omits the description.
+const talkColumns = `t.id, t.slug, t.title, t.speakers, t.tags, t.language, t.media_url, coalesce(t.duration_seconds, 0),
        coalesce(t.recorded_on::text, ''), t.published_at, t.updated_at, t.withdrawn_at is not null, t.description, t.recording, coalesce(t.number, 0), ` + channelColumns
 
 func scanTalk(columns func(...any) error) (t talk, err error) {
@@ -168,19 +170,20 @@ func scanTalk(columns func(...any) error) (t talk, err error) {
 }
 
 const talkStatement = `
-select ` + wholeColumns + `
+select ` + talkColumns + `
 from   talks.talk t
 join   talks.channel c on c.id = t.channel_id
 where  c.slug = $1
   and  t.slug = $2`
 
+// talk returns a talk. It fails with errTalkNotFound or errWithdrawn.
 func (s store) talk(ctx context.Context, channel, slug string) (talk, error) {
 	t, found, err := postgres.One(ctx, s.db, scanTalk, talkStatement, channel, slug)
 	switch {
 	case err != nil:
 		return t, err
 	case !found:
-		return t, errNoTalk
+		return t, errTalkNotFound
 	case t.withdrawn:
 		return t, errWithdrawn
 	}
@@ -193,13 +196,13 @@ for    no key update`
 func (s store) lockTalk(ctx context.Context, tx *postgres.Tx, channel, slug string) (talk, error) {
 	t, found, err := postgres.One(ctx, tx, scanTalk, lockTalkStatement, channel, slug)
 	if err == nil && !found {
-		err = errNoTalk
+		err = errTalkNotFound
 	}
 	return t, err
 }
 
-// The channel's row is locked from its counting to the commit: numbers ascend in the
-// order of commits.
+// The update locks the channel's row until the commit, so that publication numbers ascend
+// in commit order.
 const addTalkStatement = `
 with counted as (
     update talks.channel
@@ -214,21 +217,21 @@ with counted as (
     on conflict (channel_id, slug) do nothing
     returning *
 )
-select ` + wholeColumns + `
+select ` + talkColumns + `
 from   added t
 join   talks.channel c on c.id = t.channel_id`
 
 func (s store) addTalk(ctx context.Context, tx *postgres.Tx, t talk) (talk, error) {
-	made, found, err := postgres.One(ctx, tx, scanTalk, addTalkStatement, t.channel.id, t.slug, t.title, pq.Array(t.speakers), t.language,
+	added, found, err := postgres.One(ctx, tx, scanTalk, addTalkStatement, t.channel.id, t.slug, t.title, pq.Array(t.speakers), t.language,
 		pq.Array(t.tags), t.mediaURL, orNull(int64(t.duration/time.Second)), orNull(t.recorded), t.description, t.recording)
 	if err == nil && !found {
-		err = errNameTaken
+		err = errTalkExists
 	}
-	return made, err
+	return added, err
 }
 
 const publicationsStatement = `
-select ` + wholeColumns + `
+select ` + talkColumns + `
 from   talks.talk t
 join   talks.channel c on c.id = t.channel_id
 where  t.channel_id = $1
@@ -236,24 +239,24 @@ where  t.channel_id = $1
 order by t.number
 limit  $3`
 
-func (s store) publications(ctx context.Context, channel, after int64, most int) ([]talk, error) {
-	return postgres.Collect(ctx, s.db, scanTalk, publicationsStatement, channel, after, most)
+func (s store) publications(ctx context.Context, channel, after int64, limit int) ([]talk, error) {
+	return postgres.Collect(ctx, s.db, scanTalk, publicationsStatement, channel, after, limit)
 }
 
-// orNull returns null for a zero value: unknown is not zero.
+// orNull returns null for the zero value, which stands for unknown.
 func orNull[T comparable](v T) sql.Null[T] {
 	var zero T
 	return sql.Null[T]{V: v, Valid: v != zero}
 }
 
-const changeTalkStatement = `
+const updateTalkStatement = `
 update talks.talk
 set    title = $2, speakers = $3, language = $4, tags = $5, media_url = $6,
        duration_seconds = $7, recorded_on = $8, description = $9, updated_at = now()
 where  id = $1`
 
-func (s store) changeTalk(ctx context.Context, tx *postgres.Tx, t talk) error {
-	_, err := postgres.Exec(ctx, tx, changeTalkStatement, t.id, t.title, pq.Array(t.speakers), t.language,
+func (s store) updateTalk(ctx context.Context, tx *postgres.Tx, t talk) error {
+	_, err := postgres.Exec(ctx, tx, updateTalkStatement, t.id, t.title, pq.Array(t.speakers), t.language,
 		pq.Array(t.tags), t.mediaURL, orNull(int64(t.duration/time.Second)), orNull(t.recorded), t.description)
 	return err
 }
@@ -273,26 +276,26 @@ func (s store) withdrawTalk(ctx context.Context, tx *postgres.Tx, t talk) error 
 	return err
 }
 
-const requestedStatement = `
-select ` + wholeColumns + `
+const talkOfRequestStatement = `
+select ` + talkColumns + `
 from   talks.request r
 join   talks.talk t on t.id = r.talk_id
 join   talks.channel c on c.id = t.channel_id
 where  r.account_id = $1
   and  r.id = $2`
 
-func (s store) requested(ctx context.Context, tx *postgres.Tx, account int64, requestID string) (talk, bool, error) {
-	return postgres.One(ctx, tx, scanTalk, requestedStatement, account, requestID)
+func (s store) talkOfRequest(ctx context.Context, tx *postgres.Tx, account int64, requestID string) (talk, bool, error) {
+	return postgres.One(ctx, tx, scanTalk, talkOfRequestStatement, account, requestID)
 }
 
-const noteRequestStatement = `
+const addRequestStatement = `
 insert into talks.request (account_id, id, talk_id)
 values ($1, $2, $3)`
 
-func (s store) noteRequest(ctx context.Context, tx *postgres.Tx, account int64, requestID string, talkID int64) error {
-	_, err := postgres.Exec(ctx, tx, noteRequestStatement, account, requestID, talkID)
+func (s store) addRequest(ctx context.Context, tx *postgres.Tx, account int64, requestID string, talkID int64) error {
+	_, err := postgres.Exec(ctx, tx, addRequestStatement, account, requestID, talkID)
 	if postgres.Violates(err, "request_pkey") {
-		// On another channel, at the same moment.
+		// The lock on the channel does not cover a concurrent request on another channel.
 		err = postgres.ErrContended.Because(errors.New("the same request id on two channels"))
 	}
 	return err
@@ -306,12 +309,12 @@ where  (account_id, id) in (select account_id, id
                             limit  $2
                             for    update skip locked)`
 
-// removeRequests removes at most so many requests of that age, and says how many.
-func (s store) removeRequests(ctx context.Context, age time.Duration, most int64) (int64, error) {
-	return postgres.Exec(ctx, s.db, removeRequestsStatement, age.Seconds(), most)
+// removeRequests deletes up to limit requests older than age and returns their number.
+func (s store) removeRequests(ctx context.Context, age time.Duration, limit int64) (int64, error) {
+	return postgres.Exec(ctx, s.db, removeRequestsStatement, age.Seconds(), limit)
 }
 
-// A loose index scan: a step a language, however many talks.
+// A loose index scan: one step per language, however many talks it has.
 const languagesStatement = `
 with recursive language as (
     (select language

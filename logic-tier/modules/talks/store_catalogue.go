@@ -30,10 +30,9 @@ where  c.slug = new.slug
   and  new.title <> ''
   and  new.title <> c.title`
 
-// A catalogue's talks are listed where they belong in time, not as news: 16,000 old
-// talks must not bury what people publish today. The time comes from the
-// importer, so it is at most the time of the import; a talk without one is listed
-// as published by the import.
+// Imported talks are listed by their original publish time: 16,000 old talks must not
+// bury those published today. The time comes from the catalogue, so it is capped at the
+// time of the import. A talk without one gets the time of the import.
 const importTalksStatement = `
 with added as (
     insert into talks.talk (channel_id, slug, title, speakers, language, tags, media_url, duration_seconds, recorded_on, published_at, description)
@@ -53,6 +52,7 @@ with added as (
 select count(*)
 from   added`
 
+// importRows adds the channels and talks that do not exist yet and returns their numbers.
 func (s store) importRows(ctx context.Context, tx *postgres.Tx, owner caller.Person, channelsJSON, talksJSON []byte) (channels, talks int64, err error) {
 	if channels, err = postgres.Exec(ctx, tx, importChannelsStatement, string(channelsJSON), owner.ID, owner.Handle); err != nil {
 		return 0, 0, err
@@ -69,7 +69,7 @@ select channels_created, talks_created
 from   talks.batch
 where  id = $1`
 
-// batch returns what came of a batch that was added already.
+// batch returns the result of a batch that has already been imported.
 func (s store) batch(ctx context.Context, tx *postgres.Tx, id string) (channels, talks int64, found bool, err error) {
 	_, found, err = postgres.One(ctx, tx, func(columns func(...any) error) (struct{}, error) {
 		return struct{}{}, columns(&channels, &talks)
@@ -77,14 +77,14 @@ func (s store) batch(ctx context.Context, tx *postgres.Tx, id string) (channels,
 	return channels, talks, found, err
 }
 
-const noteBatchStatement = `
+const addBatchStatement = `
 insert into talks.batch (id, channels_created, talks_created)
 values ($1, $2, $3)`
 
-func (s store) noteBatch(ctx context.Context, tx *postgres.Tx, id string, channels, talks int64) error {
-	_, err := postgres.Exec(ctx, tx, noteBatchStatement, id, channels, talks)
+func (s store) addBatch(ctx context.Context, tx *postgres.Tx, id string, channels, talks int64) error {
+	_, err := postgres.Exec(ctx, tx, addBatchStatement, id, channels, talks)
 	if postgres.Violates(err, "batch_pkey") {
-		// By two workers at the same moment: one of them is to find it there.
+		// Another worker imported the batch concurrently; a retry finds its result.
 		err = postgres.ErrContended.Because(err)
 	}
 	return err
@@ -98,32 +98,32 @@ where  id in (select id
               limit  $2
               for    update skip locked)`
 
-// removeBatches removes at most so many batches of that age, and says how many.
-func (s store) removeBatches(ctx context.Context, age time.Duration, most int64) (int64, error) {
-	return postgres.Exec(ctx, s.db, removeBatchesStatement, age.Seconds(), most)
+// removeBatches deletes up to limit batches older than age and returns their number.
+func (s store) removeBatches(ctx context.Context, age time.Duration, limit int64) (int64, error) {
+	return postgres.Exec(ctx, s.db, removeBatchesStatement, age.Seconds(), limit)
 }
 
-const channelsThereStatement = `
+const existingSlugsStatement = `
 select slug
 from   talks.channel
 where  slug = any($1)`
 
-// lockChannelsOf returns how many channels an account has, and which of those
-// named are there, whosever they are; until the transaction ends, the account
-// gets no other.
-func (s store) lockChannelsOf(ctx context.Context, tx *postgres.Tx, owner int64, slugs []string) (has int, there map[string]bool, err error) {
+// lockChannelsOf returns the number of channels that an account owns, and which of the
+// slugs exist, whatever their owner. Until the transaction ends, no other one can create
+// channels for the account.
+func (s store) lockChannelsOf(ctx context.Context, tx *postgres.Tx, owner int64, slugs []string) (count int, existing map[string]bool, err error) {
 	if _, err := postgres.Exec(ctx, tx, lockOwnerStatement, owner); err != nil {
 		return 0, nil, err
 	}
-	if has, _, err = postgres.One(ctx, tx, postgres.Value[int], countChannelsStatement, owner); err != nil {
+	if count, _, err = postgres.One(ctx, tx, postgres.Value[int], countChannelsStatement, owner); err != nil {
 		return 0, nil, err
 	}
-	found, err := postgres.Collect(ctx, tx, postgres.Value[string], channelsThereStatement, pq.Array(slugs))
-	there = map[string]bool{}
+	found, err := postgres.Collect(ctx, tx, postgres.Value[string], existingSlugsStatement, pq.Array(slugs))
+	existing = map[string]bool{}
 	for _, slug := range found {
-		there[slug] = true
+		existing[slug] = true
 	}
-	return has, there, err
+	return count, existing, err
 }
 
 const channelsOfStatement = `
@@ -136,8 +136,8 @@ func (s store) channelsOf(ctx context.Context, owner int64) ([]channel, error) {
 	return postgres.Collect(ctx, s.db, scanChannel, channelsOfStatement, owner)
 }
 
-const wholeTalksStatement = `
-select ` + wholeColumns + `
+const talksBySlugStatement = `
+select ` + talkColumns + `
 from   talks.talk t
 join   talks.channel c on c.id = t.channel_id
 where  t.channel_id = $1
@@ -146,17 +146,17 @@ where  t.channel_id = $1
 order by t.slug
 limit  $3`
 
-// slugEdge is a talk's place among a channel's by name.
-type slugEdge struct {
+// slugKey is a talk's sort key in the list of a channel's talks by slug.
+type slugKey struct {
 	Slug string `json:"s"`
 }
 
-func (t talk) slugEdge() slugEdge { return slugEdge{t.slug} }
+func (t talk) slugKey() slugKey { return slugKey{t.slug} }
 
-func (s store) wholeTalks(ctx context.Context, within int64, from *pagetoken.Token[slugEdge], most int) ([]talk, error) {
+func (s store) talksBySlug(ctx context.Context, channelID int64, cursor *pagetoken.Token[slugKey], limit int) ([]talk, error) {
 	var after string
-	if from != nil {
-		after = from.Key.Slug
+	if cursor != nil {
+		after = cursor.Key.Slug
 	}
-	return postgres.Collect(ctx, s.db, scanTalk, wholeTalksStatement, within, after, most)
+	return postgres.Collect(ctx, s.db, scanTalk, talksBySlugStatement, channelID, after, limit)
 }

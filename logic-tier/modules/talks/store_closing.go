@@ -13,22 +13,22 @@ from   talks.channel
 where  owner_id = $1
 on conflict do nothing`
 
-// retireChannels keeps the addresses of an account's channels from being used
-// again.
+// retireChannels reserves the addresses of an account's channels, so that they are never
+// reused.
 func (s store) retireChannels(ctx context.Context, owner int64) error {
 	_, err := postgres.Exec(ctx, s.db, retireChannelsStatement, owner)
 	return err
 }
 
-var forgetFormsStatements = []string{`
+var deleteFormsStatements = []string{`
 delete from talks.draft
 where  account_id = $1`, `
 delete from talks.request
 where  account_id = $1`}
 
-// forgetForms deletes the forms that an account sent.
-func (s store) forgetForms(ctx context.Context, account int64) error {
-	for _, statement := range forgetFormsStatements {
+// deleteForms deletes an account's drafts and request ids.
+func (s store) deleteForms(ctx context.Context, account int64) error {
+	for _, statement := range deleteFormsStatements {
 		if _, err := postgres.Exec(ctx, s.db, statement, account); err != nil {
 			return err
 		}
@@ -43,10 +43,10 @@ where  id in (select id
               where  channel_id = $1
               limit  $2)`
 
-// removeTalks deletes at most so many talks of a channel, withdrawn ones too, and
-// returns how many.
-func (s store) removeTalks(ctx context.Context, channelID, most int64) (int64, error) {
-	return postgres.Exec(ctx, s.db, removeTalksStatement, channelID, most)
+// removeTalks deletes up to limit talks of a channel, including withdrawn ones, and
+// returns their number.
+func (s store) removeTalks(ctx context.Context, channelID, limit int64) (int64, error) {
+	return postgres.Exec(ctx, s.db, removeTalksStatement, channelID, limit)
 }
 
 const removeChannelStatement = `
@@ -63,6 +63,7 @@ select exists (select
                from   talks.retired_channel
                where  slug = $1)`
 
+// isRetired reports whether a channel address belonged to a closed account.
 func (s store) isRetired(ctx context.Context, tx *postgres.Tx, slug string) (bool, error) {
 	retired, _, err := postgres.One(ctx, tx, postgres.Value[bool], isRetiredStatement, slug)
 	return retired, err

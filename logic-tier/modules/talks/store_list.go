@@ -13,18 +13,18 @@ import (
 	"techtalks.example/logic-tier/platform/postgres"
 )
 
-// listColumns are those of a talk in a list.
+// listColumns are the columns of a talk in a list.
 const listColumns = `t.id, t.slug, t.title, t.speakers, t.tags, t.language, t.media_url, coalesce(t.duration_seconds, 0),
        coalesce(t.recorded_on::text, ''), t.published_at`
 
-func (l *listed) columns(seconds *int64) []any {
+func (l *listedTalk) columns(seconds *int64) []any {
 	return []any{
 		&l.id, &l.slug, &l.title, (*pq.StringArray)(&l.speakers), (*pq.StringArray)(&l.tags), &l.language, &l.mediaURL, seconds,
 		&l.recorded, &l.published,
 	}
 }
 
-// A channel and its latest talks in one statement: a row a talk, or one row
+// A channel and its latest talks in one statement: one row per talk, or a single row
 // without a talk for an empty channel.
 const channelTalksStatement = `
 select ` + channelColumns + `, t.*
@@ -54,58 +54,60 @@ left join lateral (
 ) t on true
 where  c.slug = $1`
 
-// farFuture lies behind every talk, in time.
+// farFuture is later than every publish time.
 var farFuture = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
 
-func (s store) channelTalks(ctx context.Context, of string, from *pagetoken.Token[edge], most int) (c channel, talks []listed, err error) {
-	at, statement := edge{Published: farFuture}, channelTalksStatement
-	if from != nil {
-		at = from.Key
-		if from.Backward {
+// channelTalks returns a channel and a page of its talks. It fails with
+// errChannelNotFound.
+func (s store) channelTalks(ctx context.Context, slug string, cursor *pagetoken.Token[talkKey], limit int) (c channel, talks []listedTalk, err error) {
+	start, statement := talkKey{Published: farFuture}, channelTalksStatement
+	if cursor != nil {
+		start = cursor.Key
+		if cursor.Backward {
 			statement = channelTalksBackStatement
 		}
 	}
-	// Of an empty channel the talk's columns are null. They are named once, and
-	// scanned into row by row: this is what most pages are made of.
+	// The talk columns of an empty channel are null. The destinations are allocated once
+	// and reused for every row, since this is the most frequent query.
 	var (
 		id, seconds               sql.NullInt64
-		slug, title, language, on sql.NullString
-		url                       sql.NullString
+		talkSlug, title, language sql.NullString
+		url, recorded             sql.NullString
 		speakers, tags            pq.StringArray
 		published                 sql.NullTime
 	)
-	into := append(c.columns(), &id, &slug, &title, &speakers, &tags, &language, &url, &seconds, &on, &published)
+	dest := append(c.columns(), &id, &talkSlug, &title, &speakers, &tags, &language, &url, &seconds, &recorded, &published)
 	found := false
-	talks = make([]listed, 0, most)
+	talks = make([]listedTalk, 0, limit)
 	_, err = postgres.Collect(ctx, s.db, func(columns func(...any) error) (struct{}, error) {
-		if err := columns(into...); err != nil {
+		if err := columns(dest...); err != nil {
 			return struct{}{}, err
 		}
 		found = true
 		if id.Valid {
-			talks = append(talks, listed{talk: talk{
-				id: id.Int64, slug: slug.String, title: title.String, speakers: speakers, tags: tags, language: language.String, mediaURL: url.String,
-				duration: time.Duration(seconds.Int64) * time.Second, recorded: on.String, published: published.Time,
+			talks = append(talks, listedTalk{talk: talk{
+				id: id.Int64, slug: talkSlug.String, title: title.String, speakers: speakers, tags: tags, language: language.String, mediaURL: url.String,
+				duration: time.Duration(seconds.Int64) * time.Second, recorded: recorded.String, published: published.Time,
 			}})
 		}
 		return struct{}{}, nil
-	}, statement, of, at.Published, at.ID, most)
+	}, statement, slug, start.Published, start.ID, limit)
 	for i := range talks {
 		talks[i].channel = c
 	}
 	if err == nil && !found {
-		err = errNoChannel
+		err = errChannelNotFound
 	}
 	return c, talks, err
 }
 
-// listStatement returns the statement for a list of several channels' talks.
-// Its text depends on what is filtered alone, so there are 32 of them and each
-// has a plan of its own.
-func listStatement(search, within, language, tag, backward bool) string {
-	order, than := "desc", "<"
+// listStatement returns the statement for a list of talks. Its text depends only on which
+// filters are set and on the direction, so there are 32 statements, each with its own
+// plan.
+func listStatement(search, channel, language, tag, backward bool) string {
+	order, comparison := "desc", "<"
 	if backward {
-		order, than = "asc", ">"
+		order, comparison = "asc", ">"
 	}
 	var b strings.Builder
 	if search {
@@ -114,14 +116,14 @@ with best as (
     select f.talk_id, ts_rank(f.vector, q.query)::double precision as rank
     from   websearch_to_tsquery('talks.words', $5) q (query)
     join   talks.found f on f.vector @@ q.query`)
-		if within || language || tag {
+		if channel || language || tag {
 			b.WriteString(`
     join   talks.talk t on t.id = f.talk_id`)
 		}
 		b.WriteString(`
-    where  (ts_rank(f.vector, q.query)::double precision, f.talk_id) ` + than + ` ($1, $2)
+    where  (ts_rank(f.vector, q.query)::double precision, f.talk_id) ` + comparison + ` ($1, $2)
       and  $3::timestamptz is not null`)
-		conditions(&b, "    ", within, language, tag)
+		writeConditions(&b, "    ", channel, language, tag)
 		b.WriteString(`
     order by rank ` + order + `, f.talk_id ` + order + `
     limit  $4
@@ -138,45 +140,48 @@ select ` + listColumns + `, c.slug, c.title, $1::double precision * 0
 from   talks.talk t
 join   talks.channel c on c.id = t.channel_id
 where  t.withdrawn_at is null
-  and  (t.published_at, t.id) ` + than + ` ($3, $2)
+  and  (t.published_at, t.id) ` + comparison + ` ($3, $2)
   and  $5 = ''`)
-	conditions(&b, "", within, language, tag)
+	writeConditions(&b, "", channel, language, tag)
 	b.WriteString(`
 order by t.published_at ` + order + `, t.id ` + order + `
 limit  $4`)
 	return b.String()
 }
 
-// conditions adds what is filtered by. Every statement takes the same
-// parameters, so those it does not look at are looked at here, for nothing.
-func conditions(b *strings.Builder, indent string, within, language, tag bool) {
+// writeConditions writes the conditions of the filters that are set. Every statement
+// takes the same parameters and must use all of them, so an unset filter gets a condition
+// that always holds.
+func writeConditions(b *strings.Builder, indent string, channel, language, tag bool) {
 	for _, c := range []struct {
-		used       bool
-		test, idle string
+		set              bool
+		condition, unset string
 	}{
-		{within, "t.channel_id = $6", "$6::bigint = 0"},
+		{channel, "t.channel_id = $6", "$6::bigint = 0"},
 		{language, "t.language = $7", "$7 = ''"},
 		{tag, "t.tags @> array[$8]", "$8 = ''"},
 	} {
-		test := c.idle
-		if c.used {
-			test = c.test
+		condition := c.unset
+		if c.set {
+			condition = c.condition
 		}
-		b.WriteString("\n" + indent + "  and  " + test)
+		b.WriteString("\n" + indent + "  and  " + condition)
 	}
 }
 
-func (s store) talks(ctx context.Context, f filter, within int64, from *pagetoken.Token[edge], most int) ([]listed, error) {
-	at := edge{Published: farFuture, Rank: math.MaxFloat64}
+// talks returns a page of the talks that a filter selects; channelID is 0 for all
+// channels.
+func (s store) talks(ctx context.Context, f filter, channelID int64, cursor *pagetoken.Token[talkKey], limit int) ([]listedTalk, error) {
+	start := talkKey{Published: farFuture, Rank: math.MaxFloat64}
 	backward := false
-	if from != nil {
-		at, backward = from.Key, from.Backward
+	if cursor != nil {
+		start, backward = cursor.Key, cursor.Backward
 	}
-	statement := listStatement(f.query != "", within != 0, f.language != "", f.tag != "", backward)
-	return postgres.Collect(ctx, s.db, func(columns func(...any) error) (l listed, err error) {
+	statement := listStatement(f.query != "", channelID != 0, f.language != "", f.tag != "", backward)
+	return postgres.Collect(ctx, s.db, func(columns func(...any) error) (l listedTalk, err error) {
 		var seconds int64
 		err = columns(append(l.columns(&seconds), &l.channel.slug, &l.channel.title, &l.rank)...)
 		l.duration = time.Duration(seconds) * time.Second
 		return l, err
-	}, statement, at.Rank, at.ID, at.Published, most, f.query, within, f.language, f.tag)
+	}, statement, start.Rank, start.ID, start.Published, limit, f.query, channelID, f.language, f.tag)
 }

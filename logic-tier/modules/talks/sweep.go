@@ -3,55 +3,37 @@ package talks
 import (
 	"context"
 	"time"
+
+	"techtalks.example/logic-tier/platform/sweep"
 )
 
 const (
-	// requestsKept is how long a form that was sent is remembered: longer than
-	// any browser tries again.
-	requestsKept = 24 * time.Hour
-	// draftsKept is how long a talk that waited for its recording is remembered,
-	// and a batch that an import brought: longer than the operation is.
-	draftsKept   = 9 * 24 * time.Hour
-	sweepEvery   = time.Minute
-	sweepTimeout = 10 * time.Second
-	// sweepAtOnce bounds one statement, so that none locks or writes much.
-	sweepAtOnce = 1000
+	// requestRetention is the time that request ids are kept: longer than any browser
+	// retries.
+	requestRetention = 24 * time.Hour
+	// draftRetention is the time that drafts and import batches are kept: longer than
+	// their operations.
+	draftRetention = 9 * 24 * time.Hour
+	// sweepBatch bounds the rows that one statement locks and deletes.
+	sweepBatch = 1000
 )
 
-// sweep forgets old requests and drafts until ctx ends.
+// sweep deletes expired requests, batches and drafts until ctx is done.
 func (m *Module) sweep(ctx context.Context) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(sweepEvery):
-		}
-		sweeping, done := context.WithTimeout(ctx, sweepTimeout)
-		if err := m.sweepOnce(sweeping); err != nil && ctx.Err() == nil {
-			m.needs.Log.Warn("talks: old requests and drafts not all removed; trying again", "error", err)
-		}
-		done()
-	}
+	return sweep.Loop{Name: "talks: expired requests, batches and drafts", Interval: time.Minute, Timeout: 10 * time.Second, Log: m.deps.Log}.Run(ctx, m.sweepOnce)
 }
 
-// sweepOnce removes all that is old enough: as quickly as they come,
-// they go.
 func (m *Module) sweepOnce(ctx context.Context) error {
-	for removed := int64(sweepAtOnce); removed == sweepAtOnce; {
-		var err error
-		if removed, err = m.store.removeRequests(ctx, requestsKept, sweepAtOnce); err != nil {
-			return err
-		}
-	}
-	for removed := int64(sweepAtOnce); removed == sweepAtOnce; {
-		var err error
-		if removed, err = m.store.removeBatches(ctx, draftsKept, sweepAtOnce); err != nil {
-			return err
-		}
-	}
-	for removed := int64(sweepAtOnce); removed == sweepAtOnce; {
-		var err error
-		if removed, err = m.store.removeDrafts(ctx, draftsKept, sweepAtOnce); err != nil {
+	for _, expired := range []struct {
+		remove    func(ctx context.Context, age time.Duration, limit int64) (int64, error)
+		retention time.Duration
+	}{
+		{m.store.removeRequests, requestRetention},
+		{m.store.removeBatches, draftRetention},
+		{m.store.removeDrafts, draftRetention},
+	} {
+		err := sweep.Batches(sweepBatch, func(limit int64) (int64, error) { return expired.remove(ctx, expired.retention, limit) })
+		if err != nil {
 			return err
 		}
 	}

@@ -18,17 +18,17 @@ import (
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
 )
 
-// talk is a recorded talk.
+// talk is a published talk.
 type talk struct {
 	id                 int64
 	slug, title        string
 	speakers, tags     []string
 	language, mediaURL string
 	description        string
-	recording          string        // kept here; empty: elsewhere, or none
-	number             int64         // of what the channel published; 0: imported, or older than numbers
-	duration           time.Duration // 0: unknown
-	recorded           string        // a day; empty: unknown
+	recording          string        // name of the stored recording; empty if there is none
+	number             int64         // among the channel's publications; 0 if imported, or older than numbering
+	duration           time.Duration // 0 if unknown
+	recorded           string        // a date; empty if unknown
 	published, updated time.Time
 	withdrawn          bool
 	channel            channel
@@ -36,17 +36,15 @@ type talk struct {
 
 func (t talk) name() string { return "channels/" + t.channel.slug + "/talks/" + t.slug }
 
-// longest bounds how long a talk may be: days, not years, and whole seconds fit
-// the column many times over.
-const longest = 7 * 24 * time.Hour
+// maxDuration bounds the duration of a talk. Its seconds fit the column many times over.
+const maxDuration = 7 * 24 * time.Hour
 
-// dayAhead is how far ahead of UTC a recorded day can begin: where it is tomorrow
-// already, people record talks tomorrow.
-const dayAhead = 24 * time.Hour
+// futureTolerance allows a recorded date that has begun in a time zone ahead of UTC.
+const futureTolerance = 24 * time.Hour
 
-// normal returns t as it is kept: names in their clean form, tags in lower case,
-// speakers and tags once each. A talk needs a title.
-func (t talk) normal() (_ talk, err error) {
+// normalize returns t as it is stored: names cleaned, tags in lower case, speakers and
+// tags without duplicates. A talk must have a title.
+func (t talk) normalize() (_ talk, err error) {
 	t.description = strings.TrimSpace(t.description)
 	if t.title, err = cleanName("talk.title", t.title); err != nil {
 		return t, err
@@ -54,29 +52,29 @@ func (t talk) normal() (_ talk, err error) {
 	if t.speakers, err = cleanNames("talk.speakers", t.speakers); err != nil {
 		return t, err
 	}
-	lower := make([]string, len(t.tags))
+	tags := make([]string, len(t.tags))
 	for i, tag := range t.tags {
-		lower[i] = strings.ToLower(tag)
+		tags[i] = strings.ToLower(tag)
 	}
-	if t.tags, err = cleanNames("talk.tags", lower); err != nil {
+	if t.tags, err = cleanNames("talk.tags", tags); err != nil {
 		return t, err
 	}
 	if t.recorded != "" {
 		day, err := time.Parse(time.DateOnly, t.recorded)
 		if err != nil {
-			return t, apperror.InvalidField("FIELDS_INVALID", "talk.recorded_date", "there is no such day; use one such as 2019-05-03")
+			return t, apperror.InvalidField("FIELDS_INVALID", "talk.recorded_date", "this is not a valid date; use a date such as 2019-05-03")
 		}
-		if time.Until(day) > dayAhead {
-			return t, apperror.InvalidField("FIELDS_INVALID", "talk.recorded_date", "this day is in the future; use the day the talk was given")
+		if time.Until(day) > futureTolerance {
+			return t, apperror.InvalidField("FIELDS_INVALID", "talk.recorded_date", "this date is in the future; use the date of the talk")
 		}
 	}
-	if t.duration < 0 || t.duration > longest {
+	if t.duration < 0 || t.duration > maxDuration {
 		return t, apperror.InvalidField("FIELDS_INVALID", "talk.duration", "use at most seven days, or leave it empty")
 	}
 	return t, nil
 }
 
-// cleanName returns a name in its clean form, or a failure about its field.
+// cleanName returns a cleaned name, or a failure that names the field.
 func cleanName(field, name string) (string, error) {
 	clean, err := names.Clean(name)
 	if err != nil {
@@ -85,10 +83,10 @@ func cleanName(field, name string) (string, error) {
 	return clean, nil
 }
 
-// cleanNames returns names in their clean form, once each and without empty ones.
-func cleanNames(field string, all []string) ([]string, error) {
-	kept := []string{}
-	for i, name := range all {
+// cleanNames returns cleaned names, without duplicates and empty ones.
+func cleanNames(field string, raw []string) ([]string, error) {
+	cleaned := []string{}
+	for i, name := range raw {
 		if strings.TrimSpace(name) == "" {
 			continue
 		}
@@ -96,39 +94,41 @@ func cleanNames(field string, all []string) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		if !slices.Contains(kept, clean) {
-			kept = append(kept, clean)
+		if !slices.Contains(cleaned, clean) {
+			cleaned = append(cleaned, clean)
 		}
 	}
-	return kept, nil
+	return cleaned, nil
 }
 
-// tries bounds the attempts to find a name that nobody has.
-const tries = 5
+// maxSlugAttempts bounds the attempts to find a slug that is not taken.
+const maxSlugAttempts = 5
 
-// publish makes a talk public on a channel of the person's and says so. The
-// talk, its message and the request that it answers are there together or not
-// at all. The same request again finds the same talk, and says nothing twice.
+// publish publishes a talk on a channel that the person owns. The talk, its message and
+// its request id commit together. publish is idempotent: the same request id returns the
+// same talk, without a second message.
 func (m *Module) publish(ctx context.Context, person caller.Person, slug, requestID string, t talk) (talk, error) {
-	t, err := t.normal()
+	t, err := t.normalize()
 	if err != nil {
 		return talk{}, err
 	}
 	t.slug = slugOf(t.title)
-	for range tries {
-		made, err := m.publishAs(ctx, person, slug, requestID, t)
-		if !errors.Is(err, errNameTaken) {
-			return made, err
+	for range maxSlugAttempts {
+		created, err := m.tryPublish(ctx, person, slug, requestID, t)
+		if !errors.Is(err, errTalkExists) {
+			return created, err
 		}
-		t.slug = strings.TrimSuffix(slugOf(t.title), "-") + "-" + chance()
+		t.slug = strings.TrimSuffix(slugOf(t.title), "-") + "-" + randomSuffix()
 	}
-	return talk{}, errNameTaken
+	return talk{}, errTalkExists
 }
 
-func (m *Module) publishAs(ctx context.Context, person caller.Person, slug, requestID string, t talk) (made talk, err error) {
-	err = m.needs.DB.InTransaction(ctx, func(tx *postgres.Tx) error {
-		// The row lock makes the same form, sent twice at once, wait here; the
-		// second finds the first's talk.
+// tryPublish publishes a talk under its slug. It fails with errTalkExists if the slug is
+// taken.
+func (m *Module) tryPublish(ctx context.Context, person caller.Person, slug, requestID string, t talk) (created talk, err error) {
+	err = m.deps.DB.InTransaction(ctx, func(tx *postgres.Tx) error {
+		// Of two concurrent requests with the same id, the second waits for the row lock
+		// and then finds the talk of the first.
 		t.channel, err = m.store.lockChannel(ctx, tx, slug)
 		if err != nil {
 			return err
@@ -137,34 +137,35 @@ func (m *Module) publishAs(ctx context.Context, person caller.Person, slug, requ
 			return errNotOwner
 		}
 		if requestID != "" {
-			before, found, err := m.store.requested(ctx, tx, person.ID, requestID)
+			existing, found, err := m.store.talkOfRequest(ctx, tx, person.ID, requestID)
 			if err != nil || found {
-				made = before
+				created = existing
 				return err
 			}
 		}
-		if made, err = m.store.addTalk(ctx, tx, t); err != nil {
+		if created, err = m.store.addTalk(ctx, tx, t); err != nil {
 			return err
 		}
 		if requestID != "" {
-			if err := m.store.noteRequest(ctx, tx, person.ID, requestID, made.id); err != nil {
+			if err := m.store.addRequest(ctx, tx, person.ID, requestID, created.id); err != nil {
 				return err
 			}
 		}
-		return m.sayPublished(ctx, tx, made)
+		return m.publishTalkPublished(ctx, tx, created)
 	})
-	return made, err
+	return created, err
 }
 
-// sayPublished says that a talk is public.
-func (m *Module) sayPublished(ctx context.Context, tx *postgres.Tx, t talk) error {
-	_, err := m.needs.Publisher.Publish(ctx, tx, queue.Message{
-		Exchange: exchange, RoutingKey: published, Type: published, Body: t.publication(),
+// publishTalkPublished publishes talk.published.
+func (m *Module) publishTalkPublished(ctx context.Context, tx *postgres.Tx, t talk) error {
+	_, err := m.deps.Publisher.Publish(ctx, tx, queue.Message{
+		Exchange: exchange, RoutingKey: publishedType, Type: publishedType, Body: t.publication(),
 	})
 	return err
 }
 
-// publication is what is said of a published talk: all that who hears it shows.
+// publication returns the body of the talk's talk.published message. It has everything
+// that consumers display.
 func (t talk) publication() *talkspb.TalkPublished {
 	return &talkspb.TalkPublished{
 		Talk: t.name(), Title: t.title, Channel: "channels/" + t.channel.slug, ChannelId: t.channel.id,
@@ -172,51 +173,51 @@ func (t talk) publication() *talkspb.TalkPublished {
 	}
 }
 
-// sayWithdrawn says that nobody finds a talk any more.
-func (m *Module) sayWithdrawn(ctx context.Context, tx *postgres.Tx, name, recording string) error {
-	_, err := m.needs.Publisher.Publish(ctx, tx, queue.Message{
-		Exchange: exchange, RoutingKey: withdrawn, Type: withdrawn,
+// publishTalkWithdrawn publishes talk.withdrawn.
+func (m *Module) publishTalkWithdrawn(ctx context.Context, tx *postgres.Tx, name, recording string) error {
+	_, err := m.deps.Publisher.Publish(ctx, tx, queue.Message{
+		Exchange: exchange, RoutingKey: withdrawnType, Type: withdrawnType,
 		Body: &talkspb.TalkWithdrawn{Talk: name, Recording: recording},
 	})
 	return err
 }
 
-// change edits a talk of the person's. edit is given it as it is.
-func (m *Module) change(ctx context.Context, person caller.Person, channelSlug, slug string, edit func(*talk)) (changed talk, err error) {
-	err = m.needs.DB.InTransaction(ctx, func(tx *postgres.Tx) error {
-		is, err := m.store.lockTalk(ctx, tx, channelSlug, slug)
+// update applies edit to the stored version of a talk that the person owns.
+func (m *Module) update(ctx context.Context, person caller.Person, channelSlug, slug string, edit func(*talk)) (updated talk, err error) {
+	err = m.deps.DB.InTransaction(ctx, func(tx *postgres.Tx) error {
+		t, err := m.store.lockTalk(ctx, tx, channelSlug, slug)
 		switch {
 		case err != nil:
 			return err
-		case !is.channel.ownedBy(person):
+		case !t.channel.ownedBy(person):
 			return errNotOwner
-		case is.withdrawn:
+		case t.withdrawn:
 			return errWithdrawn
 		}
-		edit(&is)
-		if changed, err = is.normal(); err != nil {
+		edit(&t)
+		if updated, err = t.normalize(); err != nil {
 			return err
 		}
-		return m.store.changeTalk(ctx, tx, changed)
+		return m.store.updateTalk(ctx, tx, updated)
 	})
-	return changed, err
+	return updated, err
 }
 
-// withdraw takes a talk of the person's back.
+// withdraw withdraws a talk that the person owns. It is idempotent.
 func (m *Module) withdraw(ctx context.Context, person caller.Person, channelSlug, slug string) error {
-	return m.needs.DB.InTransaction(ctx, func(tx *postgres.Tx) error {
-		is, err := m.store.lockTalk(ctx, tx, channelSlug, slug)
+	return m.deps.DB.InTransaction(ctx, func(tx *postgres.Tx) error {
+		t, err := m.store.lockTalk(ctx, tx, channelSlug, slug)
 		switch {
 		case err != nil:
 			return err
-		case !is.channel.ownedBy(person):
+		case !t.channel.ownedBy(person):
 			return errNotOwner
-		case is.withdrawn:
+		case t.withdrawn:
 			return nil
 		}
-		if err := m.store.withdrawTalk(ctx, tx, is); err != nil {
+		if err := m.store.withdrawTalk(ctx, tx, t); err != nil {
 			return err
 		}
-		return m.sayWithdrawn(ctx, tx, is.name(), is.recording)
+		return m.publishTalkWithdrawn(ctx, tx, t.name(), t.recording)
 	})
 }

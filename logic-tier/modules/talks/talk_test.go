@@ -17,37 +17,37 @@ import (
 
 const requestID = "6f9619ff-8b86-d011-b42d-00c04fc964ff"
 
-func TestPublishedTalkIsThereAndSaid(t *testing.T) {
+func TestPublishStoresTalkAndPublishesMessage(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	channel := s.channel(t, ada, "lakeside")
-	made := s.publish(t, ada, channel, &talkspb.Talk{
+	channel := s.createChannel(t, ada, "lakeside")
+	published := s.publish(t, ada, channel, &talkspb.Talk{
 		Name: "channels/other/talks/ignored", Title: "  Größe <b>ist</b> nicht alles ", Speakers: []string{" Ada ", "", "Grace", "Ada"},
 		Language: "deu", Tags: []string{"Go", " go ", "SQL"}, Description: "# Why\n", MediaUrl: "https://example.org/a.mp4",
 		Duration: durationpb.New(90 * time.Second), RecordedDate: "2019-05-03",
 	})
-	if made.Name != channel+"/talks/grosse-b-ist-b-nicht-alles" {
-		t.Errorf("named %s", made.Name)
+	if published.Name != channel+"/talks/grosse-b-ist-b-nicht-alles" {
+		t.Errorf("got name %s", published.Name)
 	}
-	answer, err := s.talks.GetTalk(as(t, ada), &talkspb.GetTalkRequest{Name: strings.ToUpper(made.Name[:9]) + made.Name[9:]})
+	response, err := s.talks.GetTalk(asPerson(t, ada), &talkspb.GetTalkRequest{Name: strings.ToUpper(published.Name[:9]) + published.Name[9:]})
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := answer.Talk
+	got := response.Talk
 	if got.Title != "Größe <b>ist</b> nicht alles" || !slices.Equal(got.Speakers, []string{"Ada", "Grace"}) || !slices.Equal(got.Tags, []string{"go", "sql"}) ||
 		got.Description != "# Why" || got.Duration.AsDuration() != 90*time.Second || got.RecordedDate != "2019-05-03" || got.ChannelTitle != "Channel lakeside" {
-		t.Errorf("kept as %v", got)
+		t.Errorf("got %v", got)
 	}
 	if !got.CanEdit {
-		t.Error("its publisher may not edit it")
+		t.Error("got CanEdit false for the publisher, want true")
 	}
-	if n := s.said(t); n != 1 {
-		t.Errorf("%d messages", n)
+	if n := s.publishedCount(t); n != 1 {
+		t.Errorf("got %d messages, want 1", n)
 	}
-	s.countsAreRight(t)
+	s.checkTalkCounts(t)
 }
 
-func TestSlugs(t *testing.T) {
+func TestSlugDerivesFromTitle(t *testing.T) {
 	t.Parallel()
 	for title, want := range map[string]string{
 		"Software architecture and communication design patterns": "software-architecture-and-communication-design-patterns",
@@ -56,68 +56,67 @@ func TestSlugs(t *testing.T) {
 		strings.Repeat("long ", 40): strings.Repeat("long-", 15) + "long",
 	} {
 		if got := talks.SlugOf(title); got != want || len(got) > 100 {
-			t.Errorf("%q is named %q", title, got)
+			t.Errorf("SlugOf(%q) = %q, want %q", title, got, want)
 		}
 	}
 	if got := talks.SlugOf("数据库 🐘"); !strings.HasPrefix(got, "talk-") || len(got) < 8 {
-		t.Errorf("a title without a letter of ours is named %q", got)
+		t.Errorf("title without ASCII letters: got slug %q, want a random one", got)
 	}
 }
 
-func TestSameTitleTwiceIsTwoTalks(t *testing.T) {
+func TestTalksWithSameTitleGetDistinctNames(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	channel := s.channel(t, ada, "lakeside")
+	channel := s.createChannel(t, ada, "lakeside")
 	first := s.publish(t, ada, channel, &talkspb.Talk{Title: "Keynote"})
 	second := s.publish(t, ada, channel, &talkspb.Talk{Title: "Keynote"})
 	if first.Name == second.Name {
-		t.Errorf("both are %s", first.Name)
+		t.Errorf("got name %s for both talks, want distinct names", first.Name)
 	}
-	s.countsAreRight(t)
+	s.checkTalkCounts(t)
 }
 
-// A form sent twice, one after the other or at once, is one talk; its followers
-// are told once.
-func TestSameRequestIsOneTalk(t *testing.T) {
+// Requests with the same id, sequential or concurrent, publish one talk and one message.
+func TestPublishIsIdempotentPerRequestID(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	channel := s.channel(t, ada, "lakeside")
+	channel := s.createChannel(t, ada, "lakeside")
 	var mu sync.Mutex
 	names := map[string]bool{}
 	send := func(id string) {
-		answer, err := s.talks.CreateTalk(as(t, ada), &talkspb.CreateTalkRequest{Parent: channel, Talk: &talkspb.Talk{Title: "Once"}, RequestId: id})
+		response, err := s.talks.CreateTalk(asPerson(t, ada), &talkspb.CreateTalkRequest{Parent: channel, Talk: &talkspb.Talk{Title: "Once"}, RequestId: id})
 		if err != nil {
 			t.Error(err)
 			return
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		names[answer.Talk.Name] = true
+		names[response.Talk.Name] = true
 	}
-	var all sync.WaitGroup
+	var sending sync.WaitGroup
 	for range 8 {
-		all.Go(func() { send(requestID) })
+		sending.Go(func() { send(requestID) })
 	}
-	all.Wait()
+	sending.Wait()
 	send(strings.ToUpper(requestID))
-	if len(names) != 1 || s.said(t) != 1 {
-		t.Errorf("talks %v, %d messages", names, s.said(t))
+	if len(names) != 1 || s.publishedCount(t) != 1 {
+		t.Errorf("got talks %v and %d messages, want 1 of each", names, s.publishedCount(t))
 	}
-	s.countsAreRight(t)
+	s.checkTalkCounts(t)
 
-	// Somebody else's form may have the same id.
-	other := s.channel(t, grace, "elsewhere")
-	answer, err := s.talks.CreateTalk(as(t, grace), &talkspb.CreateTalkRequest{Parent: other, Talk: &talkspb.Talk{Title: "Hers"}, RequestId: requestID})
-	if err != nil || answer.Talk.Title != "Hers" {
-		t.Errorf("somebody else's: %v, %v", answer, err)
+	// Another account's request can have the same id.
+	other := s.createChannel(t, grace, "elsewhere")
+	response, err := s.talks.CreateTalk(asPerson(t, grace), &talkspb.CreateTalkRequest{Parent: other, Talk: &talkspb.Talk{Title: "Hers"}, RequestId: requestID})
+	if err != nil || response.Talk.Title != "Hers" {
+		t.Errorf("another account's request: got %v, %v", response, err)
 	}
 }
 
-func TestRequestsAreForgottenAfterADay(t *testing.T) {
+func TestSweepDeletesRequestsAfterADay(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	channel := s.channel(t, ada, "lakeside")
-	if _, err := s.talks.CreateTalk(as(t, ada), &talkspb.CreateTalkRequest{Parent: channel, Talk: &talkspb.Talk{Title: "Old"}, RequestId: requestID}); err != nil {
+	channel := s.createChannel(t, ada, "lakeside")
+	if _, err := s.talks.CreateTalk(asPerson(t, ada), &talkspb.CreateTalkRequest{Parent: channel, Talk: &talkspb.Talk{Title: "Old"}, RequestId: requestID}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.admin.Exec(`
@@ -131,89 +130,89 @@ func TestRequestsAreForgottenAfterADay(t *testing.T) {
 	}
 	var left int
 	if err := s.admin.QueryRow(`select count(*) from talks.request`).Scan(&left); err != nil || left != 1 {
-		t.Errorf("%d requests are left, %v", left, err)
+		t.Errorf("got %d requests left, %v; want 1", left, err)
 	}
 }
 
-func TestOnlyTheOwnerPublishesEditsAndWithdraws(t *testing.T) {
+func TestOnlyOwnerCanPublishUpdateAndWithdraw(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	channel := s.channel(t, ada, "lakeside")
+	channel := s.createChannel(t, ada, "lakeside")
 	talk := s.publish(t, ada, channel, &talkspb.Talk{Title: "Mine"})
-	s.imported(t, "event", "Imported")
-	for _, mine := range []struct{ channel, talk string }{{channel, talk.Name}, {"channels/event", "channels/event/talks/talk-0"}} {
-		_, err := s.talks.CreateTalk(as(t, grace), &talkspb.CreateTalkRequest{Parent: mine.channel, Talk: &talkspb.Talk{Title: "Hers"}})
-		wants(t, err, "NOT_CHANNEL_OWNER")
-		_, err = s.talks.UpdateTalk(as(t, grace), &talkspb.UpdateTalkRequest{Talk: &talkspb.Talk{Name: mine.talk, Title: "Hers"}})
-		wants(t, err, "NOT_CHANNEL_OWNER")
-		_, err = s.talks.WithdrawTalk(as(t, grace), &talkspb.WithdrawTalkRequest{Name: mine.talk})
-		wants(t, err, "NOT_CHANNEL_OWNER")
+	s.importTalks(t, "event", "Imported")
+	for _, foreign := range []struct{ channel, talk string }{{channel, talk.Name}, {"channels/event", "channels/event/talks/talk-0"}} {
+		_, err := s.talks.CreateTalk(asPerson(t, grace), &talkspb.CreateTalkRequest{Parent: foreign.channel, Talk: &talkspb.Talk{Title: "Hers"}})
+		wantFailure(t, err, "NOT_CHANNEL_OWNER")
+		_, err = s.talks.UpdateTalk(asPerson(t, grace), &talkspb.UpdateTalkRequest{Talk: &talkspb.Talk{Name: foreign.talk, Title: "Hers"}})
+		wantFailure(t, err, "NOT_CHANNEL_OWNER")
+		_, err = s.talks.WithdrawTalk(asPerson(t, grace), &talkspb.WithdrawTalkRequest{Name: foreign.talk})
+		wantFailure(t, err, "NOT_CHANNEL_OWNER")
 	}
-	_, err := s.talks.CreateTalk(as(t, ada), &talkspb.CreateTalkRequest{Parent: "channels/nowhere", Talk: &talkspb.Talk{Title: "Lost"}})
-	wants(t, err, "CHANNEL_NOT_FOUND")
-	if n := s.said(t); n != 1 {
-		t.Errorf("%d messages", n)
+	_, err := s.talks.CreateTalk(asPerson(t, ada), &talkspb.CreateTalkRequest{Parent: "channels/nowhere", Talk: &talkspb.Talk{Title: "Lost"}})
+	wantFailure(t, err, "CHANNEL_NOT_FOUND")
+	if n := s.publishedCount(t); n != 1 {
+		t.Errorf("got %d messages, want 1", n)
 	}
 }
 
-func TestTalkThatCannotBeTaken(t *testing.T) {
+func TestPublishRejectsInvalidTalk(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	channel := s.channel(t, ada, "lakeside")
+	channel := s.createChannel(t, ada, "lakeside")
 	for field, talk := range map[string]*talkspb.Talk{
 		"talk.title":         {Title: " \u2003 "},
 		"talk.recorded_date": {Title: "Day", RecordedDate: "2019-02-30"},
 		"talk.duration":      {Title: "Long", Duration: durationpb.New(1 << 60)},
 	} {
-		_, err := s.talks.CreateTalk(as(t, ada), &talkspb.CreateTalkRequest{Parent: channel, Talk: talk})
-		wantsField(t, err, field)
+		_, err := s.talks.CreateTalk(asPerson(t, ada), &talkspb.CreateTalkRequest{Parent: channel, Talk: talk})
+		wantFieldFailure(t, err, field)
 	}
-	_, err := s.talks.CreateTalk(as(t, ada), &talkspb.CreateTalkRequest{Parent: channel, Talk: &talkspb.Talk{Title: "Back", Duration: durationpb.New(-time.Second)}})
-	wantsField(t, err, "talk.duration")
-	if n := s.said(t); n != 0 {
-		t.Errorf("%d messages", n)
+	_, err := s.talks.CreateTalk(asPerson(t, ada), &talkspb.CreateTalkRequest{Parent: channel, Talk: &talkspb.Talk{Title: "Back", Duration: durationpb.New(-time.Second)}})
+	wantFieldFailure(t, err, "talk.duration")
+	if n := s.publishedCount(t); n != 0 {
+		t.Errorf("got %d messages, want 0", n)
 	}
 }
 
-// hiding are names that are invisible, or not what they look like.
-var hiding = []string{"\u200b", "\u3164", "\u2800", "\u202egnp.exe", "a\u0085b", "a\u200bb", "\ufffd\u2066"}
+// invisibleNames are names with characters that are invisible or change how others look.
+var invisibleNames = []string{"\u200b", "\u3164", "\u2800", "\u202egnp.exe", "a\u0085b", "a\u200bb", "\ufffd\u2066"}
 
-func TestNamesThatHideSomethingAreRefused(t *testing.T) {
+func TestNamesWithInvisibleCharactersAreRejected(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	channel := s.channel(t, ada, "lakeside")
+	channel := s.createChannel(t, ada, "lakeside")
 	talk := s.publish(t, ada, channel, &talkspb.Talk{Title: "Fine"})
-	for _, name := range hiding {
-		_, err := s.channels.CreateChannel(as(t, ada), &talkspb.CreateChannelRequest{ChannelId: "other", Title: name})
-		wantsField(t, err, "title")
+	for _, name := range invisibleNames {
+		_, err := s.channels.CreateChannel(asPerson(t, ada), &talkspb.CreateChannelRequest{ChannelId: "other", Title: name})
+		wantFieldFailure(t, err, "title")
 		for field, talk := range map[string]*talkspb.Talk{
 			"talk.title":       {Title: name},
 			"talk.speakers[1]": {Title: "Fine", Speakers: []string{"Ada", name}},
 			"talk.tags[0]":     {Title: "Fine", Tags: []string{name}},
 		} {
-			_, err := s.talks.CreateTalk(as(t, ada), &talkspb.CreateTalkRequest{Parent: channel, Talk: talk})
-			wantsField(t, err, field)
+			_, err := s.talks.CreateTalk(asPerson(t, ada), &talkspb.CreateTalkRequest{Parent: channel, Talk: talk})
+			wantFieldFailure(t, err, field)
 		}
-		_, err = s.talks.UpdateTalk(as(t, ada), &talkspb.UpdateTalkRequest{
+		_, err = s.talks.UpdateTalk(asPerson(t, ada), &talkspb.UpdateTalkRequest{
 			Talk: &talkspb.Talk{Name: talk.Name, Title: name}, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"title"}},
 		})
-		wantsField(t, err, "talk.title")
+		wantFieldFailure(t, err, "talk.title")
 	}
 }
 
-func TestImportedNamesThatHideSomethingAreRefused(t *testing.T) {
+func TestImportRejectsNamesWithInvisibleCharacters(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	for _, name := range hiding {
+	for _, name := range invisibleNames {
 		r := batch("event", name, 3)
 		r.Talks[0].Title, r.Talks[1].Speakers, r.Talks[2].Tags = name, []string{name}, []string{name}
 		_, err := s.talks.BatchImportTalks(t.Context(), r)
 		var fields []string
-		for _, v := range wants(t, err, "FIELDS_INVALID").Violations {
+		for _, v := range wantFailure(t, err, "FIELDS_INVALID").Violations {
 			fields = append(fields, v.Field)
 		}
 		if want := []string{"channels[0].title", "talks[0].title", "talks[1].speakers[0]", "talks[2].tags[0]"}; !slices.Equal(fields, want) {
-			t.Errorf("%+q: named are %v, want %v", name, fields, want)
+			t.Errorf("%+q: got violations of %v, want %v", name, fields, want)
 		}
 	}
 }
@@ -221,7 +220,7 @@ func TestImportedNamesThatHideSomethingAreRefused(t *testing.T) {
 func TestNamesAreNormalized(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	talk := s.publish(t, ada, s.channel(t, ada, "lakeside"), &talkspb.Talk{
+	talk := s.publish(t, ada, s.createChannel(t, ada, "lakeside"), &talkspb.Talk{
 		Title: " E\u0301coute ", Speakers: []string{"Zoe\u0308", "Zo\u00eb", " "}, Tags: []string{"E\u0301t\u00e9", "\u00e9te\u0301"},
 	})
 	if talk.Title != "\u00c9coute" || !slices.Equal(talk.Speakers, []string{"Zo\u00eb"}) || !slices.Equal(talk.Tags, []string{"\u00e9t\u00e9"}) {
@@ -229,111 +228,111 @@ func TestNamesAreNormalized(t *testing.T) {
 	}
 }
 
-func TestRecordedDateInFutureIsRefused(t *testing.T) {
+func TestRecordedDateInFutureIsRejected(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	channel := s.channel(t, ada, "lakeside")
+	channel := s.createChannel(t, ada, "lakeside")
 	day := func(days int) *talkspb.CreateTalkRequest {
 		recorded := time.Now().UTC().AddDate(0, 0, days).Format(time.DateOnly)
 		return &talkspb.CreateTalkRequest{Parent: channel, Talk: &talkspb.Talk{Title: "Day", RecordedDate: recorded}}
 	}
 	for _, days := range []int{3, 365, 63_000} {
-		_, err := s.talks.CreateTalk(as(t, ada), day(days))
-		wantsField(t, err, "talk.recorded_date")
+		_, err := s.talks.CreateTalk(asPerson(t, ada), day(days))
+		wantFieldFailure(t, err, "talk.recorded_date")
 	}
-	if _, err := s.talks.CreateTalk(as(t, ada), day(0)); err != nil {
+	if _, err := s.talks.CreateTalk(asPerson(t, ada), day(0)); err != nil {
 		t.Errorf("today: %v", err)
 	}
 }
 
-func TestUpdateChangesWhatTheMaskNames(t *testing.T) {
+func TestUpdateChangesOnlyFieldsInMask(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	talk := s.publish(t, ada, s.channel(t, ada, "lakeside"), &talkspb.Talk{Title: "Old", Description: "stays", Tags: []string{"go"}, Language: "eng"})
+	talk := s.publish(t, ada, s.createChannel(t, ada, "lakeside"), &talkspb.Talk{Title: "Old", Description: "stays", Tags: []string{"go"}, Language: "eng"})
 	update := func(change *talkspb.Talk, fields ...string) (*talkspb.Talk, error) {
 		change.Name = talk.Name
-		answer, err := s.talks.UpdateTalk(as(t, ada), &talkspb.UpdateTalkRequest{Talk: change, UpdateMask: &fieldmaskpb.FieldMask{Paths: fields}})
-		return answer.GetTalk(), err
+		response, err := s.talks.UpdateTalk(asPerson(t, ada), &talkspb.UpdateTalkRequest{Talk: change, UpdateMask: &fieldmaskpb.FieldMask{Paths: fields}})
+		return response.GetTalk(), err
 	}
 	got, err := update(&talkspb.Talk{Title: "New", Description: "not this"}, "title")
 	if err != nil || got.Title != "New" || got.Description != "stays" || got.Name != talk.Name {
-		t.Errorf("title alone: %v, %v", got, err)
+		t.Errorf("title only: got %v, %v", got, err)
 	}
 	if found := titles(s.list(t, &talkspb.ListTalksRequest{Query: "new"})); !slices.Equal(found, []string{"New"}) {
-		t.Errorf("by its new word: %v", found)
+		t.Errorf("search for the new title: got %v, want [New]", found)
 	}
 	if found := titles(s.list(t, &talkspb.ListTalksRequest{Query: "old"})); len(found) != 0 {
-		t.Errorf("by its old word: %v", found)
+		t.Errorf("search for the old title: got %v, want none", found)
 	}
 	if got, err = update(&talkspb.Talk{Title: "All"}); err != nil || got.Title != "All" || got.Description != "" || len(got.Tags) != 0 || got.Language != "" {
-		t.Errorf("all: %v, %v", got, err)
+		t.Errorf("without a mask: got %v, %v", got, err)
 	}
 	for _, field := range []string{"name", "publish_time", "talk.title", "*", ""} {
 		_, err := update(&talkspb.Talk{Title: "X"}, field)
-		wantsField(t, err, "update_mask")
+		wantFieldFailure(t, err, "update_mask")
 		if !strings.Contains(err.Error(), "media_url") {
-			t.Errorf("it is not said which there are: %v", err)
+			t.Errorf("got %v, want the error to name the updatable fields", err)
 		}
 	}
 	_, err = update(&talkspb.Talk{}, "title")
-	wantsField(t, err, "talk.title")
-	if n := s.said(t); n != 1 {
-		t.Errorf("%d messages: an edit is nobody's news", n)
+	wantFieldFailure(t, err, "talk.title")
+	if n := s.publishedCount(t); n != 1 {
+		t.Errorf("got %d messages, want 1: an update publishes none", n)
 	}
 }
 
-func TestWithdrawnTalkIsFoundNowhere(t *testing.T) {
+func TestWithdrawnTalkIsNotListed(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	channel := s.channel(t, ada, "lakeside")
+	channel := s.createChannel(t, ada, "lakeside")
 	talk := s.publish(t, ada, channel, &talkspb.Talk{Title: "Regretted", Language: "eng", Tags: []string{"go"}})
-	for range 2 { // twice is as good as once
-		if _, err := s.talks.WithdrawTalk(as(t, ada), &talkspb.WithdrawTalkRequest{Name: talk.Name}); err != nil {
+	for range 2 { // idempotent
+		if _, err := s.talks.WithdrawTalk(asPerson(t, ada), &talkspb.WithdrawTalkRequest{Name: talk.Name}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	_, err := s.talks.GetTalk(as(t, ada), &talkspb.GetTalkRequest{Name: talk.Name})
-	wants(t, err, "TALK_WITHDRAWN")
-	_, err = s.talks.UpdateTalk(as(t, ada), &talkspb.UpdateTalkRequest{Talk: &talkspb.Talk{Name: talk.Name, Title: "Again"}})
-	wants(t, err, "TALK_WITHDRAWN")
+	_, err := s.talks.GetTalk(asPerson(t, ada), &talkspb.GetTalkRequest{Name: talk.Name})
+	wantFailure(t, err, "TALK_WITHDRAWN")
+	_, err = s.talks.UpdateTalk(asPerson(t, ada), &talkspb.UpdateTalkRequest{Talk: &talkspb.Talk{Name: talk.Name, Title: "Again"}})
+	wantFailure(t, err, "TALK_WITHDRAWN")
 	for _, r := range []*talkspb.ListTalksRequest{{}, {Parent: channel}, {Query: "regretted"}, {Language: "eng"}, {Tag: "go"}} {
 		if found := titles(s.list(t, r)); len(found) != 0 {
-			t.Errorf("%v finds %v", r, found)
+			t.Errorf("%v: got %v, want none", r, found)
 		}
 	}
 	languages, err := s.talks.ListTalks(t.Context(), &talkspb.ListTalksRequest{})
 	if err != nil || len(languages.Languages) != 0 {
-		t.Errorf("languages %v, %v", languages, err)
+		t.Errorf("got languages %v, %v; want none", languages, err)
 	}
-	s.countsAreRight(t)
+	s.checkTalkCounts(t)
 }
 
-func TestLanguages(t *testing.T) {
+func TestListTalksReturnsDistinctLanguages(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	channel := s.channel(t, ada, "lakeside")
+	channel := s.createChannel(t, ada, "lakeside")
 	for i, language := range []string{"spa", "eng", "", "deu", "eng"} {
 		s.publish(t, ada, channel, &talkspb.Talk{Title: fmt.Sprint("Talk ", i), Language: language})
 	}
-	answer, err := s.talks.ListTalks(t.Context(), &talkspb.ListTalksRequest{})
-	if err != nil || !slices.Equal(answer.Languages, []string{"deu", "eng", "spa"}) {
-		t.Errorf("%v, %v", answer, err)
+	response, err := s.talks.ListTalks(t.Context(), &talkspb.ListTalksRequest{})
+	if err != nil || !slices.Equal(response.Languages, []string{"deu", "eng", "spa"}) {
+		t.Errorf("got %v, %v", response, err)
 	}
 }
 
-// Nothing of a talk is kept whose message cannot be.
-func TestTalkAndMessageAreThereTogetherOrNotAtAll(t *testing.T) {
+// A talk is not stored if its message cannot be published.
+func TestTalkAndMessageCommitTogether(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	channel := s.channel(t, ada, "lakeside")
+	channel := s.createChannel(t, ada, "lakeside")
 	if _, err := s.admin.Exec(`alter table queue.message rename to message_elsewhere`); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.talks.CreateTalk(as(t, ada), &talkspb.CreateTalkRequest{Parent: channel, Talk: &talkspb.Talk{Title: "Unheard"}, RequestId: requestID}); err == nil {
-		t.Fatal("published without a message")
+	if _, err := s.talks.CreateTalk(asPerson(t, ada), &talkspb.CreateTalkRequest{Parent: channel, Talk: &talkspb.Talk{Title: "Unheard"}, RequestId: requestID}); err == nil {
+		t.Fatal("got no error, want publishing to fail without the message")
 	}
 	if found := titles(s.list(t, &talkspb.ListTalksRequest{Parent: channel})); len(found) != 0 {
-		t.Errorf("found %v", found)
+		t.Errorf("got talks %v, want none", found)
 	}
-	s.countsAreRight(t)
+	s.checkTalkCounts(t)
 }

@@ -27,8 +27,8 @@ var (
 	grace = caller.Person{ID: 2, Handle: "grace"}
 )
 
-// hearer is a queue bound to what the module says.
-const hearer = "hearer"
+// listenerQueue is a queue that receives the module's talk.published messages.
+const listenerQueue = "listener"
 
 // site is the module with a database of its own.
 type site struct {
@@ -38,9 +38,8 @@ type site struct {
 	admin    *sql.DB
 	media    *media
 	work     *work
-	// outside is a pool of the role "media", and broker what it publishes with.
-	outside *postgres.DB
-	broker  *postgresqueue.Queue
+	mediaDB  *postgres.DB // of the role "media"
+	broker   *postgresqueue.Queue
 }
 
 func (s *site) RegisterService(_ *grpc.ServiceDesc, service any) {
@@ -58,24 +57,24 @@ func newSite(t testing.TB) *site {
 	log := slog.New(slog.DiscardHandler)
 	broker := postgresqueue.New(database.Open("queue"), database.Options("queue"), log)
 	if err := broker.Declare(t.Context(), talks.Topology(), queue.Topology{
-		Queues: []queue.Queue{{Name: hearer, Bindings: []queue.Binding{{Exchange: "talks", Pattern: "talk.published"}}}},
+		Queues: []queue.Queue{{Name: listenerQueue, Bindings: []queue.Binding{{Exchange: "talks", Pattern: "talk.published"}}}},
 	}); err != nil {
 		t.Fatal(err)
 	}
-	s := &site{admin: database.Superuser(), outside: database.Open("media"), broker: broker}
+	s := &site{admin: database.Superuser(), mediaDB: database.Open("media"), broker: broker}
 	s.media, s.work = &media{}, &work{}
-	s.module = talks.New(talks.Needs{DB: database.Open("talks"), Publisher: broker, Media: s.media, Work: s.work, Handles: handles{}, Log: log})
+	s.module = talks.New(talks.Deps{DB: database.Open("talks"), Publisher: broker, Media: s.media, Work: s.work, Handles: handles{}, Log: log})
 	s.module.Register(s)
 	return s
 }
 
-// as returns the context of a call made for a person.
-func as(t testing.TB, p caller.Person) context.Context {
+// asPerson returns the context of a call made for a person.
+func asPerson(t testing.TB, p caller.Person) context.Context {
 	return caller.With(t.Context(), caller.Call{Program: "web-tier", Person: &p})
 }
 
-// wants fails the test unless err is a failure for the reason.
-func wants(t testing.TB, err error, reason string) *apperror.Failure {
+// wantFailure fails the test unless err is a failure with the given reason.
+func wantFailure(t testing.TB, err error, reason string) *apperror.Failure {
 	t.Helper()
 	var f *apperror.Failure
 	if !errors.As(err, &f) || f.Reason != reason {
@@ -84,88 +83,87 @@ func wants(t testing.TB, err error, reason string) *apperror.Failure {
 	return f
 }
 
-// wantsField fails the test unless err is about that field alone.
-func wantsField(t testing.TB, err error, field string) {
+// wantFieldFailure fails the test unless err has a single violation, of the given field.
+func wantFieldFailure(t testing.TB, err error, field string) {
 	t.Helper()
 	var f *apperror.Failure
 	if !errors.As(err, &f) || f.Kind != apperror.Invalid || len(f.Violations) != 1 || f.Violations[0].Field != field {
-		t.Fatalf("got %v, want something about %s", err, field)
+		t.Fatalf("got %v, want a violation of %s", err, field)
 	}
 }
 
-// channel makes a channel of a person's and returns its name.
-func (s *site) channel(t testing.TB, p caller.Person, slug string) string {
+// createChannel creates a channel that a person owns and returns its name.
+func (s *site) createChannel(t testing.TB, p caller.Person, slug string) string {
 	t.Helper()
-	answer, err := s.channels.CreateChannel(as(t, p), &talkspb.CreateChannelRequest{ChannelId: slug, Title: "Channel " + slug})
+	response, err := s.channels.CreateChannel(asPerson(t, p), &talkspb.CreateChannelRequest{ChannelId: slug, Title: "Channel " + slug})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return answer.Channel.Name
+	return response.Channel.Name
 }
 
-// publish publishes a talk on a channel of a person's.
+// publish publishes a talk on a channel that the person owns.
 func (s *site) publish(t testing.TB, p caller.Person, channel string, talk *talkspb.Talk) *talkspb.Talk {
 	t.Helper()
-	answer, err := s.talks.CreateTalk(as(t, p), &talkspb.CreateTalkRequest{Parent: channel, Talk: talk})
+	response, err := s.talks.CreateTalk(asPerson(t, p), &talkspb.CreateTalkRequest{Parent: channel, Talk: talk})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return answer.Talk
+	return response.Talk
 }
 
 func (s *site) list(t testing.TB, r *talkspb.ListTalksRequest) *talkspb.ListTalksResponse {
 	t.Helper()
-	answer, err := s.talks.ListTalks(t.Context(), r)
+	response, err := s.talks.ListTalks(t.Context(), r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return answer
+	return response
 }
 
-// titles returns what a list's talks are called.
-func titles(answer *talkspb.ListTalksResponse) []string {
-	var all []string
-	for _, talk := range answer.Talks {
-		all = append(all, talk.Title)
+// titles returns the titles of a list's talks.
+func titles(response *talkspb.ListTalksResponse) []string {
+	var titles []string
+	for _, talk := range response.Talks {
+		titles = append(titles, talk.Title)
 	}
-	return all
+	return titles
 }
 
-// said returns how many messages wait in the hearer's queue.
-func (s *site) said(t testing.TB) (n int) {
+// publishedCount returns the number of messages in the listener queue.
+func (s *site) publishedCount(t testing.TB) (n int) {
 	t.Helper()
 	if err := s.admin.QueryRow(`
 		select count(*)
 		from   queue.message m
 		join   queue.queue q on q.id = m.queue_id
-		where  q.name = $1`, hearer).Scan(&n); err != nil {
+		where  q.name = $1`, listenerQueue).Scan(&n); err != nil {
 		t.Fatal(err)
 	}
 	return n
 }
 
-// countsAreRight fails the test unless every channel's count of talks is what
-// it has.
-func (s *site) countsAreRight(t testing.TB) {
+// checkTalkCounts fails the test unless every channel's talk_count is its number of talks.
+func (s *site) checkTalkCounts(t testing.TB) {
 	t.Helper()
-	var wrong string
+	var mismatch string
 	err := s.admin.QueryRow(`
-		select c.slug || ': ' || c.talk_count || ' instead of ' || count(t.id)
+		select 'channel ' || c.slug || ': got talk_count ' || c.talk_count || ', want ' || count(t.id)
 		from   talks.channel c
 		left join talks.talk t on t.channel_id = c.id and t.withdrawn_at is null
 		group by c.id
 		having c.talk_count <> count(t.id)
-		limit  1`).Scan(&wrong)
+		limit  1`).Scan(&mismatch)
 	if !errors.Is(err, sql.ErrNoRows) {
-		t.Errorf("%s, %v", wrong, err)
+		t.Errorf("%s (error %v)", mismatch, err)
 	}
 }
 
-// imported adds talks to an event's channel, from the titles given.
-func (s *site) imported(t testing.TB, event string, named ...string) {
+// importTalks imports talks with the given titles into a channel.
+func (s *site) importTalks(t testing.TB, event string, titles ...string) {
 	t.Helper()
 	r := &talkspb.BatchImportTalksRequest{Channels: []*talkspb.Channel{{Name: "channels/" + event, Title: event}}}
-	for i, title := range named {
+	for i, title := range titles {
 		r.Talks = append(r.Talks, &talkspb.Talk{Name: fmt.Sprintf("channels/%s/talks/talk-%d", event, i), Title: title})
 	}
 	if _, err := s.talks.BatchImportTalks(t.Context(), r); err != nil {

@@ -210,7 +210,7 @@ func (w *archiveWriter) saveCheckpoint(ctx context.Context) error {
 	w.checkpoint.Offset = w.out.offset
 	w.unsaved = nil
 	// A talk counts as done once its recording is written.
-	return w.operation.Save(ctx, w.checkpoint.TalkCount-int64(len(w.checkpoint.Recordings)), w.checkpoint)
+	return w.operation.SaveCheckpoint(ctx, w.checkpoint.TalkCount-int64(len(w.checkpoint.Recordings)), w.checkpoint)
 }
 
 // writeDirectory writes the central directory and returns the archive's size.

@@ -86,7 +86,7 @@ func newEnvironment(t testing.TB) *environment {
 		response, err := handle(ctx, request)
 		return response, toStatus(err)
 	})
-	talks.New(talks.Needs{DB: database.Open("talks"), Publisher: broker, Log: log}).Register(channel)
+	talks.New(talks.Deps{DB: database.Open("talks"), Publisher: broker, Log: log}).Register(channel)
 	mediapb.RegisterMediaServer(channel, e.media)
 	operationspb.RegisterOperationWorkServer(channel, e.operations)
 	e.talks, e.channels = talkspb.NewTalksClient(channel), talkspb.NewChannelsClient(channel)

@@ -58,7 +58,7 @@ func (m *Module) doExport(ctx context.Context, o *work.Operation) (proto.Message
 		return nil, err
 	}
 	checkpoint := &transferspb.ExportCheckpoint{}
-	if _, err := o.Resume(checkpoint); err != nil {
+	if _, err := o.LoadCheckpoint(checkpoint); err != nil {
 		return nil, err
 	}
 	response, err := m.export(ctx, o, &params, checkpoint)
@@ -67,7 +67,7 @@ func (m *Module) doExport(ctx context.Context, o *work.Operation) (proto.Message
 		return response, nil
 	}
 	err = permanentError(err)
-	if work.Cancelled(ctx) || work.Refused(err) {
+	if work.Cancelled(ctx) || work.IsPermanent(err) {
 		o.Cleanup(func(ctx context.Context) error { return m.store.deleteEntries(ctx, o.Name) })
 		if checkpoint.Upload != "" {
 			o.Cleanup(func(ctx context.Context) error { return m.removeUpload(ctx, checkpoint.Upload) })
@@ -135,7 +135,7 @@ func (m *Module) export(ctx context.Context, o *work.Operation, params *transfer
 		out: &uploadWriter{media: m.deps.Media, name: checkpoint.Upload, offset: checkpoint.Offset, stored: response.Upload.Offset},
 	}
 	defer w.out.close()
-	o.Expect(checkpoint.Total, "talks")
+	o.SetTotal(checkpoint.Total, "talks")
 	if checkpoint.Entries > 0 {
 		if err := o.Step(ctx, fmt.Sprintf("Resumed. Talks so far: %d.", checkpoint.TalkCount)); err != nil {
 			return nil, err
@@ -186,7 +186,7 @@ func (m *Module) prepare(ctx context.Context, o *work.Operation, params *transfe
 		return err
 	}
 	checkpoint.Upload = response.Upload.Name
-	return o.Save(ctx, 0, checkpoint)
+	return o.SaveCheckpoint(ctx, 0, checkpoint)
 }
 
 // errTooManyTalks rejects archives that could not be imported again.

@@ -72,7 +72,7 @@ func (m *Module) doImport(ctx context.Context, o *work.Operation) (proto.Message
 		return nil, err
 	}
 	checkpoint := &transferspb.ImportCheckpoint{}
-	if _, err := o.Resume(checkpoint); err != nil {
+	if _, err := o.LoadCheckpoint(checkpoint); err != nil {
 		return nil, err
 	}
 	if checkpoint.Counts == nil {
@@ -80,7 +80,7 @@ func (m *Module) doImport(ctx context.Context, o *work.Operation) (proto.Message
 	}
 	if !checkpoint.Finished {
 		err := m.importArchive(ctx, o, &params, checkpoint)
-		if err != nil && (work.Cancelled(ctx) || work.Refused(err)) {
+		if err != nil && (work.Cancelled(ctx) || work.IsPermanent(err)) {
 			o.Cleanup(func(ctx context.Context) error { return m.removeUpload(ctx, params.Upload) })
 		}
 		if err != nil {
@@ -111,7 +111,7 @@ func (m *Module) importArchive(ctx context.Context, o *work.Operation, params *t
 	}
 	defer src.close()
 	_, total, unit := src.progress()
-	o.Expect(total, unit)
+	o.SetTotal(total, unit)
 	step := fmt.Sprintf("Reading %d %s.", total, unit)
 	if checkpoint.Entries > 0 {
 		step = fmt.Sprintf("Resumed after %d files.", checkpoint.Counts.Files)
@@ -147,7 +147,7 @@ func (m *Module) importArchive(ctx context.Context, o *work.Operation, params *t
 		return withCounts(readErr, checkpoint.Counts)
 	}
 	checkpoint.Finished = true
-	return o.Save(ctx, total, checkpoint)
+	return o.SaveCheckpoint(ctx, total, checkpoint)
 }
 
 // recoverPanic turns a panic into an error, as the queue does in a handler's own
@@ -174,7 +174,7 @@ func (m *Module) importBatch(ctx context.Context, o *work.Operation, importer *b
 	}
 	importer.count(b)
 	checkpoint.Entries = b.end
-	return o.Save(ctx, b.done, checkpoint)
+	return o.SaveCheckpoint(ctx, b.done, checkpoint)
 }
 
 // withCounts adds to a failure what was imported before it, which is kept.

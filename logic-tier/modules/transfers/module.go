@@ -1,12 +1,12 @@
 // Package transfers imports catalogues of talks and exports archives of them.
 //
-//	offers  techtalks.transfers.v1.Transfers
-//	needs   talks (takes what was brought, gives what is to be archived),
-//	        media (has the files), operations (holds the handles)
-//	says    nothing
-//	hears   operation.started of imports and exports, on the queues
-//	        "transfers.import" and "transfers.export"; account.closed, on the
-//	        queue "transfers.account-closed"
+//	serves      techtalks.transfers.v1.Transfers
+//	depends on  talks (takes what was brought, gives what is to be archived),
+//	            media (has the files), operations (holds the handles)
+//	publishes   nothing
+//	consumes    operation.started of imports and exports, on the queues
+//	            "transfers.import" and "transfers.export"; account.closed, on the
+//	            queue "transfers.account-closed"
 package transfers
 
 import (

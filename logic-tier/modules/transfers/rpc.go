@@ -41,7 +41,7 @@ func (s service) ListRejections(ctx context.Context, r *transferspb.ListRejectio
 	if err != nil {
 		return nil, err
 	}
-	fingerprint := pagetoken.Question("rejections", r.Operation)
+	fingerprint := pagetoken.QueryFingerprint("rejections", r.Operation)
 	cursor, err := pagetoken.Decode[rejectionCursor](r.PageToken, fingerprint)
 	if err != nil {
 		return nil, err
@@ -53,7 +53,7 @@ func (s service) ListRejections(ctx context.Context, r *transferspb.ListRejectio
 	if err != nil {
 		return nil, err
 	}
-	if account != caller.Everybody && account != owner {
+	if account != caller.AllAccounts && account != owner {
 		return nil, errImportNotFound
 	}
 	var after int64

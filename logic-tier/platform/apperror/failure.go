@@ -1,6 +1,6 @@
-// Package apperror is what the rules of the logic tier answer when they refuse:
-// a value with a stable reason, a sentence for people, and what to do about it.
-// Its gRPC status is made in one place: Status.
+// Package apperror defines the errors with which the logic tier rejects requests: a stable
+// reason code, a message for users that includes the fix, and a kind that determines the
+// gRPC status code.
 package apperror
 
 import (
@@ -9,53 +9,53 @@ import (
 	"time"
 )
 
-// Kind is what sort of refusal a failure is; it decides the gRPC code.
+// Kind classifies a failure. It determines the gRPC code.
 type Kind int
 
-// The kinds of refusal. Kinds ranges over them.
+// The kinds of failures. Kinds lists them all.
 const (
-	// Invalid: the request breaks a rule; the same again breaks it again.
+	// Invalid means that the request breaks a rule. Repeating it does not help.
 	Invalid Kind = iota + 1
-	// Unauthenticated: it is not known who is asking.
+	// Unauthenticated means that the caller is unknown.
 	Unauthenticated
-	// Denied: it is known who is asking, and they may not.
+	// Denied means that the caller is known, and lacks permission.
 	Denied
-	// NotFound: what is asked for is not there.
+	// NotFound means that the requested resource does not exist.
 	NotFound
-	// Exists: what was to be made is there already.
+	// Exists means that the resource to create exists already.
 	Exists
-	// Conflict: somebody else was quicker; what the caller knew is no longer so.
+	// Conflict means that a concurrent change invalidated the caller's state.
 	Conflict
-	// Exhausted: a limit is reached; RetryAfter says when it may be over.
+	// Exhausted means that a limit is reached. RetryAfter says when to retry.
 	Exhausted
-	// Unavailable: a neighbour does not answer now; nothing was changed.
+	// Unavailable means that a dependency did not answer. Nothing was changed.
 	Unavailable
 )
 
-// Kinds is every kind there is.
+// Kinds lists all kinds.
 var Kinds = []Kind{Invalid, Unauthenticated, Denied, NotFound, Exists, Conflict, Exhausted, Unavailable}
 
-// Failure is a refusal.
+// Failure is an error that rejects a request.
 type Failure struct {
-	// Kind decides the gRPC code.
+	// Kind determines the gRPC code.
 	Kind Kind
-	// Reason is UPPER_SNAKE_CASE and never changes: programs look at it.
+	// Reason is a stable code in UPPER_SNAKE_CASE for programs.
 	Reason string
-	// Message is for people: what is wrong and what to do.
+	// Message tells users what is wrong and how to fix it.
 	Message string
-	// Violations says which fields of the request are wrong.
+	// Violations lists the invalid fields of the request.
 	Violations []Violation
-	// RetryAfter is when trying again makes sense; 0 when it does not.
+	// RetryAfter is the delay before a retry can succeed; 0 if retrying does not help.
 	RetryAfter time.Duration
-	// Cause is for the log, never for the caller.
+	// Cause is logged, and never sent to the client.
 	Cause error
 }
 
-// Violation is what is wrong with one field of a request.
+// Violation describes an invalid field of a request.
 type Violation struct {
-	// Field is its path in the request, "talk.speakers[2]".
+	// Field is the field's path in the request, such as "talk.speakers[2]".
 	Field string
-	// Description says what to do about it.
+	// Description says how to fix it.
 	Description string
 }
 
@@ -72,7 +72,7 @@ func InvalidField(reason, field, description string) *Failure {
 	}
 }
 
-// Error returns the message, and the cause when there is one.
+// Error returns the message, followed by the cause if there is one.
 func (f *Failure) Error() string {
 	if f.Cause != nil {
 		return fmt.Sprintf("%s: %v", f.Message, f.Cause)
@@ -83,17 +83,17 @@ func (f *Failure) Error() string {
 // Unwrap returns the cause.
 func (f *Failure) Unwrap() error { return f.Cause }
 
-// Is says whether target is a failure for the same reason, so that a package's
-// failure values can be compared with errors.Is after they were filled in.
+// Is reports whether target is a failure with the same reason. It lets errors.Is match
+// copies made by RetryIn and Because.
 func (f *Failure) Is(target error) bool {
 	var other *Failure
 	return errors.As(target, &other) && other.Reason == f.Reason
 }
 
-// RetryIn returns a copy of f that says when to try again.
-func (f *Failure) RetryIn(after time.Duration) *Failure {
+// RetryIn returns a copy of f with RetryAfter set to delay.
+func (f *Failure) RetryIn(delay time.Duration) *Failure {
 	g := *f
-	g.RetryAfter = after
+	g.RetryAfter = delay
 	return &g
 }
 

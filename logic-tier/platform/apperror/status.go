@@ -8,10 +8,10 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 )
 
-// domain is the domain of every ErrorInfo: reasons are unique within it.
+// domain is the domain of every ErrorInfo, within which reasons are unique.
 const domain = "techtalks.example"
 
-// codeOf is the whole table from kinds of refusal to gRPC codes.
+// codeOf maps every kind to its gRPC code.
 var codeOf = map[Kind]codes.Code{
 	Invalid:         codes.InvalidArgument,
 	Unauthenticated: codes.Unauthenticated,
@@ -23,8 +23,8 @@ var codeOf = map[Kind]codes.Code{
 	Unavailable:     codes.Unavailable,
 }
 
-// Status returns f as its caller gets it: the code of its kind, the message, and
-// the details of google.rpc. Its cause is not in it.
+// Status returns f as a gRPC status: the code of its kind, its message, and google.rpc
+// details. It does not include the cause.
 func (f *Failure) Status() *status.Status {
 	details := []protoadapt.MessageV1{&errdetails.ErrorInfo{Reason: f.Reason, Domain: domain}}
 	if len(f.Violations) > 0 {

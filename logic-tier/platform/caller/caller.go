@@ -1,5 +1,5 @@
-// Package caller says who a call is made by and for. The server finds it out
-// before a module's code runs; a module only reads it.
+// Package caller carries the identity of a call's caller in its context. The server
+// authenticates the caller before a module's code runs; modules only read the identity.
 package caller
 
 import (
@@ -9,30 +9,30 @@ import (
 	"techtalks.example/proto/transport"
 )
 
-// Person is who a call is made for.
+// Person is the signed-in account.
 type Person struct {
-	// ID is the account's number, by which modules know it.
+	// ID is the account's number, with which modules reference it.
 	ID int64
-	// Handle is the last part of its name, "accounts/{handle}".
+	// Handle is the last segment of the resource name "accounts/{handle}".
 	Handle string
-	// Operator says whether the account is an operator's.
+	// Operator reports whether the account belongs to an operator.
 	Operator bool
 }
 
 // Name returns the account's resource name.
 func (p Person) Name() string { return "accounts/" + p.Handle }
 
-// Call is who makes a call, for whom.
+// Call is the identity of a call's caller.
 type Call struct {
-	// Program is the last part of the SPIFFE ID of the calling program, or Module
-	// for a call from within the logic tier.
+	// Program is the last segment of the calling program's SPIFFE ID, or Module for
+	// calls between modules.
 	Program string
-	// Person is nil when nobody is signed in.
+	// Person is the signed-in account, or nil.
 	Person *Person
-	// Session is the number of the person's session; 0 without one.
+	// Session is the number of the session, or 0.
 	Session int64
-	// Address is the browser's, as the web tier saw it; for other programs the
-	// address they connect from.
+	// Address is the browser's address as the web tier reports it; for other programs,
+	// the address they connect from.
 	Address string
 }
 
@@ -43,14 +43,14 @@ func With(ctx context.Context, c Call) context.Context {
 	return context.WithValue(ctx, key{}, c)
 }
 
-// From returns who makes the call; the zero Call when nobody was found out.
+// From returns the caller that ctx carries, or the zero Call.
 func From(ctx context.Context) Call {
 	c, _ := ctx.Value(key{}).(Call)
 	return c
 }
 
-// PersonFrom returns who the call is made for; false when nobody is signed in.
-// For methods whose access rule says PERSON_SIGNED_IN it is never false.
+// PersonFrom returns the signed-in account. It reports false if the caller is not signed in,
+// which cannot happen in methods whose access rule is PERSON_SIGNED_IN.
 func PersonFrom(ctx context.Context) (Person, bool) {
 	c := From(ctx)
 	if c.Person == nil {
@@ -59,24 +59,24 @@ func PersonFrom(ctx context.Context) (Person, bool) {
 	return *c.Person, true
 }
 
-// Everybody is whose things the operator and modules see.
-const Everybody = -1
+// AllAccounts is the account for callers that can access the data of every account: the
+// operator and modules.
+const AllAccounts = -1
 
-var errSignIn = apperror.New(apperror.Unauthenticated, "SESSION_REQUIRED", "sign in first")
+var errSignIn = apperror.New(apperror.Unauthenticated, "SESSION_REQUIRED", "session required: sign in first")
 
-// Account returns for whose account the call is made: the signed-in person's, or
-// Everybody's for the operator and for modules, who know of none. The web tier is
-// nobody without a person.
+// Account returns the account whose data the caller can access: the signed-in account, or
+// AllAccounts for the operator and modules. The web tier without a session gets an error.
 func Account(ctx context.Context) (int64, error) {
 	c := From(ctx)
 	switch {
 	case c.Person != nil:
 		return c.Person.ID, nil
 	case c.Program == transport.Operator || c.Program == Module:
-		return Everybody, nil
+		return AllAccounts, nil
 	}
 	return 0, errSignIn
 }
 
-// Module is the program of a call from within the logic tier.
+// Module is the program of calls between modules.
 const Module = "module"

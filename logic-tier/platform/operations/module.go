@@ -1,12 +1,12 @@
 // Package operations tracks long-running operations (AIP-151): their progress,
 // their result and requests to cancel them.
 //
-//	offers  google.longrunning.Operations (AIP-151), for people;
-//	        techtalks.operations.v1.OperationStreams, the push;
-//	        techtalks.operations.v1.OperationWork, for the modules that do the work
-//	needs   accounts (whose a subscriber's session is)
-//	says    operation.started, operation.ended, on the exchange "operations"
-//	hears   account.closed, on the queue "operations.account-closed"
+//	serves      google.longrunning.Operations (AIP-151), for people;
+//	            techtalks.operations.v1.OperationStreams, the push;
+//	            techtalks.operations.v1.OperationWork, for the modules that do the work
+//	depends on  accounts (whose a subscriber's session is)
+//	publishes   operation.started, operation.ended, on the exchange "operations"
+//	consumes    account.closed, on the queue "operations.account-closed"
 //
 // The modules that consume operation.started do the work itself; see package
 // work.

@@ -39,7 +39,7 @@ func (m *Module) authorizedID(ctx context.Context, name string) (string, error) 
 	if err != nil {
 		return "", err
 	}
-	if account == caller.Everybody {
+	if account == caller.AllAccounts {
 		return id, nil
 	}
 	return id, m.checkOwner(ctx, id, account)
@@ -86,7 +86,7 @@ func (s operationsService) ListOperations(ctx context.Context, r *longrunningpb.
 	if err != nil {
 		return nil, err
 	}
-	fingerprint := pagetoken.Question("operations", f.kind, f.done)
+	fingerprint := pagetoken.QueryFingerprint("operations", f.kind, f.done)
 	cursor, err := pagetoken.Decode[listCursor](r.PageToken, fingerprint)
 	if err != nil {
 		return nil, err

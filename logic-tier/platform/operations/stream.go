@@ -145,7 +145,7 @@ func (st *stream) subscribe(request *operationspb.StreamOperationsRequest_Subscr
 	if err != nil {
 		return err
 	}
-	if account != caller.Everybody {
+	if account != caller.AllAccounts {
 		if err := st.checkOwner(st.Context(), id, account); err != nil {
 			return err
 		}

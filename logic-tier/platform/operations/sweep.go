@@ -3,37 +3,18 @@ package operations
 import (
 	"context"
 	"time"
+
+	"techtalks.example/logic-tier/platform/sweep"
 )
 
-const (
-	sweepInterval = time.Minute
-	sweepTimeout  = 10 * time.Second
-	// sweepBatch bounds the rows that one statement locks and deletes.
-	sweepBatch = 500
-)
+// sweepBatch bounds the rows that one statement locks and deletes.
+const sweepBatch = 500
 
-// sweep periodically deletes expired operations until ctx ends.
+// sweep deletes expired operations until ctx ends.
 func (m *Module) sweep(ctx context.Context) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(sweepInterval):
-		}
-		sweepCtx, cancel := context.WithTimeout(ctx, sweepTimeout)
-		if err := m.sweepOnce(sweepCtx); err != nil && ctx.Err() == nil {
-			m.deps.Log.Warn("operations: deleting expired operations failed; retrying", "error", err)
-		}
-		cancel()
-	}
+	return sweep.Loop{Name: "operations: expired operations", Interval: time.Minute, Timeout: 10 * time.Second, Log: m.deps.Log}.Run(ctx, m.sweepOnce)
 }
 
 func (m *Module) sweepOnce(ctx context.Context) error {
-	for deleted := int64(sweepBatch); deleted == sweepBatch; {
-		var err error
-		if deleted, err = m.store.deleteExpired(ctx, retention.Seconds(), sweepBatch); err != nil {
-			return err
-		}
-	}
-	return nil
+	return sweep.Batches(sweepBatch, func(limit int64) (int64, error) { return m.store.deleteExpired(ctx, retention.Seconds(), limit) })
 }

@@ -35,7 +35,7 @@ func TestOperationReportsProgressAndResponse(t *testing.T) {
 	t.Parallel()
 	e := newEnvironment(t)
 	p := e.start(func(ctx context.Context, o *work.Operation) error {
-		o.Expect(10, "sums")
+		o.SetTotal(10, "sums")
 		o.Advance(ctx, 4)
 		return o.Step(ctx, "Four of ten.")
 	})
@@ -93,9 +93,9 @@ func TestAnotherWorkerResumesFromCheckpoint(t *testing.T) {
 	reached, resumed := make(chan struct{}), make(chan int64, 1)
 	var once sync.Once
 	do := func(ctx context.Context, o *work.Operation) error {
-		o.Expect(10, "sums")
+		o.SetTotal(10, "sums")
 		checkpoint := &wrapperspb.Int64Value{}
-		if _, err := o.Resume(checkpoint); err != nil {
+		if _, err := o.LoadCheckpoint(checkpoint); err != nil {
 			return err
 		}
 		first := false
@@ -105,7 +105,7 @@ func TestAnotherWorkerResumesFromCheckpoint(t *testing.T) {
 			o.Advance(ctx, checkpoint.Value)
 			return nil
 		}
-		if err := o.Save(ctx, 6, wrapperspb.Int64(6)); err != nil {
+		if err := o.SaveCheckpoint(ctx, 6, wrapperspb.Int64(6)); err != nil {
 			return err
 		}
 		o.Advance(ctx, 8) // after the checkpoint

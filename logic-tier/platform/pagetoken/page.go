@@ -1,5 +1,5 @@
-// Package pagetoken makes and reads page tokens (AIP-158): opaque to their holders,
-// and only good for the question they were made for.
+// Package pagetoken encodes and decodes page tokens (AIP-158). Tokens are opaque to clients,
+// and are valid only for the query they were created for.
 package pagetoken
 
 import (
@@ -11,20 +11,20 @@ import (
 	"techtalks.example/logic-tier/platform/apperror"
 )
 
-// Token is where a page begins.
+// Token is the position of a page in a list.
 type Token[K any] struct {
-	// Backward asks for the items before the key instead of those after it.
+	// Backward selects the items before Key instead of those after it.
 	Backward bool
-	// Key is the sort key of the item at the edge of the page before.
+	// Key is the sort key of the item at the edge of the adjacent page.
 	Key K
 }
 
-// errToken: made up, cut off, or made for another question.
-var errToken = apperror.InvalidField("PAGE_TOKEN_INVALID", "page_token", "use a token as it was given, with the other fields unchanged; or start again without one")
+// errInvalidToken is returned for a forged or truncated token, or one of another query.
+var errInvalidToken = apperror.InvalidField("PAGE_TOKEN_INVALID", "page_token", "invalid page token: pass a returned token unchanged, with the other fields as in the first request; or start again without one")
 
-// Question is a fingerprint of all that decides which items there are, but for
-// the page.
-func Question(parts ...string) uint64 {
+// QueryFingerprint returns a fingerprint of the parameters that determine which items a list
+// contains, without those of the page.
+func QueryFingerprint(parts ...string) uint64 {
 	h := fnv.New64a()
 	for _, part := range parts {
 		var length [8]byte
@@ -35,54 +35,57 @@ func Question(parts ...string) uint64 {
 	return h.Sum64()
 }
 
-type wire[K any] struct {
-	Question uint64 `json:"q"`
+// encoded is the JSON form of a token.
+type encoded[K any] struct {
+	Query    uint64 `json:"q"`
 	Backward bool   `json:"b,omitempty"`
 	Key      K      `json:"k"`
 }
 
-// Encode returns the token as text.
-func (t Token[K]) Encode(question uint64) string {
-	text, err := json.Marshal(wire[K]{question, t.Backward, t.Key})
+// Encode returns the token as text, for the query with the given fingerprint.
+func (t Token[K]) Encode(query uint64) string {
+	text, err := json.Marshal(encoded[K]{query, t.Backward, t.Key})
 	if err != nil {
-		panic(err) // keys are plain structs
+		panic(err) // cannot happen: keys are plain structs
 	}
 	return base64.RawURLEncoding.EncodeToString(text)
 }
 
-// Decode reads a token that was made for question; empty text is no token.
-func Decode[K any](text string, question uint64) (*Token[K], error) {
+// Decode decodes a token of the query with the given fingerprint. It returns nil for an
+// empty text, which stands for the first page.
+func Decode[K any](text string, query uint64) (*Token[K], error) {
 	if text == "" {
 		return nil, nil
 	}
 	plain, err := base64.RawURLEncoding.Strict().DecodeString(text)
 	if err != nil {
-		return nil, errToken
+		return nil, errInvalidToken
 	}
-	var w wire[K]
-	if json.Unmarshal(plain, &w) != nil || w.Question != question {
-		return nil, errToken
+	var e encoded[K]
+	if json.Unmarshal(plain, &e) != nil || e.Query != query {
+		return nil, errInvalidToken
 	}
-	t := Token[K]{w.Backward, w.Key}
-	if t.Encode(question) != text {
-		return nil, errToken
+	t := Token[K]{e.Backward, e.Key}
+	if t.Encode(query) != text { // each token has one encoding
+		return nil, errInvalidToken
 	}
 	return &t, nil
 }
 
-// Size returns how many items a page has: standard when none was asked for,
-// at most most.
-func Size(asked int32, standard, most int) int {
-	if asked == 0 {
-		return standard
+// Size returns the page size for a request: defaultSize if the request has none, and at most
+// maxSize.
+func Size(requested int32, defaultSize, maxSize int) int {
+	if requested == 0 {
+		return defaultSize
 	}
-	return min(int(asked), most)
+	return min(int(requested), maxSize)
 }
 
-// Cut makes a page of what was read: one item more than size says that there is
-// another page in the direction of reading. read is in the order of reading;
-// the page is in the order of the list. key returns an item's sort key.
-func Cut[T, K any](read []T, size int, from *Token[K], question uint64, key func(T) K) (items []T, next, previous string) {
+// Cut turns the items read from token from on into a page of at most size items, in list
+// order, with the tokens of the next and previous pages. The caller reads up to size+1 items
+// in the direction of from: the extra item shows that another page follows. key returns an
+// item's sort key.
+func Cut[T, K any](read []T, size int, from *Token[K], query uint64, key func(T) K) (items []T, next, previous string) {
 	more := len(read) > size
 	if more {
 		read = read[:size]
@@ -96,12 +99,12 @@ func Cut[T, K any](read []T, size int, from *Token[K], question uint64, key func
 	if len(read) == 0 {
 		return nil, "", ""
 	}
-	// There is something behind us when we came from there.
+	// A page always exists in the direction that the client came from.
 	if more && !backward || backward {
-		next = Token[K]{Key: key(read[len(read)-1])}.Encode(question)
+		next = Token[K]{Key: key(read[len(read)-1])}.Encode(query)
 	}
 	if more && backward || from != nil && !backward {
-		previous = Token[K]{Backward: true, Key: key(read[0])}.Encode(question)
+		previous = Token[K]{Backward: true, Key: key(read[0])}.Encode(query)
 	}
 	return read, next, previous
 }

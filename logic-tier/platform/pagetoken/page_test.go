@@ -12,19 +12,19 @@ type key struct {
 	ID int64 `json:"i"`
 }
 
-func TestTokenIsForOneQuestion(t *testing.T) {
+func TestTokenIsValidForOneQuery(t *testing.T) {
 	t.Parallel()
-	token := pagetoken.Token[key]{Key: key{1, 2}}.Encode(pagetoken.Question("a", "bc"))
-	if got, err := pagetoken.Decode[key](token, pagetoken.Question("a", "bc")); err != nil || got.Key != (key{1, 2}) {
-		t.Fatalf("%v, %v", got, err)
+	token := pagetoken.Token[key]{Key: key{1, 2}}.Encode(pagetoken.QueryFingerprint("a", "bc"))
+	if got, err := pagetoken.Decode[key](token, pagetoken.QueryFingerprint("a", "bc")); err != nil || got.Key != (key{1, 2}) {
+		t.Fatalf("Decode: got %v, %v", got, err)
 	}
-	if _, err := pagetoken.Decode[key](token, pagetoken.Question("ab", "c")); err == nil {
-		t.Error("the token of one question was taken for another")
+	if _, err := pagetoken.Decode[key](token, pagetoken.QueryFingerprint("ab", "c")); err == nil {
+		t.Error("Decode accepted the token of another query")
 	}
 }
 
-// Walking to the end and back passes every item once, in order.
-func TestPagesForwardAndBack(t *testing.T) {
+// Paging to the end and back returns every item once per direction, in order.
+func TestCutPagesForwardAndBack(t *testing.T) {
 	t.Parallel()
 	const total, size = 23, 5
 	read := func(from *pagetoken.Token[int]) (all []int) {
@@ -62,10 +62,10 @@ func TestPagesForwardAndBack(t *testing.T) {
 	backward := walk(lastPrevious, func(_, previous string) string { return previous })
 	slices.Reverse(backward)
 	if got := slices.Concat(forward...); len(got) != total || !slices.IsSorted(got) {
-		t.Errorf("forward: %v", forward)
+		t.Errorf("forward: got %v", forward)
 	}
 	if got := slices.Concat(backward...); len(got) != total-len(forward[len(forward)-1]) || !slices.IsSorted(got) {
-		t.Errorf("backward: %v", backward)
+		t.Errorf("backward: got %v", backward)
 	}
 }
 
@@ -73,7 +73,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(pagetoken.Token[key]{Key: key{1, 2}}.Encode(7))
 	f.Fuzz(func(t *testing.T, text string) {
 		if got, err := pagetoken.Decode[key](text, 7); err == nil && got != nil && got.Encode(7) != text {
-			t.Fatalf("%q was taken and reads as %q", text, got.Encode(7))
+			t.Fatalf("Decode accepted %q, whose canonical form is %q", text, got.Encode(7))
 		}
 	})
 }

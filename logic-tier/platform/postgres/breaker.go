@@ -12,38 +12,37 @@ import (
 )
 
 const (
-	// breakAfter is how many connections in a row cannot be made before none is tried
-	// for a while: each try takes until connectTimeout when the data tier's host is
-	// cut off, and all who wait for one would wait as long.
-	breakAfter = 5
-	// breakTime is how long that is; then one is tried.
-	breakTime = 500 * time.Millisecond
+	// breakerThreshold is how many consecutive connection failures open the circuit. When
+	// the data tier's host is unreachable, each attempt takes connectTimeout, and every
+	// waiting call would wait as long.
+	breakerThreshold = 5
+	// breakerDelay is how long the circuit stays open before a trial connection.
+	breakerDelay = 500 * time.Millisecond
 )
 
-// breaker makes connections while they can be made (Nygard, "Release It!", "Circuit
-// Breaker").
+// breaker is a connector with a circuit breaker (Nygard, "Release It!", "Circuit Breaker").
 type breaker struct {
 	driver.Connector
-	circuit circuitbreaker.CircuitBreaker[any]
-	last    atomic.Pointer[error] // why a connection could not be made
+	circuit   circuitbreaker.CircuitBreaker[any]
+	lastError atomic.Pointer[error] // of the last failed attempt
 }
 
 func newBreaker(c driver.Connector) *breaker {
-	return &breaker{Connector: c, circuit: circuitbreaker.NewBuilder[any]().WithFailureThreshold(breakAfter).WithDelay(breakTime).Build()}
+	return &breaker{Connector: c, circuit: circuitbreaker.NewBuilder[any]().WithFailureThreshold(breakerThreshold).WithDelay(breakerDelay).Build()}
 }
 
-// Connect makes a connection, or says at once that none can be made. Whatever the reason,
-// a certificate that has ended among them, to who wanted it the data tier is away.
+// Connect opens a connection, or fails at once while the circuit is open. Every failure,
+// such as an expired certificate, is reported as ErrUnavailable.
 func (b *breaker) Connect(ctx context.Context) (driver.Conn, error) {
 	if !b.circuit.TryAcquirePermit() {
-		return nil, ErrUnavailable.Because(fmt.Errorf("no connection is tried for a moment, since the last could not be made: %w", *b.last.Load()))
+		return nil, ErrUnavailable.Because(fmt.Errorf("not connecting, since recent attempts failed: %w", *b.lastError.Load()))
 	}
 	connection, err := b.Connector.Connect(ctx)
-	if err == nil || errors.Is(err, context.Canceled) { // who wanted it went away: that says nothing of the data tier
+	if err == nil || errors.Is(err, context.Canceled) { // a cancelled attempt tells nothing about the data tier
 		b.circuit.RecordSuccess()
 		return connection, err
 	}
-	b.last.Store(&err)
+	b.lastError.Store(&err)
 	b.circuit.RecordFailure()
 	if ctx.Err() != nil {
 		return nil, err

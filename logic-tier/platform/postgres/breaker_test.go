@@ -11,39 +11,39 @@ import (
 	"techtalks.example/logic-tier/platform/apperror"
 )
 
-// network is a connector whose connections cannot be made for a while.
+// network is a connector that fails while down is set.
 type network struct {
 	driver.Connector
-	down  bool
-	tried int
+	down     bool
+	attempts int
 }
 
 func (n *network) Connect(context.Context) (driver.Conn, error) {
-	n.tried++
+	n.attempts++
 	if n.down {
 		return nil, errors.New("no route to host")
 	}
 	return nil, nil
 }
 
-// A data tier that cannot be reached is not tried for everybody who waits, and is found
-// again by itself.
-func TestConnectionsThatCannotBeMadeAreNotAllTried(t *testing.T) {
+// The breaker limits connection attempts to an unreachable data tier, and reconnects once it
+// is reachable.
+func TestBreakerLimitsConnectionAttempts(t *testing.T) {
 	t.Parallel()
 	n := &network{down: true}
 	b := newBreaker(n)
 	for range 100 {
 		_, err := b.Connect(t.Context())
 		if err == nil {
-			t.Fatal("a connection was made")
+			t.Fatal("Connect succeeded while the network was down")
 		}
-		var refused *apperror.Failure
-		if err = translate(err); !errors.Is(err, ErrUnavailable) || !errors.As(err, &refused) || refused.RetryAfter == 0 || !strings.Contains(refused.Error(), "no route to host") {
-			t.Fatalf("after %d that were tried it is answered %v", n.tried, err)
+		var failure *apperror.Failure
+		if err = translate(err); !errors.Is(err, ErrUnavailable) || !errors.As(err, &failure) || failure.RetryAfter == 0 || !strings.Contains(failure.Error(), "no route to host") {
+			t.Fatalf("Connect after %d attempts: got %v, want ErrUnavailable with RetryAfter and the cause", n.attempts, err)
 		}
 	}
-	if n.tried > 2*breakAfter {
-		t.Errorf("%d connections are tried", n.tried)
+	if n.attempts > 2*breakerThreshold {
+		t.Errorf("connection attempts: got %d, want at most %d", n.attempts, 2*breakerThreshold)
 	}
 	n.down = false
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
@@ -51,10 +51,10 @@ func TestConnectionsThatCannotBeMadeAreNotAllTried(t *testing.T) {
 			break
 		}
 		if time.Now().After(deadline) {
-			t.Fatal("it is never tried again")
+			t.Fatal("the breaker did not reconnect")
 		}
 	}
 	if _, err := b.Connect(t.Context()); err != nil {
-		t.Errorf("with the network back: %v", err)
+		t.Errorf("Connect after the network recovered: %v", err)
 	}
 }

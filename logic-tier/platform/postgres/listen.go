@@ -9,35 +9,35 @@ import (
 	"github.com/lib/pq"
 )
 
-// Pauses before a lost listening connection is made again.
+// Backoff before a lost listening connection is reopened.
 const (
-	firstReconnect = 50 * time.Millisecond
-	longReconnect  = 2 * time.Second
+	minReconnectDelay = 50 * time.Millisecond
+	maxReconnectDelay = 2 * time.Second
 )
 
-// listenerPing is how often a silent listening connection is tried: one that a
-// firewall forgot looks just like one on which nothing happens.
-const listenerPing = 15 * time.Second
+// pingInterval is how often an idle listening connection is pinged. A connection dropped by
+// a firewall is otherwise indistinguishable from an idle one.
+const pingInterval = 15 * time.Second
 
-// Listen calls hear for every notification on channel until ctx ends, in the
-// order of their commits, one at a time. After the connection was lost and made
-// again, and when it is first made, it calls hear with gap set: anything may
-// have been missed, read the table again.
-func Listen(ctx context.Context, o Options, channel string, log *slog.Logger, hear func(payload string, gap bool)) error {
+// Listen calls notify for every notification on channel until ctx is cancelled, one at a
+// time and in commit order. After the first connection and after each reconnection it calls
+// notify with gap set: notifications may have been missed, so the caller must read the
+// table again.
+func Listen(ctx context.Context, o Options, channel string, log *slog.Logger, notify func(payload string, gap bool)) error {
 	source, err := o.Source()
 	if err != nil {
 		return err
 	}
-	listener := pq.NewDialListener(newDialer(), source, firstReconnect, longReconnect, func(event pq.ListenerEventType, err error) {
+	listener := pq.NewDialListener(newDialer(), source, minReconnectDelay, maxReconnectDelay, func(event pq.ListenerEventType, err error) {
 		switch event {
 		case pq.ListenerEventDisconnected:
-			log.Warn("listening connection lost; making another", "channel", channel, "error", err)
+			log.Warn("listening connection lost; reconnecting", "channel", channel, "error", err)
 		case pq.ListenerEventReconnected:
-			log.Info("listening again", "channel", channel)
+			log.Info("listening connection restored", "channel", channel)
 		}
 	})
 	defer listener.Close()
-	// Listen waits until there is a connection; Close, after ctx, ends that.
+	// listener.Listen blocks until it is connected; Close unblocks it.
 	stop := context.AfterFunc(ctx, func() { _ = listener.Close() })
 	defer stop()
 	if err := listener.Listen(channel); err != nil {
@@ -46,9 +46,9 @@ func Listen(ctx context.Context, o Options, channel string, log *slog.Logger, he
 		}
 		return translate(err)
 	}
-	hear("", true)
+	notify("", true)
 	var pinging atomic.Bool
-	ping := time.NewTicker(listenerPing)
+	ping := time.NewTicker(pingInterval)
 	defer ping.Stop()
 	for {
 		select {
@@ -58,14 +58,14 @@ func Listen(ctx context.Context, o Options, channel string, log *slog.Logger, he
 			switch {
 			case !open:
 				return nil
-			case n == nil: // the connection was made again
-				hear("", true)
+			case n == nil: // reconnected
+				notify("", true)
 			default:
-				hear(n.Extra, false)
+				notify(n.Extra, false)
 			}
 		case <-ping.C:
-			// On a dead connection it hangs until TCP gives up, and then the
-			// listener connects anew; one at a time is enough.
+			// On a dead connection Ping blocks until TCP times out, and then the
+			// listener reconnects. One ping at a time is enough.
 			if pinging.CompareAndSwap(false, true) {
 				go func() {
 					defer pinging.Store(false)

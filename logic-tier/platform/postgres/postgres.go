@@ -1,7 +1,7 @@
-// Package postgres is how the modules of the logic tier talk to the data tier:
-// a bounded pool a module, logged in as the module's own role by client
-// certificate; statements prepared once a connection; time spent is counted
-// for the request that spent it; errors say whether trying again makes sense.
+// Package postgres connects the logic tier's modules to the data tier. Each module has a
+// bounded connection pool that logs in as the module's own role with a client certificate.
+// Statements are prepared once per connection, query time is counted per request, and errors
+// say whether a retry can help.
 package postgres
 
 import (
@@ -20,17 +20,17 @@ import (
 )
 
 // connectTimeout is the default of Options.ConnectTimeout: longer than a TLS handshake on
-// loaded cores, shorter than a page's budget.
+// busy processors, and shorter than a page's budget.
 const connectTimeout = 2 * time.Second
 
-// connectionLifetime replaces connections, so that after a move of the database
-// or a change of certificates the old ones are gone within it.
+// connectionLifetime bounds the age of connections, so that within it all of them use a
+// database that moved, or a certificate that was replaced.
 const connectionLifetime = 30 * time.Minute
 
-// Options says where the data tier is and who logs in.
+// Options configures a connection pool or a listening connection.
 type Options struct {
 	// Address is the data tier's host:port, or those of a primary and its standbys,
-	// separated by commas: whichever takes writes is connected to.
+	// separated by commas; the one that accepts writes is used.
 	Address string
 	// Certificates is the directory with ca.crt, logic-tier.crt, logic-tier.key.
 	Certificates string
@@ -38,30 +38,30 @@ type Options struct {
 	Database string
 	// Role is the database role, which is also its schema's name.
 	Role string
-	// MaxConnections bounds the pool. A query that finds all of them busy waits
-	// until its deadline.
+	// MaxConnections bounds the pool. When all connections are in use, a query waits
+	// for one until its deadline.
 	MaxConnections int
 	// ConnectTimeout bounds the opening of a connection, in whole seconds; 0 means 2 s.
 	ConnectTimeout time.Duration
-	// BinaryParameters sends []byte arguments as they are and not in hexadecimal,
-	// twice as long: for a role that keeps files.
+	// BinaryParameters sends []byte arguments as binary instead of hexadecimal, which is
+	// twice as long. It suits a role that stores files.
 	BinaryParameters bool
 }
 
-// Source returns the data source name that lib/pq understands.
+// Source returns lib/pq's data source name.
 func (o Options) Source() (string, error) {
 	var hosts, ports []string
 	for address := range strings.SplitSeq(o.Address, ",") {
 		host, port, err := net.SplitHostPort(strings.TrimSpace(address))
-		if number, notOne := strconv.ParseUint(port, 10, 16); err != nil || host == "" || notOne != nil || number == 0 {
-			return "", fmt.Errorf("data address %q: use host:port, or several separated by commas", o.Address)
+		if number, portErr := strconv.ParseUint(port, 10, 16); err != nil || host == "" || portErr != nil || number == 0 {
+			return "", fmt.Errorf("invalid data address %q: use host:port, or several separated by commas", o.Address)
 		}
 		hosts, ports = append(hosts, host), append(ports, port)
 	}
 	var b strings.Builder
 	for _, setting := range [][2]string{
 		{"host", strings.Join(hosts, ",")}, {"port", strings.Join(ports, ",")},
-		// Not a standby, and not a primary that may only be read.
+		// Excludes standbys and read-only primaries.
 		{"target_session_attrs", "read-write"},
 		{"dbname", cmp.Or(o.Database, "techtalks")}, {"user", o.Role},
 		{"application_name", "logic-tier/" + o.Role},
@@ -78,7 +78,7 @@ func (o Options) Source() (string, error) {
 	return strings.TrimSpace(b.String()), nil
 }
 
-// DB is a module's pool of connections. Safe for concurrent use.
+// DB is a module's connection pool. It is safe for concurrent use.
 type DB struct {
 	pool *sql.DB
 	role string
@@ -87,8 +87,7 @@ type DB struct {
 	prepared map[string]*sql.Stmt
 }
 
-// Open returns a pool. It makes no connection: the data tier may still be
-// starting; Ping says when it is there.
+// Open returns a pool. It does not connect, since the data tier may still be starting.
 func Open(o Options) (*DB, error) {
 	source, err := o.Source()
 	if err != nil {
@@ -96,13 +95,13 @@ func Open(o Options) (*DB, error) {
 	}
 	connector, err := pq.NewConnector(source)
 	if err != nil {
-		return nil, fmt.Errorf("open database as %s: %w", o.Role, err)
+		return nil, fmt.Errorf("open database as role %s: %w", o.Role, err)
 	}
 	connector.Dialer(newDialer())
 	pool := sql.OpenDB(newBreaker(connector))
 	pool.SetMaxOpenConns(o.MaxConnections)
-	// Idle connections keep their prepared statements: closing them to open
-	// them again would cost a handshake and a parse each time.
+	// All idle connections are kept, with their prepared statements. Reopening one
+	// would cost a handshake, and preparing each statement again.
 	pool.SetMaxIdleConns(o.MaxConnections)
 	pool.SetConnMaxLifetime(connectionLifetime)
 	return &DB{pool: pool, role: o.Role, prepared: map[string]*sql.Stmt{}}, nil
@@ -111,15 +110,14 @@ func Open(o Options) (*DB, error) {
 const serverNameStatement = `
 select current_setting('cluster_name')`
 
-// ServerName asks the data tier for its host's name, which it keeps in
-// cluster_name: the shortest question that a working data tier can answer.
+// ServerName returns the data tier's host name, which it publishes in cluster_name. The
+// query is the cheapest check that the data tier works.
 func (db *DB) ServerName(ctx context.Context) (string, error) {
 	name, _, err := One(ctx, db, Value[string], serverNameStatement)
 	return name, err
 }
 
-// SchemaVersion returns which version the role's schema has: the newest migration that
-// was made.
+// SchemaVersion returns the version of the role's schema: that of its latest migration.
 func (db *DB) SchemaVersion(ctx context.Context) (int64, error) {
 	version, _, err := One(ctx, db, Value[int64], `
 select coalesce(max(version_id), 0)
@@ -127,14 +125,13 @@ from   migrations.`+pq.QuoteIdentifier(db.role))
 	return version, err
 }
 
-// Pool returns the pool itself, for its statistics.
+// Pool returns the underlying pool, for its statistics.
 func (db *DB) Pool() *sql.DB { return db.pool }
 
-// Close closes the pool; queries under way end first.
+// Close closes the pool, after queries in progress have finished.
 func (db *DB) Close() error { return db.pool.Close() }
 
-// statement returns text prepared. Texts are constants of the stores, so the
-// map is bounded by the program's own text.
+// statement returns text as a prepared statement. Texts are constants, which bounds the map.
 func (db *DB) statement(ctx context.Context, text string) (*sql.Stmt, error) {
 	db.mu.Lock()
 	stmt := db.prepared[text]
@@ -142,8 +139,8 @@ func (db *DB) statement(ctx context.Context, text string) (*sql.Stmt, error) {
 	if stmt != nil {
 		return stmt, nil
 	}
-	// Not under the lock: a data tier that does not answer would make every
-	// caller wait beyond its own deadline.
+	// The lock is not held here: while the data tier does not answer, every caller
+	// would wait beyond its deadline.
 	stmt, err := db.pool.PrepareContext(ctx, text)
 	if err != nil {
 		return nil, err

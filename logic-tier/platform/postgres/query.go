@@ -6,19 +6,19 @@ import (
 	"time"
 )
 
-// Querier runs statements: a DB, each in a transaction of its own, or a Tx.
+// Querier runs statements. It is a Tx, or a DB, which runs each statement in its own
+// transaction.
 type Querier interface {
-	// AfterCommit calls f once what was done so far is committed: at once, for a
-	// DB.
+	// AfterCommit calls f once the statements so far are committed. A DB calls it at once.
 	AfterCommit(f func())
 
 	statement(ctx context.Context, text string) (*sql.Stmt, error)
 }
 
-// Collect runs a query and returns its rows, each made by scan. The statement
-// must be a constant: it is prepared once and kept.
+// Collect runs a query and returns its rows as converted by scan. The statement must be a
+// constant, since it stays prepared.
 func Collect[T any](ctx context.Context, q Querier, scan func(columns func(...any) error) (T, error), statement string, args ...any) ([]T, error) {
-	defer spend(ctx, time.Now())
+	defer recordQuery(ctx, time.Now())
 	stmt, err := q.statement(ctx, statement)
 	if err != nil {
 		return nil, translate(err)
@@ -28,30 +28,30 @@ func Collect[T any](ctx context.Context, q Querier, scan func(columns func(...an
 		return nil, translate(err)
 	}
 	defer rows.Close()
-	var all []T
+	var items []T
 	for rows.Next() {
-		one, err := scan(rows.Scan)
+		item, err := scan(rows.Scan)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, one)
+		items = append(items, item)
 	}
-	return all, translate(rows.Err())
+	return items, translate(rows.Err())
 }
 
-// One runs a query and returns its first row made by scan; false when it has
-// none.
-func One[T any](ctx context.Context, q Querier, scan func(columns func(...any) error) (T, error), statement string, args ...any) (one T, found bool, err error) {
-	all, err := Collect(ctx, q, scan, statement, args...)
-	if err != nil || len(all) == 0 {
-		return one, false, err
+// One runs a query and returns its first row as converted by scan. It reports false if there
+// is none.
+func One[T any](ctx context.Context, q Querier, scan func(columns func(...any) error) (T, error), statement string, args ...any) (item T, found bool, err error) {
+	items, err := Collect(ctx, q, scan, statement, args...)
+	if err != nil || len(items) == 0 {
+		return item, false, err
 	}
-	return all[0], true, nil
+	return items[0], true, nil
 }
 
-// Exec runs a statement and returns how many rows it changed.
+// Exec runs a statement and returns the number of affected rows.
 func Exec(ctx context.Context, q Querier, statement string, args ...any) (int64, error) {
-	defer spend(ctx, time.Now())
+	defer recordQuery(ctx, time.Now())
 	stmt, err := q.statement(ctx, statement)
 	if err != nil {
 		return 0, translate(err)
@@ -63,7 +63,7 @@ func Exec(ctx context.Context, q Querier, statement string, args ...any) (int64,
 	return result.RowsAffected()
 }
 
-// Value scans a row of one column.
+// Value scans a row with one column.
 func Value[T any](columns func(...any) error) (v T, err error) {
 	err = columns(&v)
 	return v, err

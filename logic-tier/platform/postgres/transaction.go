@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Tx is a transaction under way.
+// Tx is a transaction in progress.
 type Tx struct {
 	db          *DB
 	tx          *sql.Tx
@@ -16,48 +16,46 @@ type Tx struct {
 
 // statement returns text prepared on the transaction's connection.
 func (tx *Tx) statement(ctx context.Context, text string) (*sql.Stmt, error) {
-	if stmt := tx.db.known(text); stmt != nil {
+	if stmt := tx.db.lookup(text); stmt != nil {
 		return tx.tx.StmtContext(ctx, stmt), nil
 	}
-	// Preparing it for good takes a second connection; when every connection is
-	// in a transaction, all would wait for each other. So: for this transaction
-	// now, for good when it is over.
+	// Preparing on the pool needs a second connection. With every connection in a
+	// transaction, that would deadlock. So text is prepared for this transaction only,
+	// and on the pool after the commit.
 	tx.unprepared = append(tx.unprepared, text)
 	return tx.tx.PrepareContext(ctx, text)
 }
 
-func (db *DB) known(text string) *sql.Stmt {
+func (db *DB) lookup(text string) *sql.Stmt {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	return db.prepared[text]
 }
 
-// AfterCommit calls f once the transaction is committed, and not when it is
-// rolled back.
+// AfterCommit calls f after the transaction has committed, and never if it rolls back.
 func (tx *Tx) AfterCommit(f func()) { tx.afterCommit = append(tx.afterCommit, f) }
 
-// AfterCommit calls f: every statement that returned without an error is
-// committed.
+// AfterCommit calls f at once, since every successful statement is already committed.
 func (db *DB) AfterCommit(f func()) { f() }
 
-// InTransaction calls work in a transaction at the default isolation level,
-// read committed. It commits when work returns nil, and a failed commit is an
-// error; otherwise, and when work panics, it rolls back.
+// InTransaction calls work in a transaction at the default isolation level, read committed.
+// It commits if work returns nil, and returns the error of a failed commit. If work returns
+// an error or panics, it rolls back.
 func (db *DB) InTransaction(ctx context.Context, work func(*Tx) error) error {
-	began := time.Now()
+	start := time.Now()
 	inner, err := db.pool.BeginTx(ctx, nil)
-	spend(ctx, began)
+	recordQuery(ctx, start)
 	if err != nil {
 		return translate(err)
 	}
-	defer inner.Rollback() // after a commit: does nothing
+	defer inner.Rollback() // no-op after a commit
 	tx := &Tx{db: db, tx: inner}
 	if err := work(tx); err != nil {
 		return err
 	}
-	began = time.Now()
+	start = time.Now()
 	err = inner.Commit()
-	spend(ctx, began)
+	recordQuery(ctx, start)
 	if err != nil {
 		return translate(err)
 	}
@@ -65,7 +63,7 @@ func (db *DB) InTransaction(ctx context.Context, work func(*Tx) error) error {
 		f()
 	}
 	for _, text := range tx.unprepared {
-		// The work is done: if this fails, the next transaction prepares it.
+		// An error does not matter: the next transaction prepares text again.
 		_, _ = db.statement(ctx, text)
 	}
 	return nil

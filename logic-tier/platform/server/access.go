@@ -15,78 +15,77 @@ import (
 	"techtalks.example/proto/transport"
 )
 
-// programs is the whole table from the contract's programs to the names in
-// certificates.
+// programs maps every program in the contract to its name in certificates.
 var programs = map[accesspb.Program]string{
 	accesspb.Program_PROGRAM_WEB_TIER: transport.WebTier,
 	accesspb.Program_PROGRAM_OPERATOR: transport.Operator,
 }
 
-// standard are the services every program may call: they tell about the server
-// and nothing about its data.
-var standard = []string{
+// infrastructureServices can be called by every program: they describe the server and
+// expose none of its data.
+var infrastructureServices = []string{
 	"grpc.health.v1.Health",
 	"grpc.reflection.v1.ServerReflection",
 	"grpc.reflection.v1alpha.ServerReflection",
 }
 
-// handles is the service whose contract is Google's and cannot say who may call
-// it (AIP-151): the programs that people use, on their behalf.
-var handles = &accesspb.Rule{
+// operationsRule is the access rule of google.longrunning.Operations (AIP-151), whose
+// contract is Google's and cannot carry one: the programs that act on behalf of users.
+var operationsRule = &accesspb.Rule{
 	Programs: []accesspb.Program{accesspb.Program_PROGRAM_WEB_TIER, accesspb.Program_PROGRAM_OPERATOR},
 	Person:   accesspb.Person_PERSON_ANYONE,
 }
 
-// handleReads are the methods of that service that change nothing.
-var handleReads = map[string]bool{"GetOperation": true, "ListOperations": true, "WaitOperation": true}
+// operationsReads lists the read-only methods of that service.
+var operationsReads = map[string]bool{"GetOperation": true, "ListOperations": true, "WaitOperation": true}
 
-const handlesService = "google.longrunning.Operations"
+const operationsService = "google.longrunning.Operations"
 
-// rule is who may call a method.
+// rule says which callers can call a method, and what kind of work the method does.
 type rule struct {
-	programs []string
-	signedIn bool
-	operator bool
-	standard bool // tells about the server: not even a session is looked at
-	reads    bool // changes nothing
-	password bool // hashes a password
+	programs       []string
+	signedIn       bool
+	operator       bool
+	infrastructure bool // describes the server: the session is not verified
+	reads          bool // read-only
+	password       bool // hashes a password
 }
 
-// rules reads who may call which of the registered methods from the contract.
-// A method that does not say is an error: silence would be a permission.
-func rules(services map[string]grpc.ServiceInfo) (map[string]rule, error) {
+// accessRules reads the access rules of the registered methods from the contract.
+// A method without a rule is an error, since it would otherwise be open to everyone.
+func accessRules(services map[string]grpc.ServiceInfo) (map[string]rule, error) {
 	all := map[string]rule{}
 	for name, info := range services {
 		for _, m := range info.Methods {
 			full := "/" + name + "/" + m.Name
-			if slices.Contains(standard, name) {
-				all[full] = rule{standard: true, reads: true}
+			if slices.Contains(infrastructureServices, name) {
+				all[full] = rule{infrastructure: true, reads: true}
 				continue
 			}
-			found, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(name + "." + m.Name))
+			descriptor, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(name + "." + m.Name))
 			if err != nil {
 				return nil, fmt.Errorf("method %s: %w", full, err)
 			}
-			said, _ := proto.GetExtension(found.Options(), accesspb.E_Rule).(*accesspb.Rule)
-			if name == handlesService {
-				said = handles
+			declared, _ := proto.GetExtension(descriptor.Options(), accesspb.E_Rule).(*accesspb.Rule)
+			if name == operationsService {
+				declared = operationsRule
 			}
-			if said.GetPerson() == accesspb.Person_PERSON_UNSPECIFIED {
-				return nil, fmt.Errorf("method %s has no (techtalks.access.v1.rule): say in its .proto who may call it", full)
+			if declared.GetPerson() == accesspb.Person_PERSON_UNSPECIFIED {
+				return nil, fmt.Errorf("method %s has no access rule: set (techtalks.access.v1.rule) in its .proto", full)
 			}
 			r := rule{
-				signedIn: said.Person == accesspb.Person_PERSON_SIGNED_IN,
-				operator: said.Person == accesspb.Person_PERSON_OPERATOR,
+				signedIn: declared.Person == accesspb.Person_PERSON_SIGNED_IN,
+				operator: declared.Person == accesspb.Person_PERSON_OPERATOR,
 				programs: []string{caller.Module},
-				reads:    transport.IsReadOnly(found) || name == handlesService && handleReads[m.Name],
+				reads:    transport.IsReadOnly(descriptor) || name == operationsService && operationsReads[m.Name],
 			}
-			if method, ok := found.(protoreflect.MethodDescriptor); ok {
+			if method, ok := descriptor.(protoreflect.MethodDescriptor); ok {
 				r.password = transport.TakesPassword(method)
 			}
-			for _, p := range said.Programs {
+			for _, p := range declared.Programs {
 				program, known := programs[p]
 				if !known {
-					return nil, fmt.Errorf("method %s: its rule names a program that is not known: %s", full, p)
+					return nil, fmt.Errorf("method %s: its access rule names an unknown program: %s", full, p)
 				}
 				r.programs = append(r.programs, program)
 			}
@@ -97,8 +96,8 @@ func rules(services map[string]grpc.ServiceInfo) (map[string]rule, error) {
 }
 
 var (
-	errNoProgram  = apperror.New(apperror.Unauthenticated, "PROGRAM_UNKNOWN", "connect with a client certificate of this system's authority")
-	errProgram    = apperror.New(apperror.Denied, "PROGRAM_DENIED", "this program's certificate may not call this method")
-	errNoOperator = apperror.New(apperror.Denied, "OPERATOR_REQUIRED", "this is for operators: the logic tier's --operators names whose accounts are")
-	errNoSession  = apperror.New(apperror.Unauthenticated, "SESSION_REQUIRED", "sign in, and send the session token in the metadata "+transport.SessionKey)
+	errProgramUnknown   = apperror.New(apperror.Unauthenticated, "PROGRAM_UNKNOWN", "no trusted client certificate: connect with one issued by this system's authority")
+	errProgramDenied    = apperror.New(apperror.Denied, "PROGRAM_DENIED", "this program is not allowed to call this method")
+	errOperatorRequired = apperror.New(apperror.Denied, "OPERATOR_REQUIRED", "operator account required: add its handle to the logic tier's --operators")
+	errSessionRequired  = apperror.New(apperror.Unauthenticated, "SESSION_REQUIRED", "session required: sign in and send the session token in the metadata key "+transport.SessionKey)
 )

@@ -1,148 +1,121 @@
 package server
 
 import (
-	"context"
-	"errors"
-	"time"
+	"math/rand/v2"
+	"sync/atomic"
 
-	"google.golang.org/grpc"
+	"github.com/failsafe-go/failsafe-go/adaptivelimiter"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"techtalks.example/logic-tier/platform/apperror"
-	"techtalks.example/logic-tier/platform/caller"
-	"techtalks.example/logic-tier/platform/sessions"
 	"techtalks.example/proto/transport"
 )
 
-var errLate = apperror.New(apperror.Unavailable, "DEADLINE_TOO_SHORT", "less time is left than any answer takes; call with a longer deadline")
+// class is the priority of a call under overload. Lower values are shed later.
+type class int
 
-// waiting are the calls that do nothing but wait for something to happen.
-var waiting = map[string]bool{"/" + handlesService + "/WaitOperation": true}
+const (
+	// change covers writes, and calls from the operator and from other modules. A
+	// rejected one would be retried, or would leave work half done.
+	change class = iota
+	// personal covers reads with a session token. The token is not verified before
+	// admission, since verification is itself work.
+	personal
+	// public covers reads without a session token.
+	public
+)
 
-// admitUnary lets a call in when there is room and time for it, and finds out
-// who makes it.
-func (s *Server) admitUnary(ctx context.Context, request any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (response any, err error) {
-	ctx, cancel, err := withinDeadline(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer cancel()
-	out, err := s.enter(ctx, info.FullMethod)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { out(err) }()
-	ctx, err = s.identify(ctx, info.FullMethod)
-	if err != nil {
-		return nil, err
-	}
-	if err = s.validate(request); err != nil {
-		return nil, err
-	}
-	if !waiting[info.FullMethod] {
-		return handle(ctx, request)
-	}
-	ctx, settle := s.whileSignedIn(ctx)
-	response, err = handle(ctx, request)
-	return response, settle(err)
+var classNames = [...]string{change: "change", personal: "personal", public: "public"}
+
+// reservedShare is how many slots beyond the limit a class can use, as a fraction of the
+// limit. Reserved slots are not part of the limiter: a limiter that never runs full
+// takes every load for light, and would raise the limit for as long as public reads
+// arrive.
+var reservedShare = [...]float64{change: 1. / 3, personal: .2, public: 0}
+
+// busyShare is the fraction of the limit in flight at which background work pauses.
+const busyShare = 2. / 3
+
+// admission limits concurrent calls. The limit is adaptive: it falls when more
+// concurrency only makes each call slower.
+type admission struct {
+	limiter  adaptivelimiter.AdaptiveLimiter[any]
+	reserved atomic.Int64 // calls in flight in reserved slots
+	rejected *prometheus.CounterVec
 }
 
-// whileSignedIn returns a context that ends with the session of the call, and what
-// says why the call failed.
-func (s *Server) whileSignedIn(ctx context.Context) (signedIn context.Context, settle func(error) error) {
-	if s.watch == nil {
-		return ctx, func(err error) error { return err }
+// slot is held by a call in flight.
+type slot struct {
+	admission *admission
+	permit    adaptivelimiter.Permit // nil for a reserved slot
+}
+
+func newAdmission(minLimit, maxLimit uint, registry prometheus.Registerer) *admission {
+	a := &admission{
+		limiter: adaptivelimiter.NewBuilder[any]().
+			WithLimits(minLimit, maxLimit, minLimit).
+			WithRecentWindow(limitWindow, 10*limitWindow, limitSamples).
+			Build(),
+		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "server_refused_total", Help: "Calls rejected by admission control, by class.",
+		}, []string{"class"}),
 	}
-	ctx, end := context.WithCancelCause(ctx)
-	remove := s.watch.Add(caller.From(ctx).Session, func() { end(sessions.ErrEnded) })
-	return ctx, func(err error) error {
-		remove()
-		if err != nil && errors.Is(context.Cause(ctx), sessions.ErrEnded) {
-			err = sessions.ErrEnded
-		}
-		end(nil)
-		return err
+	registry.MustRegister(a.rejected,
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "server_room", Help: "Current adaptive limit of concurrent calls."},
+			func() float64 { return float64(a.limiter.Limit()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "server_under_way", Help: "Calls in flight."},
+			func() float64 { return float64(a.inFlight()) }))
+	return a
+}
+
+func (a *admission) inFlight() int { return a.limiter.Inflight() + int(a.reserved.Load()) }
+
+// busy reports whether the calls in flight reach busyShare of the limit.
+func (a *admission) busy() bool {
+	return float64(a.inFlight()) >= busyShare*float64(a.limiter.Limit())
+}
+
+// acquire acquires a slot without waiting. If none is free for class c, it returns
+// errBusy with a retry delay.
+func (a *admission) acquire(c class) (slot, error) {
+	if permit, ok := a.limiter.TryAcquirePermit(); ok {
+		return slot{a, permit}, nil
+	}
+	if float64(a.reserved.Add(1)) <= reservedShare[c]*float64(a.limiter.Limit()) {
+		return slot{admission: a}, nil
+	}
+	a.reserved.Add(-1)
+	a.rejected.WithLabelValues(classNames[c]).Inc()
+	// Jitter keeps rejected clients from retrying in step.
+	return slot{}, errBusy.RetryIn(busyRetryDelay + rand.N(2*busyRetryDelay))
+}
+
+// release frees the slot. Only successful calls feed the limiter: the duration of a
+// failed call does not tell how many calls can run concurrently.
+func (s slot) release(succeeded bool) {
+	switch {
+	case s.permit == nil:
+		s.admission.reserved.Add(-1)
+	case succeeded:
+		s.permit.Record()
+	default:
+		s.permit.Drop()
 	}
 }
 
-// enter finds a place for a call; what it returns gives it back.
-func (s *Server) enter(ctx context.Context, method string) (out func(error), err error) {
-	if s.rules[method].standard {
-		// Health and reflection: they cost nothing, and must be answered above all.
-		return func(error) {}, nil
+// Busy reports whether calls in flight need most of the capacity, so that background
+// work should pause.
+func (s *Server) Busy() bool { return s.admission.busy() }
+
+// classOf returns the class of a call from what is known before authentication.
+func (s *Server) classOf(program, method string, hasSession bool) class {
+	switch {
+	case program == transport.LogicTier || program == transport.Operator || !s.rules[method].reads:
+		return change
+	case hasSession:
+		return personal
 	}
-	if waiting[method] {
-		select {
-		case s.waits <- struct{}{}:
-			return func(error) { <-s.waits }, nil
-		default:
-			return nil, errFull.RetryIn(retryWhenFull)
-		}
-	}
-	program, _ := transport.PeerProgram(ctx)
-	address := address(ctx, program)
-	if s.rules[method].password {
-		if err := s.passwords.acquire(ctx, address); err != nil {
-			if errors.Is(err, errFull) {
-				s.room.refused.WithLabelValues("password").Inc()
-			}
-			return nil, err
-		}
-		return func(error) { s.passwords.release(address) }, nil
-	}
-	shared := program == transport.WebTier && !s.rules[method].reads
-	if shared && !s.changes.Acquire(address) {
-		s.room.refused.WithLabelValues(classes[change]).Inc()
-		return nil, errFull.RetryIn(retryWhenFull)
-	}
-	place, err := s.room.enter(s.classOf(program, method, one(ctx, transport.SessionKey) != ""))
-	if err != nil {
-		if shared {
-			s.changes.Release(address)
-		}
-		return nil, err
-	}
-	return func(err error) {
-		place.leave(err == nil)
-		if shared {
-			s.changes.Release(address)
-		}
-	}, nil
+	return public
 }
 
-// withinDeadline gives a call the deadline it works to: its caller's, less a
-// margin, or the default.
-func withinDeadline(ctx context.Context) (context.Context, context.CancelFunc, error) {
-	deadline, given := ctx.Deadline()
-	if !given {
-		ctx, cancel := context.WithTimeout(ctx, deadlineDefault)
-		return ctx, cancel, nil
-	}
-	left := time.Until(deadline)
-	if left < deadlineFloor {
-		return nil, nil, errLate
-	}
-	left = min(left, deadlineCeiling)
-	ctx, cancel := context.WithTimeout(ctx, left-min(left/20, deadlineMargin))
-	return ctx, cancel, nil
-}
-
-// admitStream does the same for a stream; it has no deadline but its caller's.
-func (s *Server) admitStream(server any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
-	ctx := stream.Context()
-	program, _ := transport.PeerProgram(ctx)
-	release, err := s.streams.enter(one(ctx, transport.SessionKey) != "", address(ctx, program))
-	if err != nil {
-		return err
-	}
-	defer release()
-	if ctx, err = s.identify(ctx, info.FullMethod); err != nil {
-		return err
-	}
-	release, err = s.streams.enterAs(caller.From(ctx).Person)
-	if err != nil {
-		return err
-	}
-	defer release()
-	ctx, settle := s.whileSignedIn(ctx)
-	return settle(handle(server, &wrapped{stream.(*wrapped).ServerStream, ctx, s}))
-}
+var errBusy = apperror.New(apperror.Exhausted, "SERVER_BUSY", "server busy: too many calls in flight; try again in a moment")

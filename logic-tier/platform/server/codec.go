@@ -10,19 +10,19 @@ import (
 	"techtalks.example/logic-tier/platform/apperror"
 )
 
-// errUndecodable: the request's bytes are not the message they should be.
-var errUndecodable = apperror.InvalidField("REQUEST_UNDECODABLE", "request", "it does not decode: text must be valid UTF-8, and the fields those of the contract")
+// errUndecodable is returned for a request that is not a valid encoding of its message.
+var errUndecodable = apperror.InvalidField("REQUEST_UNDECODABLE", "request", "cannot decode the message: text must be valid UTF-8, and fields must match the contract")
 
-// codec decodes like grpc's own, but for a request that does not decode: grpc
-// answers INTERNAL before any of our code runs, as if it were our fault. Here
-// the message is marked instead, and validate refuses it.
+// codec is gRPC's proto codec, except that it does not fail on a malformed request.
+// gRPC would return INTERNAL before any interceptor runs. Instead, codec marks the
+// message, and validate rejects it with INVALID_ARGUMENT.
 type codec struct{ encoding.CodecV2 }
 
 func newCodec() codec { return codec{encoding.GetCodecV2("proto")} }
 
-// mark is an unknown field (number 536870911, the largest there is, a varint)
-// that no contract has.
-var mark = protoreflect.RawFields{0xf8, 0xff, 0xff, 0xff, 0x0f, 0x01}
+// undecodedMark is an unknown varint field with the largest field number, 536870911,
+// which no contract uses.
+var undecodedMark = protoreflect.RawFields{0xf8, 0xff, 0xff, 0xff, 0x0f, 0x01}
 
 func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 	err := c.CodecV2.Unmarshal(data, v)
@@ -34,10 +34,10 @@ func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 		return err
 	}
 	proto.Reset(message)
-	message.ProtoReflect().SetUnknown(mark)
+	message.ProtoReflect().SetUnknown(undecodedMark)
 	return nil
 }
 
-func undecoded(m proto.Message) bool {
-	return string(m.ProtoReflect().GetUnknown()) == string(mark)
+func isUndecoded(m proto.Message) bool {
+	return string(m.ProtoReflect().GetUnknown()) == string(undecodedMark)
 }

@@ -10,23 +10,23 @@ import (
 	"techtalks.example/logic-tier/platform/apperror"
 )
 
-// toStatus turns what a call returned into the status its caller gets. What is
-// nobody's business (an SQL error) becomes INTERNAL without a word of it; the
-// log line of the call has it.
+// toStatus converts a handler's error to the gRPC status its client receives. An
+// unexpected error, such as an SQL error, becomes INTERNAL without its text, which only
+// the call's log line contains.
 func toStatus(err error) error {
-	var refused *apperror.Failure
+	var failure *apperror.Failure
 	switch {
 	case err == nil:
 		return nil
-	case errors.As(err, &refused):
-		return refused.Status().Err()
+	case errors.As(err, &failure):
+		return failure.Status().Err()
 	case errors.Is(err, context.DeadlineExceeded):
-		return status.Error(codes.DeadlineExceeded, "not done in time; try again")
+		return status.Error(codes.DeadlineExceeded, "the call exceeded its deadline; try again")
 	case errors.Is(err, context.Canceled):
-		return status.Error(codes.Canceled, "the caller went away")
+		return status.Error(codes.Canceled, "the client canceled the call")
 	}
 	if s, ok := status.FromError(err); ok {
-		return s.Err() // from a neighbouring module: said already
+		return s.Err() // from another module, already converted
 	}
-	return status.Error(codes.Internal, "something went wrong on our side; it is in the log under this call's trace id")
+	return status.Error(codes.Internal, "internal error: see the logic tier's log for this call's trace ID")
 }

@@ -15,27 +15,27 @@ import (
 	"techtalks.example/logic-tier/platform/apperror"
 )
 
-func TestEveryKindOfRefusalHasItsCode(t *testing.T) {
+func TestToStatus_MapsEachKindToItsOwnCode(t *testing.T) {
 	t.Parallel()
-	of := map[codes.Code]apperror.Kind{}
+	kinds := map[codes.Code]apperror.Kind{}
 	for _, kind := range apperror.Kinds {
 		code := status.Code(toStatus(apperror.New(kind, "R", "m")))
 		if code == codes.OK || code == codes.Unknown || code == codes.Internal {
-			t.Errorf("kind %d has the code %v", kind, code)
+			t.Errorf("kind %d maps to %v", kind, code)
 		}
-		if other, taken := of[code]; taken {
-			t.Errorf("kinds %d and %d are both %v", kind, other, code)
+		if other, ok := kinds[code]; ok {
+			t.Errorf("kinds %d and %d both map to %v", kind, other, code)
 		}
-		of[code] = kind
+		kinds[code] = kind
 	}
 }
 
-func TestARefusalSaysWhyAndWhatToDo(t *testing.T) {
+func TestToStatus_CarriesMessageAndDetails(t *testing.T) {
 	t.Parallel()
-	refused := apperror.InvalidField("TITLE_MISSING", "talk.title", "write one").RetryIn(2 * time.Second).Because(errors.New("pq: secret"))
-	s := status.Convert(toStatus(fmt.Errorf("while publishing: %w", refused)))
-	if s.Code() != codes.InvalidArgument || s.Message() != "talk.title: write one" {
-		t.Errorf("%v: %s", s.Code(), s.Message())
+	failure := apperror.InvalidField("TITLE_MISSING", "talk.title", "enter a title").RetryIn(2 * time.Second).Because(errors.New("pq: secret"))
+	s := status.Convert(toStatus(fmt.Errorf("publish: %w", failure)))
+	if s.Code() != codes.InvalidArgument || s.Message() != "talk.title: enter a title" {
+		t.Errorf("got %v: %s", s.Code(), s.Message())
 	}
 	var reason, field string
 	var retry time.Duration
@@ -49,29 +49,29 @@ func TestARefusalSaysWhyAndWhatToDo(t *testing.T) {
 			retry = d.RetryDelay.AsDuration()
 		}
 	}
-	if reason != "techtalks.example TITLE_MISSING" || field != "talk.title: write one" || retry != 2*time.Second {
-		t.Errorf("details: %q, %q, %v", reason, field, retry)
+	if reason != "techtalks.example TITLE_MISSING" || field != "talk.title: enter a title" || retry != 2*time.Second {
+		t.Errorf("got details %q, %q, %v", reason, field, retry)
 	}
 }
 
-func TestWhatIsNoRefusal(t *testing.T) {
+func TestToStatus_MapsOtherErrorsWithoutLeakingThem(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		err  error
 		code codes.Code
 	}{
-		"nothing":                  {nil, codes.OK},
-		"too late":                 {fmt.Errorf("query: %w", context.DeadlineExceeded), codes.DeadlineExceeded},
-		"nobody waits":             {fmt.Errorf("query: %w", context.Canceled), codes.Canceled},
-		"a neighbouring module's":  {status.Error(codes.NotFound, "no such account"), codes.NotFound},
-		"something nobody thought": {errors.New("pq: relation \"secret\" does not exist"), codes.Internal},
+		"no error":          {nil, codes.OK},
+		"deadline exceeded": {fmt.Errorf("query: %w", context.DeadlineExceeded), codes.DeadlineExceeded},
+		"client canceled":   {fmt.Errorf("query: %w", context.Canceled), codes.Canceled},
+		"another module's":  {status.Error(codes.NotFound, "no such account"), codes.NotFound},
+		"unexpected":        {errors.New("pq: relation \"secret\" does not exist"), codes.Internal},
 	} {
 		err := toStatus(c.err)
 		if status.Code(err) != c.code {
-			t.Errorf("%s: %v, want %v", name, err, c.code)
+			t.Errorf("%s: got %v, want %v", name, err, c.code)
 		}
 		if err != nil && strings.Contains(err.Error(), "secret") {
-			t.Errorf("%s: the caller reads %v", name, err)
+			t.Errorf("%s: the client receives %v", name, err)
 		}
 	}
 }

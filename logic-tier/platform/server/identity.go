@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"net"
+	"slices"
 
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
@@ -12,26 +13,27 @@ import (
 	"techtalks.example/proto/transport"
 )
 
-// identify finds out who makes a call and for whom, and refuses those that the
-// method's rule does not admit.
+// identify authenticates the calling program and the user it calls for, and rejects
+// callers that the method's access rule does not allow. It returns a context that
+// carries the caller.
 func (s *Server) identify(ctx context.Context, method string) (context.Context, error) {
 	r := s.rules[method]
-	if r.standard {
+	if r.infrastructure {
 		return ctx, nil
 	}
 	program, ok := transport.PeerProgram(ctx)
 	if !ok {
-		return ctx, errNoProgram
+		return ctx, errProgramUnknown
 	}
 	if program == transport.LogicTier {
-		// A module in another process: as close as one in this.
+		// A module in another process is trusted like one in this process.
 		program = caller.Module
 	}
-	if !r.admits(program) {
-		return ctx, errProgram
+	if !slices.Contains(r.programs, program) {
+		return ctx, errProgramDenied
 	}
-	call := caller.Call{Program: program, Address: address(ctx, program)}
-	if token := one(ctx, transport.SessionKey); token != "" && method != accountspb.Accounts_SignOut_FullMethodName {
+	call := caller.Call{Program: program, Address: clientAddress(ctx, program)}
+	if token := singleValue(ctx, transport.SessionKey); token != "" && method != accountspb.Accounts_SignOut_FullMethodName {
 		answer, err := s.sessions.VerifySession(ctx, &accountspb.VerifySessionRequest{Token: token})
 		if err != nil {
 			return ctx, err
@@ -39,28 +41,19 @@ func (s *Server) identify(ctx context.Context, method string) (context.Context, 
 		call.Session = answer.SessionId
 		call.Person = &caller.Person{ID: answer.Account.Id, Handle: answer.Account.Handle, Operator: answer.Account.Operator}
 	} else if r.signedIn || (r.operator && program == transport.WebTier) {
-		return ctx, errNoSession
+		return ctx, errSessionRequired
 	}
 	if r.operator && call.Person != nil && !call.Person.Operator {
-		return ctx, errNoOperator
+		return ctx, errOperatorRequired
 	}
 	return caller.With(ctx, call), nil
 }
 
-func (r rule) admits(program string) bool {
-	for _, p := range r.programs {
-		if p == program {
-			return true
-		}
-	}
-	return false
-}
-
-// address returns where the browser is: as the web tier says, or else where the
-// program itself is.
-func address(ctx context.Context, program string) string {
+// clientAddress returns the browser's address as the web tier reports it; for other
+// programs, the address the program connects from.
+func clientAddress(ctx context.Context, program string) string {
 	if program == transport.WebTier {
-		return one(ctx, transport.ClientAddressKey)
+		return singleValue(ctx, transport.ClientAddressKey)
 	}
 	if p, ok := peer.FromContext(ctx); ok {
 		if host, _, err := net.SplitHostPort(p.Addr.String()); err == nil {
@@ -70,8 +63,8 @@ func address(ctx context.Context, program string) string {
 	return ""
 }
 
-// one returns a metadata value that was sent exactly once.
-func one(ctx context.Context, key string) string {
+// singleValue returns the value of a metadata key, or "" unless it was sent exactly once.
+func singleValue(ctx context.Context, key string) string {
 	if values := metadata.ValueFromIncomingContext(ctx, key); len(values) == 1 {
 		return values[0]
 	}

@@ -16,38 +16,38 @@ import (
 	"techtalks.example/proto/transport"
 )
 
-// observeUnary is the outermost of what a call passes through: it gives it a
-// trace, counts its time, answers for its panics, and writes its one log line.
+// observeUnary is the outermost unary interceptor. It assigns the call a trace,
+// measures its time, recovers from panics and writes the call's only log line.
 func (s *Server) observeUnary(ctx context.Context, request any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (response any, err error) {
-	began := time.Now()
+	start := time.Now()
 	trace := transport.ReceiveTrace(ctx)
-	spent := &postgres.Spent{}
-	ctx = postgres.CountInto(transport.WithTrace(ctx, trace), spent)
+	queries := &postgres.QueryTimer{}
+	ctx = postgres.WithQueryTimer(transport.WithTrace(ctx, trace), queries)
 
-	response, cause := guard(func() (any, error) { return handle(ctx, request) })
+	response, cause := recoverPanic(func() (any, error) { return handle(ctx, request) })
 	err = toStatus(cause)
 
-	timing := transport.Timing{LogicHost: s.host, DataHost: s.dataHost(), Logic: time.Since(began), Data: spent.Duration()}
+	timing := transport.Timing{LogicHost: s.host, DataHost: s.dataHost(), Logic: time.Since(start), Data: queries.Duration()}
 	_ = grpc.SetTrailer(ctx, timing.Trailer())
-	s.record(ctx, info.FullMethod, trace, timing, cause, err)
+	s.logCall(ctx, info.FullMethod, trace, timing, cause, err)
 	return response, err
 }
 
-// observeStream does the same for a stream, whose time is the time it was open.
+// observeStream is observeUnary for streams. A stream's duration is its lifetime.
 func (s *Server) observeStream(server any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
-	began := time.Now()
+	start := time.Now()
 	trace := transport.ReceiveTrace(stream.Context())
-	spent := &postgres.Spent{}
-	ctx := postgres.CountInto(transport.WithTrace(stream.Context(), trace), spent)
+	queries := &postgres.QueryTimer{}
+	ctx := postgres.WithQueryTimer(transport.WithTrace(stream.Context(), trace), queries)
 
-	_, cause := guard(func() (any, error) { return nil, handle(server, &wrapped{stream, ctx, s}) })
+	_, cause := recoverPanic(func() (any, error) { return nil, handle(server, &validatedStream{stream, ctx, s}) })
 	err := toStatus(cause)
-	s.record(ctx, info.FullMethod, trace, transport.Timing{Logic: time.Since(began), Data: spent.Duration()}, cause, err)
+	s.logCall(ctx, info.FullMethod, trace, transport.Timing{Logic: time.Since(start), Data: queries.Duration()}, cause, err)
 	return err
 }
 
-// guard turns a panic into an error of this call alone.
-func guard(call func() (any, error)) (response any, err error) {
+// recoverPanic runs call and returns a panic as an error, so that it fails only this call.
+func recoverPanic(call func() (any, error)) (response any, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
@@ -56,7 +56,7 @@ func guard(call func() (any, error)) (response any, err error) {
 	return call()
 }
 
-func (s *Server) record(ctx context.Context, method string, trace transport.Trace, timing transport.Timing, cause, err error) {
+func (s *Server) logCall(ctx context.Context, method string, trace transport.Trace, timing transport.Timing, cause, err error) {
 	code := status.Code(err)
 	s.metrics.calls.WithLabelValues(method, code.String()).Observe(timing.Logic.Seconds())
 	level := slog.LevelInfo
@@ -70,23 +70,24 @@ func (s *Server) record(ctx context.Context, method string, trace transport.Trac
 	switch {
 	case code == codes.Internal || code == codes.Unknown:
 		level = slog.LevelError
-	case errors.Is(cause, errFull):
-		// A line for each would take what room there is; server_refused_total counts.
+	case errors.Is(cause, errBusy):
+		// Logging each rejection would add load during overload; server_refused_total
+		// counts them.
 		level = slog.LevelDebug
 	}
 	s.log.LogAttrs(ctx, level, "call", attributes...)
 }
 
-// wrapped is a stream with another context, whose messages are validated.
-type wrapped struct {
+// validatedStream replaces a stream's context and validates the messages it receives.
+type validatedStream struct {
 	grpc.ServerStream
 	ctx    context.Context
 	server *Server
 }
 
-func (w *wrapped) Context() context.Context { return w.ctx }
+func (w *validatedStream) Context() context.Context { return w.ctx }
 
-func (w *wrapped) RecvMsg(message any) error {
+func (w *validatedStream) RecvMsg(message any) error {
 	if err := w.ServerStream.RecvMsg(message); err != nil {
 		return err
 	}

@@ -8,31 +8,32 @@ import (
 	"techtalks.example/proto/transport"
 )
 
-// passwordQueue admits the calls that hash a password, apart from all others: a
-// hash costs as much processor time as some hundred other calls, so these calls
-// wait for each other, and must not hold the slots of calls that could run
-// meanwhile.
+// passwordQueue admits calls that hash a password. A hash costs as much processor time
+// as about a hundred other calls, so these calls queue separately and do not hold the
+// slots of others.
 //
-// Client addresses take turns (fair queueing), and no address can fill the queue:
-// whoever signs in a thousand times at once waits behind themselves.
+// The queue serves client addresses in turn (fair queueing), and no address can fill
+// it: a client that sends a thousand sign-ins at once delays only itself.
 type passwordQueue struct {
-	shares *transport.Shares // of the calls that wait or run
+	shares *transport.Shares // of the calls queued and running
 
 	mu      sync.Mutex
-	idle    int                        // how many more calls can run
-	waiting map[string][]chan struct{} // by address, the oldest call first
-	turns   []string                   // the addresses with waiting calls, the next first
+	idle    int                        // free slots
+	waiting map[string][]chan struct{} // by address, oldest call first
+	turns   []string                   // addresses with waiting calls, next first
 }
 
-func newPasswordQueue(running, places int) *passwordQueue {
-	return &passwordQueue{shares: transport.NewShares(places), idle: running, waiting: map[string][]chan struct{}{}}
+// newPasswordQueue returns a queue that runs at most concurrency calls, and holds at
+// most capacity calls, queued and running.
+func newPasswordQueue(concurrency, capacity int) *passwordQueue {
+	return &passwordQueue{shares: transport.NewShares(capacity), idle: concurrency, waiting: map[string][]chan struct{}{}}
 }
 
-// acquire waits until a call from an address can run, and fails at once when
-// there is no place left in the queue. The call ends with release.
+// acquire waits until a call from address can run. It returns errBusy at once if the
+// queue is full. The caller must release afterwards.
 func (q *passwordQueue) acquire(ctx context.Context, address string) error {
 	if !q.shares.Acquire(address) {
-		return errFull.RetryIn(retryWhenFull)
+		return errBusy.RetryIn(busyRetryDelay)
 	}
 	q.mu.Lock()
 	if q.idle > 0 {
@@ -52,20 +53,20 @@ func (q *passwordQueue) acquire(ctx context.Context, address string) error {
 		return nil
 	case <-ctx.Done():
 	}
-	if !q.withdraw(address, turn) { // its turn came at the same moment
+	if !q.withdraw(address, turn) { // its turn came concurrently
 		q.next()
 	}
 	q.shares.Release(address)
 	return ctx.Err()
 }
 
-// release ends a call from an address, and lets the next one run.
+// release frees the slot of a call from address and starts the next call.
 func (q *passwordQueue) release(address string) {
 	q.next()
 	q.shares.Release(address)
 }
 
-// next lets the oldest call of the next address run.
+// next starts the oldest call of the next address.
 func (q *passwordQueue) next() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -82,7 +83,7 @@ func (q *passwordQueue) next() {
 	close(turn)
 }
 
-// withdraw removes a waiting call. It reports false when the call's turn has come.
+// withdraw removes a waiting call. It reports false if the call's turn has come.
 func (q *passwordQueue) withdraw(address string, turn chan struct{}) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -94,7 +95,7 @@ func (q *passwordQueue) withdraw(address string, turn chan struct{}) bool {
 	return true
 }
 
-// remove removes the i-th waiting call of an address, and the address with its last.
+// remove removes the i-th waiting call of address, and address itself after its last.
 func (q *passwordQueue) remove(address string, i int) {
 	q.waiting[address] = slices.Delete(q.waiting[address], i, i+1)
 	if len(q.waiting[address]) == 0 {

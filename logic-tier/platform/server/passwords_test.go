@@ -16,25 +16,25 @@ import (
 
 const passwordMethod = "/password"
 
-// callFrom makes a call for a browser at an address. Its error arrives once it is
-// over; when it runs, running receives its address, and it ends when it can send
-// its address to end.
+// callFrom starts a call for a browser at address. The call sends address to running when
+// its handler starts, and returns once it has sent address to end. The returned channel
+// receives its error.
 func callFrom(ctx context.Context, s *Server, method, address string, running, end chan string) <-chan error {
-	over := make(chan error, 1)
-	ctx = metadata.NewIncomingContext(as(ctx, transport.WebTier), metadata.Pairs(transport.ClientAddressKey, address))
+	done := make(chan error, 1)
+	ctx = metadata.NewIncomingContext(withProgram(ctx, transport.WebTier), metadata.Pairs(transport.ClientAddressKey, address))
 	go func() {
 		_, err := s.admitUnary(ctx, nil, &grpc.UnaryServerInfo{FullMethod: method}, func(context.Context, any) (any, error) {
 			running <- address
 			end <- address
 			return nil, nil
 		})
-		over <- err
+		done <- err
 	}()
-	return over
+	return done
 }
 
-// queued waits until an address has a number of calls waiting.
-func queued(t *testing.T, s *Server, address string, calls int) {
+// waitForQueued waits until address has the given number of calls queued.
+func waitForQueued(t *testing.T, s *Server, address string, calls int) {
 	t.Helper()
 	for {
 		s.passwords.mu.Lock()
@@ -50,96 +50,96 @@ func queued(t *testing.T, s *Server, address string, calls int) {
 	}
 }
 
-func withPasswords(running, places int) *Server {
-	s := bounded(2)
-	s.passwords = newPasswordQueue(running, places)
+func newPasswordServer(concurrency, capacity int) *Server {
+	s := newLimitedServer(2)
+	s.passwords = newPasswordQueue(concurrency, capacity)
 	s.rules[passwordMethod] = rule{programs: []string{transport.WebTier}, password: true}
 	return s
 }
 
-func TestPasswordCallsHoldNoSlotOfOtherCalls(t *testing.T) {
+func TestPasswordQueue_LeavesSlotsToOtherCalls(t *testing.T) {
 	t.Parallel()
-	s := withPasswords(1, 16)
+	s := newPasswordServer(1, 16)
 	running, end := make(chan string, 16), make(chan string)
-	var all []<-chan error
+	var calls []<-chan error
 	for range 8 {
-		all = append(all, callFrom(t.Context(), s, passwordMethod, "192.0.2.66", running, end))
+		calls = append(calls, callFrom(t.Context(), s, passwordMethod, "192.0.2.66", running, end))
 	}
-	queued(t, s, "192.0.2.66", 7)
-	if err := <-callFrom(t.Context(), s, passwordMethod, "192.0.2.66", running, end); !errors.Is(err, errFull) {
-		t.Errorf("the address has half of the queue, and gets %v", err)
+	waitForQueued(t, s, "192.0.2.66", 7)
+	if err := <-callFrom(t.Context(), s, passwordMethod, "192.0.2.66", running, end); !errors.Is(err, errBusy) {
+		t.Errorf("call beyond the address's half of the queue: got %v, want %v", err, errBusy)
 	}
 	for range 2 {
-		c, err := begin(t, s, transport.WebTier, readMethod, "")
+		c, err := startCall(t, s, transport.WebTier, readMethod, "")
 		if err != nil {
-			t.Fatalf("while passwords are hashed, reading gets %v", err)
+			t.Fatalf("read while passwords are hashed: %v", err)
 		}
 		defer close(c.end)
 	}
-	for range all {
+	for range calls {
 		<-end
 	}
-	for _, over := range all {
-		if err := <-over; err != nil {
+	for _, done := range calls {
+		if err := <-done; err != nil {
 			t.Error(err)
 		}
 	}
 }
 
-func TestPasswordQueueTakesAddressesInTurn(t *testing.T) {
+func TestPasswordQueue_ServesAddressesInTurn(t *testing.T) {
 	t.Parallel()
-	s := withPasswords(1, 64)
+	s := newPasswordServer(1, 64)
 	running, end := make(chan string, 64), make(chan string)
 	for range 5 {
 		callFrom(t.Context(), s, passwordMethod, "192.0.2.66", running, end)
 	}
-	queued(t, s, "192.0.2.66", 4)
+	waitForQueued(t, s, "192.0.2.66", 4)
 	callFrom(t.Context(), s, passwordMethod, "192.0.2.77", running, end)
-	queued(t, s, "192.0.2.77", 1)
+	waitForQueued(t, s, "192.0.2.77", 1)
 	var order []string
 	for range 6 {
 		order = append(order, <-running)
 		<-end
 	}
 	if i := slices.Index(order, "192.0.2.77"); i != 1 && i != 2 {
-		t.Errorf("somebody else is served after %d calls of the busy address", i)
+		t.Errorf("position of the other address's call: got %d, want 1 or 2", i)
 	}
 }
 
-func TestPasswordCallThatGivesUpLeavesTheQueue(t *testing.T) {
+func TestPasswordQueue_RemovesCanceledCall(t *testing.T) {
 	t.Parallel()
-	s := withPasswords(1, 16)
+	s := newPasswordServer(1, 16)
 	running, end := make(chan string, 16), make(chan string)
 	first := callFrom(t.Context(), s, passwordMethod, "192.0.2.66", running, end)
 	<-running
-	ctx, leave := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(t.Context())
 	second := callFrom(ctx, s, passwordMethod, "192.0.2.66", running, end)
-	queued(t, s, "192.0.2.66", 1)
+	waitForQueued(t, s, "192.0.2.66", 1)
 	third := callFrom(t.Context(), s, passwordMethod, "192.0.2.77", running, end)
-	queued(t, s, "192.0.2.77", 1)
-	leave()
+	waitForQueued(t, s, "192.0.2.77", 1)
+	cancel()
 	if err := <-second; !errors.Is(err, context.Canceled) {
-		t.Errorf("the call that gave up got %v", err)
+		t.Errorf("canceled call: got %v", err)
 	}
-	for _, over := range []<-chan error{first, third} {
+	for _, done := range []<-chan error{first, third} {
 		<-end
-		if err := <-over; err != nil {
+		if err := <-done; err != nil {
 			t.Error(err)
 		}
 	}
 	if q := s.passwords; q.idle != 1 || len(q.turns) != 0 || len(q.waiting) != 0 {
-		t.Errorf("the queue is left with %d idle, turns %v, waiting %v", q.idle, q.turns, q.waiting)
+		t.Errorf("final queue: got %d idle, turns %v, waiting %v; want 1 idle and an empty queue", q.idle, q.turns, q.waiting)
 	}
 }
 
-func TestRequestsWithPasswordAreRecognised(t *testing.T) {
+func TestAccessRules_MarkMethodsThatTakePasswords(t *testing.T) {
 	t.Parallel()
 	service := accountspb.Accounts_ServiceDesc
 	var info grpc.ServiceInfo
 	for _, m := range service.Methods {
 		info.Methods = append(info.Methods, grpc.MethodInfo{Name: m.MethodName})
 	}
-	found, err := rules(map[string]grpc.ServiceInfo{service.ServiceName: info})
+	access, err := accessRules(map[string]grpc.ServiceInfo{service.ServiceName: info})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,8 +150,8 @@ func TestRequestsWithPasswordAreRecognised(t *testing.T) {
 		accountspb.Accounts_GetCurrentAccount_FullMethodName: false,
 		accountspb.Accounts_VerifySession_FullMethodName:     false,
 	} {
-		if found[method].password != want {
-			t.Errorf("%s hashes a password: %t, want %t", method, !want, want)
+		if access[method].password != want {
+			t.Errorf("password rule of %s: got %t, want %t", method, !want, want)
 		}
 	}
 }

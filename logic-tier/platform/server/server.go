@@ -1,5 +1,5 @@
-// Package server is what every call to the logic tier passes through, whichever
-// module answers it: identity, deadline, admission, validation, timing, errors.
+// Package server is the logic tier's gRPC server. It applies the policies common to all
+// modules: authentication, deadlines, admission, validation, timing and error mapping.
 package server
 
 import (
@@ -25,11 +25,11 @@ import (
 	"techtalks.example/proto/transport"
 )
 
-// Options says what a server serves and with what.
+// Options configures a Server.
 type Options struct {
-	// Credentials prove the server and demand proof of its callers.
+	// Credentials authenticate the server and its clients.
 	Credentials credentials.TransportCredentials
-	// Host is this tier's name on pages; DataHost returns the data tier's.
+	// Host is this tier's host name, which pages show; DataHost returns the data tier's.
 	Host     string
 	DataHost func() string
 	Metrics  prometheus.Registerer
@@ -51,34 +51,34 @@ type Server struct {
 	dataHost  func() string
 
 	rules     map[string]rule
-	room      *room
+	admission *admission
 	passwords *passwordQueue
-	changes   *transport.Shares // of the calls by which people change something
-	waits     chan struct{}
+	changes   *transport.Shares // of concurrent writes, by client address
+	longPolls chan struct{}
 	streams   *streams
 }
 
-// New returns a server without services.
+// New returns a server without services. It reports NOT_SERVING until SetServing(true). It reports NOT_SERVING until SetServing(true).
 func New(o Options) (*Server, error) {
 	validator, err := protovalidate.New()
 	if err != nil {
-		return nil, fmt.Errorf("validation rules: %w", err)
+		return nil, fmt.Errorf("create validator: %w", err)
 	}
 	s := &Server{
 		health: health.NewServer(), validator: validator, metrics: newMetrics(o.Metrics), log: o.Log,
 		host: o.Host, dataHost: o.DataHost,
-		room: newRoom(leastCalls, mostCalls, o.Metrics), passwords: newPasswordQueue(passwordCalls(), maxPasswordCalls),
-		changes: transport.NewShares(maxChanges),
-		waits:   make(chan struct{}, maxWaits), streams: newStreams(),
+		admission: newAdmission(minCalls, maxCalls, o.Metrics), passwords: newPasswordQueue(passwordConcurrency(), maxPasswordCalls),
+		changes:   transport.NewShares(maxChanges),
+		longPolls: make(chan struct{}, maxLongPolls), streams: newStreams(),
 	}
 	s.channel = s.newChannel()
 	s.grpc = grpc.NewServer(
 		grpc.Creds(o.Credentials),
 		grpc.ForceServerCodecV2(newCodec()),
-		grpc.NumStreamWorkers(workers),
+		grpc.NumStreamWorkers(streamWorkers),
 		grpc.ChainUnaryInterceptor(s.observeUnary, s.admitUnary),
 		grpc.ChainStreamInterceptor(s.observeStream, s.admitStream),
-		// A peer that is cut off without a word is noticed within a minute.
+		// Detects a peer that disappeared without closing its connection within a minute.
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 20 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 	)
@@ -88,23 +88,23 @@ func New(o Options) (*Server, error) {
 	return s, nil
 }
 
-// VerifySessions says who is asked whose a session is. It must be called before
-// Serve.
-func (s *Server) VerifySessions(accounts accountspb.AccountsClient) { s.sessions = accounts }
+// SetSessionVerifier sets the client that verifies session tokens. It must be called
+// before Serve.
+func (s *Server) SetSessionVerifier(accounts accountspb.AccountsClient) { s.sessions = accounts }
 
-// WatchSessions says who notices that the session of a stream or a wait ended. It
-// must be called before Serve; without it they outlive their sessions.
-func (s *Server) WatchSessions(watch *sessions.Watch) { s.watch = watch }
+// SetSessionWatcher sets the watcher that cancels streams and long polls when their
+// sessions end. It must be called before Serve. Without a watcher they outlive their
+// sessions.
+func (s *Server) SetSessionWatcher(watch *sessions.Watch) { s.watch = watch }
 
-// RegisterService adds a module's service: to the network and to the channel
-// that the other modules call it through.
+// RegisterService registers a module's service with the network server and with the
+// in-process channel that other modules use.
 func (s *Server) RegisterService(desc *grpc.ServiceDesc, implementation any) {
 	s.grpc.RegisterService(desc, implementation)
 	s.channel.RegisterService(desc, implementation)
 }
 
-// SetServing says through the health service, for the whole server and for each
-// service, whether calls can be answered.
+// SetServing sets the health status of the server and of each of its services.
 func (s *Server) SetServing(serving bool) {
 	state := healthpb.HealthCheckResponse_NOT_SERVING
 	if serving {
@@ -116,23 +116,23 @@ func (s *Server) SetServing(serving bool) {
 	}
 }
 
-// drainTime bounds how long calls under way may still take when the server
-// stops. Longer than a page's budget.
-const drainTime = 5 * time.Second
+// drainTimeout bounds how long Serve waits for calls in flight when it stops. It is
+// longer than a page's budget.
+const drainTimeout = 5 * time.Second
 
-// Serve answers calls on listener until ctx ends; then it says so to health
-// watchers and clients, takes no more calls, and waits a bounded time for those
-// under way. Streams must end by themselves when ctx does.
+// Serve serves calls on listener until ctx is cancelled. Then it notifies health watchers
+// and clients, accepts no more calls, and waits up to drainTimeout for calls in flight.
+// Stream handlers must return when ctx is cancelled.
 func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	var err error
-	if s.rules, err = rules(s.grpc.GetServiceInfo()); err != nil {
+	if s.rules, err = accessRules(s.grpc.GetServiceInfo()); err != nil {
 		return err
 	}
 	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(stopped)
 		s.health.Shutdown()
-		force := time.AfterFunc(drainTime, s.grpc.Stop)
+		force := time.AfterFunc(drainTimeout, s.grpc.Stop)
 		defer force.Stop()
 		s.grpc.GracefulStop()
 	})

@@ -9,46 +9,46 @@ import (
 	"techtalks.example/proto/transport/fairshare"
 )
 
-// streams bounds the streams under way. Those that a web tier opens for all its browsers
-// have slots of their own: people who send and read files must not take them.
+// streams limits concurrent streams. Streams that web tiers open on behalf of all their
+// browsers have slots of their own, which uploads and downloads cannot take.
 type streams struct {
-	bytes     *fairshare.Limiter // by client address, before it is known who asks
-	accounts  *fairshare.Limiter // the same streams, by account
-	following *fairshare.Limiter
+	byAddress *fairshare.Limiter // uploads and downloads, before authentication
+	byAccount *fairshare.Limiter // the same streams, after authentication
+	programs  *fairshare.Limiter
 }
 
 func newStreams() *streams {
-	return &streams{bytes: fairshare.New(maxStreams), accounts: fairshare.New(maxStreams), following: fairshare.New(maxFollowing)}
+	return &streams{byAddress: fairshare.New(maxStreams), byAccount: fairshare.New(maxStreams), programs: fairshare.New(maxProgramStreams)}
 }
 
-// enter takes a slot for a stream. Without a session and a client address it is a
-// program's own.
-func (s *streams) enter(hasSession bool, address string) (release func(), err error) {
+// acquire acquires a slot for a stream. A stream without session and client address is
+// one that a program opens for itself.
+func (s *streams) acquire(hasSession bool, address string) (release func(), err error) {
 	if !hasSession && address == "" {
-		release, err = s.following.Acquire()
+		release, err = s.programs.Acquire()
 	} else {
-		release, err = s.bytes.Acquire(fairshare.Share{Key: address, Limit: streamsPerAddress})
+		release, err = s.byAddress.Acquire(fairshare.Share{Key: address, Limit: streamsPerAddress})
 	}
-	return release, streamsRefusal(err)
+	return release, streamsError(err)
 }
 
-// enterAs counts the stream against the account that opens it.
-func (s *streams) enterAs(person *caller.Person) (release func(), err error) {
+// acquireForAccount counts the stream against the account that opens it.
+func (s *streams) acquireForAccount(person *caller.Person) (release func(), err error) {
 	if person == nil {
 		return func() {}, nil
 	}
-	release, err = s.accounts.Acquire(fairshare.Share{Key: strconv.FormatInt(person.ID, 10), Limit: streamsPerAccount})
-	return release, streamsRefusal(err)
+	release, err = s.byAccount.Acquire(fairshare.Share{Key: strconv.FormatInt(person.ID, 10), Limit: streamsPerAccount})
+	return release, streamsError(err)
 }
 
-func streamsRefusal(err error) error {
+func streamsError(err error) error {
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, fairshare.ErrShare):
-		return errStreams.RetryIn(retryWhenFull)
+		return errTooManyStreams.RetryIn(busyRetryDelay)
 	}
-	return errFull.RetryIn(retryWhenFull)
+	return errBusy.RetryIn(busyRetryDelay)
 }
 
-var errStreams = apperror.New(apperror.Exhausted, "TOO_MANY_STREAMS", "more files are sent and read at the same time by this account, or from this address, than its share; wait until one has finished")
+var errTooManyStreams = apperror.New(apperror.Exhausted, "TOO_MANY_STREAMS", "too many concurrent uploads and downloads from this account or address; wait until one has finished")

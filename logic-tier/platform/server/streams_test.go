@@ -9,41 +9,42 @@ import (
 	"techtalks.example/logic-tier/platform/caller"
 )
 
-// reasonOf returns why a stream is refused; empty when it is not.
+// reasonOf returns the reason code of err, or "".
 func reasonOf(err error) string {
-	var refused *apperror.Failure
-	if errors.As(err, &refused) {
-		return refused.Reason
+	var failure *apperror.Failure
+	if errors.As(err, &failure) {
+		return failure.Reason
 	}
 	return ""
 }
 
-func TestStreamsAreSharedBetweenAddressesAndAccounts(t *testing.T) {
+func TestStreams_LimitEachAddressAndAccount(t *testing.T) {
 	t.Parallel()
 	s := newStreams()
-	until := func(enter func(n int) error) (entered int, reason string) {
-		for ; entered <= maxStreams; entered++ {
-			if err := enter(entered); err != nil {
-				return entered, reasonOf(err)
+	// fill acquires slots until the first rejection.
+	fill := func(acquire func(n int) error) (acquired int, reason string) {
+		for ; acquired <= maxStreams; acquired++ {
+			if err := acquire(acquired); err != nil {
+				return acquired, reasonOf(err)
 			}
 		}
-		return entered, ""
+		return acquired, ""
 	}
 	greedy := &caller.Person{ID: 1}
-	if n, reason := until(func(int) error { _, err := s.enterAs(greedy); return err }); n != streamsPerAccount || reason != "TOO_MANY_STREAMS" {
-		t.Errorf("an account has %d streams, then %q", n, reason)
+	if n, reason := fill(func(int) error { _, err := s.acquireForAccount(greedy); return err }); n != streamsPerAccount || reason != "TOO_MANY_STREAMS" {
+		t.Errorf("one account: got %d streams, then %q; want %d", n, reason, streamsPerAccount)
 	}
-	if _, err := s.enterAs(&caller.Person{ID: 2}); err != nil {
+	if _, err := s.acquireForAccount(&caller.Person{ID: 2}); err != nil {
 		t.Errorf("another account: %v", err)
 	}
-	if n, reason := until(func(int) error { _, err := s.enter(false, "192.0.2.66"); return err }); n != streamsPerAddress || reason != "TOO_MANY_STREAMS" {
-		t.Errorf("an address has %d streams, then %q", n, reason)
+	if n, reason := fill(func(int) error { _, err := s.acquire(false, "192.0.2.66"); return err }); n != streamsPerAddress || reason != "TOO_MANY_STREAMS" {
+		t.Errorf("one address: got %d streams, then %q; want %d", n, reason, streamsPerAddress)
 	}
-	if n, reason := until(func(n int) error { _, err := s.enter(true, fmt.Sprint("address ", n)); return err }); n != maxStreams-streamsPerAddress || reason != "SERVER_BUSY" {
-		t.Errorf("other addresses have %d streams, then %q", n, reason)
+	if n, reason := fill(func(n int) error { _, err := s.acquire(true, fmt.Sprint("address ", n)); return err }); n != maxStreams-streamsPerAddress || reason != "SERVER_BUSY" {
+		t.Errorf("other addresses: got %d streams, then %q; want %d", n, reason, maxStreams-streamsPerAddress)
 	}
-	// What web tiers follow on behalf of all their browsers goes on.
-	if _, err := s.enter(false, ""); err != nil {
-		t.Errorf("a stream of a web tier itself: %v", err)
+	// Streams that web tiers open for all their browsers are not affected.
+	if _, err := s.acquire(false, ""); err != nil {
+		t.Errorf("a web tier's own stream: %v", err)
 	}
 }

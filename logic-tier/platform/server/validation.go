@@ -15,22 +15,22 @@ func (s *Server) validate(request any) error {
 	if !ok {
 		return nil
 	}
-	if undecoded(message) {
+	if isUndecoded(message) {
 		return errUndecodable
 	}
 	err := s.validator.Validate(message)
-	var broken *protovalidate.ValidationError
-	if !errors.As(err, &broken) {
+	var invalid *protovalidate.ValidationError
+	if !errors.As(err, &invalid) {
 		return err
 	}
-	refused := apperror.New(apperror.Invalid, "FIELDS_INVALID", "")
-	for i, v := range broken.Violations {
+	failure := apperror.New(apperror.Invalid, "FIELDS_INVALID", "")
+	for i, v := range invalid.Violations {
 		field := protovalidate.FieldPathString(v.Proto.GetField())
-		refused.Violations = append(refused.Violations, apperror.Violation{Field: field, Description: v.Proto.GetMessage()})
+		failure.Violations = append(failure.Violations, apperror.Violation{Field: field, Description: v.Proto.GetMessage()})
 		if i > 0 {
-			refused.Message += "; "
+			failure.Message += "; "
 		}
-		refused.Message += field + ": " + v.Proto.GetMessage()
+		failure.Message += field + ": " + v.Proto.GetMessage()
 	}
-	return refused
+	return failure
 }

@@ -1,5 +1,5 @@
-// Package sessions notices that a session ended while something still follows it:
-// a stream or a long poll is let in once and lasts for minutes.
+// Package sessions detects ended sessions for streams and long polls, which are
+// authenticated once and last for minutes.
 package sessions
 
 import (
@@ -14,40 +14,39 @@ import (
 )
 
 const (
-	// checkEvery is how often sessions are checked: a revoked session receives
-	// nothing after this and the time of one query.
-	checkEvery = 3 * time.Second
+	// checkInterval is how often sessions are checked. A revoked session receives nothing
+	// after this interval and the time of one query.
+	checkInterval = 3 * time.Second
 	// checkTimeout bounds one check.
 	checkTimeout = 5 * time.Second
-	// checkAtOnce is how many sessions one call checks, the contract's bound. The
-	// sessions themselves are bounded by the streams and subscriptions that watch
-	// them.
-	checkAtOnce = 5000
+	// checkBatch is the maximum number of sessions per call, set by the contract. The
+	// total is bounded by the streams and subscriptions that watch sessions.
+	checkBatch = 5000
 )
 
-// ErrEnded is why a call or a subscription whose session ended is over.
-var ErrEnded = apperror.New(apperror.Unauthenticated, "SESSION_INVALID", "the session has ended; sign in again")
+// ErrEnded is the error of a call or subscription whose session ended.
+var ErrEnded = apperror.New(apperror.Unauthenticated, "SESSION_INVALID", "session ended; sign in again")
 
-// Watch checks the sessions that are followed on this process: one query for all of
-// them, none while nobody follows. It works whichever replica ended the session,
-// and however: sign-out, a new password, expiry, a closed account.
+// Watch checks the sessions in use by this process with one query, or none if no session is
+// watched. It detects the end of a session on any replica, by sign-out, change of password,
+// expiry or closing of the account.
 type Watch struct {
 	accounts accountspb.AccountsClient
 	log      *slog.Logger
-	every    time.Duration
+	interval time.Duration
 
 	mu      sync.Mutex
-	watched map[int64]map[*func()]bool // by session
+	watched map[int64]map[*func()]bool // callbacks by session
 }
 
-// New returns a Watch, which checks while Run runs.
+// New returns a Watch, which checks sessions while Run runs.
 func New(accounts accountspb.AccountsClient, log *slog.Logger) *Watch {
-	return &Watch{accounts: accounts, log: log, every: checkEvery, watched: map[int64]map[*func()]bool{}}
+	return &Watch{accounts: accounts, log: log, interval: checkInterval, watched: map[int64]map[*func()]bool{}}
 }
 
-// Add has ended called once when the session ends, unless remove was called before.
-// The call may still come while remove runs. A session that is 0 never ends: who
-// calls has none, or the accounts module is too old to number it.
+// Add registers ended to be called once when the session ends. Calling remove cancels that;
+// ended can still run concurrently with remove. Session 0 never ends: it stands for a caller
+// without session, or an accounts module too old to return its number.
 func (w *Watch) Add(session int64, ended func()) (remove func()) {
 	if session == 0 {
 		return func() {}
@@ -68,10 +67,10 @@ func (w *Watch) Add(session int64, ended func()) (remove func()) {
 	}
 }
 
-// Run checks until ctx ends. While the accounts module does not answer, nothing
-// ends; it is asked again.
+// Run checks sessions until ctx is cancelled. While the accounts module is unavailable,
+// sessions are kept and the check is retried.
 func (w *Watch) Run(ctx context.Context) error {
-	tick := time.NewTicker(w.every)
+	tick := time.NewTicker(w.interval)
 	defer tick.Stop()
 	for {
 		select {
@@ -80,7 +79,7 @@ func (w *Watch) Run(ctx context.Context) error {
 		case <-tick.C:
 		}
 		if err := w.check(ctx); err != nil && ctx.Err() == nil {
-			w.log.Warn("sessions: not checked; trying again", "error", err)
+			w.log.Warn("check sessions failed; trying again", "error", err)
 		}
 	}
 }
@@ -92,27 +91,28 @@ func (w *Watch) check(ctx context.Context) error {
 		sessions = append(sessions, session)
 	}
 	w.mu.Unlock()
-	for some := range slices.Chunk(sessions, checkAtOnce) {
-		if err := w.checkSome(ctx, some); err != nil {
+	for batch := range slices.Chunk(sessions, checkBatch) {
+		if err := w.checkOnce(ctx, batch); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (w *Watch) checkSome(ctx context.Context, sessions []int64) error {
-	ctx, done := context.WithTimeout(ctx, checkTimeout)
-	defer done()
-	answer, err := w.accounts.CheckSessions(ctx, &accountspb.CheckSessionsRequest{SessionIds: sessions})
+// checkOnce checks up to checkBatch sessions and calls the callbacks of ended ones.
+func (w *Watch) checkOnce(ctx context.Context, sessions []int64) error {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	response, err := w.accounts.CheckSessions(ctx, &accountspb.CheckSessionsRequest{SessionIds: sessions})
 	if err != nil {
 		return err
 	}
-	for _, session := range answer.EndedSessionIds {
+	for _, session := range response.EndedSessionIds {
 		w.mu.Lock()
-		all := w.watched[session]
+		callbacks := w.watched[session]
 		delete(w.watched, session)
 		w.mu.Unlock()
-		for ended := range all {
+		for ended := range callbacks {
 			(*ended)()
 		}
 	}

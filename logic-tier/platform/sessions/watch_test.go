@@ -14,27 +14,27 @@ import (
 	accountspb "techtalks.example/proto/techtalks/accounts/v1"
 )
 
-// accounts is the neighbour that knows which sessions ended.
+// accounts is a fake accounts module.
 type accounts struct {
 	accountspb.AccountsClient
 
-	mu    sync.Mutex
-	ended []int64
-	err   error
-	asked [][]int64
+	mu       sync.Mutex
+	ended    []int64
+	err      error
+	requests [][]int64
 }
 
 func (a *accounts) CheckSessions(_ context.Context, r *accountspb.CheckSessionsRequest, _ ...grpc.CallOption) (*accountspb.CheckSessionsResponse, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.asked = append(a.asked, r.SessionIds)
-	answer := &accountspb.CheckSessionsResponse{}
+	a.requests = append(a.requests, r.SessionIds)
+	response := &accountspb.CheckSessionsResponse{}
 	for _, session := range r.SessionIds {
 		if slices.Contains(a.ended, session) {
-			answer.EndedSessionIds = append(answer.EndedSessionIds, session)
+			response.EndedSessionIds = append(response.EndedSessionIds, session)
 		}
 	}
-	return answer, a.err
+	return response, a.err
 }
 
 func newWatch(a *accounts) *Watch { return New(a, slog.New(slog.DiscardHandler)) }
@@ -46,7 +46,7 @@ func check(t *testing.T, w *Watch) {
 	}
 }
 
-func TestWatchTellsEveryFollowerOfAnEndedSessionOnce(t *testing.T) {
+func TestWatchCallsEachCallbackOfAnEndedSessionOnce(t *testing.T) {
 	t.Parallel()
 	a := &accounts{}
 	w := newWatch(a)
@@ -59,28 +59,28 @@ func TestWatchTellsEveryFollowerOfAnEndedSessionOnce(t *testing.T) {
 	add("no session", 0)
 	check(t, w)
 	if len(counts) != 0 {
-		t.Fatalf("told %v before a session ended", counts)
+		t.Fatalf("called %v before a session ended", counts)
 	}
 	removed()
 	a.ended = []int64{1}
 	check(t, w)
 	check(t, w)
 	if counts["first"] != 1 || counts["second"] != 1 || len(counts) != 2 {
-		t.Errorf("told %v, want first and second once each", counts)
+		t.Errorf("called %v, want first and second once each", counts)
 	}
-	if last := a.asked[len(a.asked)-1]; !slices.Equal(last, []int64{2}) {
-		t.Errorf("still asks for %v", last)
+	if last := a.requests[len(a.requests)-1]; !slices.Equal(last, []int64{2}) {
+		t.Errorf("last check: got sessions %v, want only 2", last)
 	}
 }
 
-func TestWatchAsksNothingWhileNobodyFollows(t *testing.T) {
+func TestWatchMakesNoCallWithoutSessions(t *testing.T) {
 	t.Parallel()
 	a := &accounts{}
 	w := newWatch(a)
 	w.Add(1, func() {})()
 	check(t, w)
-	if len(a.asked) != 0 {
-		t.Errorf("asked %v", a.asked)
+	if len(a.requests) != 0 {
+		t.Errorf("got calls for %v, want none", a.requests)
 	}
 }
 
@@ -88,33 +88,33 @@ func TestWatchChecksManySessionsInBatches(t *testing.T) {
 	t.Parallel()
 	a := &accounts{}
 	w := newWatch(a)
-	for session := range int64(2*checkAtOnce + 1) {
+	for session := range int64(2*checkBatch + 1) {
 		w.Add(session+1, func() {})
 	}
 	check(t, w)
-	if len(a.asked) != 3 || len(a.asked[0]) != checkAtOnce {
-		t.Errorf("asked %d times", len(a.asked))
+	if len(a.requests) != 3 || len(a.requests[0]) != checkBatch {
+		t.Errorf("got %d calls, the first with %d sessions; want 3 of at most %d", len(a.requests), len(a.requests[0]), checkBatch)
 	}
 }
 
-func TestWatchChecksAgainAfterAnError(t *testing.T) {
+func TestWatchRetriesAfterError(t *testing.T) {
 	t.Parallel()
-	a := &accounts{ended: []int64{1}, err: errors.New("away")}
+	a := &accounts{ended: []int64{1}, err: errors.New("unavailable")}
 	w := newWatch(a)
-	w.every = time.Millisecond
+	w.interval = time.Millisecond
 	ended := make(chan bool, 1)
 	w.Add(1, func() { ended <- true })
 	ctx, stop := context.WithCancel(t.Context())
 	running := make(chan error, 1)
 	go func() { running <- w.Run(ctx) }()
-	for asked := 0; asked < 2; time.Sleep(time.Millisecond) {
+	for n := 0; n < 2; time.Sleep(time.Millisecond) {
 		a.mu.Lock()
-		asked = len(a.asked)
+		n = len(a.requests)
 		a.mu.Unlock()
 	}
 	select {
 	case <-ended:
-		t.Error("a check that failed ended a session")
+		t.Error("a failed check ended a session")
 	default:
 	}
 	a.mu.Lock()

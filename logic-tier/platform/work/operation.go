@@ -11,27 +11,28 @@ import (
 	operationspb "techtalks.example/proto/techtalks/operations/v1"
 )
 
-// reportEvery is how often progress is told at most: often enough that a bar
-// moves, seldom enough that it costs nothing beside the work.
-const reportEvery = 300 * time.Millisecond
+// reportInterval is the minimum time between two progress reports: short enough that a
+// progress bar moves, long enough that reports cost nothing beside the work.
+const reportInterval = 300 * time.Millisecond
 
-// awaitTimeout bounds one wait for a cancellation, longer than the operations module
-// itself does: one that hangs is begun anew.
+// awaitTimeout bounds one AwaitCancellation call. It is longer than the operations
+// module's own limit, so that only a call that hangs is abandoned and repeated.
 const awaitTimeout = time.Minute
 
-// awaitPause is the pause before cancellation is waited for anew after an error.
-const awaitPause = 300 * time.Millisecond
+// awaitBackoff is the delay before AwaitCancellation is called again after an error.
+const awaitBackoff = 300 * time.Millisecond
 
 var (
-	errCancelled  = errors.New("the operation is to be cancelled")
-	errSuperseded = errors.New("the operation is another worker's")
+	errCancelled  = errors.New("the operation is being cancelled")
+	errSuperseded = errors.New("another worker has claimed the operation")
 )
 
-// Operation is an operation that is being worked. Safe for concurrent use.
+// Operation is an operation that a worker has claimed. It is safe for concurrent use,
+// except for Cleanup.
 type Operation struct {
 	// Name is "operations/{operation}".
 	Name string
-	// AccountID is whose it is; 0 is the operator.
+	// AccountID is the owner's account; 0 is the operator.
 	AccountID int64
 
 	input, checkpoint []byte
@@ -39,12 +40,12 @@ type Operation struct {
 	tries             int32
 	client            operationspb.OperationWorkClient
 	stop              context.CancelCauseFunc
-	cleanups          []func(context.Context) error // used by the work and, after it, by its worker
+	cleanups          []func(context.Context) error // written by Worker.Do, read after it returns
 
 	mu          sync.Mutex
 	done, total int64
 	unit        string
-	told        time.Time
+	lastReport  time.Time
 }
 
 func newOperation(name string, c *operationspb.ClaimOperationResponse, client operationspb.OperationWorkClient, stop context.CancelCauseFunc) *Operation {
@@ -54,30 +55,31 @@ func newOperation(name string, c *operationspb.ClaimOperationResponse, client op
 	}
 }
 
-// Input reads what the work was created with.
-func (o *Operation) Input(into proto.Message) error { return proto.Unmarshal(o.input, into) }
+// Input unmarshals the message that the operation was created with into dst.
+func (o *Operation) Input(dst proto.Message) error { return proto.Unmarshal(o.input, dst) }
 
-// Resume reads the last checkpoint; false when there is none: from the start.
-func (o *Operation) Resume(into proto.Message) (bool, error) {
+// LoadCheckpoint unmarshals the last checkpoint into dst. It reports false when there is
+// none and the work starts from the beginning.
+func (o *Operation) LoadCheckpoint(dst proto.Message) (bool, error) {
 	if len(o.checkpoint) == 0 {
 		return false, nil
 	}
-	return true, proto.Unmarshal(o.checkpoint, into)
+	return true, proto.Unmarshal(o.checkpoint, dst)
 }
 
-// Expect says how much there is to do, in which unit; it may grow.
-func (o *Operation) Expect(total int64, unit string) {
+// SetTotal sets the amount of work and its unit. The total may grow later.
+func (o *Operation) SetTotal(total int64, unit string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.total, o.unit = total, unit
 }
 
-// Advance says how much is done. It is told every so often, and an error of
-// telling is no error of the work.
+// Advance records how much of the total is done. It reports the progress at most once
+// per reportInterval, and ignores errors: a lost report does not fail the work.
 func (o *Operation) Advance(ctx context.Context, done int64) {
 	o.mu.Lock()
 	o.done = max(o.done, done)
-	if time.Since(o.told) < reportEvery {
+	if time.Since(o.lastReport) < reportInterval {
 		o.mu.Unlock()
 		return
 	}
@@ -85,13 +87,14 @@ func (o *Operation) Advance(ctx context.Context, done int64) {
 	_ = o.report(ctx, &operationspb.ReportOperationRequest{})
 }
 
-// Step says what happened, for people.
+// Step adds a line of text to the operation's log, which its owner reads.
 func (o *Operation) Step(ctx context.Context, text string) error {
 	return o.report(ctx, &operationspb.ReportOperationRequest{Step: text})
 }
 
-// Save keeps a checkpoint: the work goes on from there when it is interrupted.
-func (o *Operation) Save(ctx context.Context, done int64, checkpoint proto.Message) error {
+// SaveCheckpoint stores a checkpoint. If the work is interrupted, the next worker resumes
+// from it.
+func (o *Operation) SaveCheckpoint(ctx context.Context, done int64, checkpoint proto.Message) error {
 	bytes, err := proto.Marshal(checkpoint)
 	if err != nil {
 		return err
@@ -102,69 +105,72 @@ func (o *Operation) Save(ctx context.Context, done int64, checkpoint proto.Messa
 	return o.report(ctx, &operationspb.ReportOperationRequest{Checkpoint: bytes})
 }
 
-// Cleanup has something removed once the operation has failed or was cancelled, by
-// this worker: never while another one has it, which may need it. The last is called
-// first. A process that dies in between leaves it: it must be something that expires.
-// Not safe for concurrent use.
+// Cleanup registers a function that this worker calls after it has finished the
+// operation as failed or cancelled, last registered first. It never runs while another
+// worker has claimed the operation and may need what it deletes. It does not run when the
+// process dies first, so it must delete only what expires anyway. Cleanup is not safe for
+// concurrent use.
 func (o *Operation) Cleanup(remove func(context.Context) error) {
 	o.cleanups = append(o.cleanups, remove)
 }
 
-// interrupted says that the worker stops before the end; excused, for no fault of the
-// work's, which was not tried then. It is told also when ctx has ended.
-func (o *Operation) interrupted(ctx context.Context, step string, excused bool) {
+// reportInterrupted reports that the worker stops before the work is done. excused means
+// that the work is not to blame, so the attempt does not count as a try. The report is
+// sent even if ctx has ended.
+func (o *Operation) reportInterrupted(ctx context.Context, step string, excused bool) {
 	_ = o.report(context.WithoutCancel(ctx), &operationspb.ReportOperationRequest{Step: step, Excused: excused})
 }
 
 func (o *Operation) report(ctx context.Context, r *operationspb.ReportOperationRequest) error {
 	o.mu.Lock()
-	o.told = time.Now()
+	o.lastReport = time.Now()
 	r.Name, r.Attempt, r.DoneCount, r.TotalCount, r.Unit = o.Name, o.attempt, o.done, o.total, o.unit
 	o.mu.Unlock()
 	ctx, done := context.WithTimeout(ctx, callTimeout)
 	defer done()
-	answer, err := o.client.ReportOperation(ctx, r)
+	response, err := o.client.ReportOperation(ctx, r)
 	if err != nil {
 		return err
 	}
-	return o.heed(answer.Superseded, answer.CancelRequested)
+	return o.stopIf(response.Superseded, response.CancelRequested)
 }
 
-// heed ends the work's context when it should.
-func (o *Operation) heed(superseded, cancelRequested bool) error {
-	var why error
+// stopIf cancels the context of the work if the operation was superseded or is being
+// cancelled, and returns the cause.
+func (o *Operation) stopIf(superseded, cancelRequested bool) error {
+	var cause error
 	switch {
 	case superseded:
-		why = errSuperseded
+		cause = errSuperseded
 	case cancelRequested:
-		why = errCancelled
+		cause = errCancelled
 	default:
 		return nil
 	}
-	o.stop(why)
-	return why
+	o.stop(cause)
+	return cause
 }
 
-// awaitCancellation ends the work's context as soon as the operation is
-// cancelled, whatever the work does meanwhile.
+// awaitCancellation cancels the context of the work as soon as a cancellation of the
+// operation is requested, even while the work makes no calls. It returns when ctx ends.
 func (o *Operation) awaitCancellation(ctx context.Context) {
 	for ctx.Err() == nil {
 		waiting, done := context.WithTimeout(ctx, awaitTimeout)
-		answer, err := o.client.AwaitCancellation(waiting, &operationspb.AwaitCancellationRequest{Name: o.Name, Attempt: o.attempt})
+		response, err := o.client.AwaitCancellation(waiting, &operationspb.AwaitCancellationRequest{Name: o.Name, Attempt: o.attempt})
 		done()
 		if err == nil {
-			if o.heed(answer.Superseded, answer.CancelRequested) != nil {
+			if o.stopIf(response.Superseded, response.CancelRequested) != nil {
 				return
 			}
 			continue
 		}
-		if gone(err) { // with its account
+		if isNotFound(err) { // deleted with its account
 			o.stop(errCancelled)
 			return
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(awaitPause):
+		case <-time.After(awaitBackoff):
 		}
 	}
 }

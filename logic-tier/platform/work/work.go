@@ -1,10 +1,11 @@
-// Package work is how a module does long work behind a handle: it consumes the
-// messages that say an operation of its kind is to be worked now, and looks
-// after all that is the same for every kind. A module gives it a function.
+// Package work runs long-running operations. A Worker consumes the messages that start
+// operations of one kind, and does what is the same for every kind: it claims the
+// operation, reports progress, stores checkpoints, handles cancellation and retries, and
+// finishes the operation. A module supplies the function that does the work.
 //
-// The function may be stopped at any moment, with its process or by its context,
-// and is then called again, perhaps elsewhere, with the last checkpoint that it
-// saved. What it did before must not be done twice by that.
+// That function can be stopped at any moment, by its context or with its process. It is
+// then called again, perhaps in another process, with the last checkpoint it saved. It
+// must not repeat side effects of work it did before.
 package work
 
 import (
@@ -23,49 +24,50 @@ import (
 )
 
 const (
-	// lease is how soon a worker that vanished is noticed.
+	// lease is the time after which the message of a dead worker is redelivered.
 	lease = 10 * time.Second
-	// tries is how often work is begun that fails for a reason that may pass, or
-	// that its worker dies of; then it has failed. Work that was interrupted and is
-	// not to blame has not been tried: its message is delivered again as long as
-	// its queue delivers one.
-	tries = 8
-	// callTimeout bounds a call that takes up work, or tells of it.
+	// maxTries is how often an operation is tried that fails with a retryable error, or
+	// whose worker crashes; then the operation fails. An interruption that the work is
+	// not to blame for does not count as a try: its message is redelivered up to the
+	// queue's delivery limit.
+	maxTries = 8
+	// callTimeout bounds a call that claims an operation or reports its progress.
 	callTimeout = 5 * time.Second
-	// settleTimeout bounds the call that says how work ended: it must not be lost
-	// for a busy moment, and a drain waits for it.
-	settleTimeout = 10 * time.Second
-	// cleanupTimeout bounds all that a worker cleans up after work that ended in vain.
+	// finishTimeout bounds the call that finishes an operation. It is longer than
+	// callTimeout, since an overloaded moment must not lose the outcome, and bounded,
+	// since a drain waits for it.
+	finishTimeout = 10 * time.Second
+	// cleanupTimeout bounds all cleanups of one operation together.
 	cleanupTimeout = 10 * time.Second
 )
 
-var errDeadly = errors.New("its workers died of it")
+var errWorkerCrashed = errors.New("every worker of the operation crashed")
 
-// ErrHandedOver is returned by work that another module finishes: one that hears
-// of it by a message.
-var ErrHandedOver = errors.New("somebody else finishes the operation")
+// ErrHandedOver is returned by Worker.Do when another module will finish the operation,
+// on receipt of a message that Do has published.
+var ErrHandedOver = errors.New("another module finishes the operation")
 
-// Worker works the operations of one kind.
+// Worker runs the operations of one kind.
 type Worker struct {
-	// Kind is the operations' kind.
+	// Kind is the kind of operation.
 	Kind string
-	// Queue is the name of the queue they wait in.
+	// Queue is the name of the queue to consume. Its first word is the module's name.
 	Queue string
-	// Concurrency bounds how many are worked at once in this process.
+	// Concurrency bounds how many operations run concurrently in this process.
 	Concurrency int
-	// Operations is told how far they are.
+	// Operations is the client of the operations module.
 	Operations operationspb.OperationWorkClient
-	// Do works one. Its context ends when the operation is cancelled, when it is
-	// another worker's, or when the process drains; it then cleans up what only
-	// it knows of and returns. A refusal (a failure, or a neighbour's status that
-	// trying again does not mend) ends the operation with its words. What other
-	// workers of the operation may know of is removed by Operation.Cleanup.
+	// Do runs one operation. Its context ends when the operation is cancelled, when
+	// another worker has claimed the operation, or when the process drains. Do then
+	// cleans up process-local state and returns. What other workers of the operation may
+	// use is deleted by functions registered with Operation.Cleanup.
+	//
+	// A permanent error (see IsPermanent) fails the operation with that error.
 	Do  func(ctx context.Context, o *Operation) (proto.Message, error)
 	Log *slog.Logger
 }
 
-// Topology is what the worker consumes; its module's name is the queue's first
-// word.
+// Topology returns the exchange and the queue that the worker consumes.
 func (w Worker) Topology() queue.Topology {
 	module, _, _ := strings.Cut(w.Queue, ".")
 	return queue.Topology{
@@ -75,94 +77,97 @@ func (w Worker) Topology() queue.Topology {
 	}
 }
 
-// Exchange is where the operations module says what happens to operations;
-// Started begins the routing keys of those that are to be worked, Ended is that of
-// those that have ended.
 const (
+	// Exchange is the exchange on which the operations module publishes events.
 	Exchange = "operations"
-	Started  = "operation.started"
-	Ended    = "operation.ended"
+	// Started is the type of the message that starts an operation. Its routing key is
+	// Started, a dot and the operation's kind.
+	Started = "operation.started"
+	// Ended is the type and routing key of the message that an operation has succeeded,
+	// failed or been cancelled.
+	Ended = "operation.ended"
 )
 
-// Consumer is who works the queue.
+// Consumer returns the consumer of the worker's queue.
 func (w Worker) Consumer() queue.Consumer {
 	return queue.Consumer{Queue: w.Queue, Concurrency: w.Concurrency, Prefetch: w.Concurrency, Lease: lease, Handle: queue.Idempotent(w.handle)}
 }
 
 func (w Worker) handle(ctx context.Context, d queue.Delivery, started *operationspb.OperationStarted) error {
-	claiming, claimed := context.WithTimeout(ctx, callTimeout)
-	claim, err := w.Operations.ClaimOperation(claiming, &operationspb.ClaimOperationRequest{Name: started.Operation})
-	claimed()
+	claimCtx, cancel := context.WithTimeout(ctx, callTimeout)
+	claim, err := w.Operations.ClaimOperation(claimCtx, &operationspb.ClaimOperationRequest{Name: started.Operation})
+	cancel()
 	switch {
-	case gone(err):
+	case isNotFound(err):
 		return nil
 	case err != nil:
 		return err
-	case claim.Attempt == 0:
+	case claim.Attempt == 0: // it has ended
 		return nil
 	}
-	working, stop := context.WithCancelCause(ctx)
+	workCtx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	o := newOperation(started.Operation, claim, w.Operations, stop)
-	if o.tries > tries {
-		// Its workers died of it, one after the other, without a word.
-		return w.settle(ctx, o, d.Count, nil, nil, errDeadly)
+	if o.tries > maxTries {
+		// Only a crashed worker returns no error, so none has failed the operation yet.
+		return w.finish(ctx, o, d.Count, nil, nil, errWorkerCrashed)
 	}
-	go o.awaitCancellation(working)
-	response, err := w.Do(working, o)
-	return w.settle(ctx, o, d.Count, context.Cause(working), response, err)
+	go o.awaitCancellation(workCtx)
+	response, err := w.Do(workCtx, o)
+	return w.finish(ctx, o, d.Count, context.Cause(workCtx), response, err)
 }
 
-// settle says how the work ended. cause is why its context did, if it did.
-func (w Worker) settle(ctx context.Context, o *Operation, count int, cause error, response proto.Message, err error) error {
-	finish := &operationspb.FinishOperationRequest{Name: o.Name, Attempt: o.attempt}
+// finish finishes the operation with the result of Do, or returns an error to have the
+// message redelivered. cause is the cause of the work context, nil if it has not ended.
+func (w Worker) finish(ctx context.Context, o *Operation, deliveries int, cause error, response proto.Message, err error) error {
+	request := &operationspb.FinishOperationRequest{Name: o.Name, Attempt: o.attempt}
 	switch {
 	case errors.Is(cause, errSuperseded):
-		return nil // the message is the other worker's too
+		return nil // the other worker has a delivery of its own
 	case err == nil:
-		any, err := anypb.New(response)
+		result, err := anypb.New(response)
 		if err != nil {
 			return err
 		}
-		finish.Outcome = &operationspb.FinishOperationRequest_Response{Response: any}
+		request.Outcome = &operationspb.FinishOperationRequest_Response{Response: result}
 	case errors.Is(err, ErrHandedOver):
 		return nil
 	case errors.Is(cause, errCancelled):
-		finish.Outcome = &operationspb.FinishOperationRequest_Cancelled{Cancelled: true}
+		request.Outcome = &operationspb.FinishOperationRequest_Cancelled{Cancelled: true}
 	case ctx.Err() != nil:
-		o.interrupted(ctx, "", true)
-		return ctx.Err() // draining: it goes on elsewhere
+		o.reportInterrupted(ctx, "", true)
+		return ctx.Err() // draining: another process resumes the operation
 	default:
-		final, refused := refusal(err)
-		if !refused {
-			excused := passing(err)
-			if count < queue.DefaultDeliveryLimit && (excused || o.tries < tries) {
-				o.interrupted(ctx, "Interrupted; it goes on in a moment.", excused)
+		s, permanent := permanentStatus(err)
+		if !permanent {
+			transient := isTransient(err)
+			if deliveries < queue.DefaultDeliveryLimit && (transient || o.tries < maxTries) {
+				o.reportInterrupted(ctx, "Interrupted; resuming shortly.", transient)
 				return err
 			}
-			w.Log.Error("work failed", "operation", o.Name, "kind", w.Kind, "tries", o.tries, "deliveries", count, "error", err)
-			final = errTried
+			w.Log.Error("work failed", "operation", o.Name, "kind", w.Kind, "tries", o.tries, "deliveries", deliveries, "error", err)
+			s = statusRetriesExhausted
 		}
-		finish.Outcome = &operationspb.FinishOperationRequest_Error{Error: final.Proto()}
+		request.Outcome = &operationspb.FinishOperationRequest_Error{Error: s.Proto()}
 	}
-	settling, done := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
-	defer done()
-	answer, err := w.Operations.FinishOperation(settling, finish)
-	if gone(err) || err == nil && !answer.Superseded && finish.GetResponse() == nil {
+	finishCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishTimeout)
+	defer cancel()
+	answer, err := w.Operations.FinishOperation(finishCtx, request)
+	if isNotFound(err) || err == nil && !answer.Superseded && request.GetResponse() == nil {
 		w.cleanup(ctx, o)
 		return nil
 	}
 	return err
 }
 
-// cleanup removes what the work asked to have removed, the last first. What cannot
-// be removed expires.
+// cleanup calls the operation's cleanups, last registered first. What a failed cleanup
+// leaves behind expires.
 func (w Worker) cleanup(ctx context.Context, o *Operation) {
 	ctx, done := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 	defer done()
 	for _, remove := range slices.Backward(o.cleanups) {
 		if err := remove(ctx); err != nil {
-			w.Log.Warn("what work that ended in vain had made is not all removed", "operation", o.Name, "kind", w.Kind, "error", err)
+			w.Log.Warn("cleanup after failed work incomplete: leftovers will expire", "operation", o.Name, "kind", w.Kind, "error", err)
 		}
 	}
 }

@@ -1,10 +1,10 @@
 package account
 
-// demoAccount is an account of a demo site, which the sign-in page offers to
-// everybody: its password is no secret.
+// demoAccount is an account that the sign-in page of a demo site offers to every visitor. Its
+// password is public.
 type demoAccount struct{ name, role, handle, password string }
 
-// demoAccounts are those that deployments/demo creates.
+// demoAccounts lists the accounts that deployments/demo creates.
 var demoAccounts = []demoAccount{
 	{"Ada", "operator", "ada", "ada-ada-ada"},
 	{"Grace", "follower", "grace", "grace-grace-grace"},

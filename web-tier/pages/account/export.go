@@ -5,12 +5,9 @@ import (
 	"techtalks.example/web-tier/pages/ui"
 )
 
-// Export begins an archive of all the account's channels.
-func Export(v *ui.Visit) error {
-	if !v.SignedIn() {
-		return v.AskToSignIn()
-	}
-	if err := v.Form(); err != nil {
+// Export starts an export of all the account's channels to an archive.
+func Export(v *ui.PageContext) error {
+	if err := v.ParseForm(); err != nil {
 		return err
 	}
 	op, err := v.Site.Tier.Transfers.ExportArchive(v.Context(), &transferspb.ExportArchiveRequest{
@@ -19,5 +16,5 @@ func Export(v *ui.Visit) error {
 	if err != nil {
 		return err
 	}
-	return v.Started(op)
+	return v.RespondAccepted(op)
 }

@@ -1,4 +1,4 @@
-// Package account is how people sign up, in and out, and what they follow.
+// Package account serves the pages to sign up, sign in and manage an account.
 package account
 
 import (
@@ -10,61 +10,61 @@ import (
 	"techtalks.example/web-tier/pages/ui"
 )
 
-// SignUpForm shows the form to sign up.
-func SignUpForm(v *ui.Visit) error {
+// SignUpForm shows the sign-up form.
+func SignUpForm(v *ui.PageContext) error {
 	return v.Render(http.StatusOK, signUpPage(v, ui.Fields{Values: map[string]string{"next": v.Request.URL.Query().Get("next")}}))
 }
 
-// SignUp makes an account and signs it in.
-func SignUp(v *ui.Visit) error {
-	if err := v.Form(); err != nil {
+// SignUp creates an account and signs it in.
+func SignUp(v *ui.PageContext) error {
+	if err := v.ParseForm(); err != nil {
 		return err
 	}
-	answer, err := v.Site.Tier.Accounts.SignUp(v.Anonymous(), &accountspb.SignUpRequest{
+	response, err := v.Site.Tier.Accounts.SignUp(v.Anonymous(), &accountspb.SignUpRequest{
 		Handle:      v.Request.PostFormValue("handle"),
 		DisplayName: v.Request.PostFormValue("name"),
 		Password:    v.Request.PostFormValue("password"),
 		UserAgent:   userAgent(v), ReplacedSessionToken: v.Site.Session(v.Request),
 	})
 	if err != nil {
-		f := v.Typed("handle", "name", "password", "next")
-		if f, status, again := f.Refused(err, map[string]string{"display_name": "name"}); again {
+		f := v.Submitted("handle", "name", "password", "next")
+		if f, status, ok := f.WithErrors(err, map[string]string{"display_name": "name"}); ok {
 			return v.Render(status, signUpPage(v, f))
 		}
 		return err
 	}
-	v.SignIn(answer.Session)
+	v.SignIn(response.Session)
 	return v.Redirect(ui.LocalPath(v.Request.PostFormValue("next"), "/"))
 }
 
-// SignInForm shows the form to sign in.
-func SignInForm(v *ui.Visit) error {
+// SignInForm shows the sign-in form.
+func SignInForm(v *ui.PageContext) error {
 	return v.Render(http.StatusOK, signInPage(v, ui.Fields{Values: map[string]string{"next": v.Request.URL.Query().Get("next")}}))
 }
 
-// SignIn gives the browser a session.
-func SignIn(v *ui.Visit) error {
-	if err := v.Form(); err != nil {
+// SignIn verifies the credentials and sets the session cookie.
+func SignIn(v *ui.PageContext) error {
+	if err := v.ParseForm(); err != nil {
 		return err
 	}
-	answer, err := v.Site.Tier.Accounts.SignIn(v.Anonymous(), &accountspb.SignInRequest{
+	response, err := v.Site.Tier.Accounts.SignIn(v.Anonymous(), &accountspb.SignInRequest{
 		Handle:    v.Request.PostFormValue("handle"),
 		Password:  v.Request.PostFormValue("password"),
 		UserAgent: userAgent(v), ReplacedSessionToken: v.Site.Session(v.Request),
 	})
 	if err != nil {
-		f := v.Typed("handle", "password", "next")
-		if f, status, again := f.Refused(err, nil); again {
+		f := v.Submitted("handle", "password", "next")
+		if f, status, ok := f.WithErrors(err, nil); ok {
 			return v.Render(status, signInPage(v, f))
 		}
 		return err
 	}
-	v.SignIn(answer.Session)
+	v.SignIn(response.Session)
 	return v.Redirect(ui.LocalPath(v.Request.PostFormValue("next"), "/"))
 }
 
-// SignOut revokes the session and takes it from the browser.
-func SignOut(v *ui.Visit) error {
+// SignOut revokes the session and deletes its cookie.
+func SignOut(v *ui.PageContext) error {
 	if v.SignedIn() {
 		if _, err := v.Site.Tier.Accounts.SignOut(v.Context(), &accountspb.SignOutRequest{}); err != nil {
 			return err
@@ -74,19 +74,16 @@ func SignOut(v *ui.Visit) error {
 	return v.Redirect("/")
 }
 
-// Show shows the account: the channels it follows, its password and its sessions.
-func Show(v *ui.Visit) error {
-	if !v.SignedIn() {
-		return v.AskToSignIn()
-	}
+// Show shows the account page: the channels it follows, its password and its sessions.
+func Show(v *ui.PageContext) error {
 	return show(v, http.StatusOK, ui.Fields{}, ui.Fields{})
 }
 
-// show shows the account with its two forms as they were sent.
-func show(v *ui.Visit, status int, password, closing ui.Fields) error {
+// show shows the account page. passwordForm and closeForm hold submitted values and errors.
+func show(v *ui.PageContext, status int, passwordForm, closeForm ui.Fields) error {
 	var follows *followingpb.ListFollowsResponse
 	var sessions *accountspb.ListSessionsResponse
-	if err := v.Gather(func(ctx context.Context) (err error) {
+	if err := v.FetchAll(func(ctx context.Context) (err error) {
 		follows, err = v.Site.Tier.Following.ListFollows(ctx, &followingpb.ListFollowsRequest{PageToken: v.Request.URL.Query().Get("page_token")})
 		return err
 	}, func(ctx context.Context) (err error) {
@@ -95,5 +92,5 @@ func show(v *ui.Visit, status int, password, closing ui.Fields) error {
 	}); err != nil {
 		return err
 	}
-	return v.Render(status, showPage(v, follows, sessions.Sessions, password, closing))
+	return v.Render(status, showPage(v, follows, sessions.Sessions, passwordForm, closeForm))
 }

@@ -24,6 +24,7 @@ import (
 	"techtalks.example/web-tier/platform/logictest"
 )
 
+// open returns a browser on the account pages. SignIn accepts the password "right".
 func open(t *testing.T, secure bool) *pagetest.Browser {
 	b := pagetest.Open(t, secure, map[string]ui.Handler{
 		"GET /sign-up": account.SignUpForm, "POST /sign-up": account.SignUp,
@@ -46,7 +47,7 @@ func open(t *testing.T, secure bool) *pagetest.Browser {
 	})
 	logictest.Answer(b.Logic, accountspb.Accounts_SignIn_FullMethodName, func(_ context.Context, q *accountspb.SignInRequest) (*accountspb.SignInResponse, error) {
 		if q.Password != "right" {
-			return nil, logictest.Refusal(codes.Unauthenticated, "WRONG_CREDENTIALS", "no account has this handle and password")
+			return nil, logictest.Refusal(codes.Unauthenticated, "WRONG_CREDENTIALS", "wrong handle or password")
 		}
 		return &accountspb.SignInResponse{Session: &accountspb.Session{
 			Token: logictest.Session, ExpireTime: timestamppb.New(time.Now().Add(time.Hour)), Account: logictest.Ada,
@@ -55,7 +56,7 @@ func open(t *testing.T, secure bool) *pagetest.Browser {
 	return b
 }
 
-func TestSigningInGivesACookieAndLeadsOn(t *testing.T) {
+func TestSignInSetsSessionCookieAndRedirects(t *testing.T) {
 	for _, c := range []struct {
 		secure bool
 		cookie string
@@ -63,21 +64,21 @@ func TestSigningInGivesACookieAndLeadsOn(t *testing.T) {
 		b := open(t, c.secure)
 		c.cookie += b.Address()[strings.LastIndex(b.Address(), ":")+1:]
 		p := b.Post("/sign-in", url.Values{"handle": {"ada"}, "password": {"right"}, "next": {"/inbox"}})
-		p.Leads("/inbox")
+		p.RedirectsTo("/inbox")
 		cookie := p.Cookie(c.cookie)
 		if cookie == nil || cookie.Value != logictest.Session || !cookie.HttpOnly || cookie.Secure != c.secure || cookie.Path != "/" || cookie.SameSite != http.SameSiteLaxMode {
-			t.Errorf("secure %v: got %+v", c.secure, cookie)
+			t.Errorf("secure %v: got cookie %+v", c.secure, cookie)
 		}
 	}
 }
 
-// Two sites on one host name share a browser's cookies, as ports do not tell cookies apart.
-func TestSitesOnOneHostDoNotSignEachOthersVisitorsOut(t *testing.T) {
+// Sites on the same host name share a cookie jar, because cookies ignore ports.
+func TestSitesOnSameHostKeepSeparateSessions(t *testing.T) {
 	jar, err := cookiejar.New(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	person := &http.Client{Jar: jar, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	client := &http.Client{Jar: jar, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	open := func() string {
 		b := open(t, false)
 		logictest.Answer(b.Logic, accountspb.Accounts_SignOut_FullMethodName, func(context.Context, *accountspb.SignOutRequest) (*accountspb.SignOutResponse, error) {
@@ -91,57 +92,57 @@ func TestSitesOnOneHostDoNotSignEachOthersVisitorsOut(t *testing.T) {
 	first, second := open(), open()
 	post := func(url string, form url.Values) {
 		t.Helper()
-		response, err := person.PostForm(url, form)
+		response, err := client.PostForm(url, form)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer response.Body.Close()
 		if response.StatusCode != http.StatusSeeOther {
-			t.Fatalf("%s: %s", url, response.Status)
+			t.Fatalf("POST %s: got %s, want 303", url, response.Status)
 		}
 	}
 	account := func(site string, want int) {
 		t.Helper()
-		response, err := person.Get(site + "/account")
+		response, err := client.Get(site + "/account")
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer response.Body.Close()
 		if response.StatusCode != want {
-			t.Errorf("%s: %s, want %d", site, response.Status, want)
+			t.Errorf("GET %s/account: got %s, want %d", site, response.Status, want)
 		}
 	}
 	for _, site := range []string{first, second} {
 		post(site+"/sign-in", url.Values{"handle": {"ada"}, "password": {"right"}})
 	}
 	if cookies := jar.Cookies(&url.URL{Scheme: "http", Host: strings.TrimPrefix(first, "http://")}); len(cookies) != 2 {
-		t.Errorf("two sessions are in %d cookies", len(cookies))
+		t.Errorf("got %d cookies, want one for each site", len(cookies))
 	}
 	post(second+"/sign-out", nil)
 	account(second, http.StatusSeeOther)
 	account(first, http.StatusOK)
 }
 
-func TestSigningInLeadsNowhereElse(t *testing.T) {
+func TestSignInRedirectsOnlyWithinSite(t *testing.T) {
 	b := open(t, false)
 	for _, next := range []string{"https://evil.example/", "//evil.example", `/\evil.example`, "javascript:alert(1)", "evil", ""} {
-		b.Post("/sign-in", url.Values{"handle": {"ada"}, "password": {"right"}, "next": {next}}).Leads("/")
+		b.Post("/sign-in", url.Values{"handle": {"ada"}, "password": {"right"}, "next": {next}}).RedirectsTo("/")
 	}
 }
 
-func TestWrongCredentialsKeepTheHandleAndNotThePassword(t *testing.T) {
+func TestSignInFormKeepsHandleButNotPasswordAfterFailure(t *testing.T) {
 	p := open(t, false).Post("/sign-in", url.Values{"handle": {"ada"}, "password": {"hunter2-hunter2"}})
-	p.Is(401, "No account has this handle and password.", `value="ada"`).Lacks("hunter2-hunter2")
+	p.Is(401, "Wrong handle or password.", `value="ada"`).Lacks("hunter2-hunter2")
 }
 
-// A browser whose session is over still sends its cookie.
-func TestAnOldCookieDoesNotStandInTheWay(t *testing.T) {
+// A browser still sends the cookie of an expired session.
+func TestExpiredSessionCookieDoesNotPreventSignIn(t *testing.T) {
 	b := open(t, false).With("over")
-	b.Post("/sign-in", url.Values{"handle": {"ada"}, "password": {"right"}}).Leads("/")
-	b.Get("/account").Leads("/sign-in?next=%2Faccount")
+	b.Post("/sign-in", url.Values{"handle": {"ada"}, "password": {"right"}}).RedirectsTo("/")
+	b.Get("/account").RedirectsTo("/sign-in?next=%2Faccount")
 }
 
-func TestFieldsAreWrongWhereTheyAre(t *testing.T) {
+func TestSignUpShowsErrorsAtTheirFields(t *testing.T) {
 	b := open(t, false)
 	logictest.Answer(b.Logic, accountspb.Accounts_SignUp_FullMethodName, func(context.Context, *accountspb.SignUpRequest) (*accountspb.SignUpResponse, error) {
 		return nil, logictest.Refusal(codes.InvalidArgument, "FIELDS_INVALID", "bad", "handle", "use letters", "display_name", "use one line", "password", "use 10 characters")
@@ -150,15 +151,15 @@ func TestFieldsAreWrongWhereTheyAre(t *testing.T) {
 	p.Is(422, "Use letters.", "Use one line.", "Use 10 characters.", `value="A!"`, "&lt;b&gt;Bob", `aria-invalid="true"`).Lacks("<b>Bob", "short\"")
 }
 
-func TestTooManyAttemptsSayWhenToTryAgain(t *testing.T) {
+func TestSignInRateLimitIsShownInForm(t *testing.T) {
 	b := open(t, false)
 	logictest.Answer(b.Logic, accountspb.Accounts_SignIn_FullMethodName, func(context.Context, *accountspb.SignInRequest) (*accountspb.SignInResponse, error) {
-		return nil, logictest.RefusalRetry(codes.ResourceExhausted, "TOO_MANY_ATTEMPTS", "too many attempts; wait a while", time.Minute)
+		return nil, logictest.RefusalRetry(codes.ResourceExhausted, "TOO_MANY_ATTEMPTS", "too many attempts; try again in a minute", time.Minute)
 	})
 	b.Post("/sign-in", url.Values{"handle": {"ada"}, "password": {"x"}}).Is(429, "Too many attempts", `value="ada"`)
 }
 
-func TestTheAccountShowsWhatItFollows(t *testing.T) {
+func TestAccountPageListsFollowedChannels(t *testing.T) {
 	b := open(t, false).With(logictest.Session)
 	logictest.Answer(b.Logic, followingpb.Following_ListFollows_FullMethodName, func(context.Context, *followingpb.ListFollowsRequest) (*followingpb.ListFollowsResponse, error) {
 		return &followingpb.ListFollowsResponse{Channels: []*followingpb.FollowedChannel{{Channel: "channels/go", ChannelTitle: "Go <talks>", FollowTime: timestamppb.Now()}}}, nil
@@ -166,26 +167,25 @@ func TestTheAccountShowsWhatItFollows(t *testing.T) {
 	b.Get("/account").Is(200, "Ada", `href="/channels/go"`, "Go &lt;talks&gt;")
 }
 
-func TestEverythingIsExported(t *testing.T) {
+func TestExportCoversAllChannels(t *testing.T) {
 	b := open(t, false).With(logictest.Session)
 	logictest.Answer(b.Logic, transferspb.Transfers_ExportArchive_FullMethodName, func(_ context.Context, q *transferspb.ExportArchiveRequest) (*longrunningpb.Operation, error) {
 		if q.Parent != "" {
-			t.Errorf("asked for %s alone", q.Parent)
+			t.Errorf("got parent %q, want none", q.Parent)
 		}
 		return &longrunningpb.Operation{Name: "operations/of-" + q.RequestId}, nil
 	})
-	b.Post("/account/export", url.Values{"request_id": {"7"}}).Leads("/operations/of-7")
-	b.With("").Post("/account/export", nil).Leads("/sign-in?next=%2F")
+	b.Post("/account/export", url.Values{"request_id": {"7"}}).RedirectsTo("/operations/of-7")
+	b.With("").Post("/account/export", nil).RedirectsTo("/sign-in?next=%2F")
 }
 
-// Only a demo site tells how to get in.
-func TestSignInPageOffersDemoAccountsOnDemoSiteAlone(t *testing.T) {
+func TestSignInPageOffersDemoAccountsOnlyOnDemoSite(t *testing.T) {
 	b := open(t, false)
 	b.Get("/sign-in").Is(200).Lacks("Continue as", "ada-ada-ada", "grace-grace-grace", "demo")
 	b.Post("/sign-in", url.Values{"handle": {"ada"}, "password": {"wrong"}}).Is(401).Lacks("Continue as", "ada-ada-ada", "demo")
 
 	demo := pagetest.Open(t, false, map[string]ui.Handler{
-		"GET /sign-in": func(v *ui.Visit) error {
+		"GET /sign-in": func(v *ui.PageContext) error {
 			v.Site.Demo = true
 			return account.SignInForm(v)
 		},
@@ -201,11 +201,11 @@ func TestSignInPageOffersDemoAccountsOnDemoSiteAlone(t *testing.T) {
 	demo.Get("/sign-in").Is(200, "Continue as Ada (operator)", "Continue as Grace (follower)")
 	tab := demo.Tab()
 	for i := range 2 {
-		tab.Open("/sign-in?next=%2Fsign-in%3Fcame%3Dback")
-		tab.Press(fmt.Sprintf(".demo form:nth-of-type(%d) button", i+1))
-		tab.Until("location.search == '?came=back'")
+		tab.Open("/sign-in?next=%2Fsign-in%3Fsigned%3Din")
+		tab.Click(fmt.Sprintf(".demo form:nth-of-type(%d) button", i+1))
+		tab.Until("location.search == '?signed=in'")
 	}
 	if want := []string{"ada ada-ada-ada", "grace grace-grace-grace"}; !slices.Equal(handles, want) {
-		t.Errorf("the buttons sign in %q, want %q", handles, want)
+		t.Errorf("buttons signed in %q, want %q", handles, want)
 	}
 }

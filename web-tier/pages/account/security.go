@@ -8,16 +8,16 @@ import (
 	"techtalks.example/web-tier/pages/ui"
 )
 
-// userAgent returns the browser's User-Agent as the contract takes it.
-func userAgent(v *ui.Visit) string {
-	const longest = 300
+// userAgent returns the User-Agent header, shortened to the contract's limit.
+func userAgent(v *ui.PageContext) string {
+	const maxLength = 300 // characters
 	agent := []rune(strings.ToValidUTF8(v.Request.UserAgent(), ""))
-	return string(agent[:min(len(agent), longest)])
+	return string(agent[:min(len(agent), maxLength)])
 }
 
-// ChangePassword sets a new password.
-func ChangePassword(v *ui.Visit) error {
-	if asked, err := posted(v); !asked {
+// ChangePassword changes the account's password.
+func ChangePassword(v *ui.PageContext) error {
+	if err := v.ParseForm(); err != nil {
 		return err
 	}
 	_, err := v.Site.Tier.Accounts.ChangePassword(v.Context(), &accountspb.ChangePasswordRequest{
@@ -25,7 +25,7 @@ func ChangePassword(v *ui.Visit) error {
 		NewPassword:     v.Request.PostForm.Get("new_password"),
 	})
 	if err != nil {
-		if f, status, again := v.Typed("current_password", "new_password").Refused(err, nil); again {
+		if f, status, ok := v.Submitted("current_password", "new_password").WithErrors(err, nil); ok {
 			return show(v, status, f, ui.Fields{})
 		}
 		return err
@@ -33,9 +33,9 @@ func ChangePassword(v *ui.Visit) error {
 	return v.Redirect("/account?changed=password#change-password")
 }
 
-// EndSession signs one browser of the account out.
-func EndSession(v *ui.Visit) error {
-	if asked, err := posted(v); !asked {
+// EndSession revokes one of the account's sessions.
+func EndSession(v *ui.PageContext) error {
+	if err := v.ParseForm(); err != nil {
 		return err
 	}
 	if _, err := v.Site.Tier.Accounts.RevokeSession(v.Context(), &accountspb.RevokeSessionRequest{
@@ -46,9 +46,9 @@ func EndSession(v *ui.Visit) error {
 	return v.Redirect("/account#sessions")
 }
 
-// SignOutEverywhere signs every browser of the account out, this one too.
-func SignOutEverywhere(v *ui.Visit) error {
-	if asked, err := posted(v); !asked {
+// SignOutEverywhere revokes all of the account's sessions, including this one.
+func SignOutEverywhere(v *ui.PageContext) error {
+	if err := v.ParseForm(); err != nil {
 		return err
 	}
 	if _, err := v.Site.Tier.Accounts.SignOutEverywhere(v.Context(), &accountspb.SignOutEverywhereRequest{}); err != nil {
@@ -58,15 +58,15 @@ func SignOutEverywhere(v *ui.Visit) error {
 	return v.Redirect("/sign-in")
 }
 
-// CloseAccount closes the account for good.
-func CloseAccount(v *ui.Visit) error {
-	if asked, err := posted(v); !asked {
+// CloseAccount permanently closes the account.
+func CloseAccount(v *ui.PageContext) error {
+	if err := v.ParseForm(); err != nil {
 		return err
 	}
 	if _, err := v.Site.Tier.Accounts.CloseAccount(v.Context(), &accountspb.CloseAccountRequest{
 		Password: v.Request.PostForm.Get("password"),
 	}); err != nil {
-		if f, status, again := v.Typed("password").Refused(err, nil); again {
+		if f, status, ok := v.Submitted("password").WithErrors(err, nil); ok {
 			return show(v, status, ui.Fields{}, f)
 		}
 		return err
@@ -75,41 +75,32 @@ func CloseAccount(v *ui.Visit) error {
 	return v.Redirect("/account/closed")
 }
 
-// Closed tells whoever closed an account what happens next.
-func Closed(v *ui.Visit) error {
-	if err := v.Gather(); err != nil {
+// Closed confirms that an account was closed.
+func Closed(v *ui.PageContext) error {
+	if err := v.FetchAll(); err != nil {
 		return err
 	}
 	return v.Render(http.StatusOK, closedPage(v))
 }
 
-// posted reads a form of the account page; false when there is nothing more to do.
-func posted(v *ui.Visit) (bool, error) {
-	if !v.SignedIn() {
-		return false, v.AskToSignIn()
-	}
-	err := v.Form()
-	return err == nil, err
-}
+// product maps a token of a User-Agent header to a product name.
+type product struct{ token, name string }
 
-// name is a part of a User-Agent that tells what it is, and what people call that.
-type name struct{ part, called string }
-
-// The first that is found counts: browsers also name those that they resemble.
+// The first match wins: browsers also claim to be the browsers they are compatible with.
 var (
-	browsers = []name{
+	browsers = []product{
 		{"Edg", "Edge"}, {"OPR/", "Opera"}, {"SamsungBrowser/", "Samsung Internet"}, {"Firefox/", "Firefox"}, {"FxiOS/", "Firefox"},
 		{"CriOS/", "Chrome"}, {"Chrome/", "Chrome"}, {"Safari/", "Safari"}, {"curl/", "curl"},
 	}
-	systems = []name{
+	systems = []product{
 		{"Windows", "Windows"}, {"Android", "Android"}, {"iPhone", "iPhone"}, {"iPad", "iPad"}, {"Mac OS X", "macOS"},
 		{"CrOS", "ChromeOS"}, {"Linux", "Linux"},
 	}
 )
 
-// browserName returns what people call a browser: "Firefox on Linux".
+// browserName returns a short name for a User-Agent: "Firefox on Linux".
 func browserName(userAgent string) string {
-	browser, system := find(browsers, userAgent), find(systems, userAgent)
+	browser, system := findProduct(browsers, userAgent), findProduct(systems, userAgent)
 	switch {
 	case browser != "" && system != "":
 		return browser + " on " + system
@@ -118,18 +109,19 @@ func browserName(userAgent string) string {
 	case userAgent == "":
 		return "Unknown browser"
 	}
-	const longest = 40
+	const maxLength = 40 // characters
 	agent := []rune(userAgent)
-	if len(agent) > longest {
-		return string(agent[:longest]) + "…"
+	if len(agent) > maxLength {
+		return string(agent[:maxLength]) + "…"
 	}
 	return userAgent
 }
 
-func find(all []name, userAgent string) string {
-	for _, n := range all {
-		if strings.Contains(userAgent, n.part) {
-			return n.called
+// findProduct returns the name of the first product whose token is in userAgent.
+func findProduct(products []product, userAgent string) string {
+	for _, p := range products {
+		if strings.Contains(userAgent, p.token) {
+			return p.name
 		}
 	}
 	return ""

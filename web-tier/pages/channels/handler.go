@@ -17,9 +17,9 @@ import (
 const channelsPerPage = 30
 
 // List renders a page of the list of channels.
-func List(v *ui.Visit) error {
+func List(v *ui.PageContext) error {
 	var answer *talkspb.ListChannelsResponse
-	if err := v.Gather(func(ctx context.Context) (err error) {
+	if err := v.FetchAll(func(ctx context.Context) (err error) {
 		answer, err = v.Site.Tier.Channels.ListChannels(ctx, &talkspb.ListChannelsRequest{
 			PageSize: channelsPerPage, PageToken: v.Request.URL.Query().Get("page_token"),
 		})
@@ -31,17 +31,17 @@ func List(v *ui.Visit) error {
 }
 
 // channelName returns the resource name of the channel in the request's URL.
-func channelName(v *ui.Visit) string { return "channels/" + v.Request.PathValue("channel") }
+func channelName(v *ui.PageContext) string { return "channels/" + v.Request.PathValue("channel") }
 
 // channelPath returns the URL path of the channel in the request's URL.
-func channelPath(v *ui.Visit) string {
+func channelPath(v *ui.PageContext) string {
 	return "/channels/" + url.PathEscape(v.Request.PathValue("channel"))
 }
 
 // Show renders a channel and its talks. For a signed-out visitor it makes a single
 // call to the logic tier. With "draft" in the query, the publish form is prefilled
 // from that failed publication.
-func Show(v *ui.Visit) error {
+func Show(v *ui.PageContext) error {
 	form := ui.Fields{Values: map[string]string{}}
 	if operation := v.Request.URL.Query().Get("draft"); operation != "" && v.SignedIn() {
 		form = draft(v, "operations/"+operation)
@@ -51,7 +51,7 @@ func Show(v *ui.Visit) error {
 }
 
 // draft returns the form as submitted for a publication that failed.
-func draft(v *ui.Visit, operation string) ui.Fields {
+func draft(v *ui.PageContext, operation string) ui.Fields {
 	answer, err := v.Site.Tier.Talks.GetDraft(v.Context(), &talkspb.GetDraftRequest{Operation: operation})
 	if err != nil {
 		return ui.Fields{Values: map[string]string{}, Problem: logicclient.Explain(err)}
@@ -62,7 +62,7 @@ func draft(v *ui.Visit, operation string) ui.Fields {
 }
 
 // show renders the channel page with the given publish form.
-func show(v *ui.Visit, status int, form ui.Fields) error {
+func show(v *ui.PageContext, status int, form ui.Fields) error {
 	var answer *talkspb.ListTalksResponse
 	calls := []func(context.Context) error{func(ctx context.Context) (err error) {
 		answer, err = v.Site.Tier.Talks.ListTalks(ctx, &talkspb.ListTalksRequest{
@@ -78,11 +78,11 @@ func show(v *ui.Visit, status int, form ui.Fields) error {
 			return err
 		})
 	}
-	err := v.Gather(calls...)
+	err := v.FetchAll(calls...)
 	if err != nil && !v.SignedIn() && len(calls) > 1 {
 		// The session was invalid and Gather dropped it: retry without GetFollow,
 		// which requires one.
-		err = v.Gather(calls[0])
+		err = v.FetchAll(calls[0])
 	}
 	if err != nil {
 		return err
@@ -94,10 +94,7 @@ func show(v *ui.Visit, status int, form ui.Fields) error {
 }
 
 // Follow makes the signed-in account follow the channel.
-func Follow(v *ui.Visit) error {
-	if !v.SignedIn() {
-		return v.Redirect("/sign-in?next=" + url.QueryEscape(channelPath(v)))
-	}
+func Follow(v *ui.PageContext) error {
 	if _, err := v.Site.Tier.Following.Follow(v.Context(), &followingpb.FollowRequest{Channel: channelName(v)}); err != nil {
 		return err
 	}
@@ -105,10 +102,7 @@ func Follow(v *ui.Visit) error {
 }
 
 // Unfollow makes the signed-in account stop following the channel.
-func Unfollow(v *ui.Visit) error {
-	if !v.SignedIn() {
-		return v.Redirect("/sign-in?next=" + url.QueryEscape(channelPath(v)))
-	}
+func Unfollow(v *ui.PageContext) error {
 	if _, err := v.Site.Tier.Following.Unfollow(v.Context(), &followingpb.UnfollowRequest{Channel: channelName(v)}); err != nil {
 		return err
 	}

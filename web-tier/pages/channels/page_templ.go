@@ -16,7 +16,7 @@ import (
 	"techtalks.example/web-tier/pages/ui"
 )
 
-func listPage(v *ui.Visit, answer *talkspb.ListChannelsResponse) templ.Component {
+func listPage(v *ui.PageContext, answer *talkspb.ListChannelsResponse) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
 		if templ_7745c5c3_CtxErr := ctx.Err(); templ_7745c5c3_CtxErr != nil {
@@ -72,7 +72,7 @@ func listPage(v *ui.Visit, answer *talkspb.ListChannelsResponse) templ.Component
 					}
 					return nil
 				})
-				templ_7745c5c3_Err = ui.Nothing("No channels yet.").Render(templ.WithChildren(ctx, templ_7745c5c3_Var3), templ_7745c5c3_Buffer)
+				templ_7745c5c3_Err = ui.EmptyState("No channels yet.").Render(templ.WithChildren(ctx, templ_7745c5c3_Var3), templ_7745c5c3_Buffer)
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
@@ -202,7 +202,7 @@ func Cards(channels []*talkspb.Channel) templ.Component {
 	})
 }
 
-func showPage(v *ui.Visit, answer *talkspb.ListTalksResponse, following bool, form ui.Fields) templ.Component {
+func showPage(v *ui.PageContext, answer *talkspb.ListTalksResponse, following bool, form ui.Fields) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
 		if templ_7745c5c3_CtxErr := ctx.Err(); templ_7745c5c3_CtxErr != nil {
@@ -351,7 +351,7 @@ func showPage(v *ui.Visit, answer *talkspb.ListTalksResponse, following bool, fo
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
-				if form.Values["title"] != "" || len(form.Wrong) > 0 || form.Problem != nil || len(answer.Talks) == 0 {
+				if form.Values["title"] != "" || len(form.Errors) > 0 || form.Problem != nil || len(answer.Talks) == 0 {
 					templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 27, " open")
 					if templ_7745c5c3_Err != nil {
 						return templ_7745c5c3_Err
@@ -391,7 +391,7 @@ func showPage(v *ui.Visit, answer *talkspb.ListTalksResponse, following bool, fo
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
-				templ_7745c5c3_Err = ui.Drop(form, "Recording", "Drop an mp4 or webm video here, or choose one (up to 8 GiB). It plays on this site; the talk is published once the video is processed.", "video/mp4,video/webm,.mp4,.webm").Render(ctx, templ_7745c5c3_Buffer)
+				templ_7745c5c3_Err = ui.FileDrop(form, "Recording", "Drop an mp4 or webm video here, or choose one (up to 8 GiB). It plays on this site; the talk is published once the video is processed.", "video/mp4,video/webm,.mp4,.webm").Render(ctx, templ_7745c5c3_Buffer)
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
@@ -405,7 +405,7 @@ func showPage(v *ui.Visit, answer *talkspb.ListTalksResponse, following bool, fo
 				return templ_7745c5c3_Err
 			}
 			if len(answer.Talks) == 0 {
-				templ_7745c5c3_Err = ui.Nothing("No talks on this channel yet. Follow it to be notified of the first.").Render(ctx, templ_7745c5c3_Buffer)
+				templ_7745c5c3_Err = ui.EmptyState("No talks on this channel yet. Follow it to be notified of the first.").Render(ctx, templ_7745c5c3_Buffer)
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
@@ -433,7 +433,7 @@ func showPage(v *ui.Visit, answer *talkspb.ListTalksResponse, following bool, fo
 	})
 }
 
-func followButton(v *ui.Visit, c *talkspb.Channel, following bool) templ.Component {
+func followButton(v *ui.PageContext, c *talkspb.Channel, following bool) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
 		if templ_7745c5c3_CtxErr := ctx.Err(); templ_7745c5c3_CtxErr != nil {

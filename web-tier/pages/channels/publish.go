@@ -1,8 +1,6 @@
 package channels
 
 import (
-	"net/http"
-	"net/url"
 
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
 	transferspb "techtalks.example/proto/techtalks/transfers/v1"
@@ -12,17 +10,14 @@ import (
 
 // Publish publishes a talk on the channel. Without a recording the talk is published
 // before the response; with one, the response is the handle of an operation.
-func Publish(v *ui.Visit) error {
-	if !v.SignedIn() {
-		return askToSignIn(v)
-	}
-	err := v.Form()
+func Publish(v *ui.PageContext) error {
+	err := v.ParseForm()
 	upload := ""
 	if err == nil {
 		upload, err = v.Upload()
 	}
 	if err == nil {
-		err = ui.CheckDescription(ui.TypedTalk(v).Description)
+		err = ui.CheckDescription(ui.SubmittedTalk(v).Description)
 	}
 	if err == nil && upload != "" {
 		err = publishRecording(v, upload)
@@ -32,7 +27,7 @@ func Publish(v *ui.Visit) error {
 	if err == nil {
 		return nil
 	}
-	if form, status, ok := v.Refused(v.Typed(ui.PublishFieldNames...), err, nil); ok {
+	if form, status, ok := v.WithErrors(v.Submitted(ui.PublishFieldNames...), err, nil); ok {
 		if reason := logicclient.Explain(err).Reason; reason == "UPLOAD_NOT_FOUND" || reason == "UPLOAD_INCOMPLETE" {
 			form.Values["upload"] = ""
 		}
@@ -41,9 +36,9 @@ func Publish(v *ui.Visit) error {
 	return err
 }
 
-func publish(v *ui.Visit) error {
+func publish(v *ui.PageContext) error {
 	answer, err := v.Site.Tier.Talks.CreateTalk(v.Context(), &talkspb.CreateTalkRequest{
-		Parent: channelName(v), Talk: ui.TypedTalk(v), RequestId: v.Request.PostForm.Get("request_id"),
+		Parent: channelName(v), Talk: ui.SubmittedTalk(v), RequestId: v.Request.PostForm.Get("request_id"),
 	})
 	if err != nil {
 		return err
@@ -51,22 +46,19 @@ func publish(v *ui.Visit) error {
 	return v.Redirect(ui.Path(answer.Talk.Name))
 }
 
-func publishRecording(v *ui.Visit, upload string) error {
+func publishRecording(v *ui.PageContext, upload string) error {
 	op, err := v.Site.Tier.Talks.PublishRecording(v.Context(), &talkspb.PublishRecordingRequest{
-		Parent: channelName(v), Talk: ui.TypedTalk(v), Upload: upload, RequestId: v.Request.PostForm.Get("request_id"),
+		Parent: channelName(v), Talk: ui.SubmittedTalk(v), Upload: upload, RequestId: v.Request.PostForm.Get("request_id"),
 	})
 	if err != nil {
 		return err
 	}
-	return v.Started(op)
+	return v.RespondAccepted(op)
 }
 
 // Export starts an operation that archives the channel.
-func Export(v *ui.Visit) error {
-	if !v.SignedIn() {
-		return askToSignIn(v)
-	}
-	if err := v.Form(); err != nil {
+func Export(v *ui.PageContext) error {
+	if err := v.ParseForm(); err != nil {
 		return err
 	}
 	op, err := v.Site.Tier.Transfers.ExportArchive(v.Context(), &transferspb.ExportArchiveRequest{
@@ -75,14 +67,5 @@ func Export(v *ui.Visit) error {
 	if err != nil {
 		return err
 	}
-	return v.Started(op)
-}
-
-// askToSignIn redirects a browser to the sign-in page, and back to the channel after
-// it. Other clients get 401.
-func askToSignIn(v *ui.Visit) error {
-	if v.PrefersJSON() || v.Request.Method == http.MethodGet {
-		return v.AskToSignIn()
-	}
-	return v.Redirect("/sign-in?next=" + url.QueryEscape(channelPath(v)))
+	return v.RespondAccepted(op)
 }

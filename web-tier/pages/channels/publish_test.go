@@ -28,7 +28,7 @@ const requestID = "6f2c8c8e-2f0e-4f54-9d52-0d5d8a5e7a11"
 
 // openOwned opens the pages with PublishRecording answered by an operation and with
 // storage for uploads.
-func openOwned(t *testing.T) (*pagetest.Browser, *logictest.Bytes) {
+func openOwned(t *testing.T) (*pagetest.Browser, *logictest.Media) {
 	t.Helper()
 	b := open(t).With(logictest.Session)
 	metadata, err := anypb.New(&operationspb.OperationMetadata{Kind: "recording", Title: "Recording of “On looms”"})
@@ -38,7 +38,7 @@ func openOwned(t *testing.T) (*pagetest.Browser, *logictest.Bytes) {
 	logictest.Answer(b.Logic, talkspb.Talks_PublishRecording_FullMethodName, func(context.Context, *talkspb.PublishRecordingRequest) (*longrunningpb.Operation, error) {
 		return &longrunningpb.Operation{Name: "operations/abc", Metadata: metadata}, nil
 	})
-	return b, logictest.KeepBytes(b.Logic)
+	return b, logictest.ServeMedia(b.Logic)
 }
 
 // published returns the latest PublishRecording request; nil without one.
@@ -72,7 +72,7 @@ func TestPublishStoresFileOfForm(t *testing.T) {
 	b, stored := openOwned(t)
 	file := bytes.Repeat([]byte("frame "), 200_000)
 	body, kind := form(url.Values{"title": {"On looms"}, "speakers": {"Ada, Grace"}, "request_id": {requestID}, "upload": {""}}, "looms.mp4", "video/mp4", file)
-	b.Send(http.MethodPost, "/channels/go/talks", body, "Content-Type", kind).Leads("/operations/abc")
+	b.Send(http.MethodPost, "/channels/go/talks", body, "Content-Type", kind).RedirectsTo("/operations/abc")
 	sent := published(b)
 	if sent.Parent != "channels/go" || sent.Talk.Title != "On looms" || len(sent.Talk.Speakers) != 2 || sent.RequestId != requestID {
 		t.Errorf("got request %v, want the fields of the form", sent)
@@ -89,8 +89,8 @@ func TestPublishCreatesTalkWithoutFile(t *testing.T) {
 		return &talkspb.CreateTalkResponse{Talk: &talkspb.Talk{Name: q.Parent + "/talks/" + q.Talk.Title}}, nil
 	})
 	body, kind := form(url.Values{"title": {"new"}, "request_id": {requestID}}, "", "application/octet-stream", nil)
-	b.Send(http.MethodPost, "/channels/go/talks", body, "Content-Type", kind).Leads("/channels/go/talks/new")
-	if stored.Uploads() != 0 || published(b) != nil {
+	b.Send(http.MethodPost, "/channels/go/talks", body, "Content-Type", kind).RedirectsTo("/channels/go/talks/new")
+	if stored.UploadCount() != 0 || published(b) != nil {
 		t.Error("got an upload or a recording, want neither")
 	}
 }
@@ -100,7 +100,7 @@ func TestPublishCreatesTalkWithoutFile(t *testing.T) {
 func TestPublishUsesNamedUpload(t *testing.T) {
 	b, _ := openOwned(t)
 	fields := url.Values{"title": {"On looms"}, "request_id": {requestID}, "upload": {"uploads/xyz"}}
-	b.Post("/channels/go/talks", fields).Leads("/operations/abc")
+	b.Post("/channels/go/talks", fields).RedirectsTo("/operations/abc")
 	p := b.Send(http.MethodPost, "/channels/go/talks", strings.NewReader(fields.Encode()),
 		"Content-Type", "application/x-www-form-urlencoded", "Accept", "application/json").Is(http.StatusAccepted)
 	if published(b).Upload != "uploads/xyz" || p.Header.Get("Location") != "/operations/abc" || p.Header.Get("Retry-After") != "1" || p.Header.Get("Content-Type") != "application/json" {
@@ -123,9 +123,9 @@ func TestPublishKeepsFormWhenTooManyOperationsRun(t *testing.T) {
 	})
 	body, kind := form(url.Values{"title": {"On <looms>"}, "request_id": {requestID}}, "looms.mp4", "video/mp4", []byte("frames"))
 	p := b.Send(http.MethodPost, "/channels/go/talks", body, "Content-Type", kind).
-		Is(http.StatusTooManyRequests, "20 wait", "On &lt;looms&gt;", requestID, `href="/operations">See what is under way`, `name="upload" value="uploads/upload1"`, "is here already")
-	if p.Header.Get("Retry-After") != "30" || stored.Uploads() != 1 {
-		t.Errorf("got Retry-After %q and %d uploads, want 30 and 1", p.Header.Get("Retry-After"), stored.Uploads())
+		Is(http.StatusTooManyRequests, "20 wait", "On &lt;looms&gt;", requestID, `href="/operations">View running operations`, `name="upload" value="uploads/upload1"`, "is already uploaded")
+	if p.Header.Get("Retry-After") != "30" || stored.UploadCount() != 1 {
+		t.Errorf("got Retry-After %q and %d uploads, want 30 and 1", p.Header.Get("Retry-After"), stored.UploadCount())
 	}
 	p = b.Send(http.MethodPost, "/channels/go/talks", strings.NewReader("upload=uploads/upload1"),
 		"Content-Type", "application/x-www-form-urlencoded", "Accept", "application/json").Is(http.StatusTooManyRequests, `"reason":"TOO_MANY_OPERATIONS"`)
@@ -148,11 +148,11 @@ func TestPublishRejectsEmptyFileAndFileOverQuota(t *testing.T) {
 	fields := url.Values{"title": {"On looms"}, "request_id": {requestID}}
 	body, kind := form(fields, "looms.mp4", "video/mp4", nil)
 	b.Send(http.MethodPost, "/channels/go/talks", body, "Content-Type", kind).Is(http.StatusUnprocessableEntity, "no bytes", "On looms")
-	stored.Refuse(logictest.Refusal(codes.ResourceExhausted, "QUOTA_EXCEEDED", "storage quota of 20 GiB exceeded; delete uploads"))
+	stored.FailAppends(logictest.Refusal(codes.ResourceExhausted, "QUOTA_EXCEEDED", "storage quota of 20 GiB exceeded; delete uploads"))
 	body, kind = form(fields, "looms.mp4", "video/mp4", bytes.Repeat([]byte("x"), 1<<20))
 	b.Send(http.MethodPost, "/channels/go/talks", body, "Content-Type", kind).Is(http.StatusTooManyRequests, "20 GiB", "On looms")
-	if stored.Uploads() != 0 || published(b) != nil {
-		t.Errorf("got %d uploads or a publication, want none", stored.Uploads())
+	if stored.UploadCount() != 0 || published(b) != nil {
+		t.Errorf("got %d uploads or a publication, want none", stored.UploadCount())
 	}
 }
 
@@ -176,11 +176,11 @@ func TestPublishRemovesUploadWhenBrowserDisconnects(t *testing.T) {
 		}
 	}()
 	_, _ = io.CopyN(writer, body, 1<<20)
-	until(t, "the upload to begin", func() bool { return stored.Uploads() == 1 })
+	until(t, "the upload to begin", func() bool { return stored.UploadCount() == 1 })
 	disconnect()
 	_ = writer.CloseWithError(io.ErrUnexpectedEOF)
 	<-done
-	until(t, "the upload to be removed", func() bool { return stored.Uploads() == 0 })
+	until(t, "the upload to be removed", func() bool { return stored.UploadCount() == 0 })
 	if published(b) != nil {
 		t.Error("got a publication, want none")
 	}
@@ -221,9 +221,8 @@ func TestExportRedirectsToOperation(t *testing.T) {
 		return &longrunningpb.Operation{Name: "operations/of-" + strings.TrimPrefix(q.Parent, "channels/")}, nil
 	})
 	b.Get("/channels/go").Is(200, `action="/channels/go/export"`, `enctype="multipart/form-data"`)
-	b.Post("/channels/go/export", url.Values{"request_id": {requestID}}).Leads("/operations/of-go")
-	b.With("").Post("/channels/go/export", nil).Leads("/sign-in?next=%2Fchannels%2Fgo")
-	if p := b.Post("/channels/go/export", nil).Is(http.StatusTooManyRequests, "Wait for one to finish.", `href="/operations">See`); p.Header.Get("Retry-After") != "60" {
+	b.Post("/channels/go/export", url.Values{"request_id": {requestID}}).RedirectsTo("/operations/of-go")
+	if p := b.Post("/channels/go/export", nil).Is(http.StatusTooManyRequests, "Wait for one to finish.", `href="/operations">View running operations`); p.Header.Get("Retry-After") != "60" {
 		t.Errorf("got Retry-After %q, want 60", p.Header.Get("Retry-After"))
 	}
 }

@@ -66,12 +66,12 @@ func (b *faultyBody) Read(p []byte) (int, error) {
 }
 
 // openOverFaultyNetwork opens the pages of a channel on which the account can publish.
-func openOverFaultyNetwork(t *testing.T) (*pagetest.Browser, *logictest.Bytes, *faultyNetwork) {
+func openOverFaultyNetwork(t *testing.T) (*pagetest.Browser, *logictest.Media, *faultyNetwork) {
 	t.Helper()
 	network := &faultyNetwork{}
-	b := pagetest.OpenThrough(t, false, map[string]ui.Handler{
+	b := pagetest.OpenWithMiddleware(t, false, map[string]ui.Handler{
 		"GET /channels/{channel}": channels.Show, "POST /channels/{channel}/talks": channels.Publish,
-		"GET /operations/{operation}": func(v *ui.Visit) error {
+		"GET /operations/{operation}": func(v *ui.PageContext) error {
 			_, err := io.WriteString(v.Writer, "running")
 			return err
 		},
@@ -86,7 +86,7 @@ func openOverFaultyNetwork(t *testing.T) (*pagetest.Browser, *logictest.Bytes, *
 	logictest.Answer(b.Logic, talkspb.Talks_PublishRecording_FullMethodName, func(context.Context, *talkspb.PublishRecordingRequest) (*longrunningpb.Operation, error) {
 		return &longrunningpb.Operation{Name: "operations/abc"}, nil
 	})
-	return b.With(logictest.Session), logictest.KeepBytes(b.Logic), network
+	return b.With(logictest.Session), logictest.ServeMedia(b.Logic), network
 }
 
 // video writes an 8 MiB file that begins like an mp4.
@@ -113,14 +113,14 @@ func TestUploadResumesAfterConnectionLoss(t *testing.T) {
 	tab.Open("/channels/go")
 	tab.Fill("#title", "On looms")
 	tab.Choose("#file", file)
-	tab.Press(".publish button[type=submit]")
+	tab.Click(".publish button[type=submit]")
 	until(t, "the publication", func() bool { return published(b) != nil })
 	sent := published(b)
 	if upload, got := stored.Upload(sent.Upload); !bytes.Equal(got, content) || !upload.Whole || upload.FileName != "looms.mp4" || upload.ContentType != "video/mp4" {
 		t.Errorf("got %d of %d bytes stored as %v", len(got), len(content), upload)
 	}
-	if sent.Talk.Title != "On looms" || network.cuts.Load() >= 0 || stored.Uploads() != 1 {
-		t.Errorf("got request %v with %d uploads, connection cut: %v", sent, stored.Uploads(), network.cuts.Load() < 0)
+	if sent.Talk.Title != "On looms" || network.cuts.Load() >= 0 || stored.UploadCount() != 1 {
+		t.Errorf("got request %v with %d uploads, connection cut: %v", sent, stored.UploadCount(), network.cuts.Load() < 0)
 	}
 }
 
@@ -138,28 +138,28 @@ func TestUploadResumesAfterPageIsClosed(t *testing.T) {
 		upload, _ := stored.Upload("uploads/upload1")
 		return upload.GetOffset() > 0
 	})
-	tab.Until(state + ` === "is on its way"`)
-	tab.Shot("upload-running")
-	tab.Leave()
+	tab.Until(state + ` === "uploading"`)
+	tab.Screenshot("upload-running")
+	tab.NavigateAway()
 	network.stall.Store(nil)
 	close(stall)
 	tab.Open("/channels/go")
-	tab.Until(state + `.startsWith("waits to be sent on")`)
-	tab.Shot("upload-interrupted")
+	tab.Until(state + `.startsWith("interrupted")`)
+	tab.Screenshot("upload-interrupted")
 	// Submitting now would publish the talk without its recording.
 	tab.Fill("#title", "On looms")
-	tab.Press(".publish button[type=submit]")
+	tab.Click(".publish button[type=submit]")
 	tab.Until(`document.querySelector("[data-wrong]").textContent.includes("Choose the same file")`)
 	tab.Choose("#file", file)
-	tab.Until(state + ` === "is here"`)
-	tab.Shot("upload-complete")
-	if upload, got := stored.Upload("uploads/upload1"); !bytes.Equal(got, content) || !upload.Whole || stored.Uploads() != 1 {
+	tab.Until(state + ` === "uploaded"`)
+	tab.Screenshot("upload-complete")
+	if upload, got := stored.Upload("uploads/upload1"); !bytes.Equal(got, content) || !upload.Whole || stored.UploadCount() != 1 {
 		t.Errorf("got %d of %d bytes stored", len(got), len(content))
 	}
 	tab.Open("/channels/go")
-	tab.Until(state + ` === "is here"`)
+	tab.Until(state + ` === "uploaded"`)
 	tab.Fill("#title", "On looms")
-	tab.Press(".publish button[type=submit]")
+	tab.Click(".publish button[type=submit]")
 	until(t, "the publication", func() bool { return published(b) != nil })
 	if got := published(b).Upload; got != "uploads/upload1" {
 		t.Errorf("got publication with upload %q, want uploads/upload1", got)
@@ -179,10 +179,10 @@ func TestUploadIsRemovedWhenCancelled(t *testing.T) {
 	tab := b.Tab()
 	tab.Open("/channels/go")
 	tab.Choose("#file", file)
-	until(t, "the upload to begin", func() bool { return stored.Uploads() == 1 })
-	tab.Until(state + ` === "is on its way"`)
-	tab.Press("[data-cancel]")
-	until(t, "the upload to be removed", func() bool { return stored.Uploads() == 0 })
+	until(t, "the upload to begin", func() bool { return stored.UploadCount() == 1 })
+	tab.Until(state + ` === "uploading"`)
+	tab.Click("[data-cancel]")
+	until(t, "the upload to be removed", func() bool { return stored.UploadCount() == 0 })
 	tab.Until(`document.querySelector("[data-sending]").hidden && localStorage.length === 0`)
 }
 
@@ -196,7 +196,7 @@ func TestUploadShowsWhyEmptyFileIsRejected(t *testing.T) {
 	tab.Open("/channels/go")
 	tab.Choose("#file", empty)
 	tab.Until(`document.querySelector("[data-wrong]").textContent.includes("no bytes")`)
-	tab.Shot("upload-rejected")
+	tab.Screenshot("upload-rejected")
 }
 
 func TestUploadRejectsOtherFileTypesBeforeSending(t *testing.T) {
@@ -216,7 +216,7 @@ func TestUploadRejectsOtherFileTypesBeforeSending(t *testing.T) {
 		tab.Until(`document.querySelector("[data-name]").textContent === ` + strconv.Quote(c.name) +
 			` && document.querySelector("[data-wrong]").textContent.includes(` + strconv.Quote(c.want) + `)`)
 	}
-	tab.Shot("upload-wrong-file")
+	tab.Screenshot("upload-wrong-file")
 	if calls := b.Logic.Calls(mediapb.Media_CreateUpload_FullMethodName); len(calls) > 0 {
 		t.Errorf("got %d CreateUpload calls, want none", len(calls))
 	}
@@ -242,7 +242,7 @@ func TestShowFillsFormFromDraftOfFailedPublication(t *testing.T) {
 	tab := b.Tab()
 	tab.Open("/channels/go?draft=abc")
 	tab.Until(`!document.querySelector("[data-kept]").hidden && document.querySelector("input[name=upload]").value === "uploads/u"`)
-	tab.Shot("draft")
+	tab.Screenshot("draft")
 }
 
 // Without JavaScript the browser sends the file in the form.
@@ -251,7 +251,7 @@ func TestUploadWorksWithoutJavaScript(t *testing.T) {
 	file, content := video(t)
 	tab := b.Tab().WithoutScripts()
 	tab.Open("/channels/go")
-	tab.Shot("upload-without-javascript")
+	tab.Screenshot("upload-without-javascript")
 	tab.Fill("#title", "On looms")
 	tab.Choose("#file", file)
 	tab.Do(chromedp.Click(chromedp.CSS(".publish button[type=submit]")))

@@ -1,4 +1,4 @@
-// Package home is the first page.
+// Package home serves the front page.
 package home
 
 import (
@@ -9,17 +9,17 @@ import (
 	"techtalks.example/web-tier/pages/ui"
 )
 
-// latest is how many talks the first page shows.
-const latest = 12
+// latestCount is the number of talks on the front page.
+const latestCount = 12
 
 // Get shows the latest talks.
-func Get(v *ui.Visit) error {
-	var answer *talkspb.ListTalksResponse
-	if err := v.Gather(func(ctx context.Context) (err error) {
-		answer, err = v.Site.Tier.Talks.ListTalks(ctx, &talkspb.ListTalksRequest{PageSize: latest})
+func Get(v *ui.PageContext) error {
+	var response *talkspb.ListTalksResponse
+	if err := v.FetchAll(func(ctx context.Context) (err error) {
+		response, err = v.Site.Tier.Talks.ListTalks(ctx, &talkspb.ListTalksRequest{PageSize: latestCount})
 		return err
 	}); err != nil {
 		return err
 	}
-	return v.Render(http.StatusOK, page(v, answer.Talks))
+	return v.Render(http.StatusOK, page(v, response.Talks))
 }

@@ -13,7 +13,7 @@ import (
 	"techtalks.example/web-tier/pages/ui"
 )
 
-func page(v *ui.Visit, talks []*talkspb.Talk) templ.Component {
+func page(v *ui.PageContext, talks []*talkspb.Talk) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
 		if templ_7745c5c3_CtxErr := ctx.Err(); templ_7745c5c3_CtxErr != nil {
@@ -46,7 +46,7 @@ func page(v *ui.Visit, talks []*talkspb.Talk) templ.Component {
 				}()
 			}
 			ctx = templ.InitializeContext(ctx)
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 1, "<section class=\"hero\"><div><h1>Talks worth your evening</h1><p>Follow the channels you like and hear of a new talk the moment it is out.</p>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 1, "<section class=\"hero\"><div><h1>Talks worth your evening</h1><p>Follow channels and hear about new talks the moment they are published. TechTalks is a reference app for tiers, queues and live updates.</p>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -85,7 +85,7 @@ func page(v *ui.Visit, talks []*talkspb.Talk) templ.Component {
 					}
 					return nil
 				})
-				templ_7745c5c3_Err = ui.Nothing("No talks yet. The first one could be yours.").Render(templ.WithChildren(ctx, templ_7745c5c3_Var3), templ_7745c5c3_Buffer)
+				templ_7745c5c3_Err = ui.EmptyState("No talks yet. Publish the first one.").Render(templ.WithChildren(ctx, templ_7745c5c3_Var3), templ_7745c5c3_Buffer)
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}

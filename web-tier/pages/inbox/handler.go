@@ -1,5 +1,5 @@
-// Package inbox shows what the channels that somebody follows have published, and
-// what became of their own long work.
+// Package inbox serves the account's notifications: talks published by followed channels, and
+// finished operations.
 package inbox
 
 import (
@@ -11,39 +11,36 @@ import (
 	"techtalks.example/web-tier/pages/ui"
 )
 
-// Show shows the inbox, the newest first.
-func Show(v *ui.Visit) error {
-	if !v.SignedIn() {
-		return v.AskToSignIn()
-	}
-	var answer *notificationspb.ListNotificationsResponse
-	if err := v.Gather(func(ctx context.Context) (err error) {
-		answer, err = v.Site.Tier.Notifications.ListNotifications(ctx, &notificationspb.ListNotificationsRequest{
+// Show shows the inbox, newest first.
+func Show(v *ui.PageContext) error {
+	var response *notificationspb.ListNotificationsResponse
+	if err := v.FetchAll(func(ctx context.Context) (err error) {
+		response, err = v.Site.Tier.Notifications.ListNotifications(ctx, &notificationspb.ListNotificationsRequest{
 			PageToken: v.Request.URL.Query().Get("page_token"),
 		})
 		return err
 	}); err != nil {
 		return err
 	}
-	fresh := v.Request.URL.Query().Get("page_token") == ""
-	if fresh {
-		v.Cursor = reached(v.Cursor, answer.Notifications)
+	firstPage := v.Request.URL.Query().Get("page_token") == ""
+	if firstPage {
+		v.Cursor = listCursor(v.Cursor, response.Notifications)
 	}
-	return v.Render(http.StatusOK, page(v, answer, fresh))
+	return v.Render(http.StatusOK, page(v, response, firstPage))
 }
 
-// reached returns the cursor that the list itself has reached. The page's own
-// was read beside the list, and may be ahead of it: what lies between would
-// never be shown.
-func reached(cursor string, list []*notificationspb.Notification) string {
-	if len(list) > 0 {
-		return list[0].Id
+// listCursor returns the cursor of the newest item in the list. The cursor of the page was
+// fetched concurrently with the list and can be ahead of it: a stream that starts there would
+// skip the notifications in between.
+func listCursor(cursor string, items []*notificationspb.Notification) string {
+	if len(items) > 0 {
+		return items[0].Id
 	}
 	epoch, _, _ := strings.Cut(cursor, "-")
 	return epoch + "-0"
 }
 
-// subject is what an item leads to.
+// subject returns the resource name of what n is about: an operation or a talk.
 func subject(n *notificationspb.Notification) string {
 	if n.Operation != "" {
 		return n.Operation
@@ -51,28 +48,26 @@ func subject(n *notificationspb.Notification) string {
 	return n.Talk
 }
 
-// look and came say what became of an operation; the words are in live.js too.
-func look(n *notificationspb.Notification) string {
+// outcomeClass and outcome return the CSS class and the label of a finished operation. live.js
+// has the same ones.
+func outcomeClass(n *notificationspb.Notification) string {
 	if n.Failed {
 		return "failed"
 	}
 	return "succeeded"
 }
 
-func came(n *notificationspb.Notification) string {
+func outcome(n *notificationspb.Notification) string {
 	if n.Failed {
 		return "Failed"
 	}
 	return "Done"
 }
 
-// Read marks items as read.
-func Read(v *ui.Visit) error {
-	if err := v.Form(); err != nil {
+// Read marks notifications as read.
+func Read(v *ui.PageContext) error {
+	if err := v.ParseForm(); err != nil {
 		return err
-	}
-	if !v.SignedIn() {
-		return v.Redirect("/sign-in?next=/inbox")
 	}
 	if _, err := v.Site.Tier.Notifications.MarkRead(v.Context(), &notificationspb.MarkReadRequest{
 		Ids: v.Request.PostForm["id"], Through: v.Request.PostFormValue("through"),

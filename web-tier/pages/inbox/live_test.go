@@ -15,19 +15,19 @@ import (
 	"techtalks.example/web-tier/platform/logictest"
 )
 
-// An operation that ends appears in the list as it would when the page is loaded
-// anew, and on every other page as a toast; one that failed looks so.
-func TestTheEndOfAnOperationArrives(t *testing.T) {
+// A finished operation appears in the open inbox as it does after a reload, and as a toast on
+// every other page. Failed operations are marked as such.
+func TestFinishedOperationAppearsLive(t *testing.T) {
 	events := make(chan string)
 	b := pagetest.Open(t, false, map[string]ui.Handler{
 		"GET /inbox": inbox.Show,
-		"GET /other": func(v *ui.Visit) error {
-			if err := v.Gather(); err != nil {
+		"GET /other": func(v *ui.PageContext) error {
+			if err := v.FetchAll(); err != nil {
 				return err
 			}
 			return v.Render(http.StatusOK, ui.Layout(v, "Other"))
 		},
-		"GET /inbox/stream": func(v *ui.Visit) error {
+		"GET /inbox/stream": func(v *ui.PageContext) error {
 			v.Writer.Header().Set("Content-Type", "text/event-stream")
 			control := http.NewResponseController(v.Writer)
 			_ = control.Flush()
@@ -57,9 +57,9 @@ func TestTheEndOfAnOperationArrives(t *testing.T) {
 	tab.Until(`document.querySelector("#inbox li:first-child .state.failed").textContent === "Failed"`)
 	events <- event(7, false)
 	tab.Until(`document.querySelector("#inbox li:first-child:not(.failed) .state.succeeded").textContent === "Done"`)
-	tab.Shot("inbox")
+	tab.Screenshot("inbox")
 	tab.Open("/other")
 	events <- event(8, true)
 	tab.Until(`document.querySelector(".toast.failed a[href='/operations/abc']")`)
-	tab.Shot("toast")
+	tab.Screenshot("toast")
 }

@@ -13,7 +13,7 @@ import (
 	"techtalks.example/web-tier/pages/ui"
 )
 
-func page(v *ui.Visit, answer *notificationspb.ListNotificationsResponse, fresh bool) templ.Component {
+func page(v *ui.PageContext, response *notificationspb.ListNotificationsResponse, firstPage bool) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
 		if templ_7745c5c3_CtxErr := ctx.Err(); templ_7745c5c3_CtxErr != nil {
@@ -50,7 +50,7 @@ func page(v *ui.Visit, answer *notificationspb.ListNotificationsResponse, fresh 
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			if len(answer.Notifications) == 0 {
+			if len(response.Notifications) == 0 {
 				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 2, " hidden")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
@@ -61,19 +61,19 @@ func page(v *ui.Visit, answer *notificationspb.ListNotificationsResponse, fresh 
 				return templ_7745c5c3_Err
 			}
 			var templ_7745c5c3_Var3 string
-			templ_7745c5c3_Var3, templ_7745c5c3_Err = templ.JoinStringErrs(newest(v, answer))
+			templ_7745c5c3_Var3, templ_7745c5c3_Err = templ.JoinStringErrs(newestID(v, response))
 			if templ_7745c5c3_Err != nil {
-				return templ.Error{Err: templ_7745c5c3_Err, FileName: `inbox/page.templ`, Line: 13, Col: 65}
+				return templ.Error{Err: templ_7745c5c3_Err, FileName: `inbox/page.templ`, Line: 13, Col: 69}
 			}
 			_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var3))
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 4, "\"> <button class=\"quiet\" type=\"submit\">Mark all read</button></form></header>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 4, "\"> <button class=\"quiet\" type=\"submit\">Mark all as read</button></form></header>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			if len(answer.Notifications) == 0 {
+			if len(response.Notifications) == 0 {
 				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 5, "<div id=\"inbox-empty\">")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
@@ -96,7 +96,7 @@ func page(v *ui.Visit, answer *notificationspb.ListNotificationsResponse, fresh 
 					}
 					return nil
 				})
-				templ_7745c5c3_Err = ui.Nothing("Nothing here yet. Follow channels, and what they publish appears here; so does the end of your own long work.").Render(templ.WithChildren(ctx, templ_7745c5c3_Var4), templ_7745c5c3_Buffer)
+				templ_7745c5c3_Err = ui.EmptyState("No notifications yet. New talks from channels you follow appear here, and your finished jobs.").Render(templ.WithChildren(ctx, templ_7745c5c3_Var4), templ_7745c5c3_Buffer)
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
@@ -109,7 +109,7 @@ func page(v *ui.Visit, answer *notificationspb.ListNotificationsResponse, fresh 
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			if fresh {
+			if firstPage {
 				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 9, " id=\"inbox\"")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
@@ -119,7 +119,7 @@ func page(v *ui.Visit, answer *notificationspb.ListNotificationsResponse, fresh 
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			for _, n := range answer.Notifications {
+			for _, n := range response.Notifications {
 				templ_7745c5c3_Err = item(n).Render(ctx, templ_7745c5c3_Buffer)
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
@@ -129,7 +129,7 @@ func page(v *ui.Visit, answer *notificationspb.ListNotificationsResponse, fresh 
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = ui.Pager("", ui.WithPage(v, answer.NextPageToken)).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = ui.Pager("", ui.WithPage(v, response.NextPageToken)).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -163,8 +163,8 @@ func page(v *ui.Visit, answer *notificationspb.ListNotificationsResponse, fresh 
 	})
 }
 
-// item is an item of the list: a talk that was published, or an operation that
-// ended. One of them without anything in it is the template of live.js.
+// item is a notification: a published talk or a finished operation. live.js uses empty items as
+// templates.
 func item(n *notificationspb.Notification) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
@@ -248,7 +248,7 @@ func item(n *notificationspb.Notification) templ.Component {
 			return templ_7745c5c3_Err
 		}
 		if n.Operation != "" {
-			var templ_7745c5c3_Var11 = []any{"state", look(n)}
+			var templ_7745c5c3_Var11 = []any{"state", outcomeClass(n)}
 			templ_7745c5c3_Err = templ.RenderCSSItems(ctx, templ_7745c5c3_Buffer, templ_7745c5c3_Var11...)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
@@ -271,9 +271,9 @@ func item(n *notificationspb.Notification) templ.Component {
 				return templ_7745c5c3_Err
 			}
 			var templ_7745c5c3_Var13 string
-			templ_7745c5c3_Var13, templ_7745c5c3_Err = templ.JoinStringErrs(came(n))
+			templ_7745c5c3_Var13, templ_7745c5c3_Err = templ.JoinStringErrs(outcome(n))
 			if templ_7745c5c3_Err != nil {
-				return templ.Error{Err: templ_7745c5c3_Err, FileName: `inbox/page.templ`, Line: 51, Col: 57}
+				return templ.Error{Err: templ_7745c5c3_Err, FileName: `inbox/page.templ`, Line: 51, Col: 68}
 			}
 			_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var13))
 			if templ_7745c5c3_Err != nil {
@@ -320,7 +320,7 @@ func item(n *notificationspb.Notification) templ.Component {
 			return templ_7745c5c3_Err
 		}
 		var templ_7745c5c3_Var16 string
-		templ_7745c5c3_Var16, templ_7745c5c3_Err = templ.JoinStringErrs(ui.Machine(n.PublishTime))
+		templ_7745c5c3_Var16, templ_7745c5c3_Err = templ.JoinStringErrs(ui.RFC3339(n.PublishTime))
 		if templ_7745c5c3_Err != nil {
 			return templ.Error{Err: templ_7745c5c3_Err, FileName: `inbox/page.templ`, Line: 55, Col: 56}
 		}
@@ -333,9 +333,9 @@ func item(n *notificationspb.Notification) templ.Component {
 			return templ_7745c5c3_Err
 		}
 		var templ_7745c5c3_Var17 string
-		templ_7745c5c3_Var17, templ_7745c5c3_Err = templ.JoinStringErrs(ui.Day(n.PublishTime))
+		templ_7745c5c3_Var17, templ_7745c5c3_Err = templ.JoinStringErrs(ui.Date(n.PublishTime))
 		if templ_7745c5c3_Err != nil {
-			return templ.Error{Err: templ_7745c5c3_Err, FileName: `inbox/page.templ`, Line: 55, Col: 82}
+			return templ.Error{Err: templ_7745c5c3_Err, FileName: `inbox/page.templ`, Line: 55, Col: 83}
 		}
 		_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var17))
 		if templ_7745c5c3_Err != nil {
@@ -359,7 +359,7 @@ func item(n *notificationspb.Notification) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 30, "\"> <button class=\"plain\" type=\"submit\">Mark read</button></form>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 30, "\"> <button class=\"plain\" type=\"submit\">Mark as read</button></form>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -372,9 +372,10 @@ func item(n *notificationspb.Notification) templ.Component {
 	})
 }
 
-func newest(v *ui.Visit, answer *notificationspb.ListNotificationsResponse) string {
-	if len(answer.Notifications) > 0 {
-		return answer.Notifications[0].Id
+// newestID returns the ID up to which the page's button marks notifications as read.
+func newestID(v *ui.PageContext, response *notificationspb.ListNotificationsResponse) string {
+	if len(response.Notifications) > 0 {
+		return response.Notifications[0].Id
 	}
 	return v.Cursor
 }

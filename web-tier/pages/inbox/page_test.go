@@ -23,21 +23,20 @@ func open(t *testing.T, items ...*notificationspb.Notification) *pagetest.Browse
 	return b
 }
 
-func TestAnInboxIsSomebodys(t *testing.T) {
-	open(t).Get("/inbox").Leads("/sign-in?next=%2Finbox")
-	open(t).With("over").Get("/inbox").Leads("/sign-in?next=%2Finbox")
+func TestInboxRequiresSignIn(t *testing.T) {
+	open(t).Get("/inbox").RedirectsTo("/sign-in?next=%2Finbox")
+	open(t).With("over").Get("/inbox").RedirectsTo("/sign-in?next=%2Finbox")
 }
 
-// The list and the cursor are read side by side. A page that followed from the
-// cursor would lose what arrived between the two.
-func TestThePageFollowsFromWhatItShows(t *testing.T) {
+// The list and the cursor are fetched concurrently. A stream from the cursor would lose the
+// notifications that arrived in between.
+func TestInboxStreamStartsAtNewestListedItem(t *testing.T) {
 	item := &notificationspb.Notification{Id: "epoch-3", Talk: "channels/go/talks/one", Title: "<i>One</i>", Channel: "channels/go", ChannelTitle: "Go", PublishTime: timestamppb.Now()}
 	open(t, item).With(logictest.Session).Get("/inbox").Is(200, `data-inbox-cursor="epoch-3"`, "&lt;i&gt;One", `name="through" value="epoch-3"`)
 	open(t).With(logictest.Session).Get("/inbox").Is(200, `data-inbox-cursor="epoch-0"`)
 }
 
-// An operation that ended is told of with what became of it, and leads to it.
-func TestOperationsThatEnded(t *testing.T) {
+func TestInboxShowsOutcomeOfFinishedOperations(t *testing.T) {
 	open(t,
 		&notificationspb.Notification{Id: "epoch-2", Operation: "operations/two", Title: "Import of <talks>", Failed: true, PublishTime: timestamppb.Now()},
 		&notificationspb.Notification{Id: "epoch-1", Operation: "operations/one", Title: "Export", PublishTime: timestamppb.Now()},
@@ -45,16 +44,16 @@ func TestOperationsThatEnded(t *testing.T) {
 		`href="/operations/one"`, `<span class="state succeeded" data-state>Done`, `id="inbox-operation"`)
 }
 
-func TestMarkingReadSendsWhatWasSeen(t *testing.T) {
+func TestMarkReadSendsSelectedIDs(t *testing.T) {
 	b := open(t).With(logictest.Session)
 	logictest.Answer(b.Logic, notificationspb.Notifications_MarkRead_FullMethodName, func(context.Context, *notificationspb.MarkReadRequest) (*notificationspb.MarkReadResponse, error) {
 		return &notificationspb.MarkReadResponse{}, nil
 	})
-	b.Post("/inbox/read", url.Values{"id": {"epoch-1", "epoch-2"}}).Leads("/inbox")
-	b.Post("/inbox/read", url.Values{"through": {"epoch-3"}}).Leads("/inbox")
+	b.Post("/inbox/read", url.Values{"id": {"epoch-1", "epoch-2"}}).RedirectsTo("/inbox")
+	b.Post("/inbox/read", url.Values{"through": {"epoch-3"}}).RedirectsTo("/inbox")
 	calls := b.Logic.Calls(notificationspb.Notifications_MarkRead_FullMethodName)
 	one, all := calls[0].Request.(*notificationspb.MarkReadRequest), calls[1].Request.(*notificationspb.MarkReadRequest)
 	if strings.Join(one.Ids, " ") != "epoch-1 epoch-2" || one.Through != "" || len(all.Ids) != 0 || all.Through != "epoch-3" {
-		t.Errorf("sent %v and %v", one, all)
+		t.Errorf("got requests %v and %v, want the two ids, then all through epoch-3", one, all)
 	}
 }

@@ -8,20 +8,20 @@ import (
 	"golang.org/x/sync/singleflight"
 )
 
-// cache is an LRU cache of rendered texts, bounded in bytes. Callers that ask for
-// the same text at the same time share one rendering.
+// cache is an LRU cache of rendered texts with a limit in bytes. Concurrent callers with the same
+// text share one rendering.
 type cache struct {
-	limit int
+	limit int // bytes
 
 	mu      sync.Mutex
-	size    int
-	entries map[digest]*list.Element // of entry
-	recent  list.List                // the most recently used first
+	size    int                      // bytes
+	entries map[digest]*list.Element // values are of type entry
+	recent  list.List                // most recently used first
 
 	flights singleflight.Group
 }
 
-// digest stands for a text, which would take as much memory again.
+// digest is the hash of a text. As a key it takes less memory than the text.
 type digest [sha256.Size]byte
 
 type entry struct {
@@ -29,7 +29,7 @@ type entry struct {
 	document
 }
 
-// entryOverhead is about what an entry takes beyond its HTML.
+// entryOverhead is the approximate memory of an entry besides its HTML, in bytes.
 const entryOverhead = 256
 
 func (e entry) size() int { return len(e.html) + entryOverhead }
@@ -38,14 +38,14 @@ func newCache(limit int) *cache {
 	return &cache{limit: limit, entries: map[digest]*list.Element{}}
 }
 
-// get returns the document of text, rendered by render unless it is cached.
+// get returns the cached document of text, or renders and caches it.
 func (c *cache) get(text string, render func(string) document) document {
 	key := digest(sha256.Sum256([]byte(text)))
 	if d, ok := c.lookup(key); ok {
 		return d
 	}
 	v, _, _ := c.flights.Do(string(key[:]), func() (any, error) {
-		d, ok := c.lookup(key) // another flight may have just landed
+		d, ok := c.lookup(key) // another flight may have just added it
 		if !ok {
 			d = render(text)
 			c.add(entry{key, d})

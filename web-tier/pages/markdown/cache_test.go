@@ -25,7 +25,7 @@ func TestCacheRendersTextOnce(t *testing.T) {
 	}
 	callers.Wait()
 	if n := renders.Load(); n != 1 {
-		t.Errorf("16 callers rendered the text %d times", n)
+		t.Errorf("16 concurrent callers rendered the text %d times, want once", n)
 	}
 }
 
@@ -56,6 +56,6 @@ func TestCacheEvictsLeastRecentlyUsedAtByteLimit(t *testing.T) {
 	}
 	c.get("large", func(string) document { return document{html: strings.Repeat("x", 2*limit)} })
 	if c.size > limit {
-		t.Errorf("%d bytes after a document larger than the limit", c.size)
+		t.Errorf("got %d bytes after adding a document larger than the limit", c.size)
 	}
 }

@@ -1,10 +1,9 @@
 // Package markdown renders the descriptions of talks and channels.
 //
-// Descriptions come from anybody, and a small Markdown text can describe a huge
-// document: a table pads every row to the width of its header, and every use of
-// a link reference repeats the whole address. Work and output are therefore
-// bounded by the size of the text (limits.go); a text beyond the bounds is shown
-// as it was typed. Rendered texts are cached.
+// Anyone can write a description, and a small Markdown text can render to a huge document: a table
+// pads every row to the width of its header, and every use of a link reference repeats the whole
+// URL. Work and output are therefore limited in proportion to the size of the text (limits.go).
+// Text that exceeds a limit is shown as typed. Rendered texts are cached.
 package markdown
 
 import (
@@ -19,15 +18,15 @@ import (
 )
 
 var renderer = goldmark.New(
-	goldmark.WithParser(boundedParser()),
+	goldmark.WithParser(limitedParser()),
 	goldmark.WithExtensions(extension.Linkify, extension.Table, extension.Strikethrough),
 )
 
 var policy = newPolicy()
 
-// newPolicy keeps what text needs. Whatever Markdown or HTML somebody wrote,
-// nothing that runs, loads or imitates the page gets through: no scripts,
-// styles, forms, images or frames, and only links that lead where they say.
+// newPolicy returns a policy that allows only text markup. It removes everything that could run
+// code, load resources or imitate the page: scripts, styles, forms, images and frames. Links must
+// be absolute.
 func newPolicy() *bluemonday.Policy {
 	p := bluemonday.NewPolicy()
 	p.AllowElements("p", "br", "hr", "blockquote", "pre", "code", "em", "strong", "del", "sub", "sup",
@@ -42,43 +41,41 @@ func newPolicy() *bluemonday.Policy {
 	return p
 }
 
-// A description's headings come below the page's own.
-var headings = regexp.MustCompile(`(</?h)([12])(>)`)
+// topHeadings matches h1 and h2 tags, which are reserved for the page itself.
+var topHeadings = regexp.MustCompile(`(</?h)([12])(>)`)
 
-// rendered caches the pages' descriptions. They depend on the text alone, so all
-// sites of a process can share them.
+// rendered caches documents. They depend only on the text, so all sites in a process share them.
 var rendered = newCache(maxCached)
 
-// document is a text in HTML that is safe to show.
+// document is a rendered text.
 type document struct {
-	html string
-	// plain reports that the text exceeds the limits, and is shown as it was typed.
+	html string // sanitized
+	// plain reports whether the text exceeds the limits and is shown as typed.
 	plain bool
 }
 
-// Render returns Markdown as HTML that is safe to show. Text that exceeds the
-// limits is returned as it was typed.
+// Render renders Markdown to sanitized HTML. It escapes text that exceeds the limits, and shows
+// it as typed.
 func Render(text string) string { return rendered.get(text, render).html }
 
-// Accepts reports whether text is within the limits, so that Render shows it as
-// Markdown.
+// Accepts reports whether text is within the limits, so that Render renders it as Markdown.
 func Accepts(text string) bool { return !rendered.get(text, render).plain }
 
 func render(text string) document {
-	dirty, ok := convert(text)
+	raw, ok := convert(text)
 	if !ok {
 		return plain(text)
 	}
-	clean := policy.SanitizeBytes(headings.ReplaceAll(dirty, []byte("${1}3${3}")))
-	if len(clean) > maxOutput(text) { // the sanitizer adds attributes to links
+	sanitized := policy.SanitizeBytes(topHeadings.ReplaceAll(raw, []byte("${1}3${3}")))
+	if len(sanitized) > maxOutput(text) { // possible: the sanitizer adds attributes to links
 		return plain(text)
 	}
-	return document{html: string(clean)}
+	return document{html: string(sanitized)}
 }
 
-// convert returns Markdown as HTML that is not sanitized yet. It reports false if
-// the text exceeds the limits.
-func convert(text string) (dirty []byte, ok bool) {
+// convert renders Markdown to HTML without sanitizing it. It reports false if the text exceeds the
+// limits.
+func convert(text string) (raw []byte, ok bool) {
 	if len(text) > maxText {
 		return nil, false
 	}
@@ -87,7 +84,7 @@ func convert(text string) (dirty []byte, ok bool) {
 			if _, exceeded := r.(bailout); !exceeded {
 				panic(r)
 			}
-			dirty, ok = nil, false
+			raw, ok = nil, false
 		}
 	}()
 	w := limitedWriter{limit: maxOutput(text)}
@@ -95,12 +92,12 @@ func convert(text string) (dirty []byte, ok bool) {
 	return w.Bytes(), err == nil
 }
 
-// plain returns text as it was typed. The style of a .typed keeps its line breaks.
+// plain returns text escaped, to be shown as typed. The CSS class typed preserves line breaks.
 func plain(text string) document {
 	return document{html: `<div class="typed">` + html.EscapeString(text) + "</div>", plain: true}
 }
 
-// limitedWriter stops the rendering when it has produced limit bytes.
+// limitedWriter aborts the rendering with a bailout panic after limit bytes.
 type limitedWriter struct {
 	bytes.Buffer
 	limit int

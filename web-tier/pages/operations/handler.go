@@ -14,15 +14,12 @@ import (
 )
 
 // operationName returns the resource name of the operation in the request's URL.
-func operationName(v *ui.Visit) string { return "operations/" + v.Request.PathValue("operation") }
+func operationName(v *ui.PageContext) string { return "operations/" + v.Request.PathValue("operation") }
 
 // Show renders an operation. A JSON client gets the operation itself, for short
 // polling.
-func Show(v *ui.Visit) error {
+func Show(v *ui.PageContext) error {
 	v.Writer.Header().Add("Vary", "Accept")
-	if !v.SignedIn() {
-		return v.AskToSignIn()
-	}
 	if v.PrefersJSON() {
 		op, err := v.Site.Tier.Operations.GetOperation(v.Context(), &longrunningpb.GetOperationRequest{Name: operationName(v)})
 		if err != nil {
@@ -33,7 +30,7 @@ func Show(v *ui.Visit) error {
 		return nil
 	}
 	var op *longrunningpb.Operation
-	if err := v.Gather(func(ctx context.Context) (err error) {
+	if err := v.FetchAll(func(ctx context.Context) (err error) {
 		op, err = v.Site.Tier.Operations.GetOperation(ctx, &longrunningpb.GetOperationRequest{Name: operationName(v)})
 		return err
 	}); err != nil {
@@ -47,7 +44,7 @@ func Show(v *ui.Visit) error {
 	if err != nil {
 		return err
 	}
-	if v.Refresh = !op.Done; v.Refresh {
+	if v.ReloadWithoutScripts = !op.Done; v.ReloadWithoutScripts {
 		v.Scripts = append(v.Scripts, "operation.js")
 	}
 	return v.Render(http.StatusOK, showPage(v, view, rejected))
@@ -55,7 +52,7 @@ func Show(v *ui.Visit) error {
 
 // rejections returns a page of the files that an import rejected; nil if there are
 // none or op is not a finished import.
-func rejections(v *ui.Visit, op operationView) (*transferspb.ListRejectionsResponse, error) {
+func rejections(v *ui.PageContext, op operationView) (*transferspb.ListRejectionsResponse, error) {
 	imported, ok := op.result.(*transferspb.ImportCatalogueResponse)
 	if !ok || imported.Rejected == 0 {
 		return nil, nil
@@ -71,13 +68,10 @@ const operationsPerPage = 30
 var filters = map[string]string{"running": "done = false", "ended": "done = true"}
 
 // List renders a page of the account's operations, newest first.
-func List(v *ui.Visit) error {
-	if !v.SignedIn() {
-		return v.AskToSignIn()
-	}
+func List(v *ui.PageContext) error {
 	query := v.Request.URL.Query()
 	var answer *longrunningpb.ListOperationsResponse
-	if err := v.Gather(func(ctx context.Context) (err error) {
+	if err := v.FetchAll(func(ctx context.Context) (err error) {
 		answer, err = v.Site.Tier.Operations.ListOperations(ctx, &longrunningpb.ListOperationsRequest{
 			Name: "operations", Filter: filters[query.Get("show")], PageSize: operationsPerPage, PageToken: query.Get("page_token"),
 		})
@@ -92,13 +86,13 @@ func List(v *ui.Visit) error {
 			return err
 		}
 		views = append(views, view)
-		v.Refresh = v.Refresh || !op.Done
+		v.ReloadWithoutScripts = v.ReloadWithoutScripts || !op.Done
 	}
 	return v.Render(http.StatusOK, listPage(v, query.Get("show"), views, answer.NextPageToken))
 }
 
 // Cancel requests the cancellation of an operation, which takes up to a second.
-func Cancel(v *ui.Visit) error {
+func Cancel(v *ui.PageContext) error {
 	return change(v, "/"+operationName(v), func(ctx context.Context) error {
 		_, err := v.Site.Tier.Operations.CancelOperation(ctx, &longrunningpb.CancelOperationRequest{Name: operationName(v)})
 		return err
@@ -106,7 +100,7 @@ func Cancel(v *ui.Visit) error {
 }
 
 // Delete deletes a finished operation before it expires.
-func Delete(v *ui.Visit) error {
+func Delete(v *ui.PageContext) error {
 	return change(v, "/operations", func(ctx context.Context) error {
 		_, err := v.Site.Tier.Operations.DeleteOperation(ctx, &longrunningpb.DeleteOperationRequest{Name: operationName(v)})
 		return err
@@ -114,10 +108,7 @@ func Delete(v *ui.Visit) error {
 }
 
 // change makes call and redirects to path.
-func change(v *ui.Visit, path string, call func(context.Context) error) error {
-	if !v.SignedIn() {
-		return v.AskToSignIn()
-	}
+func change(v *ui.PageContext, path string, call func(context.Context) error) error {
 	if err := call(v.Context()); err != nil {
 		return err
 	}

@@ -73,7 +73,7 @@ func openLive(t *testing.T, op *longrunningpb.Operation) (*pagetest.Browser, *fa
 	var feed *live.Feed
 	ready := make(chan struct{})
 	routes := map[string]ui.Handler{
-		"GET /operations/{operation}/stream": func(v *ui.Visit) error {
+		"GET /operations/{operation}/stream": func(v *ui.PageContext) error {
 			<-ready
 			feed.Stream(v.Writer, v.Request, v.Site.Session(v.Request), "operations/"+v.Request.PathValue("operation"))
 			return nil
@@ -132,7 +132,7 @@ func TestOperationPageUpdatesLive(t *testing.T) {
 	tab.Until(`document.querySelector("[data-amount]").textContent === "3.0 MB of 4.0 MB"`)
 	tab.Until(`document.querySelectorAll("#steps li").length === 2 && document.querySelector("#steps li:last-child span").textContent === "Second."`)
 	tab.Until(`document.querySelector("[data-left]").textContent === "about 10 min left"`)
-	tab.Shot("operation-running")
+	tab.Screenshot("operation-running")
 	done := succeeded(t, "recording", &talkspb.PublishRecordingResponse{Talk: &talkspb.Talk{Name: "channels/go/talks/on-looms"}})
 	m := &operationspb.OperationMetadata{}
 	_ = done.Metadata.UnmarshalTo(m)
@@ -140,7 +140,7 @@ func TestOperationPageUpdatesLive(t *testing.T) {
 	done.Metadata = pack(t, m)
 	s.update(done)
 	tab.Until(`!window.loadedOnce && document.querySelector("a[href='/channels/go/talks/on-looms']")`)
-	tab.Shot("operation-done")
+	tab.Screenshot("operation-done")
 }
 
 func TestOperationPageRefreshesWithoutJavaScript(t *testing.T) {
@@ -148,8 +148,8 @@ func TestOperationPageRefreshesWithoutJavaScript(t *testing.T) {
 	tab := b.Tab().WithoutScripts()
 	tab.Open("/operations/abc")
 	tab.Until(`document.querySelector("progress").value === 25`)
-	tab.Shot("operation-without-javascript")
+	tab.Screenshot("operation-without-javascript")
 	s.update(failed(t))
 	tab.Until(`document.body.textContent.includes("The file is not a <video>")`)
-	tab.Shot("operation-failed")
+	tab.Screenshot("operation-failed")
 }

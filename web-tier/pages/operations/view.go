@@ -68,7 +68,7 @@ func (o operationView) amount() string {
 	if o.DoneCount == 0 && o.TotalCount == 0 {
 		return ""
 	}
-	return ui.Amount(o.DoneCount, o.TotalCount, o.Unit)
+	return ui.Progress(o.DoneCount, o.TotalCount, o.Unit)
 }
 
 // timeLeft returns the estimated time until the operation finishes; empty if unknown.
@@ -76,7 +76,7 @@ func (o operationView) timeLeft() string {
 	if !o.running() || !o.EstimatedEndTime.IsValid() {
 		return ""
 	}
-	return ui.Left(time.Until(o.EstimatedEndTime.AsTime()))
+	return ui.Remaining(time.Until(o.EstimatedEndTime.AsTime()))
 }
 
 // draftPath returns the URL of the publish form, prefilled as submitted for this

@@ -1,5 +1,5 @@
-// Package pagetest opens a page in a test as a browser would: through everything
-// that every request passes through, with a stand-in logic tier behind it.
+// Package pagetest tests pages as a browser sees them: through the server's full middleware
+// chain, with a fake logic tier behind the site.
 package pagetest
 
 import (
@@ -23,10 +23,10 @@ import (
 	"techtalks.example/web-tier/platform/uploads"
 )
 
-// Browser opens pages.
+// Browser sends requests to a site under test.
 type Browser struct {
 	Logic *logictest.Tier
-	// Cut breaks every connection to the site, as a lost network does.
+	// Cut closes all connections to the site, to simulate a network failure.
 	Cut func()
 
 	t       *testing.T
@@ -36,21 +36,21 @@ type Browser struct {
 	session string
 }
 
-// Open serves the handlers, by pattern, and returns a browser with nobody signed
-// in. Site.Secure is as given.
+// Open serves handlers, keyed by pattern, until the test ends. It returns a browser that is
+// not signed in. secure sets Site.Secure.
 func Open(t *testing.T, secure bool, handlers map[string]ui.Handler) *Browser {
 	t.Helper()
-	return OpenThrough(t, secure, handlers, func(site http.Handler) http.Handler { return site })
+	return OpenWithMiddleware(t, secure, handlers, func(site http.Handler) http.Handler { return site })
 }
 
-// OpenThrough is Open with something between the browser and the site. Assets
-// and bytes are there too, in and out.
-func OpenThrough(t *testing.T, secure bool, handlers map[string]ui.Handler, between func(http.Handler) http.Handler) *Browser {
+// OpenWithMiddleware is like Open, but wraps the site in middleware. Besides handlers, the site
+// serves assets, uploads and downloads.
+func OpenWithMiddleware(t *testing.T, secure bool, handlers map[string]ui.Handler, middleware func(http.Handler) http.Handler) *Browser {
 	t.Helper()
 	tier := logictest.New(t)
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	site := &ui.Site{Tier: tier.Logic, Uploads: uploads.New(tier.Logic.Media), Log: log, Host: "web-host", Secure: secure}
-	passage := server.New(log, prometheus.NewRegistry(), secure, site.Caller, site.Refuse, site.StandIn)
+	passage := server.New(log, prometheus.NewRegistry(), secure, site.Caller, site.Refuse, site.ServeStale)
 	mux := http.NewServeMux()
 	for pattern, handle := range handlers {
 		mux.Handle(pattern, passage.Admit(site.Page(logicclient.FormBudget, handle)))
@@ -58,32 +58,32 @@ func OpenThrough(t *testing.T, secure bool, handlers map[string]ui.Handler, betw
 	mux.HandleFunc("GET /assets/{name}", func(w http.ResponseWriter, r *http.Request) { assets.Serve(w, r) })
 	mux.Handle("/uploads", site.Uploads.Handler(site.Caller))
 	mux.Handle("/uploads/{upload}", site.Uploads.Handler(site.Caller))
-	bytes := downloads.New(tier.Logic.Media, site.Caller, site.Refuse)
-	mux.HandleFunc("GET /recordings/{recording}/{file}", bytes.Recording)
-	mux.HandleFunc("GET /files/{upload}", bytes.Upload)
-	served := httptest.NewServer(between(passage.Handler(mux)))
-	t.Cleanup(served.Close)
-	return &Browser{Logic: tier, t: t, address: served.URL, secure: secure, Cut: served.CloseClientConnections, client: &http.Client{
+	files := downloads.New(tier.Logic.Media, site.Caller, site.Refuse)
+	mux.HandleFunc("GET /recordings/{recording}/{file}", files.Recording)
+	mux.HandleFunc("GET /files/{upload}", files.Upload)
+	backend := httptest.NewServer(middleware(passage.Handler(mux)))
+	t.Cleanup(backend.Close)
+	return &Browser{Logic: tier, t: t, address: backend.URL, secure: secure, Cut: backend.CloseClientConnections, client: &http.Client{
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
 
-// With returns the browser with a session cookie.
+// With returns a copy of the browser that sends the session token in its cookie; "" sends none.
 func (b *Browser) With(session string) *Browser {
-	other := *b
-	other.session = session
-	return &other
+	signedIn := *b
+	signedIn.session = session
+	return &signedIn
 }
 
-// SessionCookie returns the cookie of a session.
+// SessionCookie returns the site's session cookie with the given token.
 func (b *Browser) SessionCookie(session string) *http.Cookie {
 	return &http.Cookie{Name: ui.SessionCookieName(strings.TrimPrefix(b.address, "http://"), b.secure), Value: session}
 }
 
-// Address is the site's.
+// Address returns the site's base URL.
 func (b *Browser) Address() string { return b.address }
 
-// Page is what came back.
+// Page is a response with its body.
 type Page struct {
 	*http.Response
 	Text string
@@ -91,13 +91,13 @@ type Page struct {
 	t *testing.T
 }
 
-// Get opens a page.
+// Get requests a page.
 func (b *Browser) Get(path string) *Page {
 	b.t.Helper()
 	return b.do(http.MethodGet, path, nil)
 }
 
-// Post sends a form.
+// Post submits a form.
 func (b *Browser) Post(path string, form url.Values) *Page {
 	b.t.Helper()
 	return b.do(http.MethodPost, path, strings.NewReader(form.Encode()))
@@ -111,7 +111,7 @@ func (b *Browser) do(method, path string, body io.Reader) *Page {
 	return b.Send(method, path, body, "Content-Type", "application/x-www-form-urlencoded")
 }
 
-// Send sends a request with headers, by pairs.
+// Send sends a request. headers alternates names and values.
 func (b *Browser) Send(method, path string, body io.Reader, headers ...string) *Page {
 	b.t.Helper()
 	request, err := http.NewRequestWithContext(b.t.Context(), method, b.address+path, body)
@@ -135,46 +135,46 @@ func (b *Browser) Send(method, path string, body io.Reader, headers ...string) *
 	}
 	p := &Page{Response: response, Text: string(text), t: b.t}
 	if strings.HasPrefix(response.Header.Get("Content-Type"), "text/html") && response.StatusCode != http.StatusSeeOther {
-		p.obeysPolicy()
+		p.checkPolicy()
 	}
 	return p
 }
 
-// Is fails the test unless the page has the status and every text.
+// Is fails the test unless the response has the status and contains every text.
 func (p *Page) Is(status int, texts ...string) *Page {
 	p.t.Helper()
 	if p.StatusCode != status {
-		p.t.Errorf("%s %s: status %d, want %d\n%s", p.Request.Method, p.Request.URL, p.StatusCode, status, p.Text)
+		p.t.Errorf("%s %s: got status %d, want %d\n%s", p.Request.Method, p.Request.URL, p.StatusCode, status, p.Text)
 	}
 	for _, text := range texts {
 		if !strings.Contains(p.Text, text) {
-			p.t.Errorf("%s %s: no %q in\n%s", p.Request.Method, p.Request.URL, text, p.Text)
+			p.t.Errorf("%s %s: response lacks %q:\n%s", p.Request.Method, p.Request.URL, text, p.Text)
 		}
 	}
 	return p
 }
 
-// Lacks fails the test if the page has any of the texts.
+// Lacks fails the test if the response contains any of the texts.
 func (p *Page) Lacks(texts ...string) *Page {
 	p.t.Helper()
 	for _, text := range texts {
 		if strings.Contains(p.Text, text) {
-			p.t.Errorf("%s %s: %q in\n%s", p.Request.Method, p.Request.URL, text, p.Text)
+			p.t.Errorf("%s %s: response contains %q:\n%s", p.Request.Method, p.Request.URL, text, p.Text)
 		}
 	}
 	return p
 }
 
-// Leads fails the test unless the page redirects there.
-func (p *Page) Leads(to string) *Page {
+// RedirectsTo fails the test unless the response redirects to location with status 303.
+func (p *Page) RedirectsTo(location string) *Page {
 	p.t.Helper()
-	if p.StatusCode != http.StatusSeeOther || p.Header.Get("Location") != to {
-		p.t.Errorf("%s %s: status %d to %q, want 303 to %q\n%s", p.Request.Method, p.Request.URL, p.StatusCode, p.Header.Get("Location"), to, p.Text)
+	if p.StatusCode != http.StatusSeeOther || p.Header.Get("Location") != location {
+		p.t.Errorf("%s %s: got status %d to %q, want 303 to %q\n%s", p.Request.Method, p.Request.URL, p.StatusCode, p.Header.Get("Location"), location, p.Text)
 	}
 	return p
 }
 
-// Cookie returns the cookie that the page sets; nil when it sets none.
+// Cookie returns the cookie that the response sets, or nil if it does not set it.
 func (p *Page) Cookie(name string) *http.Cookie {
 	for _, c := range p.Cookies() {
 		if c.Name == name {
@@ -184,12 +184,12 @@ func (p *Page) Cookie(name string) *http.Cookie {
 	return nil
 }
 
-// obeysPolicy fails the test for what the Content-Security-Policy would block in
-// a real browser, where a test would not see it.
-func (p *Page) obeysPolicy() {
+// checkPolicy fails the test for markup that the Content-Security-Policy would block in a real
+// browser.
+func (p *Page) checkPolicy() {
 	p.t.Helper()
 	if p.Header.Get("Content-Security-Policy") == "" {
-		p.t.Errorf("%s has no Content-Security-Policy", p.Request.URL)
+		p.t.Errorf("%s: missing Content-Security-Policy", p.Request.URL)
 	}
 	for tokens := html.NewTokenizer(strings.NewReader(p.Text)); tokens.Next() != html.ErrorToken; {
 		token := tokens.Token()
@@ -200,10 +200,10 @@ func (p *Page) obeysPolicy() {
 		for _, a := range token.Attr {
 			src = src || a.Key == "src"
 			if a.Key == "style" || strings.HasPrefix(a.Key, "on") {
-				p.t.Errorf("%s: <%s> has an inline %s", p.Request.URL, token.Data, a.Key)
+				p.t.Errorf("%s: <%s> has the inline attribute %s", p.Request.URL, token.Data, a.Key)
 			}
 			if (a.Key == "href" || a.Key == "src" || a.Key == "action") && strings.HasPrefix(strings.ToLower(strings.TrimSpace(a.Val)), "javascript:") {
-				p.t.Errorf("%s: <%s> leads to %q", p.Request.URL, token.Data, a.Val)
+				p.t.Errorf("%s: <%s> links to %q", p.Request.URL, token.Data, a.Val)
 			}
 		}
 		if script && !src || token.Data == "style" {

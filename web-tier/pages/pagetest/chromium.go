@@ -17,10 +17,10 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// patience bounds every wait for a condition on a page.
-const patience = 3 * time.Minute
+// waitTimeout limits every wait for a condition on a page.
+const waitTimeout = 3 * time.Minute
 
-// Tab is a tab of a real browser, signed in as its Browser is.
+// Tab is a tab in Chromium with the session of its Browser.
 type Tab struct {
 	t    *testing.T
 	ctx  context.Context
@@ -30,29 +30,29 @@ type Tab struct {
 	problems []string
 }
 
-// Tab opens a tab of Chromium, which ends with the test. What the browser
-// complains of fails the test.
+// Tab opens a Chromium tab, which closes when the test ends. JavaScript exceptions and errors
+// in the browser's log fail the test.
 func (b *Browser) Tab() *Tab {
 	b.t.Helper()
-	allocated, end := chromedp.NewExecAllocator(context.Background(), append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.NoSandbox, // it does not start as root otherwise
+	allocated, cancelAllocator := chromedp.NewExecAllocator(context.Background(), append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.NoSandbox, // the sandbox refuses to run as root
 		chromedp.Flag("disable-dev-shm-usage", true),
 		chromedp.WindowSize(1200, 900),
 	)...)
-	b.t.Cleanup(end)
+	b.t.Cleanup(cancelAllocator)
 	tab := &Tab{t: b.t, site: b.address}
-	ctx, leave := chromedp.NewContext(allocated, chromedp.WithListener(tab.listen))
+	ctx, closeTab := chromedp.NewContext(allocated, chromedp.WithListener(tab.listen))
 	b.t.Cleanup(func() {
 		tab.mu.Lock()
 		defer tab.mu.Unlock()
 		for _, problem := range tab.problems {
-			b.t.Errorf("the browser complains of %s", problem)
+			b.t.Errorf("browser reported %s", problem)
 		}
-		leave()
+		closeTab()
 	})
 	tab.ctx = ctx
 	if err := chromedp.Do(ctx); err != nil {
-		b.t.Fatalf("Chromium does not start: %v", err)
+		b.t.Fatalf("start Chromium: %v", err)
 	}
 	command(tab, cdplog.Enable, cdp.Empty{})
 	if b.session != "" {
@@ -70,7 +70,7 @@ func (tab *Tab) listen(event any) {
 			problem += " " + e.ExceptionDetails.Exception.Description
 		}
 	case *cdplog.EventEntryAdded:
-		// A connection that breaks is no bug of the page.
+		// Network errors are not bugs of the page: tests break connections on purpose.
 		if e.Entry.Level == cdplog.EntryLevelError && e.Entry.Source != cdplog.EntrySourceNetwork {
 			problem = fmt.Sprintf("%s: %s (%s)", e.Entry.Source, e.Entry.Text, e.Entry.URL)
 		}
@@ -84,20 +84,20 @@ func (tab *Tab) listen(event any) {
 
 func command[P, R any](tab *Tab, c cdp.Command[P, R], parameters P) {
 	tab.t.Helper()
-	ctx, done := context.WithTimeout(tab.ctx, patience)
-	defer done()
+	ctx, cancel := context.WithTimeout(tab.ctx, waitTimeout)
+	defer cancel()
 	if _, err := chromedp.Call(ctx, c, parameters); err != nil {
 		tab.t.Fatalf("%s: %v", c.Method, err)
 	}
 }
 
-// Do takes steps in the page.
+// Do runs steps in the page.
 func (tab *Tab) Do(steps ...chromedp.Action[chromedp.Void]) {
 	tab.t.Helper()
-	ctx, done := context.WithTimeout(tab.ctx, patience)
-	defer done()
+	ctx, cancel := context.WithTimeout(tab.ctx, waitTimeout)
+	defer cancel()
 	if err := chromedp.Do(ctx, steps...); err != nil {
-		tab.t.Fatalf("%v\nThe page reads:\n%s", err, tab.text())
+		tab.t.Fatalf("%v\nPage text:\n%s", err, tab.text())
 	}
 }
 
@@ -107,8 +107,8 @@ func (tab *Tab) Open(path string) {
 	tab.Do(chromedp.Navigate(tab.site + path))
 }
 
-// Leave closes the page.
-func (tab *Tab) Leave() {
+// NavigateAway leaves the site.
+func (tab *Tab) NavigateAway() {
 	tab.t.Helper()
 	tab.Do(chromedp.Navigate("about:blank"))
 }
@@ -119,13 +119,13 @@ func (tab *Tab) Fill(selector, text string) {
 	tab.Do(chromedp.SendKeys(chromedp.CSS(selector), text))
 }
 
-// Press presses a button.
-func (tab *Tab) Press(selector string) {
+// Click clicks an element.
+func (tab *Tab) Click(selector string) {
 	tab.t.Helper()
 	tab.Do(chromedp.Click(chromedp.CSS(selector)))
 }
 
-// Choose chooses a file, as a person does in the dialog.
+// Choose selects a file in a file input.
 func (tab *Tab) Choose(selector, file string) {
 	tab.t.Helper()
 	tab.Do(chromedp.SetUploadFiles(chromedp.CSS(selector), []string{file}))
@@ -137,59 +137,59 @@ func (tab *Tab) Run(statement string) {
 	tab.Do(chromedp.Evaluate[chromedp.Void](statement))
 }
 
-// Until waits until an expression is true in the page.
+// Until waits until a JavaScript expression is true in the page.
 func (tab *Tab) Until(expression string) {
 	tab.t.Helper()
-	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
-		ctx, done := context.WithTimeout(tab.ctx, patience)
-		// A page that is left meanwhile is no failure: the next one is asked.
+	for deadline := time.Now().Add(waitTimeout); ; time.Sleep(20 * time.Millisecond) {
+		ctx, cancel := context.WithTimeout(tab.ctx, waitTimeout)
+		// Errors are ignored: a navigation during the evaluation is not a failure.
 		holds, _ := chromedp.Run(ctx, chromedp.Evaluate[bool]("Boolean("+expression+")"))
-		done()
+		cancel()
 		if holds {
 			return
 		}
 		if time.Now().After(deadline) {
-			tab.t.Fatalf("in %s it is not so that %s\nThe page reads:\n%s", patience, expression, tab.text())
+			tab.t.Fatalf("after %s, not true: %s\nPage text:\n%s", waitTimeout, expression, tab.text())
 		}
 	}
 }
 
 func (tab *Tab) text() string {
-	ctx, done := context.WithTimeout(tab.ctx, 5*time.Second)
-	defer done()
+	ctx, cancel := context.WithTimeout(tab.ctx, 5*time.Second)
+	defer cancel()
 	text, _ := chromedp.Run(ctx, chromedp.Evaluate[string]("location.href + '\\n' + document.body.innerText"))
 	return text
 }
 
-// WithoutScripts switches JavaScript off.
+// WithoutScripts disables JavaScript.
 func (tab *Tab) WithoutScripts() *Tab {
 	tab.t.Helper()
 	command(tab, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
 	return tab
 }
 
-// Shot keeps a picture of the page, light, dark and narrow, in the folder that
-// PAGE_SHOTS names; without that, none.
-func (tab *Tab) Shot(name string) {
+// Screenshot saves screenshots of the page in light, dark and narrow form to the folder named by
+// the environment variable PAGE_SHOTS. If it is unset, Screenshot does nothing.
+func (tab *Tab) Screenshot(name string) {
 	tab.t.Helper()
 	folder := os.Getenv("PAGE_SHOTS")
 	if folder == "" {
 		return
 	}
-	for _, look := range []struct {
+	for _, variant := range []struct {
 		name   string
 		width  int64
 		scheme string
 	}{{"light", 1200, "light"}, {"dark", 1200, "dark"}, {"narrow", 390, "light"}} {
-		tab.Do(chromedp.EmulateViewport(look.width, 900))
+		tab.Do(chromedp.EmulateViewport(variant.width, 900))
 		command(tab, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: look.scheme}},
+			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: variant.scheme}},
 		})
-		ctx, done := context.WithTimeout(tab.ctx, patience)
-		picture, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
-		done()
+		ctx, cancel := context.WithTimeout(tab.ctx, waitTimeout)
+		image, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
+		cancel()
 		if err == nil {
-			err = os.WriteFile(filepath.Join(folder, name+"-"+look.name+".png"), picture, 0o644)
+			err = os.WriteFile(filepath.Join(folder, name+"-"+variant.name+".png"), image, 0o644)
 		}
 		if err != nil {
 			tab.t.Fatal(err)

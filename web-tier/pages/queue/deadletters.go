@@ -52,10 +52,7 @@ func deadLetterPath(queue, idOrAction string) string {
 
 // ListDeadLetters renders a page of dead letters, latest first: those of a queue, the
 // unroutable ones, or all.
-func ListDeadLetters(v *ui.Visit) error {
-	if !v.SignedIn() {
-		return v.AskToSignIn()
-	}
+func ListDeadLetters(v *ui.PageContext) error {
 	query := v.Request.URL.Query()
 	param := query.Get("queue")
 	var answer *queuepb.ListDeadLettersResponse
@@ -88,16 +85,13 @@ func resultMessage(query url.Values) string {
 }
 
 // ShowDeadLetter renders a dead letter with its body and the errors that led to it.
-func ShowDeadLetter(v *ui.Visit) error {
-	if !v.SignedIn() {
-		return v.AskToSignIn()
-	}
+func ShowDeadLetter(v *ui.PageContext) error {
 	id, err := strconv.ParseInt(v.Request.PathValue("id"), 10, 64)
 	if err != nil {
 		return errPageNotFound
 	}
 	var answer *queuepb.GetDeadLetterResponse
-	if err := v.Gather(func(ctx context.Context) (err error) {
+	if err := v.FetchAll(func(ctx context.Context) (err error) {
 		answer, err = v.Site.Tier.Queues.GetDeadLetter(ctx, &queuepb.GetDeadLetterRequest{Queue: queueFromParam(v.Request.PathValue("queue")), Id: id})
 		return err
 	}); err != nil {
@@ -117,7 +111,7 @@ type selection struct {
 }
 
 // parseSelection reads a selection from values: one or more "id", or "all".
-func parseSelection(v *ui.Visit, values url.Values) (c selection, err error) {
+func parseSelection(v *ui.PageContext, values url.Values) (c selection, err error) {
 	c.queue, c.all = queueFromParam(v.Request.PathValue("queue")), values.Get("all") != ""
 	for _, text := range values["id"] {
 		id, err := strconv.ParseInt(text, 10, 64)
@@ -134,7 +128,7 @@ func parseSelection(v *ui.Visit, values url.Values) (c selection, err error) {
 
 // Redrive delivers dead letters again, with their delivery count reset. Unroutable
 // messages are routed again.
-func Redrive(v *ui.Visit) error {
+func Redrive(v *ui.PageContext) error {
 	return apply(v, "redriven", func(ctx context.Context, c selection) (int64, error) {
 		answer, err := v.Site.Tier.Queues.RedriveDeadLetters(ctx, &queuepb.RedriveDeadLettersRequest{Queue: c.queue, Ids: c.ids, All: c.all})
 		return answer.GetRedrivenCount(), err
@@ -142,7 +136,7 @@ func Redrive(v *ui.Visit) error {
 }
 
 // Discard deletes dead letters for good.
-func Discard(v *ui.Visit) error {
+func Discard(v *ui.PageContext) error {
 	return apply(v, "discarded", func(ctx context.Context, c selection) (int64, error) {
 		answer, err := v.Site.Tier.Queues.DiscardDeadLetters(ctx, &queuepb.DiscardDeadLettersRequest{Queue: c.queue, Ids: c.ids, All: c.all})
 		return answer.GetDiscardedCount(), err
@@ -151,11 +145,8 @@ func Discard(v *ui.Visit) error {
 
 // apply makes call with the selected dead letters, and redirects to the list with the
 // number of dead letters affected as the parameter action.
-func apply(v *ui.Visit, action string, call func(context.Context, selection) (int64, error)) error {
-	if !v.SignedIn() {
-		return v.AskToSignIn()
-	}
-	if err := v.Form(); err != nil {
+func apply(v *ui.PageContext, action string, call func(context.Context, selection) (int64, error)) error {
+	if err := v.ParseForm(); err != nil {
 		return err
 	}
 	c, err := parseSelection(v, v.Request.PostForm)
@@ -170,10 +161,7 @@ func apply(v *ui.Visit, action string, call func(context.Context, selection) (in
 }
 
 // ConfirmDiscard renders the confirmation of Discard, which cannot be undone.
-func ConfirmDiscard(v *ui.Visit) error {
-	if !v.SignedIn() {
-		return v.AskToSignIn()
-	}
+func ConfirmDiscard(v *ui.PageContext) error {
 	c, err := parseSelection(v, v.Request.URL.Query())
 	if err != nil {
 		return err

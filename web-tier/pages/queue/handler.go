@@ -12,24 +12,21 @@ import (
 )
 
 // Show renders the topology and its queues. queue.js updates the page live.
-func Show(v *ui.Visit) error {
-	if !v.SignedIn() {
-		return v.AskToSignIn()
-	}
+func Show(v *ui.PageContext) error {
 	s, err := fetchSnapshot(v)
 	if err != nil {
 		return err
 	}
-	v.Refresh = true
+	v.ReloadWithoutScripts = true
 	v.Scripts = append(v.Scripts, "queue.js")
 	return render(v, http.StatusOK, showPage(v, s, newForm(s)))
 }
 
 // fetchSnapshot fetches a snapshot of the queues and makes the other calls of the page
 // concurrently.
-func fetchSnapshot(v *ui.Visit, calls ...func(context.Context) error) (*queuepb.Snapshot, error) {
+func fetchSnapshot(v *ui.PageContext, calls ...func(context.Context) error) (*queuepb.Snapshot, error) {
 	var answer *queuepb.GetQueuesResponse
-	err := v.Gather(append(calls, func(ctx context.Context) (err error) {
+	err := v.FetchAll(append(calls, func(ctx context.Context) (err error) {
 		answer, err = v.Site.Tier.Queues.GetQueues(ctx, &queuepb.GetQueuesRequest{})
 		return err
 	})...)

@@ -76,7 +76,7 @@ func checkLayout(t *testing.T, d drawing) {
 }
 
 func TestLayoutHasNoOverlaps(t *testing.T) {
-	for name, s := range map[string]*queuepb.Snapshot{"idle": logictest.Idle(), "busy": logictest.Busy(), "empty": {}} {
+	for name, s := range map[string]*queuepb.Snapshot{"idle": logictest.IdleSnapshot(), "busy": logictest.BusySnapshot(), "empty": {}} {
 		t.Run(name, func(t *testing.T) {
 			checkLayout(t, layout(s, false))
 			checkLayout(t, layout(s, true))
@@ -120,7 +120,7 @@ func randomSnapshot(r *rand.Rand) *queuepb.Snapshot {
 
 // In the topology of the site, no two bindings cross.
 func TestLayoutKeepsBindingsFromCrossing(t *testing.T) {
-	d := layout(logictest.Idle(), false)
+	d := layout(logictest.IdleSnapshot(), false)
 	exchangeIndex := map[string]int{}
 	for i, e := range d.exchanges {
 		exchangeIndex[e.Name] = i
@@ -143,7 +143,7 @@ func TestLayoutKeepsBindingsFromCrossing(t *testing.T) {
 }
 
 func TestLayoutSeparatesTestExchanges(t *testing.T) {
-	d := layout(logictest.Idle(), true)
+	d := layout(logictest.IdleSnapshot(), true)
 	outlines := map[string]bool{}
 	for _, e := range d.exchanges {
 		if !e.Test {

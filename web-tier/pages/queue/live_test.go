@@ -23,7 +23,7 @@ func openLive(t *testing.T) (*pagetest.Browser, *logictest.Queues) {
 	t.Helper()
 	var feed *live.Feed
 	ready := make(chan struct{})
-	routes := map[string]ui.Handler{"GET /queue/stream": func(v *ui.Visit) error {
+	routes := map[string]ui.Handler{"GET /queue/stream": func(v *ui.PageContext) error {
 		<-ready
 		feed.Stream(v.Writer, v.Request, v.Site.Session(v.Request), "")
 		return nil
@@ -32,7 +32,7 @@ func openLive(t *testing.T) (*pagetest.Browser, *logictest.Queues) {
 		routes[pattern] = handle
 	}
 	b := pagetest.Open(t, false, routes).With(logictest.OperatorSession)
-	queues := logictest.KeepQueues(b.Logic)
+	queues := logictest.ServeQueues(b.Logic)
 	feed = live.NewQueues(b.Logic.Logic.Queues, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(context.Background())
 	stopped := make(chan struct{})
@@ -58,7 +58,7 @@ func inRow(queue, field string) string {
 // waitForWatcher waits until the page has subscribed to the queues.
 func waitForWatcher(t *testing.T, queues *logictest.Queues) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); queues.Watchers() == 0; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); queues.WatcherCount() == 0; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("timed out waiting for the subscription")
 		}
@@ -71,14 +71,14 @@ func TestQueuePageUpdatesLive(t *testing.T) {
 	b, queues := openLive(t)
 	tab := b.Tab()
 	tab.Open("/queue")
-	tab.Shot("queue-idle")
+	tab.Screenshot("queue-idle")
 	tab.Run(`window.loadedOnce = true; window.drawn = document.querySelector("#topology-title").closest("svg")`)
 	tab.Fill("#routing_key", "colour.blue")
 	waitForWatcher(t, queues)
 	positions := `JSON.stringify([...document.querySelectorAll("#queues td, #queues th, #queues dd, #queues text, #try h2")].map(
 		(e) => e.matches(".middle, .end") ? 0 : [e.getBoundingClientRect().x, e.getBoundingClientRect().y].map(Math.round)))`
 	tab.Run("scrollTo(0, 0); window.positions = " + positions)
-	s := logictest.Idle()
+	s := logictest.IdleSnapshot()
 	for _, q := range s.Queues {
 		if q.Name == "transfers.import" {
 			q.ReadyCount, q.UnacknowledgedCount, q.InRate, q.OutRate, q.DeadLetterCount = 123_456, 16, 99.9, 0.3, 2
@@ -86,7 +86,7 @@ func TestQueuePageUpdatesLive(t *testing.T) {
 			q.Consumers[0].HeldCount = 16
 		}
 	}
-	queues.Become(s)
+	queues.SetSnapshot(s)
 	tab.Until(inBox("transfers.import", "ready") + ` === "123k"`)
 	tab.Until(inRow("transfers.import", "ready") + ` === "123,456"`)
 	tab.Until(inRow("transfers.import", "oldest") + ` === "5 min"`)
@@ -98,8 +98,8 @@ func TestQueuePageUpdatesLive(t *testing.T) {
 	tab.Until("window.positions === " + positions)
 
 	// A worker starts: the server renders the new drawing, and the form keeps its values.
-	busy := logictest.Busy()
-	queues.Become(busy)
+	busy := logictest.BusySnapshot()
+	queues.SetSnapshot(busy)
 	tab.Until(`document.querySelector("#queues").textContent.includes("worker-8") && !window.drawn.isConnected`)
 	tab.Until(`window.loadedOnce && document.getElementById("routing_key").value === "colour.blue"`)
 	// The script formats numbers as the server does, so an event with the same numbers
@@ -108,22 +108,22 @@ func TestQueuePageUpdatesLive(t *testing.T) {
 		new MutationObserver((all) => (window.changes += all.filter((m) => m.target.nodeName !== "TIME").length)).observe(document.querySelector("#queues"), { childList: true, characterData: true, subtree: true })`)
 	changed := proto.CloneOf(busy)
 	changed.OutboxCount++
-	queues.Become(changed)
+	queues.SetSnapshot(changed)
 	tab.Until(`document.querySelector('[data-fact="outbox"]').textContent === "13"`)
 	tab.Until(`window.changes <= 2`)
 	tab.Until(nothingOverlaps)
-	tab.Shot("queue-busy")
+	tab.Screenshot("queue-busy")
 
 	// Without events the page marks its numbers as stale.
 	tab.Until(`document.querySelector("[data-stopped]").textContent.includes("not live")`)
-	queues.Become(busy)
+	queues.SetSnapshot(busy)
 	tab.Until(`document.querySelector("[data-stopped]").textContent === ""`)
 
 	down := proto.CloneOf(busy)
 	down.BrokerUp, down.BrokerProblem = false, "dial tcp 127.0.0.1:5672: connection refused."
-	queues.Become(down)
+	queues.SetSnapshot(down)
 	tab.Until(`document.querySelector('[data-fact="broker"]').textContent === "down" && !document.querySelector("[data-broker]").hidden`)
-	tab.Shot("queue-broker-down")
+	tab.Screenshot("queue-broker-down")
 }
 
 // nothingOverlaps is a JavaScript expression that reports whether the texts of the
@@ -153,9 +153,9 @@ func TestQueuePageRefreshesWithoutJavaScript(t *testing.T) {
 	tab := b.Tab().WithoutScripts()
 	tab.Open("/queue")
 	tab.Until(inRow("transfers.import", "ready") + ` === "0"`)
-	queues.Become(logictest.Busy())
+	queues.SetSnapshot(logictest.BusySnapshot())
 	tab.Until(inRow("transfers.import", "ready") + ` === "1,204"`)
-	tab.Shot("queue-without-javascript")
+	tab.Screenshot("queue-without-javascript")
 }
 
 func TestDeadLettersAreDiscardedAndRedrivenWithoutJavaScript(t *testing.T) {
@@ -163,19 +163,19 @@ func TestDeadLettersAreDiscardedAndRedrivenWithoutJavaScript(t *testing.T) {
 	ids := addDeadLetters(queues)
 	tab := b.Tab().WithoutScripts()
 	tab.Open("/queue/dead-letters")
-	tab.Shot("dead-letters-all")
+	tab.Screenshot("dead-letters-all")
 	tab.Open("/queue/dead-letters?queue=media.recording")
-	tab.Shot("dead-letters")
+	tab.Screenshot("dead-letters")
 	tab.Open(fmt.Sprintf("/queue/dead-letters/media.recording/%d", ids[0]))
-	tab.Shot("dead-letter")
-	tab.Press("main .danger")
+	tab.Screenshot("dead-letter")
+	tab.Click("main .danger")
 	tab.Until(`document.querySelector("h1").textContent === "Discard 1 dead letter?"`)
-	tab.Shot("dead-letter-discard")
-	tab.Press("form .danger")
+	tab.Screenshot("dead-letter-discard")
+	tab.Click("form .danger")
 	tab.Until(`document.querySelector(".done").textContent === "1 dead letter discarded."`)
-	tab.Press("main form button")
+	tab.Click("main form button")
 	tab.Until(`document.querySelector(".done").textContent === "2 dead letters redriven."`)
-	tab.Shot("dead-letters-none")
+	tab.Screenshot("dead-letters-none")
 	tab.Open("/queue/dead-letters?queue=unroutable")
 	tab.Until(`document.querySelector(".error").textContent === "no binding matched"`)
 }
@@ -184,41 +184,41 @@ func TestTestMessagePageUpdatesLive(t *testing.T) {
 	b, queues := openLive(t)
 	tab := b.Tab()
 	tab.Open("/queue")
-	tab.Press(`input[value="test.topic"]`)
+	tab.Click(`input[value="test.topic"]`)
 	tab.Fill("#routing_key", "colour.blue.small")
-	tab.Press("#try form button")
+	tab.Click("#try form button")
 	tab.Until(`location.pathname === "/queue/tests/1" && document.querySelector("[role=status]")`)
 	tab.Run("window.loadedOnce = true")
-	queues.Matched(1, &queuepb.Binding{Exchange: "test.topic", Queue: "test.blue", Pattern: "colour.blue.#"})
+	queues.SetMatchingBindings(1, &queuepb.Binding{Exchange: "test.topic", Queue: "test.blue", Pattern: "colour.blue.#"})
 	tab.Until(`document.querySelector("svg .queue.lit .standing").textContent === "Awaiting delivery"`)
 	tab.Until(nothingOverlaps)
-	tab.Shot("test-awaiting-delivery")
+	tab.Screenshot("test-awaiting-delivery")
 	deliver := func(count int32, outcome string) {
-		queues.Deliver(1, &queuepb.TestDelivery{Queue: "test.blue", DeliveryCount: count, Host: "logic-1", Process: "logic-1-4711-ab12", Outcome: outcome, Time: timestamppb.Now()})
+		queues.AddDelivery(1, &queuepb.TestDelivery{Queue: "test.blue", DeliveryCount: count, Host: "logic-1", Process: "logic-1-4711-ab12", Outcome: outcome, Time: timestamppb.Now()})
 	}
 	deliver(1, "failed")
 	tab.Until(`document.querySelectorAll("#test .steps li").length === 1`)
 	deliver(2, "acknowledged")
 	tab.Until(`window.loadedOnce && document.querySelector("svg .queue.lit .standing").textContent === "Acknowledged on delivery 2"`)
 	tab.Until(`document.querySelectorAll("svg .binding.lit").length === 1 && document.querySelectorAll("#test .steps li").length === 2`)
-	tab.Shot("test-settled")
+	tab.Screenshot("test-settled")
 	tab.Open("/queue/tests?like=1")
 	tab.Until(`document.getElementById("routing_key").value === "colour.blue.small"`)
 	tab.Fill("#headers", "nonsense")
-	tab.Press("main form button")
-	tab.Until(`document.getElementById("headers-wrong") && document.getElementById("headers").value === "nonsense" && document.getElementById("routing_key").value === "colour.blue.small"`)
-	tab.Shot("test-form-wrong")
+	tab.Click("main form button")
+	tab.Until(`document.getElementById("headers-error") && document.getElementById("headers").value === "nonsense" && document.getElementById("routing_key").value === "colour.blue.small"`)
+	tab.Screenshot("test-form-wrong")
 }
 
 func TestTestMessagePageRefreshesWithoutJavaScript(t *testing.T) {
 	b, queues := openLive(t)
 	b.Post("/queue/tests", url.Values{"exchange": {"test.fanout"}})
-	queues.Matched(1, &queuepb.Binding{Exchange: "test.fanout", Queue: "test.blue"}, &queuepb.Binding{Exchange: "test.fanout", Queue: "test.green"},
+	queues.SetMatchingBindings(1, &queuepb.Binding{Exchange: "test.fanout", Queue: "test.blue"}, &queuepb.Binding{Exchange: "test.fanout", Queue: "test.green"},
 		&queuepb.Binding{Exchange: "test.fanout", Queue: "test.every-process"})
 	tab := b.Tab().WithoutScripts()
 	tab.Open("/queue/tests/1")
 	tab.Until(`document.querySelector("[role=status]").textContent.includes("settled in 0 of them")`)
-	queues.Deliver(1, &queuepb.TestDelivery{Queue: "test.blue", DeliveryCount: 1, Host: "logic-1", Process: "logic-1-4711-ab12", Outcome: "rejected", Time: timestamppb.Now()})
+	queues.AddDelivery(1, &queuepb.TestDelivery{Queue: "test.blue", DeliveryCount: 1, Host: "logic-1", Process: "logic-1-4711-ab12", Outcome: "rejected", Time: timestamppb.Now()})
 	tab.Until(`document.querySelector("[role=status]").textContent.includes("settled in 1 of them")`)
-	tab.Shot("test-without-javascript")
+	tab.Screenshot("test-without-javascript")
 }

@@ -32,7 +32,7 @@ var handlers = map[string]ui.Handler{
 func open(t *testing.T) (*pagetest.Browser, *logictest.Queues) {
 	t.Helper()
 	b := pagetest.Open(t, false, handlers).With(logictest.OperatorSession)
-	return b, logictest.KeepQueues(b.Logic)
+	return b, logictest.ServeQueues(b.Logic)
 }
 
 func TestQueuePagesRequireOperator(t *testing.T) {
@@ -42,11 +42,11 @@ func TestQueuePagesRequireOperator(t *testing.T) {
 		"/queue", "/queue/dead-letters", "/queue/dead-letters/media.recording/1", "/queue/dead-letters/unroutable/discard?all=yes",
 		"/queue/tests", "/queue/tests/1",
 	} {
-		b.With("").Get(path).Leads("/sign-in?next=" + url.QueryEscape(path))
+		b.With("").Get(path).RedirectsTo("/sign-in?next=" + url.QueryEscape(path))
 		b.With(logictest.Session).Get(path).Is(403, "Operators only", "not an operator", "Ada").Lacks(`href="/queue"`)
 	}
 	for _, path := range []string{"/queue/dead-letters/media.recording/redrive", "/queue/dead-letters/media.recording/discard"} {
-		b.With("").Post(path, url.Values{"all": {"yes"}}).Leads("/sign-in?next=%2F")
+		b.With("").Post(path, url.Values{"all": {"yes"}}).RedirectsTo("/sign-in?next=%2F")
 		b.With(logictest.Session).Post(path, url.Values{"all": {"yes"}}).Is(403, "Operators only")
 	}
 	b.With(logictest.Session).Post("/queue/tests", url.Values{"exchange": {"test.direct"}}).Is(403, "Operators only")
@@ -56,12 +56,12 @@ func TestShowRendersTopologyAndQueues(t *testing.T) {
 	b, queues := open(t)
 	b.Get("/queue").Is(200, "PostgreSQL", "notifications.talk-published", "operation.started.recording", "logic-1", "4711-ab12", "prefetch 16", "concurrency 4", "unacked", "Empty",
 		`<noscript><meta http-equiv="refresh" content="5"></noscript>`, "/assets/queue.").Lacks("Outbox", "Backlog growing", "dead letter<")
-	queues.Become(logictest.Busy())
+	queues.SetSnapshot(logictest.BusySnapshot())
 	b.Get("/queue").Is(200, "RabbitMQ", "Outbox", "1,204", "95 s", "212", "17 · 0.4/s", "Backlog growing", "No consumer", "3 dead letters",
 		`href="/queue/dead-letters?queue=media.recording"`, `href="/queue/dead-letters?queue=unroutable"`, "1,234,567", "worker-8", "26 h", "2 processes")
-	down := logictest.Busy()
+	down := logictest.BusySnapshot()
 	down.BrokerUp, down.BrokerProblem = false, "dial tcp: refused <there>."
-	queues.Become(down)
+	queues.SetSnapshot(down)
 	b.Get("/queue").Is(200, "refused &lt;there&gt;", ">down<")
 }
 
@@ -78,7 +78,7 @@ func TestShowAnswers503WhenDatabaseIsUnavailable(t *testing.T) {
 // addDeadLetters adds three dead letters of a queue and an unroutable one, and returns
 // their ids.
 func addDeadLetters(queues *logictest.Queues) []int64 {
-	s := logictest.Busy()
+	s := logictest.BusySnapshot()
 	died := timestamppb.New(time.Now().Add(-time.Minute))
 	recording := &queuepb.DeadLetter{
 		Queue: "media.recording", Type: "operation.started", Exchange: "operations", RoutingKey: "operation.started.recording", DeliveryCount: 20,
@@ -90,7 +90,7 @@ func addDeadLetters(queues *logictest.Queues) []int64 {
 		},
 	}
 	unroutable := &queuepb.DeadLetter{Type: "test", Exchange: "test.direct", RoutingKey: "purple", DeathTime: died, PublishTime: died, Error: "no binding matched", Body: "0a0548656c6c6f"}
-	queues.Become(s)
+	queues.SetSnapshot(s)
 	return queues.AddDeadLetters(recording, recording, recording, unroutable)
 }
 
@@ -128,12 +128,12 @@ func TestRedriveRedirectsWithCount(t *testing.T) {
 	b, queues := open(t)
 	ids := addDeadLetters(queues)
 	one := url.Values{"id": {fmt.Sprint(ids[0])}}
-	b.Post("/queue/dead-letters/media.recording/redrive", one).Leads("/queue/dead-letters?queue=media.recording&redriven=1")
+	b.Post("/queue/dead-letters/media.recording/redrive", one).RedirectsTo("/queue/dead-letters?queue=media.recording&redriven=1")
 	b.Get("/queue/dead-letters?queue=media.recording&redriven=1").Is(200, "1 dead letter redriven.")
-	b.Post("/queue/dead-letters/media.recording/redrive", one).Leads("/queue/dead-letters?queue=media.recording&redriven=0")
+	b.Post("/queue/dead-letters/media.recording/redrive", one).RedirectsTo("/queue/dead-letters?queue=media.recording&redriven=0")
 	b.Get("/queue/dead-letters?queue=media.recording&redriven=0").Is(200, "already redriven or discarded")
-	b.Post("/queue/dead-letters/media.recording/redrive", url.Values{"all": {"yes"}}).Leads("/queue/dead-letters?queue=media.recording&redriven=2")
-	b.Post("/queue/dead-letters/unroutable/redrive", url.Values{"all": {"yes"}}).Leads("/queue/dead-letters?queue=unroutable&redriven=1")
+	b.Post("/queue/dead-letters/media.recording/redrive", url.Values{"all": {"yes"}}).RedirectsTo("/queue/dead-letters?queue=media.recording&redriven=2")
+	b.Post("/queue/dead-letters/unroutable/redrive", url.Values{"all": {"yes"}}).RedirectsTo("/queue/dead-letters?queue=unroutable&redriven=1")
 	b.Post("/queue/dead-letters/media.recording/redrive", nil).Is(400, "Select one or more dead letters")
 	b.Post("/queue/dead-letters/media.recording/redrive", url.Values{"id": {"x"}}).Is(404)
 	b.Send(http.MethodPost, "/queue/dead-letters/media.recording/redrive", strings.NewReader("all=yes"),
@@ -149,8 +149,8 @@ func TestDiscardAsksForConfirmation(t *testing.T) {
 	b.Get("/queue/dead-letters/media.recording/discard?all=yes").Is(200, "Discard 3 dead letters?", `name="all"`)
 	b.Get("/queue/dead-letters/unroutable/discard?all=yes").Is(200, "Discard 2 dead letters?")
 	b.Get("/queue/dead-letters/media.recording/discard").Is(400)
-	b.Post("/queue/dead-letters/media.recording/discard", url.Values{"id": {one}}).Leads("/queue/dead-letters?queue=media.recording&discarded=1")
-	b.Post("/queue/dead-letters/media.recording/discard", url.Values{"all": {"yes"}}).Leads("/queue/dead-letters?queue=media.recording&discarded=2")
+	b.Post("/queue/dead-letters/media.recording/discard", url.Values{"id": {one}}).RedirectsTo("/queue/dead-letters?queue=media.recording&discarded=1")
+	b.Post("/queue/dead-letters/media.recording/discard", url.Values{"all": {"yes"}}).RedirectsTo("/queue/dead-letters?queue=media.recording&discarded=2")
 	b.Get("/queue/dead-letters?queue=media.recording&discarded=2").Is(200, "2 dead letters discarded.", "All good")
 }
 
@@ -162,7 +162,7 @@ func TestSendPublishesTestMessage(t *testing.T) {
 		"exchange": {"test.headers"}, "routing_key": {" colour.blue "}, "headers": {"size = large\r\n\r\ncolour=blue=green"}, "priority": {"7"},
 		"delay": {"90"}, "text": {"Hello <there>"}, "failing_deliveries": {"2"}, "reject": {"yes"},
 	}
-	b.Post("/queue/tests", form).Leads("/queue/tests/1")
+	b.Post("/queue/tests", form).RedirectsTo("/queue/tests/1")
 	m := b.Logic.Calls(queuepb.Queues_SendTestMessage_FullMethodName)[0].Request.(*queuepb.SendTestMessageRequest)
 	if m.Exchange != "test.headers" || m.RoutingKey != "colour.blue" || m.Headers["size"] != "large" || m.Headers["colour"] != "blue=green" || len(m.Headers) != 2 ||
 		m.Priority != 7 || m.Delay.AsDuration() != 90*time.Second || m.Text != "Hello <there>" || m.FailingDeliveries != 2 || !m.Reject {
@@ -201,11 +201,11 @@ func TestShowTestRendersProgress(t *testing.T) {
 	b, queues := open(t)
 	b.Post("/queue/tests", url.Values{"exchange": {"test.topic"}, "routing_key": {"colour.blue.large"}, "text": {"<Hello>"}})
 	b.Get("/queue/tests/1").Is(200, "No binding of test.topic matches", "No deliveries yet.", "&lt;Hello&gt;", "http-equiv", "testmessage.")
-	queues.Matched(1, &queuepb.Binding{Exchange: "test.topic", Queue: "test.blue", Pattern: "colour.blue.#"},
+	queues.SetMatchingBindings(1, &queuepb.Binding{Exchange: "test.topic", Queue: "test.blue", Pattern: "colour.blue.#"},
 		&queuepb.Binding{Exchange: "test.topic", Queue: "test.green", Pattern: "colour.*.large"})
 	b.Get("/queue/tests/1").Is(200, "Routed to 2 queues, settled in 0 of them.", "Awaiting delivery", "Not routed here")
 	deliver := func(queue string, count int32, outcome string) {
-		queues.Deliver(1, &queuepb.TestDelivery{Queue: queue, DeliveryCount: count, Host: "logic-1", Process: "logic-1-4711-ab12", Outcome: outcome, Time: timestamppb.Now()})
+		queues.AddDelivery(1, &queuepb.TestDelivery{Queue: queue, DeliveryCount: count, Host: "logic-1", Process: "logic-1-4711-ab12", Outcome: outcome, Time: timestamppb.Now()})
 	}
 	deliver("test.blue", 1, "failed")
 	b.Get("/queue/tests/1").Is(200, "Failed once, retrying")
@@ -220,6 +220,6 @@ func TestShowTestRendersProgress(t *testing.T) {
 func TestShowTestRendersDelayedMessage(t *testing.T) {
 	b, queues := open(t)
 	b.Post("/queue/tests", url.Values{"exchange": {"test.direct"}, "routing_key": {"blue"}, "delay": {"30"}})
-	queues.Matched(1, &queuepb.Binding{Exchange: "test.direct", Queue: "test.blue", Pattern: "blue"})
+	queues.SetMatchingBindings(1, &queuepb.Binding{Exchange: "test.direct", Queue: "test.blue", Pattern: "blue"})
 	b.Get("/queue/tests/1").Is(200, "Delayed for 30 s in 1 queue.")
 }

@@ -31,7 +31,7 @@ var exchangeHelp = map[string]string{
 
 // newForm returns the form with default values.
 func newForm(s *queuepb.Snapshot) ui.Fields {
-	f := ui.Filled(map[string]string{"priority": "0", "delay": "0", "failing_deliveries": "0", "text": "Hello, queue"})
+	f := ui.NewFields(map[string]string{"priority": "0", "delay": "0", "failing_deliveries": "0", "text": "Hello, queue"})
 	for _, name := range formFields {
 		f.Values[name] += ""
 	}
@@ -43,7 +43,7 @@ func newForm(s *queuepb.Snapshot) ui.Fields {
 
 // formFor returns the form filled in with a message.
 func formFor(m *queuepb.SendTestMessageRequest) ui.Fields {
-	f := ui.Filled(map[string]string{
+	f := ui.NewFields(map[string]string{
 		"exchange": m.GetExchange(), "routing_key": m.GetRoutingKey(), "text": m.GetText(), "headers": formatHeaders(m.GetHeaders()),
 		"priority": fmt.Sprint(m.GetPriority()), "delay": formatSeconds(m.GetDelay()), "failing_deliveries": fmt.Sprint(m.GetFailingDeliveries()), "reject": "",
 	})
@@ -63,10 +63,7 @@ func testExchanges(s *queuepb.Snapshot) []*queuepb.Exchange {
 
 // Try renders the form on a page of its own, which does not reload. With "like" in the
 // query, the form is filled in with that test message.
-func Try(v *ui.Visit) error {
-	if !v.SignedIn() {
-		return v.AskToSignIn()
-	}
+func Try(v *ui.PageContext) error {
 	like, err := strconv.ParseInt(v.Request.URL.Query().Get("like"), 10, 64)
 	if err != nil {
 		return showTry(v, http.StatusOK, nil)
@@ -80,7 +77,7 @@ func Try(v *ui.Visit) error {
 }
 
 // showTry renders the page of the form; a nil f stands for the default values.
-func showTry(v *ui.Visit, status int, f *ui.Fields) error {
+func showTry(v *ui.PageContext, status int, f *ui.Fields) error {
 	s, err := fetchSnapshot(v)
 	if err != nil {
 		return err
@@ -93,11 +90,8 @@ func showTry(v *ui.Visit, status int, f *ui.Fields) error {
 }
 
 // Send publishes a test message and redirects to its page.
-func Send(v *ui.Visit) error {
-	if !v.SignedIn() {
-		return v.AskToSignIn()
-	}
-	err := v.Form()
+func Send(v *ui.PageContext) error {
+	err := v.ParseForm()
 	var answer *queuepb.SendTestMessageResponse
 	if err == nil {
 		var m *queuepb.SendTestMessageRequest
@@ -111,7 +105,7 @@ func Send(v *ui.Visit) error {
 	if p := logicclient.Explain(err); p.Reason == "EXCHANGE_NOT_FOUND" {
 		err = invalidForm(map[string]string{"exchange": p.Message})
 	}
-	if f, status, ok := v.Refused(v.Typed(formFields...), err, nil); ok {
+	if f, status, ok := v.WithErrors(v.Submitted(formFields...), err, nil); ok {
 		return showTry(v, status, &f)
 	}
 	return explainForbidden(err)
@@ -119,7 +113,7 @@ func Send(v *ui.Visit) error {
 
 // parseForm reads the form. It rejects malformed numbers and headers; the logic tier
 // validates their values.
-func parseForm(v *ui.Visit) (*queuepb.SendTestMessageRequest, error) {
+func parseForm(v *ui.PageContext) (*queuepb.SendTestMessageRequest, error) {
 	form := v.Request.PostForm
 	violations := map[string]string{}
 	number := func(name string) int32 {
@@ -195,10 +189,7 @@ func formatSeconds(d *durationpb.Duration) string {
 
 // ShowTest renders a test message: the bindings that match it, and its deliveries. The
 // page refreshes until the message is settled.
-func ShowTest(v *ui.Visit) error {
-	if !v.SignedIn() {
-		return v.AskToSignIn()
-	}
+func ShowTest(v *ui.PageContext) error {
 	id, err := strconv.ParseInt(v.Request.PathValue("test"), 10, 64)
 	if err != nil {
 		return errPageNotFound
@@ -211,15 +202,15 @@ func ShowTest(v *ui.Visit) error {
 	if err != nil {
 		return err
 	}
-	v.Refresh = !isSettled(s, answer, time.Now())
-	if v.Refresh {
+	v.ReloadWithoutScripts = !isSettled(s, answer, time.Now())
+	if v.ReloadWithoutScripts {
 		v.Scripts = append(v.Scripts, "testmessage.js")
 	}
 	return render(v, http.StatusOK, testPage(v, id, s, answer))
 }
 
 // render renders a page with the style sheet of the queue pages.
-func render(v *ui.Visit, status int, page templ.Component) error {
+func render(v *ui.PageContext, status int, page templ.Component) error {
 	v.Styles = append(v.Styles, "queue.css")
 	return v.Render(status, page)
 }

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-func tryPage(v *ui.Visit, s *queuepb.Snapshot, f ui.Fields) templ.Component {
+func tryPage(v *ui.PageContext, s *queuepb.Snapshot, f ui.Fields) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
 		if templ_7745c5c3_CtxErr := ctx.Err(); templ_7745c5c3_CtxErr != nil {
@@ -120,15 +120,15 @@ func testForm(s *queuepb.Snapshot, f ui.Fields, h *highlight) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		if f.Wrong["exchange"] != "" {
+		if f.Errors["exchange"] != "" {
 			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 7, "<p class=\"wrong\">")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
 			var templ_7745c5c3_Var4 string
-			templ_7745c5c3_Var4, templ_7745c5c3_Err = templ.JoinStringErrs(f.Wrong["exchange"])
+			templ_7745c5c3_Var4, templ_7745c5c3_Err = templ.JoinStringErrs(f.Errors["exchange"])
 			if templ_7745c5c3_Err != nil {
-				return templ.Error{Err: templ_7745c5c3_Err, FileName: `queue/testmessage.templ`, Line: 32, Col: 42}
+				return templ.Error{Err: templ_7745c5c3_Err, FileName: `queue/testmessage.templ`, Line: 32, Col: 43}
 			}
 			_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var4))
 			if templ_7745c5c3_Err != nil {
@@ -215,11 +215,11 @@ func testForm(s *queuepb.Snapshot, f ui.Fields, h *highlight) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = ui.Text(f, "routing_key", "Routing key", "Words separated by dots, such as colour.blue. Used by direct and topic exchanges.", templ.Attributes{"maxlength": "255", "autocapitalize": "none", "spellcheck": "false", "autocomplete": "off"}).Render(ctx, templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = ui.TextInput(f, "routing_key", "Routing key", "Words separated by dots, such as colour.blue. Used by direct and topic exchanges.", templ.Attributes{"maxlength": "255", "autocapitalize": "none", "spellcheck": "false", "autocomplete": "off"}).Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = ui.Area(f, "headers", "Headers", "One per line, as key=value. Used by headers exchanges.", "2").Render(ctx, templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = ui.TextArea(f, "headers", "Headers", "One per line, as key=value. Used by headers exchanges.", "2").Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -227,7 +227,7 @@ func testForm(s *queuepb.Snapshot, f ui.Fields, h *highlight) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = ui.Text(f, "text", "Text", "The body of the message.", templ.Attributes{"maxlength": "1000", "autocomplete": "off"}).Render(ctx, templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = ui.TextInput(f, "text", "Text", "The body of the message.", templ.Attributes{"maxlength": "1000", "autocomplete": "off"}).Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -235,15 +235,15 @@ func testForm(s *queuepb.Snapshot, f ui.Fields, h *highlight) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = ui.Text(f, "priority", "Priority", "0 to 9. Higher priorities are delivered first.", wholeNumber).Render(ctx, templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = ui.TextInput(f, "priority", "Priority", "0 to 9. Higher priorities are delivered first.", wholeNumber).Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = ui.Text(f, "delay", "Delay in seconds", "Up to one hour (3600).", wholeNumber).Render(ctx, templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = ui.TextInput(f, "delay", "Delay in seconds", "Up to one hour (3600).", wholeNumber).Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = ui.Text(f, "failing_deliveries", "Simulated failures", "0 to 20 failed deliveries before the message is acknowledged.", wholeNumber).Render(ctx, templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = ui.TextInput(f, "failing_deliveries", "Simulated failures", "0 to 20 failed deliveries before the message is acknowledged.", wholeNumber).Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -265,7 +265,7 @@ func testForm(s *queuepb.Snapshot, f ui.Fields, h *highlight) templ.Component {
 	})
 }
 
-func testPage(v *ui.Visit, id int64, s *queuepb.Snapshot, m *queuepb.GetTestMessageResponse) templ.Component {
+func testPage(v *ui.PageContext, id int64, s *queuepb.Snapshot, m *queuepb.GetTestMessageResponse) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
 		if templ_7745c5c3_CtxErr := ctx.Err(); templ_7745c5c3_CtxErr != nil {
@@ -422,7 +422,7 @@ func deliveries(m *queuepb.GetTestMessageResponse) templ.Component {
 					return templ_7745c5c3_Err
 				}
 				var templ_7745c5c3_Var15 string
-				templ_7745c5c3_Var15, templ_7745c5c3_Err = templ.JoinStringErrs(ui.Machine(d.Time))
+				templ_7745c5c3_Var15, templ_7745c5c3_Err = templ.JoinStringErrs(ui.RFC3339(d.Time))
 				if templ_7745c5c3_Err != nil {
 					return templ.Error{Err: templ_7745c5c3_Err, FileName: `queue/testmessage.templ`, Line: 91, Col: 51}
 				}
@@ -435,7 +435,7 @@ func deliveries(m *queuepb.GetTestMessageResponse) templ.Component {
 					return templ_7745c5c3_Err
 				}
 				var templ_7745c5c3_Var16 string
-				templ_7745c5c3_Var16, templ_7745c5c3_Err = templ.JoinStringErrs(ui.ClockTime(d.Time))
+				templ_7745c5c3_Var16, templ_7745c5c3_Err = templ.JoinStringErrs(ui.TimeOfDay(d.Time))
 				if templ_7745c5c3_Err != nil {
 					return templ.Error{Err: templ_7745c5c3_Err, FileName: `queue/testmessage.templ`, Line: 91, Col: 76}
 				}
@@ -648,7 +648,7 @@ func messageDetails(m *queuepb.GetTestMessageResponse) templ.Component {
 			return templ_7745c5c3_Err
 		}
 		var templ_7745c5c3_Var27 string
-		templ_7745c5c3_Var27, templ_7745c5c3_Err = templ.JoinStringErrs(ui.Machine(m.SendTime))
+		templ_7745c5c3_Var27, templ_7745c5c3_Err = templ.JoinStringErrs(ui.RFC3339(m.SendTime))
 		if templ_7745c5c3_Err != nil {
 			return templ.Error{Err: templ_7745c5c3_Err, FileName: `queue/testmessage.templ`, Line: 121, Col: 74}
 		}
@@ -661,9 +661,9 @@ func messageDetails(m *queuepb.GetTestMessageResponse) templ.Component {
 			return templ_7745c5c3_Err
 		}
 		var templ_7745c5c3_Var28 string
-		templ_7745c5c3_Var28, templ_7745c5c3_Err = templ.JoinStringErrs(ui.Moment(m.SendTime))
+		templ_7745c5c3_Var28, templ_7745c5c3_Err = templ.JoinStringErrs(ui.DateTime(m.SendTime))
 		if templ_7745c5c3_Err != nil {
-			return templ.Error{Err: templ_7745c5c3_Err, FileName: `queue/testmessage.templ`, Line: 121, Col: 100}
+			return templ.Error{Err: templ_7745c5c3_Err, FileName: `queue/testmessage.templ`, Line: 121, Col: 102}
 		}
 		_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var28))
 		if templ_7745c5c3_Err != nil {

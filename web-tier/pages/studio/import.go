@@ -10,19 +10,13 @@ import (
 	"techtalks.example/web-tier/platform/logicclient"
 )
 
-// Import begins to bring a catalogue in.
-func Import(v *ui.Visit) error {
-	if !v.SignedIn() {
-		if v.PrefersJSON() {
-			return v.AskToSignIn()
-		}
-		return v.Redirect("/sign-in?next=/studio")
-	}
-	op, err := begin(v)
+// Import starts the import of a catalogue.
+func Import(v *ui.PageContext) error {
+	op, err := startImport(v)
 	if err == nil {
-		return v.Started(op)
+		return v.RespondAccepted(op)
 	}
-	if f, status, again := v.Refused(v.Typed("upload", "request_id"), err, nil); again {
+	if f, status, ok := v.WithErrors(v.Submitted("upload", "request_id"), err, nil); ok {
 		if reason := logicclient.Explain(err).Reason; reason == "UPLOAD_NOT_FOUND" || reason == "UPLOAD_INCOMPLETE" {
 			f.Values["upload"] = ""
 		}
@@ -31,8 +25,8 @@ func Import(v *ui.Visit) error {
 	return err
 }
 
-func begin(v *ui.Visit) (*longrunningpb.Operation, error) {
-	if err := v.Form(); err != nil {
+func startImport(v *ui.PageContext) (*longrunningpb.Operation, error) {
+	if err := v.ParseForm(); err != nil {
 		return nil, err
 	}
 	upload, err := v.Upload()
@@ -40,11 +34,11 @@ func begin(v *ui.Visit) (*longrunningpb.Operation, error) {
 		return nil, err
 	}
 	if upload == "" {
-		return nil, nothing
+		return nil, errNoFile
 	}
 	return v.Site.Tier.Transfers.ImportCatalogue(v.Context(), &transferspb.ImportCatalogueRequest{
 		Upload: upload, RequestId: v.Request.PostForm.Get("request_id"),
 	})
 }
 
-var nothing = &logicclient.Problem{Status: http.StatusBadRequest, Title: "No file", Message: "Choose the catalogue's file first."}
+var errNoFile = &logicclient.Problem{Status: http.StatusBadRequest, Title: "No file", Message: "Choose a catalogue file first."}

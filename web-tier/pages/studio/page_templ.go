@@ -14,7 +14,7 @@ import (
 	"techtalks.example/web-tier/pages/ui"
 )
 
-func page(v *ui.Visit, own []*talkspb.Channel, f, catalogue ui.Fields) templ.Component {
+func page(v *ui.PageContext, ownChannels []*talkspb.Channel, channelForm, importForm ui.Fields) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
 		if templ_7745c5c3_CtxErr := ctx.Err(); templ_7745c5c3_CtxErr != nil {
@@ -51,53 +51,53 @@ func page(v *ui.Visit, own []*talkspb.Channel, f, catalogue ui.Fields) templ.Com
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			if len(own) == 0 {
-				templ_7745c5c3_Err = ui.Nothing("You have no channel yet. Make one, and publish your first talk on it.").Render(ctx, templ_7745c5c3_Buffer)
+			if len(ownChannels) == 0 {
+				templ_7745c5c3_Err = ui.EmptyState("You don’t have a channel yet. Create one to publish your first talk.").Render(ctx, templ_7745c5c3_Buffer)
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
 			} else {
-				templ_7745c5c3_Err = channels.Cards(own).Render(ctx, templ_7745c5c3_Buffer)
+				templ_7745c5c3_Err = channels.Cards(ownChannels).Render(ctx, templ_7745c5c3_Buffer)
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 2, " <form class=\"card form\" method=\"post\" action=\"/channels\"><h2>Make a channel</h2>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 2, " <form class=\"card form\" method=\"post\" action=\"/channels\"><h2>Create a channel</h2>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = ui.FormProblem(f).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = ui.FormProblem(channelForm).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = ui.Text(f, "title", "Title", "", templ.Attributes{"required": true, "maxlength": "200"}).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = ui.TextInput(channelForm, "title", "Title", "", templ.Attributes{"required": true, "maxlength": "200"}).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = ui.Text(f, "slug", "Address", "The last part of its address: 3 to 60 lower-case letters, digits and hyphens.", templ.Attributes{"required": true, "maxlength": "60", "autocapitalize": "none", "spellcheck": "false"}).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = ui.TextInput(channelForm, "slug", "Address", "The last part of the channel’s URL: 3 to 60 lower-case letters, digits and hyphens.", templ.Attributes{"required": true, "maxlength": "60", "autocapitalize": "none", "spellcheck": "false"}).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = ui.Area(f, "description", "Description", "Markdown. May be left empty.", "3").Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = ui.TextArea(channelForm, "description", "Description", "Supports Markdown. Optional.", "3").Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 3, "<div class=\"actions\"><button type=\"submit\">Make the channel</button></div></form><form class=\"card form\" method=\"post\" enctype=\"multipart/form-data\" action=\"/studio/import\"><h2>Import a catalogue</h2>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 3, "<div class=\"actions\"><button type=\"submit\">Create channel</button></div></form><form class=\"card form\" method=\"post\" enctype=\"multipart/form-data\" action=\"/studio/import\"><h2>Import a catalogue</h2>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = ui.FormProblem(catalogue).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = ui.FormProblem(importForm).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 4, "<p>An archive in the layout of <a href=\"https://github.com/pyvideo/data\" rel=\"noopener noreferrer\">pyvideo</a>: a folder an event, and in it <code>category.json</code> and <code>videos/*.json</code>. Each event becomes a channel of yours; nobody is told of any of it.</p><input type=\"hidden\" name=\"request_id\" value=\"")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 4, "<p>Upload an archive in the format of <a href=\"https://github.com/pyvideo/data\" rel=\"noopener noreferrer\">pyvideo</a>: one folder per event, with <code>category.json</code> and <code>videos/*.json</code>. Each event becomes one of your channels. Followers aren’t notified.</p><input type=\"hidden\" name=\"request_id\" value=\"")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
 			var templ_7745c5c3_Var3 string
-			templ_7745c5c3_Var3, templ_7745c5c3_Err = templ.JoinStringErrs(catalogue.Values["request_id"])
+			templ_7745c5c3_Var3, templ_7745c5c3_Err = templ.JoinStringErrs(importForm.Values["request_id"])
 			if templ_7745c5c3_Err != nil {
-				return templ.Error{Err: templ_7745c5c3_Err, FileName: `studio/page.templ`, Line: 29, Col: 80}
+				return templ.Error{Err: templ_7745c5c3_Err, FileName: `studio/page.templ`, Line: 29, Col: 81}
 			}
 			_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var3))
 			if templ_7745c5c3_Err != nil {
@@ -107,11 +107,11 @@ func page(v *ui.Visit, own []*talkspb.Channel, f, catalogue ui.Fields) templ.Com
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = ui.Drop(catalogue, "Catalogue", "Drop the archive here or choose it: .tar.xz, .tar.gz, .tar or .zip, up to 8 GiB.", ".zip,.tar,.xz,.gz,.tgz,.txz,application/zip,application/x-tar,application/gzip,application/x-xz").Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = ui.FileDrop(importForm, "Catalogue", "Drop an archive here or choose one: .tar.xz, .tar.gz, .tar or .zip, up to 8 GiB.", ".zip,.tar,.xz,.gz,.tgz,.txz,application/zip,application/x-tar,application/gzip,application/x-xz").Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 6, "<div class=\"actions\"><button type=\"submit\">Import</button></div></form>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 6, "<div class=\"actions\"><button type=\"submit\">Import catalogue</button></div></form>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

@@ -30,36 +30,35 @@ func open(t *testing.T) *pagetest.Browser {
 	return b
 }
 
-func TestTheStudioShowsOnesChannels(t *testing.T) {
+func TestStudioListsOwnChannels(t *testing.T) {
 	open(t).Get("/studio").Is(http.StatusOK, "Looms", `action="/studio/import"`, `enctype="multipart/form-data"`, `name="file"`)
-	open(t).With("").Get("/studio").Leads("/sign-in?next=%2Fstudio")
-	open(t).With("").Post("/studio/import", nil).Leads("/sign-in?next=/studio")
+	open(t).With("").Get("/studio").RedirectsTo("/sign-in?next=%2Fstudio")
 }
 
-func TestExcessiveDescriptionOfChannelIsRefused(t *testing.T) {
+func TestCreateChannelRejectsExcessiveDescription(t *testing.T) {
 	b := open(t)
 	form := url.Values{"slug": {"looms-two"}, "title": {"Kept title"}, "description": {strings.Repeat(">", 1000) + " deep"}}
 	b.Post("/channels", form).Is(http.StatusUnprocessableEntity, "too complex", `value="Kept title"`)
 	if n := len(b.Logic.Calls(talkspb.Channels_CreateChannel_FullMethodName)); n != 0 {
-		t.Errorf("it was created %d times", n)
+		t.Errorf("got %d calls to CreateChannel, want none", n)
 	}
 }
 
-func TestACatalogueIsImported(t *testing.T) {
+func TestImportStartsOperation(t *testing.T) {
 	b := open(t)
-	many := false
+	limitReached := false
 	logictest.Answer(b.Logic, transferspb.Transfers_ImportCatalogue_FullMethodName, func(_ context.Context, q *transferspb.ImportCatalogueRequest) (*longrunningpb.Operation, error) {
-		if many {
-			return nil, logictest.RefusalRetry(codes.ResourceExhausted, "TOO_MANY_OPERATIONS", "wait for one to end", 30*time.Second)
+		if limitReached {
+			return nil, logictest.RefusalRetry(codes.ResourceExhausted, "TOO_MANY_OPERATIONS", "wait until one finishes", 30*time.Second)
 		}
 		return &longrunningpb.Operation{Name: "operations/of-" + q.RequestId}, nil
 	})
 	form := url.Values{"upload": {"uploads/xyz"}, "request_id": {"7"}}
-	b.Post("/studio/import", form).Leads("/operations/of-7")
-	b.Post("/studio/import", url.Values{"request_id": {"7"}}).Is(http.StatusUnprocessableEntity, "Choose the catalogue", `value="7"`)
-	many = true
-	p := b.Post("/studio/import", form).Is(http.StatusTooManyRequests, "Wait for one to end.", `value="uploads/xyz"`, `value="7"`)
+	b.Post("/studio/import", form).RedirectsTo("/operations/of-7")
+	b.Post("/studio/import", url.Values{"request_id": {"7"}}).Is(http.StatusUnprocessableEntity, "Choose a catalogue file", `value="7"`)
+	limitReached = true
+	p := b.Post("/studio/import", form).Is(http.StatusTooManyRequests, "Wait until one finishes.", `value="uploads/xyz"`, `value="7"`)
 	if p.Header.Get("Retry-After") != "30" {
-		t.Errorf("Retry-After %q", p.Header.Get("Retry-After"))
+		t.Errorf("got Retry-After %q, want 30", p.Header.Get("Retry-After"))
 	}
 }

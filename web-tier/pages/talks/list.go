@@ -17,11 +17,11 @@ type searchQuery struct{ text, language, tag string }
 func (q searchQuery) empty() bool { return q == searchQuery{} }
 
 // List renders a page of the talks that match the search; without one, of all talks.
-func List(v *ui.Visit) error {
+func List(v *ui.PageContext) error {
 	values := v.Request.URL.Query()
 	q := searchQuery{values.Get("q"), values.Get("language"), values.Get("tag")}
 	var talks *talkspb.ListTalksResponse
-	err := v.Gather(func(ctx context.Context) (err error) {
+	err := v.FetchAll(func(ctx context.Context) (err error) {
 		talks, err = v.Site.Tier.Talks.ListTalks(ctx, &talkspb.ListTalksRequest{
 			Query: q.text, Language: q.language, Tag: q.tag, PageToken: values.Get("page_token"),
 		})

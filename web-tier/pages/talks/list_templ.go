@@ -13,7 +13,7 @@ import (
 	"techtalks.example/web-tier/pages/ui"
 )
 
-func listPage(v *ui.Visit, q searchQuery, answer *talkspb.ListTalksResponse, violation string) templ.Component {
+func listPage(v *ui.PageContext, q searchQuery, answer *talkspb.ListTalksResponse, violation string) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
 		if templ_7745c5c3_CtxErr := ctx.Err(); templ_7745c5c3_CtxErr != nil {
@@ -231,7 +231,7 @@ func listPage(v *ui.Visit, q searchQuery, answer *talkspb.ListTalksResponse, vio
 					}
 					return nil
 				})
-				templ_7745c5c3_Err = ui.Nothing("No talks found. Try fewer or different words.").Render(templ.WithChildren(ctx, templ_7745c5c3_Var10), templ_7745c5c3_Buffer)
+				templ_7745c5c3_Err = ui.EmptyState("No talks found. Try fewer or different words.").Render(templ.WithChildren(ctx, templ_7745c5c3_Var10), templ_7745c5c3_Buffer)
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}

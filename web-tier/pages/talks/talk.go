@@ -19,14 +19,14 @@ import (
 )
 
 // talkName returns the resource name of the talk in the request's URL.
-func talkName(v *ui.Visit) string {
+func talkName(v *ui.PageContext) string {
 	return "channels/" + v.Request.PathValue("channel") + "/talks/" + v.Request.PathValue("talk")
 }
 
 // Show renders a talk. The Content-Security-Policy lets the page load media from this
 // site when the recording is stored here, and from other sites when the page plays a
 // linked file; otherwise from nowhere.
-func Show(v *ui.Visit) error {
+func Show(v *ui.PageContext) error {
 	t, err := get(v)
 	if err != nil {
 		if p := logicclient.Explain(err); p.Reason == "TALK_WITHDRAWN" {
@@ -53,7 +53,7 @@ func Show(v *ui.Visit) error {
 
 // recording returns the talk's stored recording; nil if it has none or it has been
 // deleted.
-func recording(v *ui.Visit, t *talkspb.Talk) (*mediapb.Recording, error) {
+func recording(v *ui.PageContext, t *talkspb.Talk) (*mediapb.Recording, error) {
 	if t.Recording == "" {
 		return nil, nil
 	}
@@ -65,8 +65,8 @@ func recording(v *ui.Visit, t *talkspb.Talk) (*mediapb.Recording, error) {
 }
 
 // get fetches the talk in the request's URL.
-func get(v *ui.Visit) (t *talkspb.Talk, err error) {
-	err = v.Gather(func(ctx context.Context) error {
+func get(v *ui.PageContext) (t *talkspb.Talk, err error) {
+	err = v.FetchAll(func(ctx context.Context) error {
 		answer, err := v.Site.Tier.Talks.GetTalk(ctx, &talkspb.GetTalkRequest{Name: talkName(v)})
 		t = answer.GetTalk()
 		return err
@@ -126,10 +126,7 @@ func fileSummary(file *mediapb.Recording_Rendition) string {
 }
 
 // Edit renders the form that edits a talk.
-func Edit(v *ui.Visit) error {
-	if !v.SignedIn() {
-		return v.AskToSignIn()
-	}
+func Edit(v *ui.PageContext) error {
 	t, err := get(v)
 	if err != nil {
 		return err
@@ -141,24 +138,21 @@ func Edit(v *ui.Visit) error {
 }
 
 // Save updates a talk from the submitted form.
-func Save(v *ui.Visit) error {
-	if !v.SignedIn() {
-		return v.AskToSignIn()
-	}
-	err := v.Form()
+func Save(v *ui.PageContext) error {
+	err := v.ParseForm()
 	var answer *talkspb.UpdateTalkResponse
 	if err == nil {
-		err = ui.CheckDescription(ui.TypedTalk(v).Description)
+		err = ui.CheckDescription(ui.SubmittedTalk(v).Description)
 	}
 	if err == nil {
-		t := ui.TypedTalk(v)
+		t := ui.SubmittedTalk(v)
 		t.Name = talkName(v)
 		answer, err = v.Site.Tier.Talks.UpdateTalk(v.Context(), &talkspb.UpdateTalkRequest{
 			Talk: t, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"title", "speakers", "language", "tags", "description", "media_url"}},
 		})
 	}
 	if err != nil {
-		if form, status, ok := v.Refused(v.Typed(ui.TalkFieldNames...), err, nil); ok {
+		if form, status, ok := v.WithErrors(v.Submitted(ui.TalkFieldNames...), err, nil); ok {
 			t, err := get(v)
 			if err != nil {
 				return err
@@ -171,10 +165,7 @@ func Save(v *ui.Visit) error {
 }
 
 // Withdraw withdraws a talk and redirects to its channel.
-func Withdraw(v *ui.Visit) error {
-	if !v.SignedIn() {
-		return v.AskToSignIn()
-	}
+func Withdraw(v *ui.PageContext) error {
 	if _, err := v.Site.Tier.Talks.WithdrawTalk(v.Context(), &talkspb.WithdrawTalkRequest{Name: talkName(v)}); err != nil {
 		return err
 	}

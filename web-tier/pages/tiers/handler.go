@@ -1,4 +1,4 @@
-// Package tiers shows how a page comes through the three tiers.
+// Package tiers serves the page that explains the three tiers.
 package tiers
 
 import (
@@ -9,9 +9,9 @@ import (
 	"techtalks.example/web-tier/pages/ui"
 )
 
-// Get shows the tiers, and what they took for one small question.
-func Get(v *ui.Visit) error {
-	if err := v.Gather(func(ctx context.Context) error {
+// Get shows the tiers. It makes one small call, so that the footer shows the time of each tier.
+func Get(v *ui.PageContext) error {
+	if err := v.FetchAll(func(ctx context.Context) error {
 		_, err := v.Site.Tier.Talks.ListTalks(ctx, &talkspb.ListTalksRequest{PageSize: 1})
 		return err
 	}); err != nil {

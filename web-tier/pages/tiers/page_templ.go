@@ -10,7 +10,7 @@ import templruntime "github.com/a-h/templ/runtime"
 
 import "techtalks.example/web-tier/pages/ui"
 
-func page(v *ui.Visit) templ.Component {
+func page(v *ui.PageContext) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
 		if templ_7745c5c3_CtxErr := ctx.Err(); templ_7745c5c3_CtxErr != nil {
@@ -43,7 +43,7 @@ func page(v *ui.Visit) templ.Component {
 				}()
 			}
 			ctx = templ.InitializeContext(ctx)
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 1, "<h1>Three tiers, apart</h1><p class=\"lead\">A layer is a folder; a tier is a machine you can unplug. This site is three programs on three hosts, and every page says below what each of them took.</p><div class=\"card\">")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 1, "<h1>Three separate tiers</h1><p class=\"lead\">A layer is a folder. A tier is a machine you can unplug. This site is three programs that can run on three hosts. Every page shows in its footer how long each took.</p><div class=\"card\">")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -51,7 +51,7 @@ func page(v *ui.Visit) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 2, "</div><div class=\"columns\"><section class=\"card\"><h2>web-tier</h2><p>Turns answers into pages, and holds the browsers' streams. It knows no rule, keeps no state and has no way to the database.</p></section><section class=\"card\"><h2>logic-tier</h2><p>Every rule, behind gRPC: accounts, talks, following, notifications. Modules that reach each other only through their contracts.</p></section><section class=\"card\"><h2>data-tier</h2><p>Postgres. A schema and a role for each module; no role can read another's, and none of them can change what a table is.</p></section></div>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 2, "</div><div class=\"columns\"><section class=\"card\"><h2>web-tier</h2><p>Renders pages and streams live updates to browsers. It has no business logic, no state and no access to the database.</p></section><section class=\"card\"><h2>logic-tier</h2><p>All business logic, behind gRPC: accounts, talks, following, notifications and more. Modules call each other only through their contracts.</p></section><section class=\"card\"><h2>data-tier</h2><p>Postgres. Each module has its own schema and role. No role can read another module’s schema or alter tables.</p></section></div>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

@@ -8,7 +8,7 @@ package ui
 import "github.com/a-h/templ"
 import templruntime "github.com/a-h/templ/runtime"
 
-// SearchForm searches talks.
+// SearchForm is a form to search for talks.
 func SearchForm(query, id string) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
@@ -77,7 +77,7 @@ func SearchForm(query, id string) templ.Component {
 	})
 }
 
-// TiersDrawing shows the three tiers and what runs between them.
+// TiersDrawing is a diagram of the three tiers and the protocols between them.
 func TiersDrawing() templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
@@ -99,7 +99,7 @@ func TiersDrawing() templ.Component {
 			templ_7745c5c3_Var5 = templ.NopComponent
 		}
 		ctx = templ.ClearChildren(ctx)
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 5, "<svg class=\"drawing\" viewBox=\"0 0 300 252\" role=\"img\" aria-labelledby=\"tiers-title\"><title id=\"tiers-title\">A browser asks the web tier over HTTP; the web tier asks the logic tier over gRPC; the logic tier asks the data tier in SQL. Each is a host of its own.</title><defs><marker id=\"asks\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" markerWidth=\"7\" markerHeight=\"7\" orient=\"auto\"><path class=\"head\" d=\"M0 0L8 4L0 8z\"></path></marker></defs> <g class=\"boxes\"><rect class=\"outside\" x=\"70\" y=\"4\" width=\"160\" height=\"38\" rx=\"19\"></rect> <rect x=\"70\" y=\"72\" width=\"160\" height=\"38\" rx=\"10\"></rect> <rect x=\"70\" y=\"140\" width=\"160\" height=\"38\" rx=\"10\"></rect> <rect x=\"70\" y=\"208\" width=\"160\" height=\"38\" rx=\"10\"></rect></g> <g class=\"words\"><text x=\"150\" y=\"28\">browser</text> <text x=\"150\" y=\"96\">web-tier</text> <text x=\"150\" y=\"164\">logic-tier</text> <text x=\"150\" y=\"232\">data-tier</text></g> <g class=\"wires\"><path d=\"M150 42V70\" marker-end=\"url(#asks)\"></path> <path d=\"M150 110V138\" marker-end=\"url(#asks)\"></path> <path d=\"M150 178V206\" marker-end=\"url(#asks)\"></path></g> <g class=\"notes\"><text x=\"162\" y=\"61\">HTTP, SSE</text> <text x=\"162\" y=\"129\">gRPC, mTLS</text> <text x=\"162\" y=\"197\">SQL, TLS</text></g></svg>")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 5, "<svg class=\"drawing\" viewBox=\"0 0 300 252\" role=\"img\" aria-labelledby=\"tiers-title\"><title id=\"tiers-title\">The browser sends HTTP requests to the web tier, the web tier calls the logic tier over gRPC, and the logic tier queries the data tier in SQL. Each tier runs on its own host.</title><defs><marker id=\"arrowhead\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" markerWidth=\"7\" markerHeight=\"7\" orient=\"auto\"><path class=\"head\" d=\"M0 0L8 4L0 8z\"></path></marker></defs> <g class=\"boxes\"><rect class=\"outside\" x=\"70\" y=\"4\" width=\"160\" height=\"38\" rx=\"19\"></rect> <rect x=\"70\" y=\"72\" width=\"160\" height=\"38\" rx=\"10\"></rect> <rect x=\"70\" y=\"140\" width=\"160\" height=\"38\" rx=\"10\"></rect> <rect x=\"70\" y=\"208\" width=\"160\" height=\"38\" rx=\"10\"></rect></g> <g class=\"words\"><text x=\"150\" y=\"28\">browser</text> <text x=\"150\" y=\"96\">web-tier</text> <text x=\"150\" y=\"164\">logic-tier</text> <text x=\"150\" y=\"232\">data-tier</text></g> <g class=\"wires\"><path d=\"M150 42V70\" marker-end=\"url(#arrowhead)\"></path> <path d=\"M150 110V138\" marker-end=\"url(#arrowhead)\"></path> <path d=\"M150 178V206\" marker-end=\"url(#arrowhead)\"></path></g> <g class=\"notes\"><text x=\"162\" y=\"61\">HTTP, SSE</text> <text x=\"162\" y=\"129\">gRPC, mTLS</text> <text x=\"162\" y=\"197\">SQL, TLS</text></g></svg>")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

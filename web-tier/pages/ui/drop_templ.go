@@ -8,10 +8,10 @@ package ui
 import "github.com/a-h/templ"
 import templruntime "github.com/a-h/templ/runtime"
 
-// Drop is where a file is dropped or chosen. With JavaScript it goes to the
-// server while the form is filled in; see assets/upload.js. Without, it comes
-// with the form, which must have it last and be multipart/form-data.
-func Drop(f Fields, label, hint, accept string) templ.Component {
+// FileDrop is a field to drop or choose a file. With JavaScript, the file uploads while the
+// user fills in the form; see assets/upload.js. Without, the form sends the file. The form
+// must be multipart/form-data and have this field last.
+func FileDrop(f Fields, label, hint, accept string) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
 		if templ_7745c5c3_CtxErr := ctx.Err(); templ_7745c5c3_CtxErr != nil {
@@ -81,7 +81,7 @@ func Drop(f Fields, label, hint, accept string) templ.Component {
 				return templ_7745c5c3_Err
 			}
 		}
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 6, ">The file you sent is here already. Choose another one only to replace it.</p><input id=\"file\" type=\"file\" name=\"file\" accept=\"")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 6, ">Your file is already uploaded. Choose another one only to replace it.</p><input id=\"file\" type=\"file\" name=\"file\" accept=\"")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -107,19 +107,19 @@ func Drop(f Fields, label, hint, accept string) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 8, "</p></div></div><div class=\"sending\" data-sending hidden><p class=\"what\"><b data-name></b> <span data-state role=\"status\"></span></p><progress class=\"bar\" max=\"100\" value=\"0\" aria-label=\"Upload\"></progress><p class=\"numbers\"><span data-amount></span><span data-speed></span><span data-left></span></p><button class=\"plain\" type=\"button\" data-cancel>Cancel the upload</button></div>")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 8, "</p></div></div><div class=\"sending\" data-sending hidden><p class=\"what\"><b data-name></b> <span data-state role=\"status\"></span></p><progress class=\"bar\" max=\"100\" value=\"0\" aria-label=\"Upload\"></progress><p class=\"numbers\"><span data-amount></span><span data-speed></span><span data-left></span></p><button class=\"plain\" type=\"button\" data-cancel>Cancel upload</button></div>")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		if f.Wrong["upload"] != "" {
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 9, "<p class=\"wrong\" id=\"upload-wrong\">")
+		if f.Errors["upload"] != "" {
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 9, "<p class=\"wrong\" id=\"upload-error\">")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
 			var templ_7745c5c3_Var7 string
-			templ_7745c5c3_Var7, templ_7745c5c3_Err = templ.JoinStringErrs(f.Wrong["upload"])
+			templ_7745c5c3_Var7, templ_7745c5c3_Err = templ.JoinStringErrs(f.Errors["upload"])
 			if templ_7745c5c3_Err != nil {
-				return templ.Error{Err: templ_7745c5c3_Err, FileName: `ui/drop.templ`, Line: 27, Col: 57}
+				return templ.Error{Err: templ_7745c5c3_Err, FileName: `ui/drop.templ`, Line: 27, Col: 58}
 			}
 			_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var7))
 			if templ_7745c5c3_Err != nil {

@@ -8,8 +8,9 @@ import (
 	"github.com/a-h/templ"
 )
 
-// WithPage returns a page's address with another page token; empty for none.
-func WithPage(v *Visit, token string) string {
+// WithPage returns the URL of the current list with the given page token, or "" if token is
+// empty.
+func WithPage(v *PageContext, token string) string {
 	if token == "" {
 		return ""
 	}
@@ -18,7 +19,8 @@ func WithPage(v *Visit, token string) string {
 	return v.Request.URL.Path + "?" + query.Encode()
 }
 
-func firstPage(v *Visit) string {
+// firstPage returns the URL of the current list without a page token.
+func firstPage(v *PageContext) string {
 	query := v.Request.URL.Query()
 	query.Del("page_token")
 	if len(query) == 0 {
@@ -27,27 +29,29 @@ func firstPage(v *Visit) string {
 	return v.Request.URL.Path + "?" + query.Encode()
 }
 
-func current(v *Visit, path string) string {
+// ariaCurrent returns the value of aria-current for a link to path.
+func ariaCurrent(v *PageContext, path string) string {
 	if v.Request.URL.Path == path {
 		return "page"
 	}
 	return "false"
 }
 
-func next(v *Visit) string { return url.QueryEscape(LocalPath(v.Request.URL.RequestURI(), "/")) }
+// nextParam returns the current URL, escaped for the query parameter next of the sign-in page.
+func nextParam(v *PageContext) string {
+	return url.QueryEscape(LocalPath(v.Request.URL.RequestURI(), "/"))
+}
 
 func tagPath(tag string) string { return "/talks?" + url.Values{"tag": {tag}}.Encode() }
 
-// channelPath returns the page of the channel that a talk is on.
+// channelPath returns the path of the channel page of a talk, given the talk's resource name.
 func channelPath(talk string) string {
 	channel, _, _ := strings.Cut(talk, "/talks/")
 	return Path(channel)
 }
 
-func people(names []string) string { return strings.Join(names, ", ") }
-
-// day returns "2019-05-03" as people read it.
-func day(date string) string {
+// formatDate formats the ISO date "2019-05-03" as "3 May 2019".
+func formatDate(date string) string {
 	t, err := time.Parse(time.DateOnly, date)
 	if err != nil {
 		return date
@@ -55,19 +59,19 @@ func day(date string) string {
 	return t.Format("2 January 2006")
 }
 
-// described ties a field to what is said under it, for those who hear a page.
-func described(f Fields, name, hint string) templ.Attributes {
-	var by []string
+// ariaDescribedBy links a field to its error and its hint, for screen readers.
+func ariaDescribedBy(f Fields, name, hint string) templ.Attributes {
+	var ids []string
 	attributes := templ.Attributes{}
-	if f.Wrong[name] != "" {
+	if f.Errors[name] != "" {
 		attributes["aria-invalid"] = "true"
-		by = append(by, name+"-wrong")
+		ids = append(ids, name+"-error")
 	}
 	if hint != "" {
-		by = append(by, name+"-hint")
+		ids = append(ids, name+"-hint")
 	}
-	if len(by) > 0 {
-		attributes["aria-describedby"] = strings.Join(by, " ")
+	if len(ids) > 0 {
+		attributes["aria-describedby"] = strings.Join(ids, " ")
 	}
 	return attributes
 }

@@ -15,85 +15,84 @@ import (
 	"techtalks.example/web-tier/platform/uploads"
 )
 
-// maxParts bounds a form's fields, as server.MaxForm bounds what is in them.
+// maxParts limits the number of fields in a form; server.MaxForm limits their size.
 const maxParts = 100
 
-// attachment is a file that comes with a form. Its bytes are still on their way.
+// attachment is the file of a multipart form. Its body is read from the connection.
 type attachment struct {
 	uploads.File
 	body io.Reader
 }
 
-// parts reads a form with a file, up to the file: forms here have it last. What
-// comes after it is passed over.
-func (v *Visit) parts(reader *multipart.Reader) error {
+// parseMultipart parses the fields of a multipart form up to its file. Forms of this site
+// have the file last; fields after it are ignored.
+func (v *PageContext) parseMultipart(reader *multipart.Reader) error {
 	control := http.NewResponseController(v.Writer)
-	_ = control.SetReadDeadline(time.Now().Add(server.FormTimeout)) // tests' writers have none
+	_ = control.SetReadDeadline(time.Now().Add(server.FormTimeout)) // a test's ResponseRecorder does not support deadlines
 	defer func() { _ = control.SetReadDeadline(time.Time{}) }()
-	room := int64(server.MaxForm)
+	remaining := int64(server.MaxForm)
 	for range maxParts {
 		part, err := reader.NextPart()
 		switch {
-		case err == io.EOF: // alone: what ends before its last boundary wraps it
+		case err == io.EOF: // unwrapped; a body that ends before its final boundary wraps it
 			return nil
 		case err != nil:
-			return cutOff
+			return errFormInterrupted
 		}
 		_, disposition, _ := mime.ParseMediaType(part.Header.Get("Content-Disposition"))
 		if name, isFile := disposition["filename"]; isFile {
-			// A browser without a file to send sends one without a name.
+			// Without a chosen file, browsers send an empty file name.
 			if name != "" {
 				v.attached = &attachment{uploads.File{Name: uploads.BaseName(name), ContentType: uploads.MediaType(part.Header.Get("Content-Type"))}, part}
 			}
 			return nil
 		}
-		value, err := io.ReadAll(io.LimitReader(part, room+1))
-		if room -= int64(len(value)); err != nil {
-			return cutOff
+		value, err := io.ReadAll(io.LimitReader(part, remaining+1))
+		if remaining -= int64(len(value)); err != nil {
+			return errFormInterrupted
 		}
-		if room < 0 {
+		if remaining < 0 {
 			_, _ = io.CopyN(io.Discard, v.Request.Body, server.MaxDrained)
-			return tooLarge
+			return errFormTooLarge
 		}
 		if !utf8.Valid(value) || !utf8.ValidString(part.FormName()) {
-			return badText
+			return errNotUTF8
 		}
 		v.Request.PostForm.Add(part.FormName(), string(value))
 	}
-	return tooLarge
+	return errFormTooLarge
 }
 
-// fileAnswer is how long the logic tier may take to keep the end of a file, and the page
-// after that.
-const fileAnswer = 2 * time.Minute
+// uploadResponseTimeout is how long storing the end of a file and rendering the page may take.
+const uploadResponseTimeout = 2 * time.Minute
 
-// Upload returns the upload that a form names, once the file that came with it
-// has become one; empty when there is neither. Call it after Form. The calls
-// after it have the whole budget of a form: what a file took does not count.
-func (v *Visit) Upload() (string, error) {
+// Upload returns the resource name of the form's upload: the attached file, which it stores
+// first, or the value of the field upload. It returns "" if there is neither. Call it after
+// ParseForm. It renews the form's budget: receiving the file does not count towards it.
+func (v *PageContext) Upload() (string, error) {
 	if v.attached == nil {
 		return v.Request.PostForm.Get("upload"), nil
 	}
 	control := http.NewResponseController(v.Writer)
-	upload, err := v.Site.Uploads.Receive(v.Request.Context(), v.caller, v.attached.File, v.attached.body, func(by time.Duration) {
-		_ = control.SetReadDeadline(time.Now().Add(by))
-		_ = control.SetWriteDeadline(time.Now().Add(by + fileAnswer))
+	upload, err := v.Site.Uploads.Receive(v.Request.Context(), v.caller, v.attached.File, v.attached.body, func(d time.Duration) {
+		_ = control.SetReadDeadline(time.Now().Add(d))
+		_ = control.SetWriteDeadline(time.Now().Add(d + uploadResponseTimeout))
 	})
-	v.budget(logicclient.FormBudget)
+	v.setBudget(logicclient.FormBudget)
 	if err != nil {
 		v.drain(control, err)
 		return "", err
 	}
 	_ = control.SetReadDeadline(time.Time{})
-	// Should the form be shown again, the file need not be sent again.
+	// If the form is shown again, it refers to the stored file.
 	v.Request.PostForm.Set("upload", upload.Name)
 	return upload.Name, nil
 }
 
-// drain reads on for a moment, so that a browser which still sends sees the page
-// that says what is wrong.
-func (v *Visit) drain(control *http.ResponseController, err error) {
-	if uploads.IsCutOff(err) || errors.Is(err, context.Canceled) {
+// drain discards more of the body for a short time. A browser that is still sending would
+// otherwise report a broken connection instead of showing the error page.
+func (v *PageContext) drain(control *http.ResponseController, err error) {
+	if uploads.IsInterrupted(err) || errors.Is(err, context.Canceled) {
 		return
 	}
 	_ = control.SetReadDeadline(time.Now().Add(server.FormTimeout))

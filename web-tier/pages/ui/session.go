@@ -12,54 +12,55 @@ import (
 	accountspb "techtalks.example/proto/techtalks/accounts/v1"
 )
 
-// SessionCookieName returns the session cookie's name on the site at host, as in the Host
-// header. Browsers send a cookie to every port of a host (RFC 6265, 8.5), so the name has
-// the port: sites that share a host name do not sign each other's visitors out. The
-// prefix makes browsers refuse a cookie that was not set by this host over TLS
-// (RFC 6265bis, 4.1.3.2).
+// SessionCookieName returns the name of the session cookie for host, the value of the Host
+// header. Browsers send a cookie to every port of a host (RFC 6265, 8.5). The name therefore
+// includes the port, so that sites on the same host name do not overwrite each other's
+// sessions. If secure is true, the name has the prefix __Host-: browsers then reject the
+// cookie unless this host set it over TLS (RFC 6265bis, 4.1.3.2).
 func SessionCookieName(host string, secure bool) string {
 	name := "session"
 	if secure {
 		name = "__Host-session"
 	}
 	_, port, _ := net.SplitHostPort(host)
-	// Browsers leave the default ports out. What is no number might be no cookie name either.
+	// Browsers omit default ports. A port that is not a number could be invalid in a cookie name.
 	if n, err := strconv.ParseUint(port, 10, 16); err == nil && n != 80 && n != 443 {
 		name = fmt.Sprintf("%s-%d", name, n)
 	}
 	return name
 }
 
-// maxSession is the longest token the contract takes (VerifySessionRequest): a
-// longer one was made up, and would make every page a bad request.
-const maxSession = 200
+// maxSessionLen is the maximum length of a session token in the contract
+// (VerifySessionRequest). A longer token is forged; sending it would fail every page with
+// InvalidArgument, so it is ignored.
+const maxSessionLen = 200
 
-// Session returns the session token that the browser sent; empty when none.
+// Session returns the request's session token, or "" if it has none.
 func (s *Site) Session(r *http.Request) string {
 	cookie, err := r.Cookie(SessionCookieName(r.Host, s.Secure))
-	if err != nil || len(cookie.Value) > maxSession {
+	if err != nil || len(cookie.Value) > maxSessionLen {
 		return ""
 	}
 	return cookie.Value
 }
 
-func (v *Visit) setCookie(value string, expires time.Time, age int) {
+func (v *PageContext) setSessionCookie(value string, expires time.Time, maxAge int) {
 	http.SetCookie(v.Writer, &http.Cookie{
-		Name: SessionCookieName(v.Request.Host, v.Site.Secure), Value: value, Path: "/", Expires: expires, MaxAge: age,
+		Name: SessionCookieName(v.Request.Host, v.Site.Secure), Value: value, Path: "/", Expires: expires, MaxAge: maxAge,
 		HttpOnly: true, Secure: v.Site.Secure, SameSite: http.SameSiteLaxMode,
 	})
 }
 
-// SignIn gives the browser a session.
-func (v *Visit) SignIn(session *accountspb.Session) {
-	v.setCookie(session.Token, session.ExpireTime.AsTime(), 0)
+// SignIn sets the session cookie.
+func (v *PageContext) SignIn(session *accountspb.Session) {
+	v.setSessionCookie(session.Token, session.ExpireTime.AsTime(), 0)
 }
 
-// SignOut takes the session from the browser.
-func (v *Visit) SignOut() { v.setCookie("", time.Unix(1, 0), -1) }
+// SignOut deletes the session cookie.
+func (v *PageContext) SignOut() { v.setSessionCookie("", time.Unix(1, 0), -1) }
 
-// LocalPath returns where to go next when that is a place on this site, and
-// fallback otherwise: a link to sign in must not lead elsewhere.
+// LocalPath returns next if it is a path on this site, and fallback otherwise. It keeps the
+// sign-in page from being an open redirect.
 func LocalPath(next, fallback string) string {
 	u, err := url.Parse(next)
 	if err != nil || u.Scheme != "" || u.Host != "" || u.Opaque != "" || !strings.HasPrefix(next, "/") ||

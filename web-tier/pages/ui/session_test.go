@@ -9,9 +9,8 @@ import (
 	"techtalks.example/web-tier/pages/ui"
 )
 
-// Whatever somebody puts into a link to the sign-in page, a browser that follows
-// the answer stays on this site.
-func FuzzLocalPath(f *testing.F) {
+// Whatever next parameter a link to the sign-in page has, the redirect stays on this site.
+func FuzzLocalPathStaysOnSite(f *testing.F) {
 	for _, seed := range []string{"/", "/inbox?x=1#y", "//evil.example", `/\evil.example`, "https://evil.example", "/..//evil.example", "/\t/evil.example", "/%2f/evil.example", "javascript:x", "/.//evil.example"} {
 		f.Add(seed)
 	}
@@ -19,14 +18,14 @@ func FuzzLocalPath(f *testing.F) {
 	f.Fuzz(func(t *testing.T, next string) {
 		w := httptest.NewRecorder()
 		http.Redirect(w, httptest.NewRequest(http.MethodPost, base.String(), nil), ui.LocalPath(next, "/"), http.StatusSeeOther)
-		to, err := base.Parse(w.Header().Get("Location"))
-		if err != nil || to.Host != base.Host || to.Scheme != base.Scheme {
-			t.Errorf("%q leads to %q", next, w.Header().Get("Location"))
+		target, err := base.Parse(w.Header().Get("Location"))
+		if err != nil || target.Host != base.Host || target.Scheme != base.Scheme {
+			t.Errorf("%q redirects to %q, want a path on %s", next, w.Header().Get("Location"), base.Host)
 		}
 	})
 }
 
-func TestSessionCookieNameHasThePort(t *testing.T) {
+func TestSessionCookieName(t *testing.T) {
 	for _, c := range []struct {
 		host   string
 		secure bool
@@ -46,7 +45,7 @@ func TestSessionCookieNameHasThePort(t *testing.T) {
 		{"", false, "session"},
 	} {
 		if got := ui.SessionCookieName(c.host, c.secure); got != c.want {
-			t.Errorf("%q, secure %v: %q, want %q", c.host, c.secure, got, c.want)
+			t.Errorf("SessionCookieName(%q, %v) = %q, want %q", c.host, c.secure, got, c.want)
 		}
 	}
 }

@@ -1,9 +1,8 @@
-// Package ui is what the pages share: how a request becomes a page, the frame
-// around it, and the parts it is made of.
+// Package ui holds what all pages share: request handling, the page layout, and common
+// components.
 package ui
 
 import (
-	"context"
 	"log/slog"
 	"net/http"
 	"time"
@@ -13,48 +12,49 @@ import (
 	"techtalks.example/web-tier/platform/uploads"
 )
 
-// Site is what every page is given.
+// Site holds the dependencies of all pages.
 type Site struct {
 	Tier    *logicclient.Tier
-	Uploads *uploads.Uploads // files that come with a form
+	Uploads *uploads.Uploads // stores files submitted with a form
 	Log     *slog.Logger
-	Host    string // this tier's name on pages
-	Secure  bool   // cookies are sent over TLS only
+	Host    string // this host's name in page footers
+	Secure  bool   // session cookies require TLS
 	Demo    bool   // the sign-in page offers the demo accounts
 
-	stale stale
+	stale staleCache
 }
 
-// Handler answers a request with a page, or with an error that becomes one.
-type Handler func(v *Visit) error
+// Handler responds to a request with a page. Site.Page renders an error page for a returned error.
+type Handler func(v *PageContext) error
 
-// Page returns an http.Handler whose calls together have budget.
+// Page returns an http.Handler that runs handle. The calls to the logic tier that handle makes
+// share budget.
 func (s *Site) Page(budget time.Duration, handle Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		v, done := s.visit(w, r, budget)
-		defer done()
+		v := s.newContext(w, r, budget)
+		defer v.close()
 		if err := handle(v); err != nil {
 			v.Fail(err)
 		}
 	})
 }
 
-func (s *Site) visit(w http.ResponseWriter, r *http.Request, budget time.Duration) (*Visit, context.CancelFunc) {
-	v := &Visit{Site: s, Writer: w, Request: r, began: time.Now(), times: &logicclient.Times{}, session: s.Session(r), caller: s.Caller(r)}
-	v.budget(budget)
-	return v, func() { v.end() }
+// newContext returns the context of a request. The caller must call close when it is done.
+func (s *Site) newContext(w http.ResponseWriter, r *http.Request, budget time.Duration) *PageContext {
+	v := &PageContext{Site: s, Writer: w, Request: r, start: time.Now(), times: &logicclient.Times{}, session: s.Session(r), caller: s.Caller(r)}
+	v.setBudget(budget)
+	return v
 }
 
-// Caller is on whose behalf a request asks.
+// Caller returns the session and address that calls for r are made with.
 func (s *Site) Caller(r *http.Request) logicclient.Caller {
 	return logicclient.Caller{Session: s.Session(r), Address: server.ClientAddress(r)}
 }
 
-// Refuse answers a request with the page of a problem, without asking the logic
-// tier anything.
+// Refuse responds with the error page of p without calling the logic tier.
 func (s *Site) Refuse(w http.ResponseWriter, r *http.Request, p *logicclient.Problem) {
-	v, done := s.visit(w, r, logicclient.PageBudget)
-	defer done()
+	v := s.newContext(w, r, logicclient.PageBudget)
+	defer v.close()
 	v.session = ""
 	v.Fail(p)
 }

@@ -13,101 +13,99 @@ import (
 )
 
 const (
-	// maxStale is how old a page may be that stands in for one that cannot be made.
-	maxStale = time.Hour
-	// renewStale is how old a kept page must be to be replaced by a new one: a page
-	// that is asked for often is not copied as often.
-	renewStale = 2 * time.Second
-	// maxStalePages and maxStalePage bound what is kept: 16 MB.
-	maxStalePages = 256
-	maxStalePage  = 64 << 10
+	// maxStaleAge is the maximum age of a page that is served stale.
+	maxStaleAge = time.Hour
+	// staleRefreshInterval is the minimum age of a cached page before it is replaced, so that
+	// a popular page is not copied for every request.
+	staleRefreshInterval = 2 * time.Second
+	// maxStalePages and maxStalePageSize limit the cache to 16 MB.
+	maxStalePages    = 256
+	maxStalePageSize = 64 << 10
 )
 
-// stale keeps the latest pages that anybody may see, for when the logic tier cannot
-// answer (RFC 5861, stale-if-error). They are no state: to lose them loses nothing.
-type stale struct {
+// staleCache holds recently rendered public pages. They are served when the logic tier cannot
+// respond (RFC 5861, stale-if-error). The cache is not state: losing it loses no data.
+type staleCache struct {
 	mu    sync.Mutex
-	pages map[string]stalePage
+	pages map[string]stalePage // by request URI
 }
 
 type stalePage struct {
-	body []byte
-	made time.Time
+	body       []byte
+	renderTime time.Time
 }
 
-// keep keeps a copy of a page.
-func (s *stale) keep(address string, body []byte, now time.Time) {
-	if len(body) > maxStalePage {
+// put stores a copy of a page, unless the page is too large or a recent copy exists.
+func (s *staleCache) put(uri string, body []byte, now time.Time) {
+	if len(body) > maxStalePageSize {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if before, is := s.pages[address]; is && now.Sub(before.made) < renewStale {
+	if cached, ok := s.pages[uri]; ok && now.Sub(cached.renderTime) < staleRefreshInterval {
 		return
 	}
 	if s.pages == nil {
 		s.pages = map[string]stalePage{}
 	}
-	if _, is := s.pages[address]; !is && len(s.pages) >= maxStalePages {
-		for other := range s.pages { // any: which will be asked for, nobody knows
-			delete(s.pages, other)
+	if _, ok := s.pages[uri]; !ok && len(s.pages) >= maxStalePages {
+		for victim := range s.pages { // random eviction
+			delete(s.pages, victim)
 			break
 		}
 	}
-	s.pages[address] = stalePage{bytes.Clone(body), now}
+	s.pages[uri] = stalePage{bytes.Clone(body), now}
 }
 
-func (s *stale) page(address string, now time.Time) (stalePage, bool) {
+func (s *staleCache) get(uri string, now time.Time) (stalePage, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p, is := s.pages[address]
-	return p, is && now.Sub(p.made) < maxStale
+	p, ok := s.pages[uri]
+	return p, ok && now.Sub(p.renderTime) < maxStaleAge
 }
 
-// public says whether the page is one that anybody may see.
-func (v *Visit) public() bool {
+// public reports whether the page is the same for every visitor.
+func (v *PageContext) public() bool {
 	return v.session == "" && v.Request.Method == http.MethodGet && !v.PrefersJSON()
 }
 
-// StandIn answers a request for a page that there is no room to make with the page as it
-// was; false when there is none, or it is not anybody's.
-func (s *Site) StandIn(w http.ResponseWriter, r *http.Request) bool {
-	v, done := s.visit(w, r, logicclient.PageBudget)
-	defer done()
-	return v.standIn()
+// ServeStale responds with a cached copy of the requested page. It reports false, and does
+// not respond, if the page is not public or there is no cached copy.
+func (s *Site) ServeStale(w http.ResponseWriter, r *http.Request) bool {
+	v := s.newContext(w, r, logicclient.PageBudget)
+	defer v.close()
+	return v.serveStale()
 }
 
-// passes says whether a problem is one that passes, so that a page as it was may stand in
-// for the one that cannot be made now.
-func passes(p *logicclient.Problem) bool {
+// isTransient reports whether p is likely to be resolved by itself, so that a stale page is
+// better than an error.
+func isTransient(p *logicclient.Problem) bool {
 	return p.Status == http.StatusServiceUnavailable || p.Status == http.StatusGatewayTimeout
 }
 
-// standIn answers with the page as it was, and says so on it; false when there is none,
-// or it is not anybody's.
-func (v *Visit) standIn() bool {
+// serveStale implements Site.ServeStale. It adds a note with the page's age.
+func (v *PageContext) serveStale() bool {
 	if !v.public() {
 		return false
 	}
 	now := time.Now()
-	kept, is := v.Site.stale.page(v.Request.URL.RequestURI(), now)
-	if !is {
+	cached, ok := v.Site.stale.get(v.Request.URL.RequestURI(), now)
+	if !ok {
 		return false
 	}
-	before, after, found := bytes.Cut(kept.body, []byte("<main"))
+	head, tail, found := bytes.Cut(cached.body, []byte("<main"))
 	if !found {
 		return false
 	}
-	note := fmt.Sprintf(`<p class="stale" role="status">This page cannot be made anew just now. This is how it was at %s UTC.</p><main`, kept.made.UTC().Format("15:04:05"))
-	// At once: what is answered in the place of pages that cannot be made is many, and
-	// each write of it is a call of the system.
-	page := slices.Concat(before, []byte(note), after)
+	note := fmt.Sprintf(`<p class="stale" role="status">This page can’t be refreshed right now. You are seeing the version from %s UTC.</p><main`, cached.renderTime.UTC().Format("15:04:05"))
+	// One write, and so one system call: under overload most responses are stale pages.
+	page := slices.Concat(head, []byte(note), tail)
 	h := v.Writer.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Length", strconv.Itoa(len(page)))
 	h.Set("Cache-Control", "no-store")
-	h.Set("Age", strconv.Itoa(int(now.Sub(kept.made).Seconds())))
+	h.Set("Age", strconv.Itoa(int(now.Sub(cached.renderTime).Seconds())))
 	v.Writer.WriteHeader(http.StatusOK)
-	_, _ = v.Writer.Write(page) // the browser may be gone
+	_, _ = v.Writer.Write(page) // the client may have disconnected
 	return true
 }

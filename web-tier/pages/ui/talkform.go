@@ -9,48 +9,47 @@ import (
 	"techtalks.example/web-tier/platform/logicclient"
 )
 
-// TalkFieldNames are the fields of a talk's form.
+// TalkFieldNames lists the fields of the form that edits a talk.
 var TalkFieldNames = []string{"title", "speakers", "language", "tags", "description", "media_url", "request_id"}
 
-// PublishFieldNames are the fields of the form by which a talk is published.
+// PublishFieldNames lists the fields of the form that publishes a talk.
 var PublishFieldNames = append([]string{"upload"}, TalkFieldNames...)
 
-// TypedTalk returns the talk that a form describes.
-func TypedTalk(v *Visit) *talkspb.Talk {
+// SubmittedTalk returns the talk described by the submitted form. Call it after ParseForm.
+func SubmittedTalk(v *PageContext) *talkspb.Talk {
 	return &talkspb.Talk{
 		Title:       v.Request.PostForm.Get("title"),
-		Speakers:    list(v.Request.PostForm.Get("speakers")),
+		Speakers:    splitList(v.Request.PostForm.Get("speakers")),
 		Language:    strings.ToLower(strings.TrimSpace(v.Request.PostForm.Get("language"))),
-		Tags:        list(v.Request.PostForm.Get("tags")),
+		Tags:        splitList(v.Request.PostForm.Get("tags")),
 		Description: strings.ReplaceAll(v.Request.PostForm.Get("description"), "\r\n", "\n"),
 		MediaUrl:    strings.TrimSpace(v.Request.PostForm.Get("media_url")),
 	}
 }
 
-// CheckDescription returns a problem with the field "description" if text exceeds
-// the limits within which pages show Markdown. Forms refuse it then: the pages
-// would show it as it was typed.
+// CheckDescription returns an error for the field "description" if text exceeds the limits
+// of the Markdown renderer, which would show the text unformatted.
 func CheckDescription(text string) error {
 	if markdown.Accepts(text) {
 		return nil
 	}
-	const message = "This is too complex to show as Markdown. Use smaller tables, fewer levels of lists and quotations, and fewer links."
+	const message = "The description is too complex to format. Use smaller tables, less nesting of lists and quotes, and fewer links."
 	return &logicclient.Problem{
-		Status: http.StatusBadRequest, Reason: "FIELDS_INVALID", Title: "That does not work", Message: message,
+		Status: http.StatusBadRequest, Reason: "FIELDS_INVALID", Title: "Invalid description", Message: message,
 		Fields: map[string]string{"description": message},
 	}
 }
 
-// TalkFields returns the form of a talk as it is.
+// TalkFields returns the form to edit t, filled with its current values.
 func TalkFields(t *talkspb.Talk) Fields {
 	return Fields{Values: map[string]string{
 		"title": t.Title, "speakers": strings.Join(t.Speakers, ", "), "language": t.Language,
 		"tags": strings.Join(t.Tags, ", "), "description": t.Description, "media_url": t.MediaUrl,
-	}, Wrong: map[string]string{}}
+	}, Errors: map[string]string{}}
 }
 
-// list reads what people separate by commas or lines.
-func list(s string) (items []string) {
+// splitList splits s at commas and line breaks, and drops empty items.
+func splitList(s string) (items []string) {
 	for item := range strings.FieldsFuncSeq(s, func(r rune) bool { return r == ',' || r == '\n' || r == '\r' }) {
 		if item = strings.TrimSpace(item); item != "" {
 			items = append(items, item)

@@ -14,9 +14,8 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// capital returns s with a capital letter at the start and a full stop at the
-// end.
-func capital(s string) string {
+// Sentence returns s with its first letter in upper case and a full stop at the end.
+func Sentence(s string) string {
 	r, size := utf8.DecodeRuneInString(s)
 	if size == 0 {
 		return s
@@ -24,28 +23,28 @@ func capital(s string) string {
 	return string(unicode.ToUpper(r)) + strings.TrimSuffix(s[size:], ".") + "."
 }
 
-// languageNames remembers what LanguageName found: looking a name up costs more
-// than rendering the talk it is for. Bounded by the codes there are.
+// languageNames caches the results of LanguageName: a lookup costs more than rendering the
+// rest of a talk's list item. The number of existing codes bounds its size.
 var languageNames sync.Map
 
-// LanguageName returns what a language is called in English; its code when it
-// has no name.
+// LanguageName returns the English name of the language with the given three-letter code. It
+// returns code itself if the language is unknown.
 func LanguageName(code string) string {
 	if name, ok := languageNames.Load(code); ok {
 		return name.(string)
 	}
 	name := code
 	if tag, err := language.Parse(code); err == nil && len(code) == 3 {
-		if found := display.English.Languages().Name(tag); found != "" {
-			name = found
+		if english := display.English.Languages().Name(tag); english != "" {
+			name = english
 		}
 		languageNames.Store(code, name)
 	}
 	return name
 }
 
-// Length returns a duration as people write it: "1 h 5 min".
-func Length(d *durationpb.Duration) string {
+// Duration formats d in hours and minutes: "1 h 5 min".
+func Duration(d *durationpb.Duration) string {
 	if d == nil {
 		return ""
 	}
@@ -61,35 +60,29 @@ func Length(d *durationpb.Duration) string {
 	return fmt.Sprintf("%d h %d min", minutes/60, minutes%60)
 }
 
-// Day returns a time's day as people read it.
-func Day(t *timestamppb.Timestamp) string { return t.AsTime().Format("2 January 2006") }
+// Date formats the date of t in UTC: "2 January 2006".
+func Date(t *timestamppb.Timestamp) string { return t.AsTime().Format("2 January 2006") }
 
-// Moment returns a time as people read it, in the server's only zone; with
-// JavaScript the page shows the reader's own.
-func Moment(t *timestamppb.Timestamp) string { return t.AsTime().Format("2 January 2006, 15:04 UTC") }
+// DateTime formats t with date and time in UTC. With JavaScript, page.js replaces it by the
+// reader's local time.
+func DateTime(t *timestamppb.Timestamp) string { return t.AsTime().Format("2 January 2006, 15:04 UTC") }
 
-// ClockTime returns a time of day.
-func ClockTime(t *timestamppb.Timestamp) string { return t.AsTime().Format("15:04:05") }
+// TimeOfDay formats the time of day of t in UTC.
+func TimeOfDay(t *timestamppb.Timestamp) string { return t.AsTime().Format("15:04:05") }
 
-// Machine returns a time as machines read it (HTML's datetime attribute).
-func Machine(t *timestamppb.Timestamp) string { return t.AsTime().Format(time.RFC3339) }
+// RFC3339 formats t for HTML's datetime attribute.
+func RFC3339(t *timestamppb.Timestamp) string { return t.AsTime().Format(time.RFC3339) }
 
-// Count returns a number with its noun.
-func Count(n int64, one, many string) string {
+// Count returns n followed by its noun in the singular or the plural.
+func Count(n int64, singular, plural string) string {
 	if n == 1 {
-		return "1 " + one
+		return "1 " + singular
 	}
-	return grouped(n) + " " + many
+	return Number(n) + " " + plural
 }
 
-// Number returns a number as people read it: "1,234".
-func Number(n int64) string { return grouped(n) }
-
-// Sentence returns a message with a capital letter at the start and a full stop
-// at the end.
-func Sentence(s string) string { return capital(s) }
-
-func grouped(n int64) string {
+// Number formats n with thousands separators: "1,234".
+func Number(n int64) string {
 	digits := fmt.Sprint(n)
 	var b strings.Builder
 	for i, d := range digits {
@@ -101,15 +94,16 @@ func grouped(n int64) string {
 	return b.String()
 }
 
-// Path returns the page of a resource name, "channels/x/talks/y" at
-// "/channels/x/talks/y".
+// Path returns the path of a resource's page: "/channels/x/talks/y" for
+// "channels/x/talks/y".
 func Path(name string) string { return "/" + name }
 
-// FilePath returns where the bytes of an upload are read, "uploads/x" at
-// "/files/x": what is at its own name is the upload protocol.
+// FilePath returns the download path of an upload: "/files/x" for "uploads/x". The path
+// "/uploads/x" belongs to the upload protocol.
 func FilePath(upload string) string { return "/files/" + strings.TrimPrefix(upload, "uploads/") }
 
-func bell(unread int32) string {
+// unreadBadge formats the number on the inbox icon.
+func unreadBadge(unread int32) string {
 	if unread >= 100 {
 		return "99+"
 	}

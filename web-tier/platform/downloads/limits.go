@@ -7,31 +7,30 @@ import (
 )
 
 const (
-	// busyRetry is when to come back after that.
-	busyRetry = 5 * time.Second
-	// maxRanges bounds the ranges of one request. Players ask for one.
+	// busyRetryAfter is the Retry-After when no slot is free.
+	busyRetryAfter = 5 * time.Second
+	// maxRanges limits the ranges of one request. Players request one.
 	maxRanges = 8
-	// writeTimeout is how long a browser may take nothing. A paused player takes
-	// nothing either: it asks anew when it goes on.
+	// writeTimeout is how long a browser may read nothing before it is disconnected. A paused
+	// player is disconnected too, and sends a new request when it resumes.
 	writeTimeout = time.Minute
-	// parkAfter is how long a write may wait for the browser until what was read ahead for
-	// it is dropped, here and in the logic tier. A player that has buffered enough, or is
-	// paused, then costs its connection and the few KB of the write.
+	// parkAfter is how long a write may block before the reader is parked: its stream is closed
+	// and its read-ahead buffers, here and in the logic tier, are dropped. A paused player, or
+	// one that has buffered enough, then costs only its connection and the few KB of the write.
 	parkAfter = 500 * time.Millisecond
-	// firstAhead is how many bytes the logic tier is first asked for: four times as many
-	// each time that a browser has taken them without being parked, up to maxAhead, and
-	// parkedAhead after it was. A slow browser is not read more for than it takes.
-	firstAhead  = 1 << 20
-	maxAhead    = 64 << 20
-	parkedAhead = 32 << 10
-	// maxReopened is how often in a row the reading is taken up again where it
-	// broke, with reopenPause more between each: a logic tier that restarts is
-	// back by then.
-	maxReopened = 8
-	reopenPause = 100 * time.Millisecond
+	// initialReadAhead is the number of bytes that the first stream requests. Each further stream
+	// requests four times as many, up to maxReadAhead. After the reader was parked, the next
+	// stream requests parkedReadAhead, so that little is read in vain for a slow browser.
+	initialReadAhead = 1 << 20
+	maxReadAhead     = 64 << 20
+	parkedReadAhead  = 32 << 10
+	// maxRetries is how often in a row a broken stream is reopened where it broke. The pauses
+	// between the attempts grow by retryPause, which is enough for the logic tier to restart.
+	maxRetries = 8
+	retryPause = 100 * time.Millisecond
 )
 
-// slots bounds the browsers that bytes go out to. One that keeps reading holds a piece of
-// 256 KB here and about three in the logic tier. A player opens a few requests when it
-// seeks; a lecture hall behind one address watches together.
-var slots = logicclient.SlotBounds{Total: 512, PerSession: 16, PerAddress: 128}
+// slotLimits limits the downloads in progress. A browser that keeps reading holds one chunk of
+// 256 KB here and about three in the logic tier. The limit per session allows for the few
+// requests that a player opens when it seeks; the one per address, for a lecture hall.
+var slotLimits = logicclient.SlotBounds{Total: 512, PerSession: 16, PerAddress: 128}

@@ -14,121 +14,124 @@ import (
 	mediapb "techtalks.example/proto/techtalks/media/v1"
 )
 
-// reader reads a file from anywhere, as http.ServeContent does: seek, then read
-// on. A stream is opened when something is read, so that seeking costs nothing.
+// reader is the io.ReadSeeker of a file for http.ServeContent. It opens a stream on the first
+// Read after a Seek, so that seeking is free.
 type reader struct {
 	ctx   context.Context
 	media mediapb.MediaClient
 	file  *mediapb.File
 
-	// mu guards what follows: park is called while nobody reads.
-	mu     sync.Mutex
-	at     int64
-	piece  []byte // what was received and not read yet
-	ahead  int64  // how many bytes the next stream is asked for
-	end    int64  // where stream ends
-	stream mediapb.Media_ReadFileClient
-	close  context.CancelFunc // of stream
-	failed error
+	// mu guards the fields below: slowWriter calls park from a timer.
+	mu        sync.Mutex
+	offset    int64                        // of the next Read
+	chunk     []byte                       // received but not read
+	readAhead int64                        // bytes that the next stream requests
+	stream    mediapb.Media_ReadFileClient // nil if none is open
+	streamEnd int64                        // offset
+	cancel    context.CancelFunc           // closes stream
+	err       error                        // of the last failed Read
 }
 
 func newReader(ctx context.Context, media mediapb.MediaClient, file *mediapb.File) *reader {
-	return &reader{ctx: ctx, media: media, file: file, ahead: firstAhead}
+	return &reader{ctx: ctx, media: media, file: file, readAhead: initialReadAhead}
 }
 
-// Seek says from where to read on.
+// Seek implements io.Seeker.
 func (r *reader) Seek(offset int64, whence int) (int64, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch whence {
 	case io.SeekCurrent:
-		offset += r.at
+		offset += r.offset
 	case io.SeekEnd:
 		offset += r.file.Size
 	}
 	if offset < 0 {
-		return 0, fmt.Errorf("seek to %d", offset)
+		return 0, fmt.Errorf("seek to negative offset %d", offset)
 	}
-	if offset != r.at {
-		r.drop()
+	if offset != r.offset {
+		r.closeStream()
 	}
-	r.at = offset
+	r.offset = offset
 	return offset, nil
 }
 
-// Read reads on. What breaks for a moment is taken up again: the bytes of a file
-// are always the same.
-func (r *reader) Read(into []byte) (int, error) {
+// Read implements io.Reader. It reopens a stream that fails with Unavailable: files are
+// immutable, so reading can resume at the same offset.
+func (r *reader) Read(p []byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.at >= r.file.Size {
+	if r.offset >= r.file.Size {
 		return 0, io.EOF
 	}
 	if err := r.fetch(); err != nil {
-		r.failed = err
+		r.err = err
 		return 0, err
 	}
-	n := copy(into, r.piece)
-	r.piece = r.piece[n:]
-	r.at += int64(n)
+	n := copy(p, r.chunk)
+	r.chunk = r.chunk[n:]
+	r.offset += int64(n)
 	return n, nil
 }
 
-// fetch waits until something of the file is there.
+// fetch blocks until chunk is not empty.
 func (r *reader) fetch() error {
-	for reopened := 0; len(r.piece) == 0; reopened++ {
+	for retries := 0; len(r.chunk) == 0; retries++ {
 		err := r.receive()
 		if err == nil {
 			continue
 		}
-		r.drop()
-		if status.Code(err) != codes.Unavailable || reopened >= maxReopened {
+		r.closeStream()
+		if status.Code(err) != codes.Unavailable || retries >= maxRetries {
 			return err
 		}
 		select {
 		case <-r.ctx.Done():
 			return r.ctx.Err()
-		case <-time.After(time.Duration(reopened+1) * reopenPause):
+		case <-time.After(time.Duration(retries+1) * retryPause):
 		}
 	}
 	return nil
 }
 
+// receive receives the next chunk, and opens a stream if necessary. At the end of a stream it
+// leaves chunk empty.
 func (r *reader) receive() error {
 	if r.stream == nil {
-		ctx, closeStream := context.WithCancel(r.ctx)
-		stream, err := r.media.ReadFile(ctx, &mediapb.ReadFileRequest{Name: r.file.Name, Offset: r.at, Limit: r.ahead})
+		ctx, cancel := context.WithCancel(r.ctx)
+		stream, err := r.media.ReadFile(ctx, &mediapb.ReadFileRequest{Name: r.file.Name, Offset: r.offset, Limit: r.readAhead})
 		if err != nil {
-			closeStream()
+			cancel()
 			return err
 		}
-		r.stream, r.close, r.end = stream, closeStream, r.at+r.ahead
+		r.stream, r.cancel, r.streamEnd = stream, cancel, r.offset+r.readAhead
 	}
-	answer, err := r.stream.Recv()
-	if errors.Is(err, io.EOF) && r.at == r.end {
-		r.drop()
-		r.ahead = min(4*r.ahead, maxAhead)
+	response, err := r.stream.Recv()
+	if errors.Is(err, io.EOF) && r.offset == r.streamEnd {
+		r.closeStream()
+		r.readAhead = min(4*r.readAhead, maxReadAhead)
 		return nil
 	}
 	if errors.Is(err, io.EOF) {
-		return fmt.Errorf("%s ends at byte %d of %d", r.file.Name, r.at, r.file.Size)
+		return fmt.Errorf("read %s: stream ended at byte %d of %d", r.file.Name, r.offset, r.file.Size)
 	}
-	r.piece = answer.GetData()
+	r.chunk = response.GetData()
 	return err
 }
 
-// park drops what was read ahead. The next Read opens another stream where this one was.
+// park closes the stream and drops the read-ahead buffer. The next Read opens a new stream at
+// the current offset.
 func (r *reader) park() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.drop()
-	r.ahead = parkedAhead
+	r.closeStream()
+	r.readAhead = parkedReadAhead
 }
 
-// drop ends the stream: what comes next is somewhere else, or comes later.
-func (r *reader) drop() {
+// closeStream closes the stream, if any, and drops the received chunk.
+func (r *reader) closeStream() {
 	if r.stream != nil {
-		r.close()
-		r.stream, r.piece, r.close = nil, nil, nil
+		r.cancel()
+		r.stream, r.chunk, r.cancel = nil, nil, nil
 	}
 }

@@ -10,109 +10,110 @@ import (
 	"techtalks.example/proto/transport"
 )
 
-// output is where a stream's bytes go.
+// output is the transport that a stream writes to.
 type output interface {
-	// send sends all of them, or fails and leaves what was not sent.
+	// send writes all buffers. On error the buffers hold what was not written.
 	send(*net.Buffers) error
-	// SetWriteDeadline bounds what is sent from now on.
+	// SetWriteDeadline sets the deadline of later writes.
 	SetWriteDeadline(time.Time) error
 }
 
-// response is a stream inside its handler: what HTTP/2 needs, and the beginning
-// of every other.
+// response is the output of a stream inside its handler: all of an HTTP/2 stream,
+// and the headers of an HTTP/1.1 stream.
 type response struct {
-	w       http.ResponseWriter
-	control *http.ResponseController
+	w          http.ResponseWriter
+	controller *http.ResponseController
 }
 
-// head sends the headers. plain leaves the body without chunks, to be ended by
-// closing the connection (RFC 9112, 6.3): whoever takes the connection over
-// then just writes.
-func (r *response) head(plain bool) {
+// writeHeader sends the headers. With untilClose the body is not chunked and extends
+// to the end of the connection (RFC 9112, 6.3), so that the owner of a hijacked
+// connection writes events without framing them.
+func (r *response) writeHeader(untilClose bool) {
 	h := r.w.Header()
 	h.Set("Content-Type", "text/event-stream; charset=utf-8")
 	h.Set("Cache-Control", "no-cache, no-transform")
-	// nginx and those like it pass events on as they come.
+	// Disables response buffering in nginx and compatible proxies.
 	h.Set("X-Accel-Buffering", "no")
-	if plain {
-		h.Set("Transfer-Encoding", "identity") // net/http's word for it; it does not send it
+	if untilClose {
+		h.Set("Transfer-Encoding", "identity") // disables chunking in net/http; it is not sent
 	}
 	r.w.WriteHeader(http.StatusOK)
 }
 
-func (r *response) send(all *net.Buffers) error {
-	for _, bytes := range *all {
-		if _, err := r.w.Write(bytes); err != nil {
+func (r *response) send(buffers *net.Buffers) error {
+	for _, b := range *buffers {
+		if _, err := r.w.Write(b); err != nil {
 			return err
 		}
 	}
-	return r.control.Flush()
+	return r.controller.Flush()
 }
 
-func (r *response) SetWriteDeadline(at time.Time) error { return r.control.SetWriteDeadline(at) }
+func (r *response) SetWriteDeadline(t time.Time) error { return r.controller.SetWriteDeadline(t) }
 
-// connection is a stream that has taken its connection over.
+// connection is the output of a stream that has hijacked its connection.
 type connection struct{ net.Conn }
 
-func (c connection) send(all *net.Buffers) error {
-	if len(*all) == 1 {
-		n, err := c.Write((*all)[0])
+func (c connection) send(buffers *net.Buffers) error {
+	if len(*buffers) == 1 {
+		n, err := c.Write((*buffers)[0])
 		if err != nil {
-			*all = net.Buffers{(*all)[0][n:]}
+			*buffers = net.Buffers{(*buffers)[0][n:]}
 		}
 		return err
 	}
-	// It takes from the front what it wrote, out of the slices themselves: they
-	// are this stream's own, the bytes are not touched.
-	_, err := all.WriteTo(c.Conn)
+	// WriteTo consumes the slice headers, which belong to this stream. It does not
+	// modify the bytes, which streams share.
+	_, err := buffers.WriteTo(c.Conn)
 	return err
 }
 
-// takeOver lets the stream go on without its handler; false when that cannot be
-// (HTTP/2). A stream that lives in its handler keeps what handling a request
-// takes: a deep stack, buffers for reading and writing, the request with its
-// headers; some 30 KB. One that has its connection to itself keeps two shallow
-// stacks.
-func (s *stream) takeOver(request *http.Request, answer *response) bool {
+// hijack runs the stream on its own goroutines, so that its handler can return. It
+// reports false if the protocol does not allow that (HTTP/2).
+//
+// A stream inside its handler keeps the handler's deep stack, the read and write
+// buffers, and the request with its headers: some 30 KB. A hijacked stream keeps two
+// shallow stacks.
+func (s *stream) hijack(request *http.Request, response *response) bool {
 	if request.ProtoMajor != 1 {
 		return false
 	}
-	// The headers go out with the deadline of the stream, not of a page.
-	if s.extend() != nil || answer.control.Flush() != nil {
-		s.feed.remove(s.reader)
+	// The headers go out under the stream's write deadline, not the page's.
+	if s.extendDeadline() != nil || response.controller.Flush() != nil {
+		s.feed.remove(s.subscriber)
 		return true
 	}
-	taken, _, err := answer.control.Hijack()
+	conn, _, err := response.controller.Hijack()
 	switch {
 	case errors.Is(err, http.ErrNotSupported):
 		return false
 	case err != nil:
-		s.feed.remove(s.reader)
+		s.feed.remove(s.subscriber)
 		return true
 	}
-	s.out, s.deadline, s.quick = connection{taken}, time.Time{}, true
-	// The request's own context ends with its handler.
+	s.out, s.deadline, s.hijacked = connection{conn}, time.Time{}, true
+	// The request's context is canceled when its handler returns.
 	ctx := context.Background()
 	if trace, ok := transport.TraceFrom(request.Context()); ok {
 		ctx = transport.WithTrace(ctx, trace)
 	}
-	ctx, gone := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancel(ctx)
 	go func() {
-		defer gone()
-		defer taken.Close()
+		defer cancel()
+		defer conn.Close()
 		s.run(ctx)
 	}()
-	go awaitClose(taken, gone)
+	go cancelOnClose(conn, cancel)
 	return true
 }
 
-// awaitClose calls gone when the browser has closed the connection. It has
-// nothing more to say: what it sends is thrown away.
-func awaitClose(c net.Conn, gone context.CancelFunc) {
-	defer gone()
-	var some [64]byte
+// cancelOnClose calls cancel when the browser closes the connection. It discards
+// what the browser sends until then.
+func cancelOnClose(conn net.Conn, cancel context.CancelFunc) {
+	defer cancel()
+	var discarded [64]byte
 	for {
-		if _, err := c.Read(some[:]); err != nil {
+		if _, err := conn.Read(discarded[:]); err != nil {
 			return
 		}
 	}

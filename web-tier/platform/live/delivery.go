@@ -8,107 +8,107 @@ import (
 	"time"
 )
 
-// delivery writes to the browsers that have news: a few workers, one after the
-// other. Were each stream's own goroutine woken instead, ten thousand of them
-// would stand in line for a core, the one that reads from the logic tier in
-// their midst; it would see the second event only when the first is written to
-// everybody. As it is, what arrives meanwhile waits in the browsers' queues,
-// and one write takes it all.
+// delivery writes pending events to streams with a small pool of workers.
 //
-// The line has no bound of its own: nobody stands in it twice.
+// If each event woke the goroutine of every stream instead, ten thousand goroutines
+// would queue for a core, with the one that reads from the logic tier among them. It
+// would read the second event only after the first was written to everyone. With the
+// pool, events that arrive meanwhile accumulate in the streams' pending lists, and
+// one write sends them all.
+//
+// The queue needs no limit of its own: it holds each stream at most once.
 type delivery struct {
-	mu      sync.Mutex
-	waiting []*stream
-	there   chan struct{} // capacity 1: it says "look"
+	mu    sync.Mutex
+	queue []*stream
+	wake  chan struct{} // capacity 1
 }
 
-func newDelivery() *delivery { return &delivery{there: make(chan struct{}, 1)} }
+func newDelivery() *delivery { return &delivery{wake: make(chan struct{}, 1)} }
 
-// add has streams written to soon.
-func (d *delivery) add(streams []*stream) {
+// enqueue schedules streams for delivery.
+func (d *delivery) enqueue(streams []*stream) {
 	if len(streams) == 0 {
 		return
 	}
 	d.mu.Lock()
-	d.waiting = append(d.waiting, streams...)
+	d.queue = append(d.queue, streams...)
 	d.mu.Unlock()
-	d.look()
+	d.signal()
 }
 
-func (d *delivery) look() {
+func (d *delivery) signal() {
 	select {
-	case d.there <- struct{}{}:
+	case d.wake <- struct{}{}:
 	default:
 	}
 }
 
-// deliveryBatch is how many streams a worker takes at a time.
+// deliveryBatch is the number of streams that a worker dequeues at a time.
 const deliveryBatch = 64
 
-func (d *delivery) take(into []*stream) []*stream {
+func (d *delivery) dequeue(batch []*stream) []*stream {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	n := min(deliveryBatch, len(d.waiting))
-	into = append(into, d.waiting[:n]...)
-	clear(d.waiting[:n])
-	if d.waiting = d.waiting[n:]; len(d.waiting) == 0 {
-		d.waiting = nil
+	n := min(deliveryBatch, len(d.queue))
+	batch = append(batch, d.queue[:n]...)
+	clear(d.queue[:n])
+	if d.queue = d.queue[n:]; len(d.queue) == 0 {
+		d.queue = nil
 	} else {
-		d.look() // for the next worker
+		d.signal() // wakes the next worker
 	}
-	return into
+	return batch
 }
 
-func (d *delivery) work(ctx context.Context) {
+func (d *delivery) runWorker(ctx context.Context) {
 	var batch []*stream
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-d.there:
+		case <-d.wake:
 		}
-		batch = d.take(batch[:0])
+		batch = d.dequeue(batch[:0])
 		for i, s := range batch {
-			s.deliverQuickly()
+			s.tryDeliver()
 			batch[i] = nil
 		}
 	}
 }
 
-// deliverQuickly writes what is pending to a browser that takes it at once. All
-// else is left to the stream's own goroutine: a browser that has something to
-// catch up with, or takes nothing.
-func (s *stream) deliverQuickly() {
-	s.reader.unlist()
+// tryDeliver writes the pending events if the browser's connection accepts them at
+// once. It leaves a browser that is behind or slow to the stream's own goroutine.
+func (s *stream) tryDeliver() {
+	s.subscriber.markDequeued()
 	if !s.writing.TryLock() {
-		s.reader.look() // its goroutine writes; it looks again after that
+		s.subscriber.signal() // the stream's goroutine is writing and checks again afterwards
 		return
 	}
 	defer s.writing.Unlock()
-	if !s.quick || !s.caughtUp || s.stuck || s.broken {
-		s.reader.look()
+	if !s.hijacked || !s.caughtUp || s.stalled || s.broken {
+		s.subscriber.signal()
 		return
 	}
-	frames, all := s.reader.takePending()
-	if !all {
-		s.reader.look()
+	frames, ok := s.subscriber.takePending()
+	if !ok {
+		s.subscriber.signal()
 		return
 	}
 	s.deliver(frames)
-	if s.over {
-		defer s.reader.look() // its goroutine ends it
+	if s.done {
+		defer s.subscriber.signal() // the stream's goroutine closes it
 	}
 	if len(s.unsent) == 0 {
 		return
 	}
-	s.deadline = time.Time{} // not that of extend any more
-	err := s.out.SetWriteDeadline(time.Now().Add(quickly))
+	s.deadline = time.Time{} // replaces the deadline of extendDeadline
+	err := s.out.SetWriteDeadline(time.Now().Add(workerWriteTimeout))
 	if err == nil {
 		err = s.send()
 	}
 	if err != nil {
-		s.stuck = errors.Is(err, os.ErrDeadlineExceeded)
-		s.broken = !s.stuck
-		s.reader.look()
+		s.stalled = errors.Is(err, os.ErrDeadlineExceeded)
+		s.broken = !s.stalled
+		s.subscriber.signal()
 	}
 }

@@ -6,16 +6,16 @@ import (
 	"strings"
 )
 
-// The entity tag of an answer is its cursor (RFC 9110, 8.8.3). So a client that
-// only knows how to make conditional requests follows as well as one that sends
-// the cursor itself.
-func etag(at cursor) string { return `"` + at.String() + `"` }
+// entityTag returns the ETag of a response: its cursor in quotes (RFC 9110, 8.8.3).
+// A client that only knows conditional requests can thus follow a feed as well as one
+// that sends the cursor itself.
+func entityTag(c cursor) string { return `"` + c.String() + `"` }
 
-// anyTag is the If-None-Match that every answer matches.
+// anyTag is the If-None-Match that matches every response.
 const anyTag = "*"
 
-// entityTags returns the tags in If-None-Match, weak ones as if they were not
-// (13.1.2); what is none is passed over.
+// entityTags returns the tags in If-None-Match, without quotes and weakness prefixes
+// (RFC 9110, 13.1.2). It ignores malformed tags.
 func entityTags(r *http.Request) (tags []string) {
 	rest := strings.Join(r.Header.Values("If-None-Match"), ",")
 	if strings.TrimSpace(rest) == anyTag {
@@ -26,28 +26,29 @@ func entityTags(r *http.Request) (tags []string) {
 		if !found {
 			return tags
 		}
-		tag, more, closed := strings.Cut(after, `"`)
+		tag, remainder, closed := strings.Cut(after, `"`)
 		if !closed {
 			return tags
 		}
-		tags, rest = append(tags, tag), more
+		tags, rest = append(tags, tag), remainder
 	}
 }
 
-// seen says whether the client has what an answer with this cursor would say.
-func seen(r *http.Request, at cursor) bool {
+// matchesTag reports whether If-None-Match names the response with cursor c, which
+// the client then has already.
+func matchesTag(r *http.Request, c cursor) bool {
 	tags := entityTags(r)
-	return slices.Contains(tags, at.String()) || slices.Contains(tags, anyTag)
+	return slices.Contains(tags, c.String()) || slices.Contains(tags, anyTag)
 }
 
-// askedAfter returns the cursor that a poll goes on from: the parameter "after",
-// or else the entity tag; empty for now.
-func askedAfter(r *http.Request) string {
+// requestedCursor returns the cursor that a poll resumes from: the parameter "after",
+// or else the first entity tag, or else "", which means from now on.
+func requestedCursor(r *http.Request) string {
 	if after := r.URL.Query().Get("after"); after != "" {
-		return sendable(after)
+		return sanitizeCursor(after)
 	}
 	if tags := entityTags(r); len(tags) > 0 && tags[0] != anyTag {
-		return sendable(tags[0])
+		return sanitizeCursor(tags[0])
 	}
 	return ""
 }

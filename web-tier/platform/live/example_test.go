@@ -14,38 +14,38 @@ import (
 	notificationspb "techtalks.example/proto/techtalks/notifications/v1"
 )
 
-// oneTalk is a logic tier whose inbox has one item.
-type oneTalk struct{ still }
+// oneItemTier is a logic tier whose inbox has one notification.
+type oneItemTier struct{ idleTier }
 
-func (oneTalk) ListNotifications(_ context.Context, r *notificationspb.ListNotificationsRequest, _ ...grpc.CallOption) (*notificationspb.ListNotificationsResponse, error) {
-	answer := &notificationspb.ListNotificationsResponse{Cursor: "epoch-1"}
+func (oneItemTier) ListNotifications(_ context.Context, r *notificationspb.ListNotificationsRequest, _ ...grpc.CallOption) (*notificationspb.ListNotificationsResponse, error) {
+	response := &notificationspb.ListNotificationsResponse{Cursor: "epoch-1"}
 	if r.After == "epoch-0" {
-		answer.Notifications = []*notificationspb.Notification{{Id: "epoch-1", Title: "On looms"}}
+		response.Notifications = []*notificationspb.Notification{{Id: "epoch-1", Title: "On looms"}}
 	}
-	return answer, nil
+	return response, nil
 }
 
-// The three ways side by side, on one cursor.
+// The three transports side by side, on one cursor.
 func Example() {
 	ctx, stop := context.WithCancel(context.Background())
-	inbox, ran := NewInbox(oneTalk{}, slog.New(slog.DiscardHandler)), make(chan struct{})
+	inbox, stopped := NewInbox(oneItemTier{}, slog.New(slog.DiscardHandler)), make(chan struct{})
 	go func() {
-		defer close(ran)
+		defer close(stopped)
 		_ = inbox.Run(ctx)
 	}()
-	site := http.NewServeMux()
-	for path, way := range map[string]func(http.ResponseWriter, *http.Request, string, string){
+	mux := http.NewServeMux()
+	for path, handle := range map[string]func(http.ResponseWriter, *http.Request, string, string){
 		"/inbox/since": inbox.Since, "/inbox/wait": inbox.Wait, "/inbox/stream": inbox.Stream,
 	} {
-		site.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) { way(w, r, "session", "") })
+		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) { handle(w, r, "session", "") })
 	}
-	server := httptest.NewServer(site)
+	server := httptest.NewServer(mux)
 	defer server.Close()
 	defer func() {
 		stop()
-		<-ran
+		<-stopped
 	}()
-	ask := func(path, header, cursor string) *http.Response {
+	get := func(path, header, cursor string) *http.Response {
 		request, _ := http.NewRequest(http.MethodGet, server.URL+path, nil)
 		request.Header.Set(header, cursor)
 		response, err := http.DefaultClient.Do(request)
@@ -55,22 +55,22 @@ func Example() {
 		return response
 	}
 	poll := func(path, tag string) string {
-		response := ask(path, "If-None-Match", tag)
+		response := get(path, "If-None-Match", tag)
 		defer response.Body.Close()
-		fmt.Println(path, tag, "answers", response.StatusCode, response.Header.Get("ETag"))
+		fmt.Println(path, tag, "returns", response.StatusCode, response.Header.Get("ETag"))
 		return response.Header.Get("ETag")
 	}
 
-	// Ask now and then.
+	// Short poll.
 	tag := poll("/inbox/since", `"epoch-0"`)
 	poll("/inbox/since", tag)
 
-	// Ask, and wait for an answer.
+	// Long poll.
 	tag = poll("/inbox/wait?timeout=25s", `"epoch-0"`)
 	poll("/inbox/wait?timeout=0s", tag)
 
-	// Ask once, and go on listening.
-	stream := ask("/inbox/stream", "Last-Event-ID", "epoch-0")
+	// Server-sent events.
+	stream := get("/inbox/stream", "Last-Event-ID", "epoch-0")
 	defer stream.Body.Close()
 	for lines := bufio.NewScanner(stream.Body); lines.Scan(); {
 		if strings.HasPrefix(lines.Text(), "id:") {
@@ -80,9 +80,9 @@ func Example() {
 	}
 
 	// Output:
-	// /inbox/since "epoch-0" answers 200 "epoch-1"
-	// /inbox/since "epoch-1" answers 304 "epoch-1"
-	// /inbox/wait?timeout=25s "epoch-0" answers 200 "epoch-1"
-	// /inbox/wait?timeout=0s "epoch-1" answers 204 "epoch-1"
+	// /inbox/since "epoch-0" returns 200 "epoch-1"
+	// /inbox/since "epoch-1" returns 304 "epoch-1"
+	// /inbox/wait?timeout=25s "epoch-0" returns 200 "epoch-1"
+	// /inbox/wait?timeout=0s "epoch-1" returns 204 "epoch-1"
 	// /inbox/stream epoch-0 sends id: epoch-1
 }

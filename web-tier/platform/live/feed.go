@@ -1,24 +1,24 @@
-// Package live is how a browser follows what changes: it shows the ways to do
-// so side by side, on one cursor.
+// Package live lets browsers follow what changes. It offers three transports side by
+// side, on one cursor:
 //
 //	short poll          GET /inbox/since?after=<cursor>             Feed.Since
 //	long poll           GET /inbox/wait?after=<cursor>&timeout=25s  Feed.Wait
 //	server-sent events  GET /inbox/stream, Last-Event-ID: <cursor>  Feed.Stream
 //
-// The same three follow an operation, at /operations/{operation} (short poll:
-// JSON by Accept), /operations/{operation}/wait and /operations/{operation}/stream.
-// Whichever way is taken, nothing is lost, nothing comes twice, and all comes in
-// order; a browser may change from one to another with the cursor it has.
+// The same three follow an operation, at /operations/{operation} (short poll: JSON by
+// Accept), /operations/{operation}/wait and /operations/{operation}/stream. Each
+// transport delivers every event exactly once and in order, and a browser can switch
+// between them with the cursor it has.
 //
-// A short poll reads what came after the cursor, and is told when to ask again;
-// most find nothing. A long poll and a stream first subscribe, then read what they
-// missed, then go live, passing over what they read: nothing is lost between the
-// reading and the listening. The one ends with its first news, the other goes on.
-// All of a process that wait share one stream to the logic tier: while nothing
-// changes, who waits costs no call.
+// A short poll reads what came after the cursor and returns when to poll again; most
+// short polls find nothing. Long polls and streams subscribe first, then replay what
+// the client missed, then deliver live events and skip those already replayed, so that
+// nothing is lost between the read and the subscription. A long poll returns with the
+// first news; a stream continues. All subscribers of a process share one stream to the
+// logic tier: while nothing changes, waiting costs no calls.
 //
-// Operators follow the message queue at /queue/stream, which is a snapshot every
-// second: the latest is all there is to know, so there is nothing to poll for.
+// Operators follow the message queue at /queue/stream. It sends a snapshot every
+// second, and only the latest matters, so that polling it would serve no purpose.
 package live
 
 import (
@@ -34,98 +34,99 @@ import (
 	"techtalks.example/web-tier/platform/logicclient"
 )
 
-// Feed tells browsers of what they follow as it changes.
+// Feed delivers changes of one kind of resource to browsers.
 type Feed struct {
-	source   source
-	log      *slog.Logger
-	delivery *delivery
-	replays  chan replay
-	slots    *logicclient.Slots // of readers
-	polls    *logicclient.Slots // of short polls under way
-	draining chan struct{}
-	drain    sync.Once
-	open     sync.WaitGroup // as many as readers
+	source    source
+	log       *slog.Logger
+	delivery  *delivery
+	replays   chan replayRequest
+	slots     *logicclient.Slots // of subscribers
+	pollSlots *logicclient.Slots // of short polls in flight
+	draining  chan struct{}
+	drainOnce sync.Once
+	active    sync.WaitGroup // counts subscribers
 
-	mu      sync.RWMutex
-	readers map[uint64]*reader
-	waiters int // of readers
-	last    uint64
-	out     *outbox // nil while there is no stream to the logic tier
+	mu          sync.RWMutex
+	subscribers map[uint64]*subscriber
+	longPolls   int // among subscribers
+	lastID      uint64
+	sendQueue   *sendQueue // nil while there is no stream to the logic tier
 }
 
 // newFeed returns a Feed of source. It delivers while Run runs.
 func newFeed(source source, log *slog.Logger) *Feed {
-	most := cmp.Or(source.traits().most, maxReaders)
+	limit := cmp.Or(source.traits().maxSubscribers, maxSubscribers)
 	return &Feed{
 		source: source, log: log,
-		delivery: newDelivery(), replays: make(chan replay),
-		slots:    logicclient.NewSlots(logicclient.SlotBounds{Total: most, PerSession: readersPerSession, PerAddress: most / addressShare}),
-		polls:    logicclient.NewSlots(logicclient.SlotBounds{Total: maxPolls, PerSession: pollsPerSession, PerAddress: maxPolls / addressShare}),
-		draining: make(chan struct{}), readers: map[uint64]*reader{},
+		delivery: newDelivery(), replays: make(chan replayRequest),
+		slots:     logicclient.NewSlots(logicclient.SlotBounds{Total: limit, PerSession: subscribersPerSession, PerAddress: limit / addressFraction}),
+		pollSlots: logicclient.NewSlots(logicclient.SlotBounds{Total: maxPolls, PerSession: pollsPerSession, PerAddress: maxPolls / addressFraction}),
+		draining:  make(chan struct{}), subscribers: map[uint64]*subscriber{},
 	}
 }
 
-// Run follows the logic tier until ctx ends.
+// Run delivers events from the logic tier until ctx is done, then drains the feed.
 func (f *Feed) Run(ctx context.Context) error {
 	var workers sync.WaitGroup
 	for range replayWorkers {
-		workers.Go(func() { f.workReplays(ctx) })
+		workers.Go(func() { f.runReplayWorker(ctx) })
 	}
-	for range deliverers * runtime.GOMAXPROCS(0) {
-		workers.Go(func() { f.delivery.work(ctx) })
+	for range deliveryWorkersPerCPU * runtime.GOMAXPROCS(0) {
+		workers.Go(func() { f.delivery.runWorker(ctx) })
 	}
 	f.follow(ctx)
 	f.Drain()
 	workers.Wait()
-	// A stream ends with one last write; one whose browser takes nothing is left.
-	ended := make(chan struct{})
+	// Each stream closes with one last write. A browser that does not read it in
+	// time is abandoned.
+	drained := make(chan struct{})
 	go func() {
-		defer close(ended)
-		f.open.Wait()
+		defer close(drained)
+		f.active.Wait()
 	}()
 	select {
-	case <-ended:
+	case <-drained:
 	case <-time.After(drainTimeout):
 	}
 	return nil
 }
 
-// Drain ends every stream and every wait, now and to come, telling each browser
-// to come back within a few seconds, spread by chance. It does not wait for them.
+// Drain ends every present and future stream and long poll, and asks each client to
+// return after a random delay of a few seconds. It does not wait for them to finish.
 func (f *Feed) Drain() {
-	f.drain.Do(func() {
-		f.mu.Lock() // nobody is added once they are waited for
+	f.drainOnce.Do(func() {
+		f.mu.Lock() // no subscriber is added once Run waits for them
 		defer f.mu.Unlock()
 		close(f.draining)
 	})
 }
 
-func (f *Feed) reader(number uint64) *reader {
+func (f *Feed) subscriber(id uint64) *subscriber {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	return f.readers[number]
+	return f.subscribers[id]
 }
 
 var (
-	// errDraining: this process ends.
+	// errDraining: this process is shutting down.
 	errDraining = errors.New("draining")
-	// errFull: as many follow as there is room for.
-	errFull = errors.New("no room")
-	// errShare: as many follow from this session or address as may.
-	errShare = errors.New("no room within the share")
+	// errFull: the feed is at its subscriber limit.
+	errFull = errors.New("the feed has no free slot")
+	// errShare: the session or the address is at its limit.
+	errShare = errors.New("the session's or address's share of the feed is in use")
 )
 
-// roomFor turns an error of Slots into the feed's own.
-func roomFor(err error) error {
+// slotError translates an error of logicclient.Slots to errShare or errFull.
+func slotError(err error) error {
 	if errors.Is(err, fairshare.ErrShare) {
 		return errShare
 	}
 	return errFull
 }
 
-// add registers who follows key and asks upstream for it. Its errors are
-// errDraining, errFull and errShare.
-func (f *Feed) add(r *reader) error {
+// add registers a subscriber and subscribes it upstream. It fails with errDraining,
+// errFull or errShare.
+func (f *Feed) add(sub *subscriber) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	select {
@@ -133,34 +134,34 @@ func (f *Feed) add(r *reader) error {
 		return errDraining
 	default:
 	}
-	release, err := f.slots.Acquire(logicclient.Caller{Session: r.token, Address: r.address})
+	release, err := f.slots.Acquire(logicclient.Caller{Session: sub.token, Address: sub.address})
 	if err != nil {
-		return roomFor(err)
+		return slotError(err)
 	}
-	r.release = release
-	f.last++
-	r.number = f.last
-	f.readers[r.number] = r
-	if r.waits {
-		f.waiters++
+	sub.release = release
+	f.lastID++
+	sub.id = f.lastID
+	f.subscribers[sub.id] = sub
+	if sub.longPoll {
+		f.longPolls++
 	}
-	f.open.Add(1)
-	if f.out != nil {
-		f.out.add(subscribe(r))
+	f.active.Add(1)
+	if f.sendQueue != nil {
+		f.sendQueue.add(subscribe(sub))
 	}
 	return nil
 }
 
-func (f *Feed) remove(r *reader) {
+func (f *Feed) remove(sub *subscriber) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	delete(f.readers, r.number)
-	r.release()
-	if r.waits {
-		f.waiters--
+	delete(f.subscribers, sub.id)
+	sub.release()
+	if sub.longPoll {
+		f.longPolls--
 	}
-	f.open.Done()
-	if f.out != nil {
-		f.out.add(unsubscribe(r))
+	f.active.Done()
+	if f.sendQueue != nil {
+		f.sendQueue.add(unsubscribe(sub))
 	}
 }

@@ -10,7 +10,8 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// cursor is the id of the last thing a browser has: "<epoch>-<sequence>".
+// cursor identifies an event, and thereby how far a client has read. Its text form
+// is "<epoch>-<sequence>".
 type cursor struct {
 	epoch    string
 	sequence int64
@@ -24,46 +25,46 @@ func parseCursor(text string) (cursor, bool) {
 
 func (c cursor) String() string { return c.epoch + "-" + strconv.FormatInt(c.sequence, 10) }
 
-// noCursor is what is asked with in the place of a cursor that the contract
-// would not even take: it is none, and answered like any other that is none.
-const noCursor = "-"
+// invalidCursor replaces a cursor that breaks the contract's rules. The logic tier
+// accepts it and answers it like any other invalid cursor.
+const invalidCursor = "-"
 
-// sendable returns a cursor that a browser sent, as it can be sent on.
-func sendable(after string) string {
-	if len(after) > maxCursor || !utf8.ValidString(after) {
-		return noCursor
+// sanitizeCursor returns a client's cursor in a form that the contract accepts.
+func sanitizeCursor(text string) string {
+	if len(text) > maxCursorLength || !utf8.ValidString(text) {
+		return invalidCursor
 	}
-	return after
+	return text
 }
 
-// frame is an event as it goes over the wire (WHATWG HTML, section 9.2, Server-sent
-// events), encoded once for however many browsers get it.
+// frame is a server-sent event in wire format (WHATWG HTML, section 9.2), encoded once
+// for all its subscribers.
 type frame struct {
 	cursor
 	bytes []byte
-	json  []byte // the event's data, of bytes; nil when it is none
-	last  bool   // nothing comes after it
+	json  []byte // the event's data, a part of bytes; nil for a cursor frame
+	final bool   // no event follows
 }
 
-// plain writes messages on one line, in the contract's own field names.
-var plain = protojson.MarshalOptions{UseProtoNames: true, EmitUnpopulated: true}
+// marshaler writes messages on one line, with the contract's field names.
+var marshaler = protojson.MarshalOptions{UseProtoNames: true, EmitUnpopulated: true}
 
 func newFrame(event, id string, data proto.Message) (*frame, error) {
-	at, ok := parseCursor(id)
+	c, ok := parseCursor(id)
 	if !ok {
-		return nil, fmt.Errorf("the logic tier sent the id %q, which is none", id)
+		return nil, fmt.Errorf("the logic tier sent an invalid event id %q", id)
 	}
-	json, err := plain.Marshal(data)
+	json, err := marshaler.Marshal(data)
 	if err != nil {
 		return nil, err
 	}
 	bytes := fmt.Appendf(nil, "id: %s\nevent: %s\ndata: %s\n\n", id, event, json)
 	end := len(bytes) - len("\n\n")
-	return &frame{cursor: at, bytes: bytes, json: bytes[end-len(json) : end]}, nil
+	return &frame{cursor: c, bytes: bytes, json: bytes[end-len(json) : end]}, nil
 }
 
-// bareFrame is an id without data. It is no event, but the browser keeps it:
-// should the connection break before the first event, it goes on from here.
-func bareFrame(at cursor) *frame {
-	return &frame{cursor: at, bytes: []byte("id: " + at.String() + "\n\n")}
+// cursorFrame returns an id without data. Browsers dispatch no event for it, but keep
+// the id and resume from it if the connection breaks before the first event.
+func cursorFrame(c cursor) *frame {
+	return &frame{cursor: c, bytes: []byte("id: " + c.String() + "\n\n")}
 }

@@ -8,50 +8,50 @@ import (
 	notificationspb "techtalks.example/proto/techtalks/notifications/v1"
 )
 
-// NewInbox returns a Feed of inboxes. A session's inbox is the only one it can
-// follow: the key is always empty. A notification is an event "notification";
-// a cursor that cannot be honoured is answered with an event "reset".
+// NewInbox returns a Feed of inboxes. A session can follow only its own inbox, so
+// the key is always empty. Each notification is an event "notification". An invalid
+// cursor is answered with an event "reset".
 func NewInbox(client notificationspb.NotificationsClient, log *slog.Logger) *Feed {
-	return newFeed(inboxes{client}, log.With("feed", "inbox"))
+	return newFeed(inboxSource{client}, log.With("feed", "inbox"))
 }
 
-// inboxes is the source of notifications.
-type inboxes struct {
+// inboxSource is the source of notifications.
+type inboxSource struct {
 	client notificationspb.NotificationsClient
 }
 
-func (inboxes) takes(key string) bool { return key == "" }
+func (inboxSource) validKey(key string) bool { return key == "" }
 
-func (inboxes) traits() traits { return traits{signIn: "Sign in to follow your inbox."} }
+func (inboxSource) traits() traits { return traits{signInMessage: "Sign in to follow your inbox."} }
 
-func (i inboxes) read(ctx context.Context, _, after string) (page, error) {
+func (s inboxSource) read(ctx context.Context, _, after string) (page, error) {
 	if after == "" {
-		inbox, err := i.client.GetInbox(ctx, &notificationspb.GetInboxRequest{})
+		inbox, err := s.client.GetInbox(ctx, &notificationspb.GetInboxRequest{})
 		if err != nil {
 			return page{}, err
 		}
-		now, _ := parseCursor(inbox.Cursor)
-		return page{cursor: now, frames: []*frame{bareFrame(now)}}, nil
+		latest, _ := parseCursor(inbox.Cursor)
+		return page{cursor: latest, frames: []*frame{cursorFrame(latest)}}, nil
 	}
-	answer, err := i.client.ListNotifications(ctx, &notificationspb.ListNotificationsRequest{After: after, PageSize: replayPage})
+	response, err := s.client.ListNotifications(ctx, &notificationspb.ListNotificationsRequest{After: after, PageSize: replayPage})
 	if err != nil {
 		return page{}, err
 	}
-	p := page{more: answer.More, reset: answer.Reset_ != nil}
-	p.cursor, _ = parseCursor(answer.Cursor)
+	p := page{more: response.More, reset: response.Reset_ != nil}
+	p.cursor, _ = parseCursor(response.Cursor)
 	if p.reset {
-		f, err := newFrame("reset", answer.Reset_.Cursor, answer.Reset_)
+		f, err := newFrame("reset", response.Reset_.Cursor, response.Reset_)
 		if err != nil {
 			return page{}, err
 		}
 		p.frames = append(p.frames, f)
 	}
-	for _, n := range answer.Notifications {
+	for _, n := range response.Notifications {
 		f, err := notificationFrame(n)
 		if err != nil {
 			return page{}, err
 		}
-		p.frames, p.changed = append(p.frames, f), when(n.PublishTime)
+		p.frames, p.updateTime = append(p.frames, f), asTime(n.PublishTime)
 	}
 	return p, nil
 }
@@ -60,9 +60,9 @@ func notificationFrame(n *notificationspb.Notification) (*frame, error) {
 	return newFrame("notification", n.Id, n)
 }
 
-// list is a ListNotificationsResponse in the contract's field names, around
-// items that are JSON already.
-type list struct {
+// notificationList is a ListNotificationsResponse, in the contract's field names, of
+// notifications that are JSON already.
+type notificationList struct {
 	Notifications []json.RawMessage `json:"notifications"`
 	NextPageToken string            `json:"next_page_token"`
 	Cursor        string            `json:"cursor"`
@@ -70,55 +70,55 @@ type list struct {
 	Reset         json.RawMessage   `json:"reset"`
 }
 
-func (inboxes) body(p page) ([]byte, error) {
-	l := list{Notifications: []json.RawMessage{}, Cursor: p.cursor.String(), More: p.more}
+func (inboxSource) pollBody(p page) ([]byte, error) {
+	list := notificationList{Notifications: []json.RawMessage{}, Cursor: p.cursor.String(), More: p.more}
 	for _, f := range p.frames {
 		switch {
 		case f.json == nil:
 		case p.reset:
-			l.Reset = f.json
+			list.Reset = f.json
 		default:
-			l.Notifications = append(l.Notifications, f.json)
+			list.Notifications = append(list.Notifications, f.json)
 		}
 	}
-	return json.Marshal(l)
+	return json.Marshal(list)
 }
 
-func (i inboxes) open(ctx context.Context) (upstream, error) {
-	stream, err := i.client.StreamNotifications(ctx)
-	return inboxStream{stream}, err
+func (s inboxSource) open(ctx context.Context) (upstream, error) {
+	stream, err := s.client.StreamNotifications(ctx)
+	return inboxUpstream{stream}, err
 }
 
-type inboxStream struct {
+type inboxUpstream struct {
 	notificationspb.Notifications_StreamNotificationsClient
 }
 
-func (s inboxStream) send(c change) error {
-	if c.end {
-		return s.Send(&notificationspb.StreamNotificationsRequest{Change: &notificationspb.StreamNotificationsRequest_Unsubscribe_{
-			Unsubscribe: &notificationspb.StreamNotificationsRequest_Unsubscribe{Subscription: c.number},
+func (u inboxUpstream) send(c subscriptionChange) error {
+	if c.unsubscribe {
+		return u.Send(&notificationspb.StreamNotificationsRequest{Change: &notificationspb.StreamNotificationsRequest_Unsubscribe_{
+			Unsubscribe: &notificationspb.StreamNotificationsRequest_Unsubscribe{Subscription: c.id},
 		}})
 	}
-	return s.Send(&notificationspb.StreamNotificationsRequest{Change: &notificationspb.StreamNotificationsRequest_Subscribe_{
-		Subscribe: &notificationspb.StreamNotificationsRequest_Subscribe{Subscription: c.number, SessionToken: c.token},
+	return u.Send(&notificationspb.StreamNotificationsRequest{Change: &notificationspb.StreamNotificationsRequest_Subscribe_{
+		Subscribe: &notificationspb.StreamNotificationsRequest_Subscribe{Subscription: c.id, SessionToken: c.token},
 	}})
 }
 
-func (s inboxStream) receive() (h happened, err error) {
-	response, err := s.Recv()
+func (u inboxUpstream) receive() (e upstreamEvent, err error) {
+	response, err := u.Recv()
 	if err != nil {
-		return h, err
+		return e, err
 	}
 	switch event := response.Event.(type) {
 	case *notificationspb.StreamNotificationsResponse_Subscribed_:
-		h.subscribed = event.Subscribed.Subscription
+		e.subscribed = event.Subscribed.Subscription
 	case *notificationspb.StreamNotificationsResponse_Ended_:
-		h.ended, h.reason = event.Ended.Subscription, event.Ended.Reason
+		e.ended, e.endReason = event.Ended.Subscription, event.Ended.Reason
 	case *notificationspb.StreamNotificationsResponse_Arrived_:
-		h.subscriptions = event.Arrived.Subscriptions
-		h.news, h.bad = notificationFrame(event.Arrived.Notification)
+		e.recipients = event.Arrived.Subscriptions
+		e.frame, e.invalid = notificationFrame(event.Arrived.Notification)
 	case *notificationspb.StreamNotificationsResponse_Gap_:
-		h.gap = true
+		e.gap = true
 	}
-	return h, nil
+	return e, nil
 }

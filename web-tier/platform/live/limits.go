@@ -6,105 +6,103 @@ import (
 )
 
 const (
-	// maxReaders bounds who follows one feed of one web tier, over streams at
-	// about 20 KB each, or waiting in a long poll. One more is told to come back
-	// later.
-	maxReaders = 20_000
+	// maxSubscribers limits the streams, at about 20 KB each, and long polls of one
+	// feed in one process. Further clients are asked to come back later.
+	maxSubscribers = 20_000
 
-	// readersPerSession bounds who follows one feed with one session: every tab of a
-	// browser. addressShare is the part of a feed's streams, and of its short polls, that
-	// one client address may have: 5,000 streams leave room for a university behind one,
-	// and for everyone else.
-	readersPerSession = 32
-	addressShare      = 4
+	// subscribersPerSession limits the streams and long polls of one session in one
+	// feed. It allows for every tab of a browser.
+	subscribersPerSession = 32
+	// One client address can hold 1/addressFraction of a feed's subscriber slots, and
+	// as much of its short polls. 5,000 streams suffice for a university behind one
+	// address and leave slots for everyone else.
+	addressFraction = 4
 
-	// maxWatchers bounds who follows the queue: more than there are operators, with
-	// every tab they have. Each is sent some 10 KB a second.
-	maxWatchers = 500
+	// maxQueueSubscribers limits the subscribers of the message queue: more than all
+	// operators with all their tabs. Each receives some 10 KB a second.
+	maxQueueSubscribers = 500
 
-	// maxOutbox bounds what waits to be sent upstream: a subscription and its end
-	// for every browser there may be. Only an upstream that takes nothing lets
-	// it fill.
-	maxOutbox = 2 * maxReaders
+	// maxSendQueue limits the messages queued for the upstream: one subscribe and one
+	// unsubscribe for every possible subscriber. It is reached only when the upstream
+	// has stopped reading.
+	maxSendQueue = 2 * maxSubscribers
 
-	// maxPending bounds what waits for one browser. One that does not read is
-	// cut when it is reached, and goes on from its Last-Event-ID when it reads
-	// again.
+	// maxPending limits the events queued for one browser. A browser that does not
+	// read is disconnected at the limit, and resumes from its Last-Event-ID.
 	maxPending = 256
-	// maxLatest bounds it where an event says all that the ones before it said:
-	// then only the latest waits for who is slower than that. Operations are up to
-	// 50 KB each.
-	maxLatest = 8
+	// maxCoalesced is that limit where each event supersedes the ones before it. Beyond
+	// it only the latest is kept. Operations take up to 50 KB each.
+	maxCoalesced = 8
 
-	// deliverers is how many workers a core write to browsers.
-	deliverers = 2
-	// quickly is how long a worker waits for a browser's connection to take
-	// something; after that its own goroutine goes on waiting.
-	quickly = 20 * time.Millisecond
+	// deliveryWorkersPerCPU is the number of delivery workers per CPU.
+	deliveryWorkersPerCPU = 2
+	// workerWriteTimeout is how long a delivery worker waits for a browser's connection.
+	// After that the stream's own goroutine takes over.
+	workerWriteTimeout = 20 * time.Millisecond
 
-	// writeTimeout cuts a browser whose connection takes nothing more.
+	// writeTimeout disconnects a browser whose connection accepts nothing.
 	writeTimeout = 20 * time.Second
 
-	// heartbeat is how often a silent stream says that it lives: proxies close
-	// what is idle for 30 seconds and more.
-	heartbeat = 15 * time.Second
+	// heartbeatInterval is how often an idle stream sends a comment: proxies close
+	// connections that are idle for 30 seconds or more.
+	heartbeatInterval = 15 * time.Second
 
-	// A stream lives between minLife and maxLife, by chance: browsers that came
-	// together after a restart do not come together again, they spread over
-	// replicas, and a session that was revoked hears nothing after maxLife.
-	minLife = 10 * time.Minute
-	maxLife = 15 * time.Minute
+	// A stream lives for a random time between minStreamLife and maxStreamLife. That
+	// disperses browsers that reconnected together after a restart, rebalances them
+	// over replicas, and stops delivery to a revoked session.
+	minStreamLife = 10 * time.Minute
+	maxStreamLife = 15 * time.Minute
 
-	// subscribeTimeout is how long a browser waits to be subscribed before it is
-	// told to try again.
+	// subscribeTimeout is how long a request waits for its subscription before the
+	// client is asked to try again.
 	subscribeTimeout = 5 * time.Second
 
-	// Replays are read by a few workers: after a restart of the logic tier
-	// every browser needs one at once.
+	// A fixed number of workers reads replays, since every browser needs one at the
+	// same time after a restart of the logic tier.
 	replayWorkers = 16
 	replayTimeout = 5 * time.Second
 	replayPage    = 200
-	// replayPause is the pause before a failed replay is tried again.
-	replayPause = time.Second
+	// replayRetryDelay is the pause before a failed replay is retried.
+	replayRetryDelay = time.Second
 
-	// maxPolls bounds the short polls of a feed that are under way. Each is one
-	// read of a few milliseconds; so many at once means that the logic tier has
-	// stopped answering.
+	// maxPolls limits the short polls of a feed in flight. Each is a read of a few
+	// milliseconds; this many at once mean that the logic tier has stopped responding.
 	maxPolls = 256
-	// pollsPerSession is more than a browser has under way to one host.
+	// pollsPerSession exceeds the connections that a browser opens to one host.
 	pollsPerSession = 8
-	// maxCursor is the contract's bound of a cursor.
-	maxCursor = 200
+	// maxCursorLength is the contract's limit on a cursor.
+	maxCursorLength = 200
 
-	// A short poll is told to ask again after a tenth of the time that nothing
-	// came for: soonPoll at least, since news come in bursts, latePoll at most. A
-	// long poll is there for who wants it sooner.
-	soonPoll = 2 * time.Second
-	latePoll = 15 * time.Second
-	// somePoll is said when it is not known how long nothing came.
-	somePoll = 5 * time.Second
-	// pollQuiet and pollRest are the shares: of the time since the last news, and
-	// of the time that is likely left. Who asks has twenty looks at the rest.
-	pollQuiet = 10
-	pollRest  = 20
+	// The interval of short polls grows with the quiet time. It is at least
+	// minPollInterval, since news come in bursts, and at most maxPollInterval. Clients
+	// that want news sooner use a long poll.
+	minPollInterval = 2 * time.Second
+	maxPollInterval = 15 * time.Second
+	// defaultPollInterval applies while the quiet time is unknown.
+	defaultPollInterval = 5 * time.Second
+	// The interval is 1/quietFraction of the time since the last change, or
+	// 1/remainingFraction of the time that is likely left, whichever is longer.
+	quietFraction     = 10
+	remainingFraction = 20
 
-	// A long poll waits for defaultWait, below the 30 seconds at which proxies
-	// close what is idle. One that asks for more than maxWait gets that; for more
-	// than senselessWait it did not mean what it said.
-	defaultWait   = 25 * time.Second
-	maxWait       = time.Minute
-	senselessWait = time.Hour
+	// A long poll waits for defaultWait, below the 30 seconds at which proxies close
+	// idle connections. Longer requests are cut to maxWait. Those beyond
+	// rejectedWait are mistakes and rejected.
+	defaultWait  = 25 * time.Second
+	maxWait      = time.Minute
+	rejectedWait = time.Hour
 
-	// Browsers that are sent away come back within drainSpread, by chance.
+	// drainSpread is the window over which disconnected browsers reconnect, at random.
 	drainSpread = 5 * time.Second
-	// drainTimeout bounds how long their last write may take.
+	// drainTimeout limits the last writes of a drain.
 	drainTimeout = 3 * time.Second
-	// busyRetry is what a browser waits when there is no room or no logic tier.
+	// busyRetry is the retry delay when the feed is full or the logic tier unavailable.
 	busyRetry = 5 * time.Second
 
-	// Pauses before a lost upstream is opened again.
-	firstReopen = 100 * time.Millisecond
-	longReopen  = 3 * time.Second
+	// Limits of the exponential backoff before a lost upstream is opened again.
+	minReopenDelay = 100 * time.Millisecond
+	maxReopenDelay = 3 * time.Second
 )
 
-func between(low, high time.Duration) time.Duration { return low + rand.N(high-low) }
+// randomBetween returns a random duration in [low, high).
+func randomBetween(low, high time.Duration) time.Duration { return low + rand.N(high-low) }

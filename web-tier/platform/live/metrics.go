@@ -2,33 +2,33 @@ package live
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// gauges counts who follows a feed, by way.
-type gauges struct {
+// collector exports the number of a feed's subscribers by transport.
+type collector struct {
 	feed             *Feed
 	streams, waiters *prometheus.Desc
 }
 
-// Collector counts the open streams as <name>_streams and the long polls that
-// wait as <name>_waiters.
+// Collector returns a collector of the open streams as <name>_streams and of the
+// waiting long polls as <name>_waiters.
 func (f *Feed) Collector(name string) prometheus.Collector {
-	return &gauges{
+	return &collector{
 		feed:    f,
-		streams: prometheus.NewDesc(name+"_streams", "Browsers that follow over a stream of this process.", nil, nil),
-		waiters: prometheus.NewDesc(name+"_waiters", "Long polls that wait in this process.", nil, nil),
+		streams: prometheus.NewDesc(name+"_streams", "Open event streams of this process.", nil, nil),
+		waiters: prometheus.NewDesc(name+"_waiters", "Long polls waiting in this process.", nil, nil),
 	}
 }
 
-// Describe sends what is counted.
-func (g *gauges) Describe(into chan<- *prometheus.Desc) {
-	into <- g.streams
-	into <- g.waiters
+// Describe implements prometheus.Collector.
+func (c *collector) Describe(descs chan<- *prometheus.Desc) {
+	descs <- c.streams
+	descs <- c.waiters
 }
 
-// Collect sends the counts.
-func (g *gauges) Collect(into chan<- prometheus.Metric) {
-	g.feed.mu.RLock()
-	all, waiters := len(g.feed.readers), g.feed.waiters
-	g.feed.mu.RUnlock()
-	into <- prometheus.MustNewConstMetric(g.streams, prometheus.GaugeValue, float64(all-waiters))
-	into <- prometheus.MustNewConstMetric(g.waiters, prometheus.GaugeValue, float64(waiters))
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(metrics chan<- prometheus.Metric) {
+	c.feed.mu.RLock()
+	total, waiters := len(c.feed.subscribers), c.feed.longPolls
+	c.feed.mu.RUnlock()
+	metrics <- prometheus.MustNewConstMetric(c.streams, prometheus.GaugeValue, float64(total-waiters))
+	metrics <- prometheus.MustNewConstMetric(c.waiters, prometheus.GaugeValue, float64(waiters))
 }

@@ -8,60 +8,62 @@ import (
 	"unicode/utf8"
 
 	"cloud.google.com/go/longrunning/autogen/longrunningpb"
-	_ "google.golang.org/genproto/googleapis/rpc/errdetails" // in an operation's error
+	_ "google.golang.org/genproto/googleapis/rpc/errdetails" // types in an operation's error
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
-	_ "techtalks.example/proto/techtalks/media/v1" // in an operation's response, as those below
+	_ "techtalks.example/proto/techtalks/media/v1" // types in an operation's response, as are talks and transfers
 	operationspb "techtalks.example/proto/techtalks/operations/v1"
 	_ "techtalks.example/proto/techtalks/talks/v1"
 	_ "techtalks.example/proto/techtalks/transfers/v1"
 )
 
 // NewOperations returns a Feed of operations; a key is "operations/{operation}".
-// A change is an event "operation" with the whole operation, so that whoever has
-// the latest has everything: a cursor that cannot be honoured needs no reset, it
-// is answered with the operation as it is. After the change that ends the
-// operation nothing comes any more, and every way says so: a short poll is not
-// told to ask again, a long poll does not wait, a stream ends.
+//
+// Each change is an event "operation" with the whole operation, which supersedes the
+// events before it. An invalid cursor therefore needs no reset and is answered with the
+// current state. No event follows the change that completes an operation: a short poll
+// then returns no Retry-After, a long poll returns at once, and a stream closes.
 func NewOperations(client longrunningpb.OperationsClient, streams operationspb.OperationStreamsClient, log *slog.Logger) *Feed {
-	return newFeed(operations{client, streams}, log.With("feed", "operations"))
+	return newFeed(operationSource{client, streams}, log.With("feed", "operations"))
 }
 
-// operations is the source of changes of operations.
-type operations struct {
+// operationSource is the source of operations.
+type operationSource struct {
 	client  longrunningpb.OperationsClient
 	streams operationspb.OperationStreamsClient
 }
 
-// maxName is the contract's bound of an operation's name.
-const maxName = 100
+// maxNameLength is the contract's limit on an operation's name.
+const maxNameLength = 100
 
-func (operations) takes(key string) bool { return utf8.ValidString(key) && len(key) <= maxName }
-
-func (operations) traits() traits {
-	return traits{whole: true, ends: true, signIn: "Sign in to see your operations."}
+func (operationSource) validKey(key string) bool {
+	return utf8.ValidString(key) && len(key) <= maxNameLength
 }
 
-func (o operations) read(ctx context.Context, key, after string) (page, error) {
-	operation, err := o.client.GetOperation(ctx, &longrunningpb.GetOperationRequest{Name: key})
+func (operationSource) traits() traits {
+	return traits{coalesce: true, finite: true, signInMessage: "Sign in to see your operations."}
+}
+
+func (s operationSource) read(ctx context.Context, key, after string) (page, error) {
+	operation, err := s.client.GetOperation(ctx, &longrunningpb.GetOperationRequest{Name: key})
 	if err != nil {
 		return page{}, err
 	}
 	p, err := operationPage(operation)
 	if err == nil && after != p.cursor.String() {
-		p.frames = []*frame{p.stand}
+		p.frames = []*frame{p.snapshot}
 	}
 	return p, err
 }
 
-// operationPage is a page without news.
+// operationPage returns a page with the operation as its snapshot and without frames.
 func operationPage(operation *longrunningpb.Operation) (page, error) {
 	f, metadata, err := operationFrame(operation)
 	if err != nil {
 		return page{}, err
 	}
-	p := page{cursor: f.cursor, stand: f, over: operation.Done, changed: when(metadata.UpdateTime), ends: when(metadata.EstimatedEndTime)}
+	p := page{cursor: f.cursor, snapshot: f, done: operation.Done, updateTime: asTime(metadata.UpdateTime), expectedEnd: asTime(metadata.EstimatedEndTime)}
 	return p, nil
 }
 
@@ -72,18 +74,18 @@ func operationFrame(operation *longrunningpb.Operation) (*frame, *operationspb.O
 	}
 	f, err := newFrame("operation", metadata.Cursor, operation)
 	if err != nil {
-		// A result of a kind that is newer than this program: how far it is can be
-		// told all the same.
+		// The result may be of a type that this binary does not know yet. The
+		// progress can be reported without it.
 		f, err = newFrame("operation", metadata.Cursor, withoutDetails(operation))
 	}
 	if err != nil {
 		return nil, nil, err
 	}
-	f.last = operation.Done
+	f.final = operation.Done
 	return f, metadata, nil
 }
 
-// withoutDetails leaves out what only its own program can read.
+// withoutDetails returns a copy without the parts whose type may be unknown.
 func withoutDetails(operation *longrunningpb.Operation) *longrunningpb.Operation {
 	bare := proto.CloneOf(operation)
 	switch result := bare.Result.(type) {
@@ -95,59 +97,59 @@ func withoutDetails(operation *longrunningpb.Operation) *longrunningpb.Operation
 	return bare
 }
 
-func (operations) body(p page) ([]byte, error) {
+func (operationSource) pollBody(p page) ([]byte, error) {
 	if n := len(p.frames); n > 0 {
 		return p.frames[n-1].json, nil
 	}
-	return p.stand.json, nil
+	return p.snapshot.json, nil
 }
 
-// AnswerOperation answers a short poll of GET /operations/{operation} with an
-// operation that was read already; see Since.
+// AnswerOperation answers a short poll of GET /operations/{operation}, like Since, with
+// an operation that the caller has read already.
 func AnswerOperation(w http.ResponseWriter, r *http.Request, operation *longrunningpb.Operation) {
 	p, err := operationPage(operation)
 	if err != nil {
 		AnswerProblem(w, r, err)
 		return
 	}
-	answerPoll(w, r, operations{}, p)
+	answerPoll(w, r, operationSource{}, p)
 }
 
-func (o operations) open(ctx context.Context) (upstream, error) {
-	stream, err := o.streams.StreamOperations(ctx)
-	return operationStream{stream}, err
+func (s operationSource) open(ctx context.Context) (upstream, error) {
+	stream, err := s.streams.StreamOperations(ctx)
+	return operationUpstream{stream}, err
 }
 
-type operationStream struct {
+type operationUpstream struct {
 	operationspb.OperationStreams_StreamOperationsClient
 }
 
-func (s operationStream) send(c change) error {
-	if c.end {
-		return s.Send(&operationspb.StreamOperationsRequest{Change: &operationspb.StreamOperationsRequest_Unsubscribe_{
-			Unsubscribe: &operationspb.StreamOperationsRequest_Unsubscribe{Subscription: c.number},
+func (u operationUpstream) send(c subscriptionChange) error {
+	if c.unsubscribe {
+		return u.Send(&operationspb.StreamOperationsRequest{Change: &operationspb.StreamOperationsRequest_Unsubscribe_{
+			Unsubscribe: &operationspb.StreamOperationsRequest_Unsubscribe{Subscription: c.id},
 		}})
 	}
-	return s.Send(&operationspb.StreamOperationsRequest{Change: &operationspb.StreamOperationsRequest_Subscribe_{
-		Subscribe: &operationspb.StreamOperationsRequest_Subscribe{Subscription: c.number, SessionToken: c.token, Operation: c.key},
+	return u.Send(&operationspb.StreamOperationsRequest{Change: &operationspb.StreamOperationsRequest_Subscribe_{
+		Subscribe: &operationspb.StreamOperationsRequest_Subscribe{Subscription: c.id, SessionToken: c.token, Operation: c.key},
 	}})
 }
 
-func (s operationStream) receive() (h happened, err error) {
-	response, err := s.Recv()
+func (u operationUpstream) receive() (e upstreamEvent, err error) {
+	response, err := u.Recv()
 	if err != nil {
-		return h, err
+		return e, err
 	}
 	switch event := response.Event.(type) {
 	case *operationspb.StreamOperationsResponse_Subscribed_:
-		h.subscribed = event.Subscribed.Subscription
+		e.subscribed = event.Subscribed.Subscription
 	case *operationspb.StreamOperationsResponse_Ended_:
-		h.ended, h.reason = event.Ended.Subscription, event.Ended.Reason
+		e.ended, e.endReason = event.Ended.Subscription, event.Ended.Reason
 	case *operationspb.StreamOperationsResponse_Changed_:
-		h.subscriptions = event.Changed.Subscriptions
-		h.news, _, h.bad = operationFrame(event.Changed.Operation)
+		e.recipients = event.Changed.Subscriptions
+		e.frame, _, e.invalid = operationFrame(event.Changed.Operation)
 	case *operationspb.StreamOperationsResponse_Gap_:
-		h.gap = true
+		e.gap = true
 	}
-	return h, nil
+	return e, nil
 }

@@ -12,77 +12,77 @@ import (
 )
 
 var (
-	// errNoUpstream: the logic tier did not say in time that it follows.
+	// errNoUpstream: the logic tier did not confirm the subscription in time.
 	errNoUpstream = &logicclient.Problem{
 		Status: http.StatusServiceUnavailable, Title: "Back in a moment", RetryAfter: busyRetry,
-		Message: "A part of TechTalks does not answer just now. Nothing is lost; ask again in a moment, with the same cursor.",
+		Message: "Part of TechTalks is not responding right now. Nothing is lost; try again in a moment with the same cursor.",
 	}
-	// errBusy is errFull, and too many short polls, as an answer.
+	// errBusy answers errFull, and short polls beyond maxPolls.
 	errBusy = &logicclient.Problem{
 		Status: http.StatusServiceUnavailable, Title: "Very busy just now", RetryAfter: busyRetry,
-		Message: "More browsers follow than there is room for. Ask again in a moment, with the same cursor.",
+		Message: "All live connections are in use. Try again in a moment with the same cursor.",
 	}
-	// errTooMany is errShare as an answer.
+	// errTooMany answers errShare.
 	errTooMany = &logicclient.Problem{
-		Status: http.StatusTooManyRequests, Title: "Too many at once", RetryAfter: busyRetry,
-		Message: "More tabs or programs follow with your session, or from your network, than its share. Close some, or ask again later with the same cursor.",
+		Status: http.StatusTooManyRequests, Title: "Too many live connections", RetryAfter: busyRetry,
+		Message: "Your session or network has too many live connections. Close some tabs or programs, or try again later with the same cursor.",
 	}
 	errSessionInvalid = &logicclient.Problem{
 		Status: http.StatusUnauthorized, Reason: "SESSION_INVALID", Title: "Sign in first",
-		Message: "The session is not valid any more; sign in again.",
+		Message: "Your session has expired; sign in again.",
 	}
-	errDenied = &logicclient.Problem{
+	errOperatorRequired = &logicclient.Problem{
 		Status: http.StatusForbidden, Reason: "OPERATOR_REQUIRED", Title: "For operators",
-		Message: "Only an operator may follow this. Sign in with an operator's account.",
+		Message: "Only operators can follow the queue. Sign in with an operator's account.",
 	}
 	errNotFound = &logicclient.Problem{
 		Status: http.StatusNotFound, Reason: "OPERATION_NOT_FOUND", Title: "Not found",
-		Message: "There is no such operation of yours. Operations are kept for 7 days after their end; see /operations for those there are.",
+		Message: "You have no such operation. Operations are kept for 7 days after they finish; /operations lists yours.",
 	}
-	// errAllSeen: it has ended, and the browser has all of it.
-	errAllSeen = errors.New("all seen")
+	// errUpToDate: the resource is finished, and the browser has its last event.
+	errUpToDate = errors.New("the client has the last event")
 )
 
-// refusal returns what the end of a subscription means, by its reason in the
-// contract; nil when it did not end.
-func refusal(reason string) error {
+// subscriptionError returns the error for the reason, in the contract, that ended a
+// subscription; nil if it has not ended.
+func subscriptionError(reason string) error {
 	switch reason {
 	case "":
 		return nil
 	case errSessionInvalid.Reason:
 		return errSessionInvalid
-	case errDenied.Reason:
-		return errDenied
+	case errOperatorRequired.Reason:
+		return errOperatorRequired
 	case errNotFound.Reason:
 		return errNotFound
 	}
 	return errNoUpstream
 }
 
-// denial returns the reason to end a subscription for whose session the logic
-// tier refuses to be asked.
-func denial(err error) string {
+// rejectionReason returns the reason with which to end the subscriptions of a session
+// that the logic tier rejected with err.
+func rejectionReason(err error) string {
 	if logicclient.Explain(err).Status == http.StatusForbidden {
-		return errDenied.Reason
+		return errOperatorRequired.Reason
 	}
 	return errSessionInvalid.Reason
 }
 
-// unaskable returns why the logic tier need not even be asked; nil when it does.
-func (f *Feed) unaskable(session, key string) error {
+// validate returns an error for requests that fail without asking the logic tier.
+func (f *Feed) validate(session, key string) error {
 	switch {
 	case session == "":
 		return &logicclient.Problem{
-			Status: http.StatusUnauthorized, Reason: "SESSION_REQUIRED", Title: "Sign in first", Message: f.source.traits().signIn,
+			Status: http.StatusUnauthorized, Reason: "SESSION_REQUIRED", Title: "Sign in first", Message: f.source.traits().signInMessage,
 		}
-	case !f.source.takes(key):
+	case !f.source.validKey(key):
 		return errNotFound
 	}
 	return nil
 }
 
-// final says whether an error stays, whenever one asks again.
-func final(err error) bool {
+// isPermanent reports whether retrying cannot succeed.
+func isPermanent(err error) bool {
 	switch logicclient.Explain(err).InvalidNameAsNotFound().Status {
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound:
 		return true
@@ -90,32 +90,33 @@ func final(err error) bool {
 	return false
 }
 
-// comeBack returns when who is sent away should come back.
-func comeBack(why error) time.Duration {
+// retryDelay returns how long a client should wait after err before it reconnects.
+func retryDelay(err error) time.Duration {
 	switch {
-	case errors.Is(why, errDraining):
-		return between(0, drainSpread)
-	case errors.Is(why, errFull) || errors.Is(why, errShare):
+	case errors.Is(err, errDraining):
+		return randomBetween(0, drainSpread)
+	case errors.Is(err, errFull) || errors.Is(err, errShare):
 		return busyRetry
 	}
-	return between(busyRetry/2, busyRetry)
+	return randomBetween(busyRetry/2, busyRetry)
 }
 
-// noRoom returns what errFull or errShare means as an answer.
-func noRoom(err error) *logicclient.Problem {
+// capacityProblem returns the problem for errFull or errShare.
+func capacityProblem(err error) *logicclient.Problem {
 	if errors.Is(err, errShare) {
 		return errTooMany
 	}
 	return errBusy
 }
 
-// statusGone is what the log says of a client that left (nginx's number).
-const statusGone = 499
+// statusClientClosedRequest is nginx's status for a client that disconnected. It
+// appears only in the log.
+const statusClientClosedRequest = 499
 
-// AnswerProblem answers a program with what an error means, as JSON (RFC 9457).
+// AnswerProblem answers with an error as problem details in JSON (RFC 9457).
 func AnswerProblem(w http.ResponseWriter, r *http.Request, err error) {
 	if r.Context().Err() != nil {
-		w.WriteHeader(statusGone)
+		w.WriteHeader(statusClientClosedRequest)
 		return
 	}
 	p := logicclient.Explain(err).InvalidNameAsNotFound()
@@ -130,24 +131,24 @@ func AnswerProblem(w http.ResponseWriter, r *http.Request, err error) {
 		Fields map[string]string `json:"fields,omitempty"`
 	}{p.Title, p.Status, p.Message, p.Reason, p.Fields})
 	if err != nil {
-		panic(err) // made of text
+		panic(err) // strings always marshal
 	}
 	if p.RetryAfter > 0 {
-		retryAfter(w.Header(), p.RetryAfter)
+		setRetryAfter(w.Header(), p.RetryAfter)
 	}
-	answer(w, p.Status, "application/problem+json", "no-store", body)
+	writeResponse(w, p.Status, "application/problem+json", "no-store", body)
 }
 
-func answer(w http.ResponseWriter, status int, kind, cache string, body []byte) {
+func writeResponse(w http.ResponseWriter, status int, contentType, cacheControl string, body []byte) {
 	h := w.Header()
-	h.Set("Content-Type", kind)
+	h.Set("Content-Type", contentType)
 	h.Set("Content-Length", strconv.Itoa(len(body)))
-	h.Set("Cache-Control", cache)
+	h.Set("Cache-Control", cacheControl)
 	w.WriteHeader(status)
-	_, _ = w.Write(body) // the client may be gone
+	_, _ = w.Write(body) // fails only if the client has disconnected
 }
 
-// retryAfter says when to ask again, in whole seconds (RFC 9110, 10.2.3).
-func retryAfter(h http.Header, after time.Duration) {
-	h.Set("Retry-After", strconv.Itoa(max(1, int(after.Round(time.Second).Seconds()))))
+// setRetryAfter sets Retry-After in whole seconds, at least one (RFC 9110, 10.2.3).
+func setRetryAfter(h http.Header, delay time.Duration) {
+	h.Set("Retry-After", strconv.Itoa(max(1, int(delay.Round(time.Second).Seconds()))))
 }

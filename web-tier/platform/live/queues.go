@@ -17,178 +17,182 @@ import (
 	"techtalks.example/proto/transport"
 )
 
-// NewQueues returns a Feed of the message queue as operators see it; the key is
-// always empty. About every second it is an event "snapshot" with all of it, so
-// that whoever has the latest has everything. It is for streams: a poll would
-// always find news.
+// NewQueues returns a Feed of the message queue for operators; the key is always empty.
+// About once a second it sends an event "snapshot" with the whole state, which supersedes
+// the ones before it. It serves streams only: a poll would always find news.
 func NewQueues(client queuepb.QueuesClient, log *slog.Logger) *Feed {
-	return newFeed(&queues{client: client}, log.With("feed", "queues"))
+	return newFeed(&queueSource{client: client}, log.With("feed", "queues"))
 }
 
-// queues is the source of snapshots.
-type queues struct {
-	client queuepb.QueuesClient
-	count  atomic.Int64 // of snapshots: they are ordered as they came here
+// queueSource is the source of queue snapshots.
+type queueSource struct {
+	client   queuepb.QueuesClient
+	sequence atomic.Int64 // numbers snapshots in the order of their arrival
 }
 
-// queuesEpoch is the same in every process: a browser that comes with another's
-// cursor gets a whole snapshot like any other.
-const queuesEpoch = "queues"
+// queueEpoch is the same in every process. A browser that reconnects to another process
+// receives a whole snapshot in any case.
+const queueEpoch = "queues"
 
-func (*queues) takes(key string) bool { return key == "" }
+func (*queueSource) validKey(key string) bool { return key == "" }
 
-func (*queues) traits() traits {
-	return traits{whole: true, guarded: true, most: maxWatchers, signIn: "Sign in as an operator to see the queue."}
+func (*queueSource) traits() traits {
+	return traits{
+		coalesce: true, authorizedByRead: true, maxSubscribers: maxQueueSubscribers,
+		signInMessage: "Sign in as an operator to see the queue.",
+	}
 }
 
-func (q *queues) read(ctx context.Context, _, _ string) (page, error) {
-	answer, err := q.client.GetQueues(ctx, &queuepb.GetQueuesRequest{})
+func (s *queueSource) read(ctx context.Context, _, _ string) (page, error) {
+	response, err := s.client.GetQueues(ctx, &queuepb.GetQueuesRequest{})
 	if err != nil {
 		return page{}, err
 	}
-	f, err := q.frame(answer.GetSnapshot())
+	f, err := s.frame(response.GetSnapshot())
 	if err != nil {
 		return page{}, err
 	}
-	return page{frames: []*frame{f}, cursor: f.cursor, stand: f}, nil
+	return page{frames: []*frame{f}, cursor: f.cursor, snapshot: f}, nil
 }
 
-func (q *queues) frame(snapshot *queuepb.Snapshot) (*frame, error) {
-	return newFrame("snapshot", cursor{queuesEpoch, q.count.Add(1)}.String(), snapshot)
+func (s *queueSource) frame(snapshot *queuepb.Snapshot) (*frame, error) {
+	return newFrame("snapshot", cursor{queueEpoch, s.sequence.Add(1)}.String(), snapshot)
 }
 
-func (*queues) body(p page) ([]byte, error) {
-	if p.stand == nil {
-		return nil, errors.New("a page of queues without a snapshot")
+func (*queueSource) pollBody(p page) ([]byte, error) {
+	if p.snapshot == nil {
+		return nil, errors.New("a page of queues has no snapshot")
 	}
-	return json.RawMessage(p.stand.json), nil
+	return json.RawMessage(p.snapshot.json), nil
 }
 
-func (q *queues) open(ctx context.Context) (upstream, error) {
-	return &queueWatch{
-		ctx: ctx, source: q, sessions: map[string]*sessionWatch{}, session: map[uint64]string{},
-		said: make(chan happened), failed: make(chan error, 1),
+func (s *queueSource) open(ctx context.Context) (upstream, error) {
+	return &queueUpstream{
+		ctx: ctx, source: s, watches: map[string]*queueWatch{}, tokens: map[uint64]string{},
+		events: make(chan upstreamEvent), failure: make(chan error, 1),
 	}, nil
 }
 
-// queueWatch follows the queue with one WatchQueues for each session, shared by all
-// who watch with that session: the logic tier ends it when the session ends, and the
-// others go on. Operators are few. It is closed when the last of them leaves: the
-// logic tier does not count for nobody. It ends with ctx.
+// queueUpstream opens one WatchQueues call per session, shared by the session's
+// subscriptions. The logic tier ends the call when the session expires, which leaves
+// the other sessions undisturbed; operators are few. The last unsubscribe cancels the
+// call, so that the logic tier takes no snapshots without subscribers. All calls end
+// with ctx.
+type queueUpstream struct {
+	ctx     context.Context
+	source  *queueSource
+	events  chan upstreamEvent
+	failure chan error // capacity 1
+
+	mu      sync.Mutex
+	watches map[string]*queueWatch // by session token
+	tokens  map[uint64]string      // by subscription
+}
+
+// queueWatch is the WatchQueues call of one session.
 type queueWatch struct {
-	ctx    context.Context
-	source *queues
-	said   chan happened
-	failed chan error // capacity 1: why there is no more
-
-	mu       sync.Mutex
-	sessions map[string]*sessionWatch
-	session  map[uint64]string // of each subscription
+	subscriptions map[uint64]bool
+	cancel        context.CancelFunc
 }
 
-// sessionWatch is the WatchQueues of one session.
-type sessionWatch struct {
-	watchers map[uint64]bool // subscriptions
-	close    context.CancelFunc
-}
-
-// send takes who watches, and who does not any more.
-func (w *queueWatch) send(c change) error {
-	if c.end {
-		w.leave(c.number)
+// send subscribes or unsubscribes.
+func (u *queueUpstream) send(c subscriptionChange) error {
+	if c.unsubscribe {
+		u.unsubscribe(c.id)
 		return nil
 	}
-	if err := w.say(happened{subscribed: c.number}); err != nil {
+	if err := u.emit(upstreamEvent{subscribed: c.id}); err != nil {
 		return err
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.session[c.number] = c.token
-	if open := w.sessions[c.token]; open != nil {
-		open.watchers[c.number] = true
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.tokens[c.id] = c.token
+	if watch := u.watches[c.token]; watch != nil {
+		watch.subscriptions[c.id] = true
 		return nil
 	}
-	ctx, closeIt := context.WithCancel(metadata.AppendToOutgoingContext(w.ctx, transport.SessionKey, c.token))
-	opened := &sessionWatch{watchers: map[uint64]bool{c.number: true}, close: closeIt}
-	w.sessions[c.token] = opened
-	go w.watch(ctx, c.token, opened)
+	ctx, cancel := context.WithCancel(metadata.AppendToOutgoingContext(u.ctx, transport.SessionKey, c.token))
+	watch := &queueWatch{subscriptions: map[uint64]bool{c.id: true}, cancel: cancel}
+	u.watches[c.token] = watch
+	go u.run(ctx, c.token, watch)
 	return nil
 }
 
-// leave forgets a subscription, and closes the WatchQueues that it was the last of.
-func (w *queueWatch) leave(number uint64) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	token := w.session[number]
-	delete(w.session, number)
-	open := w.sessions[token]
-	if open == nil {
+// unsubscribe removes a subscription, and cancels its session's call if it was the
+// last one.
+func (u *queueUpstream) unsubscribe(id uint64) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	token := u.tokens[id]
+	delete(u.tokens, id)
+	watch := u.watches[token]
+	if watch == nil {
 		return
 	}
-	delete(open.watchers, number)
-	if len(open.watchers) == 0 {
-		open.close()
-		delete(w.sessions, token)
+	delete(watch.subscriptions, id)
+	if len(watch.subscriptions) == 0 {
+		watch.cancel()
+		delete(u.watches, token)
 	}
 }
 
-func (w *queueWatch) receive() (happened, error) {
+func (u *queueUpstream) receive() (upstreamEvent, error) {
 	select {
-	case h := <-w.said:
-		return h, nil
-	case err := <-w.failed:
-		return happened{}, err
-	case <-w.ctx.Done():
-		return happened{}, w.ctx.Err()
+	case e := <-u.events:
+		return e, nil
+	case err := <-u.failure:
+		return upstreamEvent{}, err
+	case <-u.ctx.Done():
+		return upstreamEvent{}, u.ctx.Err()
 	}
 }
 
-func (w *queueWatch) say(h happened) error {
+func (u *queueUpstream) emit(e upstreamEvent) error {
 	select {
-	case w.said <- h:
+	case u.events <- e:
 		return nil
-	case <-w.ctx.Done():
-		return w.ctx.Err()
+	case <-u.ctx.Done():
+		return u.ctx.Err()
 	}
 }
 
-// watch passes snapshots on to who watches with a session.
-func (w *queueWatch) watch(ctx context.Context, token string, of *sessionWatch) {
-	defer of.close()
-	stream, err := w.source.client.WatchQueues(ctx, &queuepb.WatchQueuesRequest{})
+// run forwards the snapshots of a session's WatchQueues call to its subscriptions.
+func (u *queueUpstream) run(ctx context.Context, token string, watch *queueWatch) {
+	defer watch.cancel()
+	stream, err := u.source.client.WatchQueues(ctx, &queuepb.WatchQueuesRequest{})
 	for err == nil {
-		var answer *queuepb.WatchQueuesResponse
-		if answer, err = stream.Recv(); err == nil {
-			f, bad := w.source.frame(answer.GetSnapshot())
-			err = w.say(happened{news: f, bad: bad, subscriptions: w.watching(of)})
+		var response *queuepb.WatchQueuesResponse
+		if response, err = stream.Recv(); err == nil {
+			f, invalid := u.source.frame(response.GetSnapshot())
+			err = u.emit(upstreamEvent{frame: f, invalid: invalid, recipients: u.subscriptions(watch)})
 		}
 	}
 	switch {
-	case ctx.Err() != nil: // nobody watches, or all ends
-	case final(err): // it is the session: the others go on
-		for _, number := range w.dismiss(token, of) {
-			_ = w.say(happened{ended: number, reason: denial(err)})
+	case ctx.Err() != nil: // the last subscription or the upstream ended
+	case isPermanent(err): // the session was rejected; the others continue
+		for _, id := range u.removeWatch(token, watch) {
+			_ = u.emit(upstreamEvent{ended: id, endReason: rejectionReason(err)})
 		}
 	default:
 		select {
-		case w.failed <- fmt.Errorf("watching the queues: %w", err): // the feed opens another upstream, and so ends ctx
-		default: // it does so already
+		case u.failure <- fmt.Errorf("watching the queues: %w", err): // the feed cancels ctx and opens another upstream
+		default: // another call has failed first
 		}
 	}
 }
 
-func (w *queueWatch) watching(of *sessionWatch) []uint64 {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return slices.Collect(maps.Keys(of.watchers))
+func (u *queueUpstream) subscriptions(watch *queueWatch) []uint64 {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return slices.Collect(maps.Keys(watch.subscriptions))
 }
 
-// dismiss forgets a session, and returns who watched with it.
-func (w *queueWatch) dismiss(token string, of *sessionWatch) []uint64 {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.sessions[token] == of {
-		delete(w.sessions, token)
+// removeWatch removes a session's call and returns the subscriptions that shared it.
+func (u *queueUpstream) removeWatch(token string, watch *queueWatch) []uint64 {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.watches[token] == watch {
+		delete(u.watches, token)
 	}
-	return slices.Collect(maps.Keys(of.watchers))
+	return slices.Collect(maps.Keys(watch.subscriptions))
 }

@@ -12,20 +12,20 @@ import (
 	"techtalks.example/web-tier/platform/logictest"
 )
 
-func openQueues(t *testing.T) (*logictest.Tier, *logictest.Queues, *web) {
+func serveQueues(t *testing.T) (*logictest.Tier, *logictest.Queues, *testServer) {
 	t.Helper()
 	tier := logictest.New(t)
-	queues := logictest.KeepQueues(tier)
-	return tier, queues, serve(t, NewQueues(tier.Logic.Queues, slog.New(slog.DiscardHandler)), "")
+	queues := logictest.ServeQueues(tier)
+	return tier, queues, serveFeed(t, NewQueues(tier.Logic.Queues, slog.New(slog.DiscardHandler)), "")
 }
 
-// snapshot reads events until one says that so much waits in the outbox.
-func (b *browser) snapshot(outbox string) {
+// awaitSnapshot reads events up to a snapshot with this outbox count.
+func (b *browser) awaitSnapshot(outboxCount string) {
 	b.t.Helper()
 	for {
 		e, err := b.next()
 		if err != nil {
-			b.t.Fatalf("waiting for %s in the outbox: %v", outbox, err)
+			b.t.Fatalf("waiting for a snapshot with outbox count %s: %v", outboxCount, err)
 		}
 		var s struct {
 			OutboxCount string `json:"outbox_count"`
@@ -36,96 +36,95 @@ func (b *browser) snapshot(outbox string) {
 		if err := json.Unmarshal([]byte(e.data), &s); err != nil {
 			b.t.Fatal(err)
 		}
-		if s.OutboxCount == outbox {
+		if s.OutboxCount == outboxCount {
 			return
 		}
 	}
 }
 
-func waiting(n int64) *queuepb.Snapshot {
-	s := logictest.Idle()
+func snapshotWithOutbox(n int64) *queuepb.Snapshot {
+	s := logictest.IdleSnapshot()
 	s.OutboxCount = n
 	return s
 }
 
-// However many watch, the logic tier counts once; and for nobody, not at all.
-func TestAllWhoWatchTheQueueShareOneStream(t *testing.T) {
-	_, queues, w := openQueues(t)
-	var all []*browser
+// The logic tier takes snapshots once for all subscribers of a session, and not at all
+// without subscribers.
+func TestQueueSubscribersShareOneUpstreamCall(t *testing.T) {
+	_, queues, w := serveQueues(t)
+	var browsers []*browser
 	for range 3 {
 		b := w.open(t, "", "Session", logictest.OperatorSession)
-		b.snapshot("0")
-		all = append(all, b)
+		b.awaitSnapshot("0")
+		browsers = append(browsers, b)
 	}
-	until(t, "somebody watches", func() bool { return queues.Watchers() == 1 })
-	queues.Become(waiting(7))
-	for _, b := range all {
-		b.snapshot("7")
+	waitUntil(t, "the queue is watched", func() bool { return queues.WatcherCount() == 1 })
+	queues.SetSnapshot(snapshotWithOutbox(7))
+	for _, b := range browsers {
+		b.awaitSnapshot("7")
 	}
-	all[0].leave()
-	all[1].leave()
-	queues.Become(waiting(8))
-	all[2].snapshot("8")
-	all[2].leave()
-	until(t, "nobody watches", func() bool { return queues.Watchers() == 0 })
-	if opened := queues.Opened(); len(opened) != 1 {
-		t.Errorf("opened %d streams", len(opened))
+	browsers[0].disconnect()
+	browsers[1].disconnect()
+	queues.SetSnapshot(snapshotWithOutbox(8))
+	browsers[2].awaitSnapshot("8")
+	browsers[2].disconnect()
+	waitUntil(t, "the queue is not watched", func() bool { return queues.WatcherCount() == 0 })
+	if opened := queues.WatcherSessions(); len(opened) != 1 {
+		t.Errorf("got %d upstream calls, want 1", len(opened))
 	}
-	// Who comes after that is served like the first.
+	// A later subscriber opens the call again.
 	b := w.open(t, "queues-1", "Session", logictest.OperatorSession)
-	b.snapshot("8")
-	until(t, "somebody watches again", func() bool { return queues.Watchers() == 1 })
-	queues.Become(waiting(9))
-	b.snapshot("9")
+	b.awaitSnapshot("8")
+	waitUntil(t, "the queue is watched again", func() bool { return queues.WatcherCount() == 1 })
+	queues.SetSnapshot(snapshotWithOutbox(9))
+	b.awaitSnapshot("9")
 }
 
-// Who may not watch is told so, and neither stands in the way of who may nor is
-// shown anything through them.
-func TestOnlyAnOperatorWatchesTheQueue(t *testing.T) {
-	_, queues, w := openQueues(t)
+// Rejected sessions neither disturb an operator's stream nor share it.
+func TestQueueStreamRequiresOperator(t *testing.T) {
+	_, queues, w := serveQueues(t)
 	for range 3 {
 		if b := w.open(t, "", "Session", logictest.Session); b.response.StatusCode != http.StatusForbidden {
-			t.Fatalf("answered %s", b.response.Status)
+			t.Fatalf("got %s, want 403", b.response.Status)
 		}
 	}
-	if b := w.open(t, "", "Session", "stolen"); b.response.StatusCode != http.StatusUnauthorized {
-		t.Errorf("a stolen session: answered %s", b.response.Status)
+	if b := w.open(t, "", "Session", "invalid"); b.response.StatusCode != http.StatusUnauthorized {
+		t.Errorf("invalid session: got %s, want 401", b.response.Status)
 	}
 	b := w.open(t, "", "Session", logictest.OperatorSession)
-	b.snapshot("0")
-	until(t, "somebody watches", func() bool { return queues.Watchers() == 1 })
+	b.awaitSnapshot("0")
+	waitUntil(t, "the queue is watched", func() bool { return queues.WatcherCount() == 1 })
 	if other := w.open(t, "", "Session", logictest.Session); other.response.StatusCode != http.StatusForbidden {
-		t.Errorf("beside an operator: answered %s", other.response.Status)
+		t.Errorf("while an operator watches: got %s, want 403", other.response.Status)
 	}
-	queues.Become(waiting(1))
-	b.snapshot("1")
-	if opened := queues.Opened(); slices.Contains(opened, logictest.Session) {
-		t.Errorf("opened with %v", opened)
+	queues.SetSnapshot(snapshotWithOutbox(1))
+	b.awaitSnapshot("1")
+	if opened := queues.WatcherSessions(); slices.Contains(opened, logictest.Session) {
+		t.Errorf("got upstream calls for sessions %v, want only the operator's", opened)
 	}
 }
 
-// The logic tier is replaced: the browser's stream does not end.
-func TestTheQueueIsWatchedThroughARestart(t *testing.T) {
-	_, queues, w := openQueues(t)
+func TestQueueStreamContinuesAfterLogicTierRestart(t *testing.T) {
+	_, queues, w := serveQueues(t)
 	b := w.open(t, "", "Session", logictest.OperatorSession)
-	b.snapshot("0")
-	until(t, "somebody watches", func() bool { return queues.Watchers() == 1 })
+	b.awaitSnapshot("0")
+	waitUntil(t, "the queue is watched", func() bool { return queues.WatcherCount() == 1 })
 	queues.Drain()
-	until(t, "another stream", func() bool { return len(queues.Opened()) == 2 && queues.Watchers() == 1 })
-	queues.Become(waiting(5))
-	b.snapshot("5")
+	waitUntil(t, "another call is open", func() bool { return len(queues.WatcherSessions()) == 2 && queues.WatcherCount() == 1 })
+	queues.SetSnapshot(snapshotWithOutbox(5))
+	b.awaitSnapshot("5")
 }
 
-func TestAsManyWatchTheQueueAsThereIsRoomFor(t *testing.T) {
+func TestQueueFeedRejectsSubscribersBeyondLimit(t *testing.T) {
 	tier := logictest.New(t)
-	logictest.KeepQueues(tier)
+	logictest.ServeQueues(tier)
 	feed := NewQueues(tier.Logic.Queues, slog.New(slog.DiscardHandler))
-	for n := range maxWatchers {
-		if err := feed.add(feed.newReader(fmt.Sprint("operator ", n), "", "", false)); err != nil {
+	for n := range maxQueueSubscribers {
+		if err := feed.add(feed.newSubscriber(fmt.Sprint("operator ", n), "", "", false)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := feed.add(feed.newReader(logictest.OperatorSession, "", "", false)); err != errFull {
-		t.Errorf("one more: %v", err)
+	if err := feed.add(feed.newSubscriber(logictest.OperatorSession, "", "", false)); err != errFull {
+		t.Errorf("subscriber beyond the limit: got %v, want %v", err, errFull)
 	}
 }

@@ -7,92 +7,90 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// source is where a feed's news come from: the logic tier's contract for one kind
-// of thing that can be followed. A key says which one of the kind; it is empty
-// for an inbox, of which a session has just one.
+// source reads one kind of resource from the logic tier. A key names the resource; it
+// is empty where a session has only one, as with inboxes.
 type source interface {
-	// open opens the stream that all who follow share.
+	// open opens the stream that all subscribers share.
 	open(context.Context) (upstream, error)
-	// read returns a page of what came after a cursor, or, when that is empty,
-	// from where to follow. The session is in the context's metadata.
+	// read returns a page of the events after a cursor or, if that is empty, the
+	// cursor to start from. The session is in the context's outgoing metadata.
 	read(ctx context.Context, key, after string) (page, error)
-	// body returns a page as the JSON that answers a poll.
-	body(page) ([]byte, error)
-	// takes says whether key may be asked for: a subscription that breaks the
-	// contract's rules would end the stream of everybody.
-	takes(key string) bool
-	// traits says what all of the kind have in common.
+	// pollBody returns a page as the JSON body of a poll's answer.
+	pollBody(page) ([]byte, error)
+	// validKey reports whether key obeys the contract's rules: a subscription that
+	// breaks them would end the shared stream.
+	validKey(key string) bool
+	// traits returns the properties of this kind of resource.
 	traits() traits
 }
 
-// traits is how the things of a kind are followed.
+// traits are the properties of a kind of resource.
 type traits struct {
-	// whole: an event says all that the ones before it said, so that only the
-	// latest matters to who is slow.
-	whole bool
-	// ends: what is followed comes to an end, after which there is nothing to
-	// wait for.
-	ends bool
-	// guarded: the logic tier says by a read whether this session may follow, so
-	// that nothing is said before that.
-	guarded bool
-	// most is how many may follow at a time; 0 means maxReaders.
-	most int
-	// signIn is what is said to whoever is not signed in.
-	signIn string
+	// coalesce: each event supersedes the ones before it, so that a slow subscriber
+	// needs only the latest.
+	coalesce bool
+	// finite: the resource finishes, and no event follows.
+	finite bool
+	// authorizedByRead: only a read shows whether the session is allowed to follow,
+	// so that a stream must not start before one.
+	authorizedByRead bool
+	// maxSubscribers limits the subscribers; 0 is the package's maxSubscribers.
+	maxSubscribers int
+	// signInMessage answers requests without a session.
+	signInMessage string
 }
 
-// upstream is one stream to the logic tier.
+// upstream is a stream to the logic tier.
 type upstream interface {
-	send(change) error
-	receive() (happened, error)
+	send(subscriptionChange) error
+	receive() (upstreamEvent, error)
 }
 
-// change is a subscription, or its end.
-type change struct {
-	number     uint64
-	token, key string
-	end        bool
+// subscriptionChange subscribes or unsubscribes.
+type subscriptionChange struct {
+	id          uint64
+	token, key  string
+	unsubscribe bool
 }
 
-// happened is what the logic tier says of subscriptions: one of its fields.
-type happened struct {
-	subscribed uint64
-	ended      uint64
-	reason     string // why it ended
-	gap        bool   // something may have been missed, of every subscription
-	// news is an event for subscriptions. One that cannot be made sense of is
-	// passed over, with the reason why.
-	news          *frame
-	subscriptions []uint64
-	bad           error
+// upstreamEvent is an event from the logic tier: a subscription was established or
+// ended, events may have been missed, or a frame arrived.
+type upstreamEvent struct {
+	subscribed uint64 // subscription, or 0
+	ended      uint64 // subscription, or 0
+	endReason  string
+	gap        bool // any subscription may have missed events
+
+	frame      *frame
+	recipients []uint64 // subscriptions that receive frame
+	invalid    error    // why the event could not be decoded; it is skipped
 }
 
-// page is what was read.
+// page is the result of a read.
 type page struct {
-	frames []*frame // what came after the cursor asked for, in order
-	cursor cursor   // from where to go on
-	more   bool     // there is more already
-	reset  bool     // the frame says that the cursor asked for counts nothing
-	// stand is how the thing stands, whether that is news or not, and over says
-	// that it stays so; nil for what has no state of its own.
-	stand *frame
-	over  bool
-	// changed is when it last changed, ends when that likely ends; both may not
-	// be known.
-	changed, ends time.Time
+	frames []*frame // the events after the requested cursor, in order
+	cursor cursor   // where to resume
+	more   bool     // more events are available
+	reset  bool     // the requested cursor is invalid, and frames holds the reset
+	// snapshot is the current state, whether it is news or not; nil for a resource
+	// without state.
+	snapshot *frame
+	done     bool // the resource is finished
+	// updateTime is when the resource last changed, expectedEnd when it is likely to
+	// finish. Each is zero if unknown.
+	updateTime, expectedEnd time.Time
 }
 
-// when returns a time of the contract; the zero time when it is not known.
-func when(t *timestamppb.Timestamp) time.Time {
+// asTime returns t, or the zero time if t is nil.
+func asTime(t *timestamppb.Timestamp) time.Time {
 	if t == nil {
 		return time.Time{}
 	}
 	return t.AsTime()
 }
 
-// news says whether there is anything in the page.
-func (p page) news() bool {
+// hasNews reports whether the page has any event.
+func (p page) hasNews() bool {
 	for _, f := range p.frames {
 		if f.json != nil {
 			return true

@@ -12,34 +12,33 @@ import (
 
 // timeout is how long a long poll waits.
 type timeout struct {
-	wait time.Duration
-	// applied is what the client is told of it, when it is not just what its
-	// parameter said: Preference-Applied (RFC 7240, 3).
+	duration time.Duration
+	// applied is the value of Preference-Applied (RFC 7240, 3). It is empty if the
+	// duration is the one that the parameter asked for, or the default.
 	applied string
 }
 
-var errTimeout = &logicclient.Problem{
-	Status: http.StatusBadRequest, Reason: "TIMEOUT_INVALID", Title: "That does not work",
-	Message: `The parameter "timeout" takes 0s to 60s: a duration such as "25s", or a number of seconds. Leave it out for 25s.`,
+var errInvalidTimeout = &logicclient.Problem{
+	Status: http.StatusBadRequest, Reason: "TIMEOUT_INVALID", Title: "Invalid timeout",
+	Message: `Use a "timeout" from 0s to 60s: a duration such as "25s", or a number of seconds. The default is 25s.`,
 	Fields:  map[string]string{"timeout": "use 0s to 60s"},
 }
 
-// timeoutOf returns how long a request wants to wait: its parameter "timeout",
-// or else "Prefer: wait=" (RFC 7240, 4.3), or else defaultWait. A parameter that
-// makes no sense is an error; a preference that makes none is passed over, as
-// section 2 asks.
-func timeoutOf(r *http.Request) (timeout, error) {
+// parseTimeout returns how long a request asks to wait: its parameter "timeout", or else
+// "Prefer: wait=" (RFC 7240, 4.3), or else defaultWait. An invalid parameter is an error.
+// An invalid preference is ignored, as RFC 7240, section 2, requires.
+func parseTimeout(r *http.Request) (timeout, error) {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		return timeout{}, errTimeout // what could not be read may have been it
+		return timeout{}, errInvalidTimeout // the malformed part may be the timeout
 	}
 	if !query.Has("timeout") {
-		seconds, preferred := preferredWait(r)
-		if !preferred {
-			return timeout{wait: defaultWait}, nil
+		seconds, ok := preferredWait(r)
+		if !ok {
+			return timeout{duration: defaultWait}, nil
 		}
 		wait := time.Duration(min(seconds, uint64(maxWait/time.Second))) * time.Second
-		return timeout{wait, waitApplied(wait)}, nil
+		return timeout{wait, waitPreference(wait)}, nil
 	}
 	text := query.Get("timeout")
 	if text != "" && text[len(text)-1] >= '0' && text[len(text)-1] <= '9' {
@@ -47,20 +46,19 @@ func timeoutOf(r *http.Request) (timeout, error) {
 	}
 	wait, err := time.ParseDuration(text)
 	switch {
-	case err != nil || wait < 0 || wait > senselessWait:
-		return timeout{}, errTimeout
+	case err != nil || wait < 0 || wait > rejectedWait:
+		return timeout{}, errInvalidTimeout
 	case wait > maxWait:
-		return timeout{maxWait, waitApplied(maxWait)}, nil
+		return timeout{maxWait, waitPreference(maxWait)}, nil
 	}
-	return timeout{wait: wait}, nil
+	return timeout{duration: wait}, nil
 }
 
-func waitApplied(wait time.Duration) string {
+func waitPreference(wait time.Duration) string {
 	return "wait=" + strconv.Itoa(int(wait/time.Second))
 }
 
-// preferredWait returns the preference "wait", in seconds. Of several the first
-// counts.
+// preferredWait returns the first preference "wait", in seconds.
 func preferredWait(r *http.Request) (seconds uint64, ok bool) {
 	for _, preference := range strings.Split(strings.Join(r.Header.Values("Prefer"), ","), ",") {
 		preference, _, _ = strings.Cut(preference, ";")

@@ -6,25 +6,25 @@ import (
 	"time"
 )
 
-// follow keeps one stream to the logic tier open until ctx ends: all browsers
-// of this process share it.
+// follow keeps a stream to the logic tier open until ctx is done. All subscribers of
+// this process share it.
 func (f *Feed) follow(ctx context.Context) {
-	pause := firstReopen
+	delay := minReopenDelay
 	for ctx.Err() == nil {
 		opened := time.Now()
 		err := f.followOnce(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		if time.Since(opened) > longReopen {
-			pause = firstReopen
+		if time.Since(opened) > maxReopenDelay {
+			delay = minReopenDelay
 		}
-		f.log.Warn("live: stream to the logic tier ended; opening another", "error", err, "in", pause)
+		f.log.Warn("live: stream to the logic tier failed; reopening", "error", err, "in", delay)
 		select {
 		case <-ctx.Done():
-		case <-time.After(between(pause/2, pause)):
+		case <-time.After(randomBetween(delay/2, delay)):
 		}
-		pause = min(2*pause, longReopen)
+		delay = min(2*delay, maxReopenDelay)
 	}
 }
 
@@ -35,67 +35,69 @@ func (f *Feed) followOnce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	out := newOutbox(cancel)
-	// Everybody is subscribed anew; when they are, they read what they missed.
+	queue := newSendQueue(cancel)
+	// All subscribers are subscribed again. Each replays what it missed once its
+	// subscription is confirmed.
 	f.mu.Lock()
-	f.out = out
-	for _, r := range f.readers {
-		out.add(subscribe(r))
+	f.sendQueue = queue
+	for _, sub := range f.subscribers {
+		queue.add(subscribe(sub))
 	}
 	f.mu.Unlock()
 	defer func() {
 		f.mu.Lock()
-		f.out = nil
+		f.sendQueue = nil
 		f.mu.Unlock()
 	}()
 	sent := make(chan error, 1)
 	go func() {
-		err := out.send(ctx, stream)
+		err := queue.run(ctx, stream)
 		cancel()
 		sent <- err
 	}()
 	for {
-		h, err := stream.receive()
+		e, err := stream.receive()
 		if err != nil {
 			cancel()
 			return errors.Join(err, <-sent)
 		}
-		f.dispatch(h)
+		f.dispatch(e)
 	}
 }
 
-// dispatch passes on what happened to whom it is for.
-func (f *Feed) dispatch(h happened) {
+// dispatch forwards an event from the logic tier to its subscribers.
+func (f *Feed) dispatch(e upstreamEvent) {
 	switch {
-	case h.subscribed != 0:
-		if r := f.reader(h.subscribed); r != nil {
-			r.fallBehind()
+	case e.subscribed != 0:
+		if sub := f.subscriber(e.subscribed); sub != nil {
+			sub.markBehind()
 		}
-	case h.ended != 0:
-		if r := f.reader(h.ended); r != nil {
-			r.end(h.reason)
+	case e.ended != 0:
+		if sub := f.subscriber(e.ended); sub != nil {
+			sub.end(e.endReason)
 		}
-	case h.bad != nil:
-		f.log.Error("live: event passed over", "error", h.bad)
-	case h.news != nil:
-		f.delivery.add(f.push(h.news, h.subscriptions))
-	case h.gap:
+	case e.invalid != nil:
+		f.log.Error("live: event skipped", "error", e.invalid)
+	case e.frame != nil:
+		f.delivery.enqueue(f.push(e.frame, e.recipients))
+	case e.gap:
 		f.mu.RLock()
 		defer f.mu.RUnlock()
-		for _, r := range f.readers {
-			r.fallBehind()
+		for _, sub := range f.subscribers {
+			sub.markBehind()
 		}
 	}
 }
 
-// push gives an event to browsers and returns whom it is to be written to.
-func (f *Feed) push(news *frame, subscriptions []uint64) []*stream {
-	streams := make([]*stream, 0, len(subscriptions))
+// push adds an event to its subscribers and returns the streams to enqueue for
+// delivery.
+func (f *Feed) push(event *frame, recipients []uint64) []*stream {
+	streams := make([]*stream, 0, len(recipients))
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	for _, number := range subscriptions {
-		if r := f.readers[number]; r != nil {
-			if s := r.push(news); s != nil {
+	for _, id := range recipients {
+		if sub := f.subscribers[id]; sub != nil {
+			if s := sub.push(event); s != nil {
 				streams = append(streams, s)
 			}
 		}
@@ -103,6 +105,10 @@ func (f *Feed) push(news *frame, subscriptions []uint64) []*stream {
 	return streams
 }
 
-func subscribe(r *reader) change { return change{number: r.number, token: r.token, key: r.key} }
+func subscribe(sub *subscriber) subscriptionChange {
+	return subscriptionChange{id: sub.id, token: sub.token, key: sub.key}
+}
 
-func unsubscribe(r *reader) change { return change{number: r.number, end: true} }
+func unsubscribe(sub *subscriber) subscriptionChange {
+	return subscriptionChange{id: sub.id, unsubscribe: true}
+}

@@ -1,7 +1,6 @@
-// Package logictest is a stand-in for the logic tier, for tests of pages. It is
-// reached over a real gRPC connection in memory, through the web tier's own
-// interceptors: deadlines, metadata and the mapping of errors are part of what
-// is tested.
+// Package logictest provides a fake logic tier for tests of pages. Tests reach it over an
+// in-memory gRPC connection and through the web tier's own interceptors, so that they cover
+// deadlines, metadata and error mapping.
 package logictest
 
 import (
@@ -35,14 +34,14 @@ import (
 	"techtalks.example/web-tier/platform/logicclient"
 )
 
-// The sessions that are valid: Ada's, and that of Olga, an operator. Any other
-// that is sent is refused, whatever the method, as the logic tier does.
+// Session and OperatorSession are the valid session tokens. Like the logic tier, the fake
+// rejects calls with any other token, for every method.
 const (
 	Session         = "session-of-ada"
 	OperatorSession = "session-of-olga"
 )
 
-// Ada is who is signed in with Session, Olga with OperatorSession.
+// Ada is the account of Session. Olga, an operator, is the account of OperatorSession.
 var (
 	Ada = &accountspb.Account{
 		Name: "accounts/ada", Id: 1, Handle: "ada", DisplayName: "Ada", CreateTime: timestamppb.New(time.Unix(1_700_000_000, 0)),
@@ -52,42 +51,41 @@ var (
 	}
 )
 
-// Unread and Cursor describe Ada's inbox.
+// Unread and Cursor are the unread count and the cursor of every account's inbox.
 const (
 	Unread = 2
 	Cursor = "epoch-5"
 )
 
-// Call is a call that was made.
+// Call is a recorded call.
 type Call struct {
 	Method, Session, Address string
 	Request                  proto.Message
-	// Bounded says that the call had a deadline, Traced that it had a trace.
-	Bounded, Traced bool
+	HasDeadline, HasTrace    bool
 }
 
-// Tier is the stand-in.
+// Tier is a fake logic tier.
 type Tier struct {
-	// Logic is how the web tier reaches it.
+	// Logic is the web tier's client of the fake.
 	Logic *logicclient.Tier
 
-	mu      sync.Mutex
-	answers map[string]answer
-	streams map[string]func(grpc.ServerStream) error
-	calls   []Call
-	others  map[string]bool
+	mu             sync.Mutex
+	handlers       map[string]unaryHandler
+	streamHandlers map[string]func(grpc.ServerStream) error
+	calls          []Call
+	extraSessions  map[string]bool
 }
 
-type answer func(ctx context.Context, decode func(any) error) (request, response proto.Message, err error)
+type unaryHandler func(ctx context.Context, decode func(any) error) (request, response proto.Message, err error)
 
-// New returns a stand-in that knows who is signed in, and nothing else until it
-// is told with Answer. It ends with the test.
+// New returns a fake that serves GetCurrentAccount and GetInbox. Register handlers for other
+// methods with Answer. The fake stops when the test ends.
 func New(t *testing.T) *Tier {
 	t.Helper()
-	tier := &Tier{answers: map[string]answer{}, streams: map[string]func(grpc.ServerStream) error{}}
+	tier := &Tier{handlers: map[string]unaryHandler{}, streamHandlers: map[string]func(grpc.ServerStream) error{}}
 	Answer(tier, accountspb.Accounts_GetCurrentAccount_FullMethodName,
 		func(ctx context.Context, _ *accountspb.GetCurrentAccountRequest) (*accountspb.GetCurrentAccountResponse, error) {
-			if one(ctx, transport.SessionKey) == OperatorSession {
+			if metadataValue(ctx, transport.SessionKey) == OperatorSession {
 				return &accountspb.GetCurrentAccountResponse{Account: Olga}, nil
 			}
 			return &accountspb.GetCurrentAccountResponse{Account: Ada}, nil
@@ -101,88 +99,87 @@ func New(t *testing.T) *Tier {
 	healthpb.RegisterHealthServer(server, health.NewServer())
 	go func() { _ = server.Serve(listener) }()
 	t.Cleanup(server.Stop)
-	connected, err := logicclient.Dial("passthrough:///stand-in", insecure.NewCredentials(),
+	client, err := logicclient.Dial("passthrough:///fake", insecure.NewCredentials(),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }))
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = connected.Close() })
-	tier.Logic = connected
+	t.Cleanup(func() { _ = client.Close() })
+	tier.Logic = client
 	return tier
 }
 
-// Answer says how method is answered from now on.
+// Answer registers the handler of a unary method, replacing any previous one.
 func Answer[Q, R any, PQ interface {
 	*Q
 	proto.Message
 }, PR interface {
 	*R
 	proto.Message
-}](t *Tier, method string, answer func(context.Context, PQ) (PR, error)) {
+}](t *Tier, method string, handle func(context.Context, PQ) (PR, error)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.answers[method] = func(ctx context.Context, decode func(any) error) (proto.Message, proto.Message, error) {
+	t.handlers[method] = func(ctx context.Context, decode func(any) error) (proto.Message, proto.Message, error) {
 		request := PQ(new(Q))
 		if err := decode(request); err != nil {
 			return nil, nil, err
 		}
-		response, err := answer(ctx, request)
+		response, err := handle(ctx, request)
 		return request, response, err
 	}
 }
 
-// Stream says how a streaming method is served from now on.
-func (t *Tier) Stream(method string, serve func(grpc.ServerStream) error) {
+// Stream registers the handler of a streaming method, replacing any previous one.
+func (t *Tier) Stream(method string, handle func(grpc.ServerStream) error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.streams[method] = serve
+	t.streamHandlers[method] = handle
 }
 
-// AlsoValid makes other sessions valid: somebody else's.
-func AlsoValid(t *Tier, sessions ...string) {
+// AddSessions sets the session tokens that are valid besides Session and OperatorSession.
+func AddSessions(t *Tier, sessions ...string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.others = map[string]bool{}
+	t.extraSessions = map[string]bool{}
 	for _, session := range sessions {
-		t.others[session] = true
+		t.extraSessions[session] = true
 	}
 }
 
-// Calls returns the calls of a method that were made so far; of all methods
-// when it is empty.
+// Calls returns the recorded calls of method, or of all methods if method is empty.
 func (t *Tier) Calls(method string) []Call {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	var found []Call
+	var matching []Call
 	for _, c := range t.calls {
 		if method == "" || c.Method == method {
-			found = append(found, c)
+			matching = append(matching, c)
 		}
 	}
-	return found
+	return matching
 }
 
 func (t *Tier) serve(_ any, stream grpc.ServerStream) error {
 	ctx := stream.Context()
 	method, _ := grpc.MethodFromServerStream(stream)
-	call := Call{Method: method, Session: one(ctx, transport.SessionKey), Address: one(ctx, transport.ClientAddressKey)}
-	_, call.Bounded = ctx.Deadline()
-	_, call.Traced = transport.ParseTrace(one(ctx, transport.TraceparentKey))
+	call := Call{Method: method, Session: metadataValue(ctx, transport.SessionKey), Address: metadataValue(ctx, transport.ClientAddressKey)}
+	_, call.HasDeadline = ctx.Deadline()
+	_, call.HasTrace = transport.ParseTrace(metadataValue(ctx, transport.TraceparentKey))
 	stream.SetTrailer(transport.Timing{LogicHost: "logic-host", DataHost: "data-host", Logic: 3 * time.Millisecond, Data: time.Millisecond}.Trailer())
 	t.mu.Lock()
-	answer, follow := t.answers[method], t.streams[method]
+	handle, handleStream := t.handlers[method], t.streamHandlers[method]
 	t.mu.Unlock()
 
 	var response proto.Message
-	err := t.admit(call)
+	err := t.authorize(call)
 	switch {
 	case err != nil:
-	case follow != nil:
-		return follow(stream)
-	case answer == nil:
-		err = status.Errorf(codes.Unimplemented, "the test does not say how %s is answered", method)
+	case handleStream != nil:
+		return handleStream(stream)
+	case handle == nil:
+		err = status.Errorf(codes.Unimplemented, "the test registered no handler for %s", method)
 	default:
-		call.Request, response, err = answer(ctx, stream.RecvMsg)
+		call.Request, response, err = handle(ctx, stream.RecvMsg)
 	}
 	t.mu.Lock()
 	t.calls = append(t.calls, call)
@@ -193,44 +190,45 @@ func (t *Tier) serve(_ any, stream grpc.ServerStream) error {
 	return stream.SendMsg(response)
 }
 
-// admit says whether a call's session is one that the contract asks for.
-func (t *Tier) admit(call Call) error {
+// authorize returns an error if the call's session does not satisfy the method's access rule.
+func (t *Tier) authorize(call Call) error {
 	t.mu.Lock()
-	known := call.Session == Session || call.Session == OperatorSession || t.others[call.Session]
+	known := call.Session == Session || call.Session == OperatorSession || t.extraSessions[call.Session]
 	t.mu.Unlock()
-	asked := asksFor(call.Method)
+	required := requiredPerson(call.Method)
 	switch {
 	case call.Session != "" && !known:
 		return Refusal(codes.Unauthenticated, "SESSION_INVALID", "the session is not valid any more; sign in again")
-	case call.Session == "" && (asked == accesspb.Person_PERSON_SIGNED_IN || asked == accesspb.Person_PERSON_OPERATOR):
+	case call.Session == "" && (required == accesspb.Person_PERSON_SIGNED_IN || required == accesspb.Person_PERSON_OPERATOR):
 		return Refusal(codes.Unauthenticated, "SESSION_REQUIRED", "sign in")
-	case call.Session != OperatorSession && asked == accesspb.Person_PERSON_OPERATOR:
+	case call.Session != OperatorSession && required == accesspb.Person_PERSON_OPERATOR:
 		return Refusal(codes.PermissionDenied, "OPERATOR_REQUIRED", "only an operator may do this")
 	}
 	return nil
 }
 
-// asksFor returns which person the contract asks for where it declares the
-// method.
-func asksFor(method string) accesspb.Person {
+// requiredPerson returns the person that the method's access rule requires.
+func requiredPerson(method string) accesspb.Person {
 	name := protoreflect.FullName(strings.ReplaceAll(strings.TrimPrefix(method, "/"), "/", "."))
-	found, err := protoregistry.GlobalFiles.FindDescriptorByName(name)
+	descriptor, err := protoregistry.GlobalFiles.FindDescriptorByName(name)
 	if err != nil {
 		return accesspb.Person_PERSON_UNSPECIFIED
 	}
-	rule, _ := proto.GetExtension(found.Options(), accesspb.E_Rule).(*accesspb.Rule)
+	rule, _ := proto.GetExtension(descriptor.Options(), accesspb.E_Rule).(*accesspb.Rule)
 	return rule.GetPerson()
 }
 
-func one(ctx context.Context, key string) string {
+// metadataValue returns the value of key in the call's metadata, or "" unless there is exactly
+// one.
+func metadataValue(ctx context.Context, key string) string {
 	if values := metadata.ValueFromIncomingContext(ctx, key); len(values) == 1 {
 		return values[0]
 	}
 	return ""
 }
 
-// Refusal returns a refusal as the logic tier makes it: with ErrorInfo, and a
-// violation for each pair of field and description.
+// Refusal returns an error like those of the logic tier: with ErrorInfo and, for each pair of
+// field and description in violations, a field violation.
 func Refusal(code codes.Code, reason, message string, violations ...string) error {
 	details := []protoadapt.MessageV1{&errdetails.ErrorInfo{Reason: reason, Domain: "techtalks.example"}}
 	if len(violations) > 0 {
@@ -243,18 +241,18 @@ func Refusal(code codes.Code, reason, message string, violations ...string) erro
 	return withDetails(code, message, details)
 }
 
-// RefusalRetry returns a refusal that says when to try again.
-func RefusalRetry(code codes.Code, reason, message string, after time.Duration) error {
+// RefusalRetry returns an error with RetryInfo.
+func RefusalRetry(code codes.Code, reason, message string, retryDelay time.Duration) error {
 	return withDetails(code, message, []protoadapt.MessageV1{
 		&errdetails.ErrorInfo{Reason: reason, Domain: "techtalks.example"},
-		&errdetails.RetryInfo{RetryDelay: durationpb.New(after)},
+		&errdetails.RetryInfo{RetryDelay: durationpb.New(retryDelay)},
 	})
 }
 
 func withDetails(code codes.Code, message string, details []protoadapt.MessageV1) error {
 	s, err := status.New(code, message).WithDetails(details...)
 	if err != nil {
-		panic(err) // the code is OK: the test is wrong
+		panic(err) // code is OK, a bug in the test
 	}
 	return s.Err()
 }

@@ -10,107 +10,109 @@ import (
 	mediapb "techtalks.example/proto/techtalks/media/v1"
 )
 
-var pieces = sync.Pool{New: func() any { return new([pieceSize]byte) }}
+var chunks = sync.Pool{New: func() any { return new([chunkSize]byte) }}
 
-// append adds what body has at the end of an upload, a piece at a time, and
-// returns the upload as it is then. When body breaks, what came of it is kept,
-// and the error is cutOff: the upload is returned as well then.
+// append appends body to an upload in chunks, and returns the resulting upload. If reading body
+// fails, the bytes received so far are stored, and append returns the upload together with
+// errInterrupted.
 //
-// The call outlives the request: a browser that vanishes must not take with it
-// what has arrived already.
+// The gRPC call outlives the HTTP request, so that a client that disconnects does not lose the
+// bytes that have arrived.
 func (u *Uploads) append(ctx context.Context, name string, offset int64, body io.Reader, extend func(time.Duration)) (*mediapb.Upload, error) {
-	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
-	defer stop()
-	stalled := time.AfterFunc(patience+stallTimeout, stop)
-	defer stalled.Stop()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	stallTimer := time.AfterFunc(readTimeout+stallTimeout, cancel)
+	defer stallTimer.Stop()
 	stream, err := u.media.AppendUpload(ctx)
 	if err != nil {
 		return nil, err
 	}
-	// The logic tier may answer while the client still sends, when the upload is refused
-	// or a newer request appends to it. Then the client is not waited for any longer.
-	var reading deadline
-	answered := make(chan error, 1)
-	answer := &mediapb.AppendUploadResponse{}
+	// The logic tier can respond while the client is still sending, if it rejects the upload
+	// or a newer request appends to it. The rest of the body is then not waited for.
+	var deadline readDeadline
+	received := make(chan error, 1)
+	response := &mediapb.AppendUploadResponse{}
 	go func() {
-		err := stream.RecvMsg(answer)
-		reading.cut(extend)
-		answered <- err
+		err := stream.RecvMsg(response)
+		deadline.shorten(extend)
+		received <- err
 	}()
-	broken := pass(stream, &mediapb.AppendUploadRequest{Name: name, Offset: offset}, body, func() {
-		stalled.Reset(patience + stallTimeout)
-		reading.extend(extend)
+	interrupted := forward(stream, &mediapb.AppendUploadRequest{Name: name, Offset: offset}, body, func() {
+		stallTimer.Reset(readTimeout + stallTimeout)
+		deadline.extend(extend)
 	})
-	reading.end()
-	stalled.Reset(finishTimeout)
-	_ = stream.CloseSend() // what went wrong is in the answer
-	if err = <-answered; err == nil && broken {
-		err = cutOff
+	deadline.freeze()
+	stallTimer.Reset(finishTimeout)
+	_ = stream.CloseSend() // an error shows in the response
+	if err = <-received; err == nil && interrupted {
+		err = errInterrupted
 	}
-	return answer.GetUpload(), err
+	return response.GetUpload(), err
 }
 
-// deadline is until when a body is read.
-type deadline struct {
-	mu    sync.Mutex
-	ended bool // it is not moved any more
+// readDeadline guards the read deadline of a request body. Once it is frozen, it does not move.
+type readDeadline struct {
+	mu     sync.Mutex
+	frozen bool
 }
 
-func (d *deadline) extend(by func(time.Duration)) {
+// extend allows the client readTimeout for more bytes. It calls set unless the deadline is frozen.
+func (d *readDeadline) extend(set func(time.Duration)) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !d.ended {
-		by(patience)
+	if !d.frozen {
+		set(readTimeout)
 	}
 }
 
-// cut leaves the client a moment, in which a small body arrives.
-func (d *deadline) cut(by func(time.Duration)) {
+// shorten allows the client respondedReadTimeout, in which a small body can still arrive, and
+// freezes the deadline.
+func (d *readDeadline) shorten(set func(time.Duration)) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !d.ended {
-		by(answeredPatience)
+	if !d.frozen {
+		set(respondedReadTimeout)
 	}
-	d.ended = true
+	d.frozen = true
 }
 
-func (d *deadline) end() {
+func (d *readDeadline) freeze() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.ended = true
+	d.frozen = true
 }
 
-// pass sends body in pieces, until it ends or the stream does. The first message says
-// where they go, at once: the logic tier ends an older request that appends to the same
-// upload. broken reports that body did not come to its end.
-func pass(stream mediapb.Media_AppendUploadClient, first *mediapb.AppendUploadRequest, body io.Reader, progress func()) (broken bool) {
+// forward sends body in chunks until body or stream ends. It sends the first message, with
+// the upload and the offset, at once: the logic tier then ends an older request that appends
+// to the same upload. forward reports whether reading body failed before its end.
+func forward(stream mediapb.Media_AppendUploadClient, first *mediapb.AppendUploadRequest, body io.Reader, onProgress func()) (interrupted bool) {
 	if stream.Send(first) != nil {
 		return false
 	}
-	piece := pieces.Get().(*[pieceSize]byte)
-	defer pieces.Put(piece)
+	chunk := chunks.Get().(*[chunkSize]byte)
+	defer chunks.Put(chunk)
 	for {
-		n, ended := fill(body, piece[:], progress)
-		if n > 0 && stream.Send(&mediapb.AppendUploadRequest{Data: piece[:n]}) != nil {
+		n, err := readChunk(body, chunk[:], onProgress)
+		if n > 0 && stream.Send(&mediapb.AppendUploadRequest{Data: chunk[:n]}) != nil {
 			return false
 		}
-		if ended != nil {
-			return !errors.Is(ended, io.EOF)
+		if err != nil {
+			return !errors.Is(err, io.EOF)
 		}
 	}
 }
 
-// fill reads until piece is full or body ends. It calls progress when it begins to wait
-// for bytes, and again for every minProgress that came.
-func fill(body io.Reader, piece []byte, progress func()) (n int, err error) {
-	for due := 0; n < len(piece) && err == nil; {
-		if n >= due {
-			progress()
-			due = n + minProgress
+// readChunk reads until chunk is full or body ends. It calls onProgress before the first read
+// and after every minProgress bytes.
+func readChunk(body io.Reader, chunk []byte, onProgress func()) (n int, err error) {
+	for next := 0; n < len(chunk) && err == nil; {
+		if n >= next {
+			onProgress()
+			next = n + minProgress
 		}
-		var more int
-		more, err = body.Read(piece[n:])
-		n += more
+		var read int
+		read, err = body.Read(chunk[n:])
+		n += read
 	}
 	return n, err
 }

@@ -9,13 +9,13 @@ import (
 	"techtalks.example/web-tier/platform/logicclient"
 )
 
-// create begins an upload; with a body of the right type, its first piece is
-// taken too (creation-with-upload). It refuses a body of another type: the client
-// would take it for stored.
+// create creates an upload. If the request has a body of type octets, create stores it as the
+// first bytes (creation-with-upload). It rejects a body of another type: the client would
+// assume that the bytes are stored.
 func (x *exchange) create() error {
-	piece := x.hasPiece()
-	if !piece && x.r.ContentLength != 0 {
-		return otherType
+	withBytes := x.hasBytes()
+	if !withBytes && x.r.ContentLength != 0 {
+		return errContentType
 	}
 	size, err := x.size()
 	if err != nil {
@@ -25,20 +25,20 @@ func (x *exchange) create() error {
 	if err != nil {
 		return err
 	}
-	if piece {
-		leave, err := x.uploads.enter(x.caller)
+	if withBytes {
+		release, err := x.uploads.acquire(x.caller)
 		if err != nil {
 			return err
 		}
-		defer leave()
+		defer release()
 	}
 	upload, err := x.uploads.create(x.ctx, file, size)
 	if err != nil {
 		return err
 	}
-	// Said in any case: should a piece break, it is how to go on.
+	// Set even if the first bytes fail: the client resumes at this URL.
 	x.w.Header().Set("Location", "/"+upload.Name)
-	if piece {
+	if withBytes {
 		if upload, err = x.uploads.append(x.ctx, upload.Name, 0, x.r.Body, x.extend); err != nil {
 			return err
 		}
@@ -48,15 +48,14 @@ func (x *exchange) create() error {
 	return nil
 }
 
-// size returns the size that the client says the file has; nil when it will say
-// later.
+// size returns the file's size according to the client, or nil if the client defers it.
 func (x *exchange) size() (*int64, error) {
-	length, later := x.r.Header.Get("Upload-Length"), x.r.Header.Get("Upload-Defer-Length")
+	length, deferred := x.r.Header.Get("Upload-Length"), x.r.Header.Get("Upload-Defer-Length")
 	switch {
-	case length == "" && later == "1":
+	case length == "" && deferred == "1":
 		return nil, nil
-	case length == "" || later != "":
-		return nil, noLength
+	case length == "" || deferred != "":
+		return nil, errLength
 	}
 	return parseLength(length)
 }
@@ -65,24 +64,24 @@ func parseLength(text string) (*int64, error) {
 	size, err := strconv.ParseInt(text, 10, 64)
 	switch {
 	case err != nil && strings.Trim(text, "0123456789") == "" || size > maxSize:
-		return nil, tooLarge
+		return nil, errTooLarge
 	case err != nil || size < 0:
-		return nil, noLength
+		return nil, errLength
 	case size == 0:
-		return nil, empty
+		return nil, errEmpty
 	}
 	return &size, nil
 }
 
 var (
-	noLength = &logicclient.Problem{Status: http.StatusBadRequest, Title: "No length",
-		Message: "Say in Upload-Length how many bytes the file has, or say Upload-Defer-Length: 1; not both."}
-	tooLarge = &logicclient.Problem{Status: http.StatusRequestEntityTooLarge, Title: "That is too large",
-		Message: "A file may have 8 GiB."}
+	errLength = &logicclient.Problem{Status: http.StatusBadRequest, Title: "Missing or invalid length",
+		Message: "Set either Upload-Length to the size of the file in bytes, or Upload-Defer-Length to 1, not both."}
+	errTooLarge = &logicclient.Problem{Status: http.StatusRequestEntityTooLarge, Title: "File too large",
+		Message: "A file can be up to 8 GiB. Choose a smaller one."}
 )
 
-// words is a problem as a sentence, with what is wrong with which field.
-func words(p *logicclient.Problem) string {
+// problemText returns p's field errors, one per line, or its message if it has none.
+func problemText(p *logicclient.Problem) string {
 	if len(p.Fields) == 0 {
 		return p.Message
 	}

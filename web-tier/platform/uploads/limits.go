@@ -7,37 +7,37 @@ import (
 )
 
 const (
-	// busyRetry is when to come back after that: uploads take a while.
-	busyRetry = 10 * time.Second
+	// busyRetryAfter is the Retry-After when no slot is free. Uploads hold their slots for long.
+	busyRetryAfter = 10 * time.Second
 
-	// maxSize is the contract's (CreateUploadRequest.size), 8 GiB.
+	// maxSize is the contract's limit (CreateUploadRequest.size), 8 GiB.
 	maxSize = 8 << 30
 
-	// pieceSize is how much is passed on at a time: large enough for the
-	// overhead of a message not to count, small enough for many uploads.
-	pieceSize = 256 << 10
+	// chunkSize is the size of the chunks sent to the logic tier: large enough to make the
+	// overhead of a message negligible, small enough to buffer many uploads.
+	chunkSize = 256 << 10
 
-	// patience is how long a client may take to send minProgress bytes: 270 bytes a
-	// second, which any connection has. After that what has arrived is kept, and the
-	// client continues from there when it is back.
-	patience    = 30 * time.Second
+	// readTimeout is how long a client may take to send minProgress bytes: 270 bytes per
+	// second, slower than any usable connection. A slower client is disconnected; it can
+	// resume from the bytes that have arrived.
+	readTimeout = 30 * time.Second
 	minProgress = 8 << 10
-	// answeredPatience is how long it may still send once its request is answered.
-	answeredPatience = time.Second
-	// answerTimeout is how long the answer may take to be written.
-	answerTimeout = 30 * time.Second
-	// stallTimeout bounds how long the logic tier may take nothing.
+	// respondedReadTimeout is how long a client may keep sending after the response.
+	respondedReadTimeout = time.Second
+	// writeTimeout limits how long writing the response may take.
+	writeTimeout = 30 * time.Second
+	// stallTimeout limits how long the logic tier may accept no bytes.
 	stallTimeout = 30 * time.Second
-	// finishTimeout bounds how long the logic tier may take to keep the last
-	// piece, and to compare checksums.
+	// finishTimeout limits how long the logic tier may take to store the last chunk and verify
+	// the checksum.
 	finishTimeout = time.Minute
 
-	// maxMetadata bounds what a client says of a file; headers are bounded to
-	// about as much.
+	// maxMetadata limits the length of Upload-Metadata, in bytes. The server limits all headers
+	// together to about the same size.
 	maxMetadata = 8 << 10
 )
 
-// slots bounds the uploads whose bytes are coming in; each holds a piece and what is on
-// its way in gRPC, about 400 KB. A browser sends one file per tab. A school or a company
-// behind one address leaves most slots to everyone else.
-var slots = logicclient.SlotBounds{Total: 256, PerSession: 8, PerAddress: 64}
+// slotLimits limits the uploads in progress. Each holds a chunk and the data in flight in gRPC,
+// about 400 KB. A browser sends one file per tab. The limit per address keeps a school or company
+// behind one address from taking most slots.
+var slotLimits = logicclient.SlotBounds{Total: 256, PerSession: 8, PerAddress: 64}

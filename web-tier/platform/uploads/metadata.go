@@ -12,17 +12,17 @@ import (
 	"techtalks.example/web-tier/platform/logicclient"
 )
 
-// readMetadata reads what a client says of a file (Upload-Metadata: keys and
-// values in base64). What is not asked for is passed over.
+// readMetadata parses the header Upload-Metadata, which holds keys and base64-encoded values. It
+// ignores unknown keys.
 func readMetadata(header string) (f File, err error) {
 	if len(header) > maxMetadata {
-		return f, noMetadata
+		return f, errMetadata
 	}
 	for pair := range strings.SplitSeq(header, ",") {
 		key, encoded, _ := strings.Cut(strings.TrimSpace(pair), " ")
 		value, err := base64.StdEncoding.DecodeString(strings.TrimSpace(encoded))
 		if err != nil || !utf8.Valid(value) {
-			return f, noMetadata
+			return f, errMetadata
 		}
 		switch key {
 		case "filename", "name":
@@ -36,23 +36,23 @@ func readMetadata(header string) (f File, err error) {
 	return f, nil
 }
 
-// BaseName returns a file's name without the folders that some clients tell.
+// BaseName returns the last element of path, without the folders that some clients send.
 func BaseName(path string) string { return path[strings.LastIndexAny(path, `/\`)+1:] }
 
-// MediaType returns a media type without its parameters; empty when it is none.
-func MediaType(text string) string {
-	kind, _, err := mime.ParseMediaType(text)
-	if err != nil || !mediaType.MatchString(kind) {
+// MediaType returns contentType without its parameters, or "" if it is invalid.
+func MediaType(contentType string) string {
+	mediaType, _, err := mime.ParseMediaType(contentType)
+	if err != nil || !validMediaType.MatchString(mediaType) {
 		return ""
 	}
-	return kind
+	return mediaType
 }
 
-// mediaType is the contract's (CreateUploadRequest.content_type): a type that
-// it would refuse is none, since it is not believed anyway.
-var mediaType = regexp.MustCompile(`^[a-z0-9.+-]{1,50}/[a-z0-9.+-]{1,49}$`)
+// validMediaType is the contract's rule (CreateUploadRequest.content_type). A type that the
+// contract would reject is dropped: the logic tier does not trust it anyway.
+var validMediaType = regexp.MustCompile(`^[a-z0-9.+-]{1,50}/[a-z0-9.+-]{1,49}$`)
 
-// writeMetadata returns what is known of an upload, for Upload-Metadata.
+// writeMetadata returns the value of the header Upload-Metadata for an upload.
 func writeMetadata(upload *mediapb.Upload) string {
 	var pairs []string
 	for _, pair := range [][2]string{{"filename", upload.FileName}, {"filetype", upload.ContentType}} {
@@ -63,5 +63,5 @@ func writeMetadata(upload *mediapb.Upload) string {
 	return strings.Join(pairs, ",")
 }
 
-var noMetadata = &logicclient.Problem{Status: http.StatusBadRequest, Title: "That is no metadata",
-	Message: "Say in Upload-Metadata keys and values in base64, such as “filename YS5tcDQ=”; 8 KB at most."}
+var errMetadata = &logicclient.Problem{Status: http.StatusBadRequest, Title: "Invalid metadata",
+	Message: "Set Upload-Metadata to pairs of a key and a base64-encoded value, such as “filename YS5tcDQ=”, at most 8 KB."}

@@ -9,30 +9,30 @@ import (
 	"techtalks.example/web-tier/platform/logicclient"
 )
 
-// patch adds a piece at the end of an upload. When the client says only now how
-// many bytes the file has, it says so with the last of them.
+// patch appends the body to an upload. If the client deferred the file's length, it sends the
+// length with the last bytes.
 func (x *exchange) patch(name string) error {
-	if !x.hasPiece() {
-		return otherType
+	if !x.hasBytes() {
+		return errContentType
 	}
 	offset, err := strconv.ParseInt(x.r.Header.Get("Upload-Offset"), 10, 64)
 	if err != nil || offset < 0 {
-		return noOffset
+		return errOffset
 	}
 	var size *int64
-	if said := x.r.Header.Get("Upload-Length"); said != "" {
-		if size, err = parseLength(said); err != nil {
+	if length := x.r.Header.Get("Upload-Length"); length != "" {
+		if size, err = parseLength(length); err != nil {
 			return err
 		}
 		if x.r.ContentLength >= 0 && offset+x.r.ContentLength != *size {
-			return notLast
+			return errNotLastBytes
 		}
 	}
-	leave, err := x.uploads.enter(x.caller)
+	release, err := x.uploads.acquire(x.caller)
 	if err != nil {
 		return err
 	}
-	defer leave()
+	defer release()
 	upload, err := x.uploads.append(x.ctx, name, offset, x.r.Body, x.extend)
 	if upload != nil {
 		x.describe(upload)
@@ -40,7 +40,7 @@ func (x *exchange) patch(name string) error {
 	if err != nil {
 		return err
 	}
-	if upload, err = x.lengthened(upload, size); err != nil {
+	if upload, err = x.completeDeferred(upload, size); err != nil {
 		return err
 	}
 	x.describe(upload)
@@ -48,29 +48,30 @@ func (x *exchange) patch(name string) error {
 	return nil
 }
 
-// hasPiece reports whether the body is a piece of a file, by its media type: the type is
+// hasBytes reports whether the body holds bytes of a file, by its media type. The type is
 // case-insensitive and can have parameters (RFC 9110, 8.3.1).
-func (x *exchange) hasPiece() bool {
-	kind, _, _ := mime.ParseMediaType(x.r.Header.Get("Content-Type"))
-	return kind == octets
+func (x *exchange) hasBytes() bool {
+	mediaType, _, _ := mime.ParseMediaType(x.r.Header.Get("Content-Type"))
+	return mediaType == octets
 }
 
-// lengthened makes an upload whole whose size was just said.
-func (x *exchange) lengthened(upload *mediapb.Upload, size *int64) (*mediapb.Upload, error) {
+// completeDeferred completes an upload of deferred length once all size bytes have arrived. It
+// returns other uploads unchanged.
+func (x *exchange) completeDeferred(upload *mediapb.Upload, size *int64) (*mediapb.Upload, error) {
 	switch {
 	case size == nil || upload.Whole || upload.Offset < *size:
 		return upload, nil
 	case upload.Offset > *size:
-		return nil, notLast
+		return nil, errNotLastBytes
 	}
 	return x.uploads.complete(x.ctx, upload.Name, *size)
 }
 
 var (
-	otherType = &logicclient.Problem{Status: http.StatusUnsupportedMediaType, Title: "Another type",
-		Message: "Send bytes as " + octets + "."}
-	noOffset = &logicclient.Problem{Status: http.StatusBadRequest, Title: "No offset",
-		Message: "Say in Upload-Offset where the bytes go: the number that HEAD answers."}
-	notLast = &logicclient.Problem{Status: http.StatusBadRequest, Title: "Not the last bytes",
-		Message: "Say Upload-Length with the request that has the last bytes: Upload-Offset and Content-Length must add up to it."}
+	errContentType = &logicclient.Problem{Status: http.StatusUnsupportedMediaType, Title: "Unsupported content type",
+		Message: "Send the bytes with Content-Type: " + octets + "."}
+	errOffset = &logicclient.Problem{Status: http.StatusBadRequest, Title: "Missing or invalid offset",
+		Message: "Set Upload-Offset to the upload’s current offset, which HEAD returns."}
+	errNotLastBytes = &logicclient.Problem{Status: http.StatusBadRequest, Title: "Not the last bytes",
+		Message: "Set Upload-Length on the request with the last bytes: it must equal Upload-Offset plus Content-Length."}
 )

@@ -16,21 +16,21 @@ import (
 const (
 	version    = "1.0.0"
 	extensions = "creation,creation-with-upload,creation-defer-length,termination,expiration"
-	// octets is the media type of a piece of a file.
+	// octets is the media type of file bytes in the tus protocol.
 	octets = "application/offset+octet-stream"
 )
 
-// Handler answers the tus protocol at /uploads and /uploads/{upload}, on behalf
-// of who the requests' caller is. It must not run inside a request-timeout
-// middleware: a piece may take hours.
+// Handler serves the tus protocol at /uploads and /uploads/{upload}. caller returns the caller
+// of a request. The handler must not run inside a request-timeout middleware: a request can
+// take hours.
 func (u *Uploads) Handler(caller func(*http.Request) logicclient.Caller) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Tus-Resumable", version)
 		h.Set("Cache-Control", "no-store")
 		method := r.Method
-		if other := r.Header.Get("X-HTTP-Method-Override"); method == http.MethodPost && other != "" {
-			method = other // for clients whose surroundings know no PATCH
+		if override := r.Header.Get("X-HTTP-Method-Override"); method == http.MethodPost && override != "" {
+			method = override // for clients behind proxies that reject PATCH
 		}
 		if method == http.MethodOptions {
 			h.Set("Tus-Version", version)
@@ -41,13 +41,13 @@ func (u *Uploads) Handler(caller func(*http.Request) logicclient.Caller) http.Ha
 		}
 		c := caller(r)
 		x := &exchange{uploads: u, w: w, r: r, control: http.NewResponseController(w), caller: c, ctx: logicclient.WithCaller(r.Context(), c)}
-		if err := x.answer(method); err != nil {
+		if err := x.dispatch(method); err != nil {
 			x.fail(err)
 		}
 	})
 }
 
-// exchange is a request of the protocol and its answer.
+// exchange is a request and its response.
 type exchange struct {
 	uploads *Uploads
 	w       http.ResponseWriter
@@ -57,7 +57,8 @@ type exchange struct {
 	ctx     context.Context
 }
 
-func (x *exchange) answer(method string) error {
+// dispatch runs the method's handler.
+func (x *exchange) dispatch(method string) error {
 	name := ""
 	if id := x.r.PathValue("upload"); id != "" {
 		name = "uploads/" + id
@@ -65,9 +66,9 @@ func (x *exchange) answer(method string) error {
 	switch {
 	case x.r.Header.Get("Tus-Resumable") != version:
 		x.w.Header().Set("Tus-Version", version)
-		return otherVersion
+		return errVersion
 	case x.caller.Session == "":
-		return signIn
+		return errSignInRequired
 	case name == "" && method == http.MethodPost:
 		return x.create()
 	case name != "" && method == http.MethodHead:
@@ -78,7 +79,7 @@ func (x *exchange) answer(method string) error {
 		return x.terminate(name)
 	}
 	x.w.Header().Set("Allow", "POST, HEAD, PATCH, DELETE, OPTIONS")
-	return noMethod
+	return errMethod
 }
 
 func (x *exchange) head(name string) error {
@@ -104,12 +105,12 @@ func (x *exchange) head(name string) error {
 }
 
 func (x *exchange) terminate(name string) error {
-	// Removing is idempotent; the protocol wants to be told of what is not there.
+	// DeleteUpload is idempotent, but the protocol requires an error if the upload does not exist.
 	if _, err := x.uploads.get(x.ctx, name); err != nil {
 		return err
 	}
-	ctx, done := context.WithTimeout(x.ctx, logicclient.FormBudget)
-	defer done()
+	ctx, cancel := context.WithTimeout(x.ctx, logicclient.FormBudget)
+	defer cancel()
 	if _, err := x.uploads.media.DeleteUpload(ctx, &mediapb.DeleteUploadRequest{Name: name}); err != nil {
 		return err
 	}
@@ -117,7 +118,7 @@ func (x *exchange) terminate(name string) error {
 	return nil
 }
 
-// describe says where an upload ends, and until when it is kept.
+// describe sets the headers with the upload's offset and expiration time.
 func (x *exchange) describe(upload *mediapb.Upload) {
 	h := x.w.Header()
 	h.Set("Upload-Offset", strconv.FormatInt(upload.Offset, 10))
@@ -126,31 +127,31 @@ func (x *exchange) describe(upload *mediapb.Upload) {
 	}
 }
 
-// extend lets the client send for so much longer; the deadlines of the server are for
-// pages.
-func (x *exchange) extend(by time.Duration) {
+// extend moves the read deadline to d from now, and the write deadline after it. It replaces the
+// server's deadlines, which are for pages.
+func (x *exchange) extend(d time.Duration) {
 	now := time.Now()
-	_ = x.control.SetReadDeadline(now.Add(by)) // tests' writers have none
-	_ = x.control.SetWriteDeadline(now.Add(by + stallTimeout + finishTimeout + answerTimeout))
+	_ = x.control.SetReadDeadline(now.Add(d)) // a test's ResponseRecorder does not support deadlines
+	_ = x.control.SetWriteDeadline(now.Add(d + stallTimeout + finishTimeout + writeTimeout))
 }
 
-// fail answers with what is wrong, in words.
+// fail responds with err as plain text.
 func (x *exchange) fail(err error) {
 	p := logicclient.Explain(err).InvalidNameAsNotFound()
 	switch p.Reason {
 	case "OFFSET_MISMATCH":
-		p.Message = "The upload does not end at this Upload-Offset. Ask with HEAD where it ends, and continue from there."
+		p.Message = "Upload-Offset is not the upload’s current offset. Get the current offset with HEAD and resume from there."
 	case "UPLOAD_SUPERSEDED":
-		p.Status = http.StatusLocked // what tus clients know as: ask again, then continue
-		p.Message = "A newer request appends to this upload. Ask with HEAD where it ends, and continue from there."
+		p.Status = http.StatusLocked // tus clients react to 423 by getting the offset again
+		p.Message = "A newer request is appending to this upload. Get the current offset with HEAD and resume from there."
 	case "UPLOAD_TOO_LONG":
 		p.Status = http.StatusRequestEntityTooLarge
 	}
-	if p.Status >= http.StatusInternalServerError || errors.Is(err, cutOff) {
+	if p.Status >= http.StatusInternalServerError || errors.Is(err, errInterrupted) {
 		server.RecordError(x.r.Context(), err)
 	}
-	// A body that nobody reads any more is not waited for, beyond what is on its way.
-	_ = x.control.SetReadDeadline(time.Now().Add(answeredPatience))
+	// Do not wait for the rest of the body beyond what is in flight.
+	_ = x.control.SetReadDeadline(time.Now().Add(respondedReadTimeout))
 	h := x.w.Header()
 	if p.RetryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(int(max(1, p.RetryAfter.Round(time.Second).Seconds()))))
@@ -158,15 +159,15 @@ func (x *exchange) fail(err error) {
 	h.Set("Content-Type", "text/plain; charset=utf-8")
 	x.w.WriteHeader(p.Status)
 	if x.r.Method != http.MethodHead {
-		_, _ = io.WriteString(x.w, words(p)+"\n") // the client may be gone
+		_, _ = io.WriteString(x.w, problemText(p)+"\n") // the client may have disconnected
 	}
 }
 
 var (
-	otherVersion = &logicclient.Problem{Status: http.StatusPreconditionFailed, Title: "Another version",
-		Message: "Say Tus-Resumable: " + version + "; this server speaks no other version of the tus protocol."}
-	signIn = &logicclient.Problem{Status: http.StatusUnauthorized, Title: "Sign in first",
-		Message: "Sign in, and send the session's cookie with each request."}
-	noMethod = &logicclient.Problem{Status: http.StatusMethodNotAllowed, Title: "Not this method",
-		Message: "Create with POST at /uploads; then HEAD, PATCH or DELETE at the Location that was answered."}
+	errVersion = &logicclient.Problem{Status: http.StatusPreconditionFailed, Title: "Unsupported protocol version",
+		Message: "Set Tus-Resumable to " + version + ", the only version of the tus protocol that this server supports."}
+	errSignInRequired = &logicclient.Problem{Status: http.StatusUnauthorized, Title: "Sign in first",
+		Message: "Sign in, and send the session cookie with each request."}
+	errMethod = &logicclient.Problem{Status: http.StatusMethodNotAllowed, Title: "Method not allowed",
+		Message: "Create an upload with POST to /uploads, then use HEAD, PATCH or DELETE on the returned Location."}
 )

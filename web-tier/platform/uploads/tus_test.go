@@ -21,52 +21,53 @@ import (
 	"techtalks.example/web-tier/platform/logictest"
 )
 
-// octets is how a piece of a file is sent.
+// octets is the media type of file bytes in the tus protocol.
 const octets = "application/offset+octet-stream"
 
-// patience bounds every wait.
-const patience = 3 * time.Minute
+// waitTimeout limits every wait.
+const waitTimeout = 3 * time.Minute
 
-func open(t *testing.T) (*pagetest.Browser, *logictest.Bytes) {
+func open(t *testing.T) (*pagetest.Browser, *logictest.Media) {
 	t.Helper()
 	b := pagetest.Open(t, false, nil)
-	return b.With(logictest.Session), logictest.KeepBytes(b.Logic)
+	return b.With(logictest.Session), logictest.ServeMedia(b.Logic)
 }
 
-func noise(n int) []byte {
-	some := make([]byte, n)
+func randomBytes(n int) []byte {
+	b := make([]byte, n)
 	random := rand.New(rand.NewPCG(1, 2))
-	for i := range some {
-		some[i] = byte(random.Uint32())
+	for i := range b {
+		b[i] = byte(random.Uint32())
 	}
-	return some
+	return b
 }
 
 func send(b *pagetest.Browser, method, path string, body io.Reader, headers ...string) *pagetest.Page {
 	return b.Send(method, path, body, append([]string{"Tus-Resumable", "1.0.0"}, headers...)...)
 }
 
-// create begins an upload and returns its address.
+// create creates an upload and returns its Location.
 func create(t *testing.T, b *pagetest.Browser, headers ...string) string {
 	t.Helper()
 	p := send(b, http.MethodPost, "/uploads", nil, headers...).Is(http.StatusCreated)
 	if !strings.HasPrefix(p.Header.Get("Location"), "/uploads/") || p.Header.Get("Upload-Expires") == "" {
-		t.Fatalf("created with %v", p.Header)
+		t.Fatalf("got headers %v, want a Location in /uploads/ and Upload-Expires", p.Header)
 	}
 	return p.Header.Get("Location")
 }
 
+// offset returns the upload's current offset.
 func offset(t *testing.T, b *pagetest.Browser, url string) int {
 	t.Helper()
 	p := send(b, http.MethodHead, url, nil).Is(http.StatusOK)
 	n, err := strconv.Atoi(p.Header.Get("Upload-Offset"))
 	if err != nil || p.Header.Get("Cache-Control") != "no-store" {
-		t.Fatalf("HEAD answers %v", p.Header)
+		t.Fatalf("HEAD: got headers %v", p.Header)
 	}
 	return n
 }
 
-func TestWhatItCanDoIsSaidToAnybody(t *testing.T) {
+func TestOptionsListsCapabilitiesWithoutSession(t *testing.T) {
 	b, _ := open(t)
 	p := b.With("").Send(http.MethodOptions, "/uploads", nil).Is(http.StatusNoContent)
 	for name, want := range map[string]string{
@@ -74,15 +75,14 @@ func TestWhatItCanDoIsSaidToAnybody(t *testing.T) {
 		"Tus-Extension": "creation,creation-with-upload,creation-defer-length,termination,expiration",
 	} {
 		if got := p.Header.Get(name); got != want {
-			t.Errorf("%s: %q, want %q", name, got, want)
+			t.Errorf("%s: got %q, want %q", name, got, want)
 		}
 	}
 }
 
-// A file comes in pieces that end anywhere, each from where HEAD says.
-func TestAFileComesInPieces(t *testing.T) {
-	b, kept := open(t)
-	file := noise(700_001)
+func TestUploadInSeveralRequests(t *testing.T) {
+	b, media := open(t)
+	file := randomBytes(700_001)
 	sum := sha256.Sum256(file)
 	metadata := func(key, value string) string { return key + " " + base64.StdEncoding.EncodeToString([]byte(value)) }
 	url := create(t, b, "Upload-Length", strconv.Itoa(len(file)), "Upload-Metadata", strings.Join([]string{
@@ -92,51 +92,50 @@ func TestAFileComesInPieces(t *testing.T) {
 		end := min(len(file), at+1+rand.IntN(len(file)/4))
 		p := send(b, http.MethodPatch, url, bytes.NewReader(file[at:end]), "Content-Type", octets, "Upload-Offset", strconv.Itoa(at)).Is(http.StatusNoContent)
 		if p.Header.Get("Upload-Offset") != strconv.Itoa(end) {
-			t.Fatalf("after byte %d: %v", end, p.Header)
+			t.Fatalf("after byte %d: got headers %v", end, p.Header)
 		}
 	}
-	upload, got := kept.Upload(url[1:])
+	upload, got := media.Upload(url[1:])
 	if !bytes.Equal(got, file) || !upload.Whole || upload.FileName != "Über <looms>.mp4" || upload.ContentType != "video/mp4" {
-		t.Errorf("%d bytes of %v", len(got), upload)
+		t.Errorf("stored %d bytes as %v, want %d", len(got), upload, len(file))
 	}
 	p := send(b, http.MethodHead, url, nil)
 	if p.Header.Get("Upload-Length") != strconv.Itoa(len(file)) || !strings.Contains(p.Header.Get("Upload-Metadata"), metadata("filetype", "video/mp4")) {
-		t.Errorf("HEAD answers %v", p.Header)
+		t.Errorf("HEAD: got headers %v", p.Header)
 	}
 }
 
-// vanishing is a body whose sender is gone in the middle.
-type vanishing struct {
-	rest io.Reader
-	gone context.CancelFunc
+// disconnectingBody is a body whose client disconnects at the end of r.
+type disconnectingBody struct {
+	r          io.Reader
+	disconnect context.CancelFunc
 }
 
-func (v *vanishing) Read(into []byte) (int, error) {
-	n, err := v.rest.Read(into)
+func (b *disconnectingBody) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
 	if err == io.EOF {
-		v.gone()
+		b.disconnect()
 		return n, io.ErrUnexpectedEOF
 	}
 	return n, err
 }
 
-// What arrived before the client vanished stays, and the rest is sent after it.
-func TestAClientThatVanishesGoesOn(t *testing.T) {
-	b, kept := open(t)
-	file := noise(3 << 20)
+func TestUploadResumesAfterClientDisconnects(t *testing.T) {
+	b, media := open(t)
+	file := randomBytes(3 << 20)
 	url := create(t, b, "Upload-Length", strconv.Itoa(len(file)))
 	for at := 0; at < len(file); {
 		end := min(len(file), at+(1<<19)+rand.IntN(1<<20))
 		if end == len(file) {
-			// What was on its way may still arrive; then the upload ends elsewhere.
+			// Bytes in flight from the previous request can still arrive and move the offset.
 			p := send(b, http.MethodPatch, url, bytes.NewReader(file[at:]), "Content-Type", octets, "Upload-Offset", strconv.Itoa(at))
 			if at = offset(t, b, url); p.StatusCode != http.StatusConflict {
 				p.Is(http.StatusNoContent)
 			}
 			continue
 		}
-		ctx, gone := context.WithCancel(t.Context())
-		request, err := http.NewRequestWithContext(ctx, http.MethodPatch, b.Address()+url, &vanishing{bytes.NewReader(file[at:end]), gone})
+		ctx, disconnect := context.WithCancel(t.Context())
+		request, err := http.NewRequestWithContext(ctx, http.MethodPatch, b.Address()+url, &disconnectingBody{bytes.NewReader(file[at:end]), disconnect})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -147,155 +146,155 @@ func TestAClientThatVanishesGoesOn(t *testing.T) {
 		}
 		if response, err := http.DefaultClient.Do(request); err == nil {
 			_ = response.Body.Close()
-			if response.StatusCode != http.StatusConflict { // what was on its way arrived first
-				t.Fatalf("it did not vanish: %s", response.Status)
+			if response.StatusCode != http.StatusConflict { // bytes in flight arrived first
+				t.Fatalf("got %s from a request that disconnects", response.Status)
 			}
 		}
-		// All that left the client arrives, sooner or later.
-		was := at
-		for deadline := time.Now().Add(patience); at <= was; time.Sleep(5 * time.Millisecond) {
+		// All bytes that the client sent arrive eventually.
+		previous := at
+		for deadline := time.Now().Add(waitTimeout); at <= previous; time.Sleep(5 * time.Millisecond) {
 			if at = offset(t, b, url); time.Now().After(deadline) {
-				t.Fatalf("nothing of %d bytes arrived", end-was)
+				t.Fatalf("none of %d bytes arrived", end-previous)
 			}
 		}
 	}
-	if upload, got := kept.Upload(url[1:]); !upload.Whole || !bytes.Equal(got, file) {
-		t.Errorf("%d of %d bytes, whole: %v", len(got), len(file), upload.Whole)
+	if upload, got := media.Upload(url[1:]); !upload.Whole || !bytes.Equal(got, file) {
+		t.Errorf("stored %d of %d bytes, whole: %v", len(got), len(file), upload.Whole)
 	}
 }
 
-func TestTheFirstPieceMayComeAtOnce(t *testing.T) {
-	b, kept := open(t)
+func TestCreationWithUpload(t *testing.T) {
+	b, media := open(t)
 	p := send(b, http.MethodPost, "/uploads", strings.NewReader("hello"), "Upload-Length", "5", "Content-Type", octets).Is(http.StatusCreated)
 	if p.Header.Get("Upload-Offset") != "5" {
-		t.Errorf("answered %v", p.Header)
+		t.Errorf("got headers %v", p.Header)
 	}
-	if upload, got := kept.Upload(p.Header.Get("Location")[1:]); string(got) != "hello" || !upload.Whole {
-		t.Errorf("kept %q, %v", got, upload)
+	if upload, got := media.Upload(p.Header.Get("Location")[1:]); string(got) != "hello" || !upload.Whole {
+		t.Errorf("stored %q, %v", got, upload)
 	}
 }
 
-// The media type of a piece is case-insensitive and can have parameters.
-func TestPiecesAreTakenInEverySpellingOfTheirType(t *testing.T) {
-	b, kept := open(t)
+// Media types are case-insensitive and can have parameters (RFC 9110, 8.3.1).
+func TestContentTypeIsParsedAsMediaType(t *testing.T) {
+	b, media := open(t)
 	for _, kind := range []string{octets + "; charset=utf-8", octets + ";", "Application/Offset+Octet-Stream", " " + octets + " ; a=b ; c=\"d\""} {
 		p := send(b, http.MethodPost, "/uploads", strings.NewReader("hel"), "Upload-Length", "5", "Content-Type", kind).Is(http.StatusCreated)
 		url := p.Header.Get("Location")
 		send(b, http.MethodPatch, url, strings.NewReader("lo"), "Content-Type", kind, "Upload-Offset", "3").Is(http.StatusNoContent)
-		if upload, got := kept.Upload(url[1:]); string(got) != "hello" || !upload.Whole {
-			t.Errorf("%q: kept %q, %v", kind, got, upload)
+		if upload, got := media.Upload(url[1:]); string(got) != "hello" || !upload.Whole {
+			t.Errorf("%q: stored %q, %v", kind, got, upload)
 		}
 	}
 }
 
-func TestALengthMayBeSaidWithTheLastBytes(t *testing.T) {
-	b, kept := open(t)
+func TestDeferredLengthIsSentWithLastBytes(t *testing.T) {
+	b, media := open(t)
 	url := create(t, b, "Upload-Defer-Length", "1")
 	if p := send(b, http.MethodHead, url, nil); p.Header.Get("Upload-Defer-Length") != "1" || p.Header.Get("Upload-Length") != "" {
-		t.Errorf("HEAD answers %v", p.Header)
+		t.Errorf("HEAD: got headers %v", p.Header)
 	}
 	send(b, http.MethodPatch, url, strings.NewReader("hel"), "Content-Type", octets, "Upload-Offset", "0").Is(http.StatusNoContent)
 	send(b, http.MethodPatch, url, strings.NewReader("l"), "Content-Type", octets, "Upload-Offset", "3", "Upload-Length", "5").Is(http.StatusBadRequest, "last bytes")
 	send(b, http.MethodPatch, url, strings.NewReader("lo"), "Content-Type", octets, "Upload-Offset", "3", "Upload-Length", "5").Is(http.StatusNoContent)
-	if upload, got := kept.Upload(url[1:]); string(got) != "hello" || !upload.Whole {
-		t.Errorf("kept %q, %v", got, upload)
+	if upload, got := media.Upload(url[1:]); string(got) != "hello" || !upload.Whole {
+		t.Errorf("stored %q, %v", got, upload)
 	}
 	if p := send(b, http.MethodHead, url, nil); p.Header.Get("Upload-Length") != "5" {
-		t.Errorf("HEAD answers %v", p.Header)
+		t.Errorf("HEAD: got headers %v", p.Header)
 	}
 }
 
-func TestAnUploadMayBeTakenBack(t *testing.T) {
-	b, kept := open(t)
+func TestDeleteUpload(t *testing.T) {
+	b, media := open(t)
 	url := create(t, b, "Upload-Length", "5")
-	// For clients whose surroundings know no DELETE.
+	// For clients behind proxies that reject DELETE.
 	send(b, http.MethodPost, url, nil, "X-HTTP-Method-Override", "DELETE").Is(http.StatusNoContent)
-	if kept.Uploads() != 0 {
-		t.Error("it is still there")
+	if media.UploadCount() != 0 {
+		t.Errorf("got %d uploads, want none", media.UploadCount())
 	}
 	send(b, http.MethodDelete, url, nil).Is(http.StatusNotFound)
 	send(b, http.MethodHead, url, nil).Is(http.StatusNotFound)
 }
 
-func TestWhatIsWrongIsSaid(t *testing.T) {
-	b, kept := open(t)
+func TestInvalidRequestsAreExplained(t *testing.T) {
+	b, media := open(t)
 	url := create(t, b, "Upload-Length", "5")
 	for _, c := range []struct {
-		what         string
+		name         string
 		method, path string
 		body         string
 		headers      []string
 		status       int
-		says         string
+		text         string
 	}{
 		{"no version", "POST", "/uploads", "", []string{"Tus-Resumable", ""}, 412, "1.0.0"},
-		{"another version", "PATCH", url, "x", []string{"Tus-Resumable", "0.2.2"}, 412, "1.0.0"},
+		{"unsupported version", "PATCH", url, "x", []string{"Tus-Resumable", "0.2.2"}, 412, "1.0.0"},
 		{"no length", "POST", "/uploads", "", nil, 400, "Upload-Length"},
 		{"both lengths", "POST", "/uploads", "", []string{"Upload-Length", "1", "Upload-Defer-Length", "1"}, 400, "not both"},
 		{"a negative length", "POST", "/uploads", "", []string{"Upload-Length", "-1"}, 400, "Upload-Length"},
-		{"no bytes", "POST", "/uploads", "", []string{"Upload-Length", "0"}, 400, "no bytes"},
+		{"zero length", "POST", "/uploads", "", []string{"Upload-Length", "0"}, 400, "no bytes"},
 		{"too large", "POST", "/uploads", "", []string{"Upload-Length", "8589934593"}, 413, "8 GiB"},
 		{"far too large", "POST", "/uploads", "", []string{"Upload-Length", "99999999999999999999"}, 413, "8 GiB"},
-		{"metadata that is none", "POST", "/uploads", "", []string{"Upload-Length", "1", "Upload-Metadata", "filename !!"}, 400, "base64"},
-		{"another type", "PATCH", url, "x", []string{"Upload-Offset", "0", "Content-Type", "text/plain"}, 415, octets},
-		{"a first piece of another type", "POST", "/uploads", "hello", []string{"Upload-Length", "5", "Content-Type", "application/octet-stream"}, 415, octets},
-		{"a first piece without a type", "POST", "/uploads", "hello", []string{"Upload-Length", "5"}, 415, octets},
-		{"a type with this one's name in a parameter", "PATCH", url, "x", []string{"Upload-Offset", "0", "Content-Type", "text/plain; x=" + `"` + octets + `"`}, 415, octets},
+		{"invalid metadata", "POST", "/uploads", "", []string{"Upload-Length", "1", "Upload-Metadata", "filename !!"}, 400, "base64"},
+		{"unsupported content type", "PATCH", url, "x", []string{"Upload-Offset", "0", "Content-Type", "text/plain"}, 415, octets},
+		{"first bytes with unsupported content type", "POST", "/uploads", "hello", []string{"Upload-Length", "5", "Content-Type", "application/octet-stream"}, 415, octets},
+		{"first bytes without content type", "POST", "/uploads", "hello", []string{"Upload-Length", "5"}, 415, octets},
+		{"supported content type only in a parameter", "PATCH", url, "x", []string{"Upload-Offset", "0", "Content-Type", "text/plain; x=" + `"` + octets + `"`}, 415, octets},
 		{"no offset", "PATCH", url, "x", []string{"Content-Type", octets}, 400, "Upload-Offset"},
 		{"a negative offset", "PATCH", url, "x", []string{"Content-Type", octets, "Upload-Offset", "-1"}, 400, "Upload-Offset"},
 		{"a wrong offset", "PATCH", url, "x", []string{"Content-Type", octets, "Upload-Offset", "3"}, 409, "HEAD"},
-		{"more than it may have", "PATCH", url, "123456", []string{"Content-Type", octets, "Upload-Offset", "0"}, 413, "more bytes"},
-		{"one that is not there", "PATCH", "/uploads/none", "x", []string{"Content-Type", octets, "Upload-Offset", "0"}, 404, "no such upload"},
-		{"another method", "PUT", url, "x", nil, 405, "PATCH"},
+		{"more bytes than the length", "PATCH", url, "123456", []string{"Content-Type", octets, "Upload-Offset", "0"}, 413, "more bytes"},
+		{"unknown upload", "PATCH", "/uploads/none", "x", []string{"Content-Type", octets, "Upload-Offset", "0"}, 404, "no such upload"},
+		{"unsupported method", "PUT", url, "x", nil, 405, "PATCH"},
 	} {
-		p := send(b, c.method, c.path, strings.NewReader(c.body), c.headers...).Is(c.status, c.says)
+		p := send(b, c.method, c.path, strings.NewReader(c.body), c.headers...).Is(c.status, c.text)
 		if p.Header.Get("Tus-Resumable") != "1.0.0" || !strings.HasPrefix(p.Header.Get("Content-Type"), "text/plain") {
-			t.Errorf("%s: answered %v", c.what, p.Header)
+			t.Errorf("%s: got headers %v", c.name, p.Header)
 		}
 		if c.status == 412 && p.Header.Get("Tus-Version") == "" {
-			t.Errorf("%s: it is not said which version", c.what)
+			t.Errorf("%s: no Tus-Version in the response", c.name)
 		}
 	}
-	if _, got := kept.Upload(url[1:]); len(got) != 0 || kept.Uploads() != 1 {
-		t.Errorf("%q was kept, in %d uploads", got, kept.Uploads())
+	if _, got := media.Upload(url[1:]); len(got) != 0 || media.UploadCount() != 1 {
+		t.Errorf("stored %q in %d uploads, want nothing in 1", got, media.UploadCount())
 	}
 }
 
-func TestAWrongChecksumLeavesNothing(t *testing.T) {
-	b, kept := open(t)
+func TestChecksumMismatchDeletesUpload(t *testing.T) {
+	b, media := open(t)
 	url := create(t, b, "Upload-Length", "5", "Upload-Metadata", "sha256 "+base64.StdEncoding.EncodeToString([]byte(strings.Repeat("0", 64))))
 	send(b, http.MethodPatch, url, strings.NewReader("hello"), "Content-Type", octets, "Upload-Offset", "0").Is(http.StatusBadRequest, "checksum")
 	send(b, http.MethodHead, url, nil).Is(http.StatusNotFound)
-	if kept.Uploads() != 0 {
-		t.Error("it is still there")
+	if media.UploadCount() != 0 {
+		t.Errorf("got %d uploads, want none", media.UploadCount())
 	}
 }
 
-func TestAnUploadIsSomebodys(t *testing.T) {
+func TestUploadsBelongToTheirAccount(t *testing.T) {
 	b, _ := open(t)
 	url := create(t, b, "Upload-Length", "5")
 	send(b.With(""), http.MethodHead, url, nil).Is(http.StatusUnauthorized)
 	send(b.With(""), http.MethodPost, "/uploads", nil, "Upload-Length", "5").Is(http.StatusUnauthorized, "Sign in")
-	logictest.AlsoValid(b.Logic, "session-of-grace")
-	other := b.With("session-of-grace")
+	logictest.AddSessions(b.Logic, "session-of-grace")
+	grace := b.With("session-of-grace")
 	for _, method := range []string{http.MethodHead, http.MethodPatch, http.MethodDelete} {
-		send(other, method, url, strings.NewReader(""), "Content-Type", octets, "Upload-Offset", "0").Is(http.StatusNotFound)
+		send(grace, method, url, strings.NewReader(""), "Content-Type", octets, "Upload-Offset", "0").Is(http.StatusNotFound)
 	}
 }
 
-func TestALimitOfTheAccountIsSaid(t *testing.T) {
-	b, kept := open(t)
+func TestQuotaErrorIsPassedOn(t *testing.T) {
+	b, media := open(t)
 	url := create(t, b, "Upload-Length", "5")
-	kept.Refuse(logictest.RefusalRetry(codes.ResourceExhausted, "QUOTA_EXCEEDED", "the account keeps 10 GiB already; delete something", time.Minute))
+	media.FailAppends(logictest.RefusalRetry(codes.ResourceExhausted, "QUOTA_EXCEEDED", "storage quota of 10 GiB exceeded; delete something", time.Minute))
 	p := send(b, http.MethodPatch, url, strings.NewReader("hello"), "Content-Type", octets, "Upload-Offset", "0").Is(http.StatusTooManyRequests, "10 GiB")
 	if p.Header.Get("Retry-After") != "60" {
-		t.Errorf("Retry-After %q", p.Header.Get("Retry-After"))
+		t.Errorf("got Retry-After %q, want 60", p.Header.Get("Retry-After"))
 	}
 }
 
-// begin sends the first byte of a new upload of the session, and then nothing. The answer
-// comes when the upload is refused.
-func begin(ctx context.Context, t *testing.T, b *pagetest.Browser, session string, refused chan<- string) {
+// stall starts an upload, sends its first byte and then nothing. If the server rejects the upload,
+// stall sends the status and Retry-After to rejected.
+func stall(ctx context.Context, t *testing.T, b *pagetest.Browser, session string, rejected chan<- string) {
 	t.Helper()
 	url := create(t, b.With(session), "Upload-Length", strconv.Itoa(1<<20))
 	body, writer := io.Pipe()
@@ -305,65 +304,63 @@ func begin(ctx context.Context, t *testing.T, b *pagetest.Browser, session strin
 	for name, value := range map[string]string{"Tus-Resumable": "1.0.0", "Content-Type": octets, "Upload-Offset": "0"} {
 		request.Header.Set(name, value)
 	}
-	taken := make(chan struct{})
+	sent := make(chan struct{})
 	go func() {
 		_, _ = writer.Write([]byte("h"))
-		close(taken)
+		close(sent)
 	}()
 	go func() {
 		if response, err := http.DefaultClient.Do(request); err == nil {
 			_ = response.Body.Close()
 			select {
-			case refused <- fmt.Sprint(response.StatusCode, " after ", response.Header.Get("Retry-After")):
+			case rejected <- fmt.Sprint(response.StatusCode, " after ", response.Header.Get("Retry-After")):
 			default:
 			}
 		}
 	}()
-	<-taken
+	<-sent
 }
 
-// One session, and one address with many sessions, leave the others room.
-func TestUploadsAreBoundedForEachSessionAndAddress(t *testing.T) {
+func TestUploadsAreLimitedPerSessionAndPerAddress(t *testing.T) {
 	b, _ := open(t)
 	sessions := make([]string, 100)
 	for i := range sessions {
 		sessions[i] = fmt.Sprint("session-", i)
 	}
-	logictest.AlsoValid(b.Logic, sessions...)
-	ctx, leave := context.WithCancel(t.Context())
-	defer leave()
-	until := func(who string, session func(begun int) string) {
+	logictest.AddSessions(b.Logic, sessions...)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	exhaust := func(name string, session func(i int) string) {
 		t.Helper()
-		refused := make(chan string, 1)
-		for begun := range 1000 {
-			begin(ctx, t, b, session(begun), refused)
+		rejected := make(chan string, 1)
+		for i := range 1000 {
+			stall(ctx, t, b, session(i), rejected)
 			select {
-			case got := <-refused:
+			case got := <-rejected:
 				if got != "429 after 10" {
-					t.Errorf("%s is refused with %s", who, got)
+					t.Errorf("%s: got %s, want 429 after 10", name, got)
 				}
 				return
 			default:
 			}
 		}
-		t.Fatalf("%s has no bound", who)
+		t.Fatalf("%s: no limit after 1000 uploads", name)
 	}
-	until("a session", func(int) string { return logictest.Session })
-	small := func(session string) *pagetest.Page {
+	exhaust("session", func(int) string { return logictest.Session })
+	upload := func(session string) *pagetest.Page {
 		return send(b.With(session), http.MethodPost, "/uploads", strings.NewReader("hello"), "Upload-Length", "5", "Content-Type", octets)
 	}
-	small(logictest.Session).Is(http.StatusTooManyRequests, "more files at the same time than its share")
-	small(sessions[0]).Is(http.StatusCreated)
-	until("an address", func(begun int) string { return sessions[begun%len(sessions)] })
-	small(sessions[len(sessions)-1]).Is(http.StatusTooManyRequests)
+	upload(logictest.Session).Is(http.StatusTooManyRequests, "from your browser or network")
+	upload(sessions[0]).Is(http.StatusCreated)
+	exhaust("address", func(i int) string { return sessions[i%len(sessions)] })
+	upload(sessions[len(sessions)-1]).Is(http.StatusTooManyRequests)
 }
 
-// A request is answered as soon as another one appends to the upload, though its client
-// still sends.
-func TestOneRequestAppendsToAnUpload(t *testing.T) {
-	b, kept := open(t)
+// The response does not wait for the rest of the body.
+func TestNewerRequestSupersedesAppend(t *testing.T) {
+	b, media := open(t)
 	url := create(t, b, "Upload-Length", "10")
-	kept.Refuse(logictest.Refusal(codes.Aborted, "UPLOAD_SUPERSEDED", "a newer request appends to the upload"))
+	media.FailAppends(logictest.Refusal(codes.Aborted, "UPLOAD_SUPERSEDED", "a newer request is appending to the upload"))
 	body, writer := io.Pipe()
 	defer writer.Close()
 	request, _ := http.NewRequestWithContext(t.Context(), http.MethodPatch, b.Address()+url, body)
@@ -378,12 +375,12 @@ func TestOneRequestAppendsToAnUpload(t *testing.T) {
 	}
 	defer response.Body.Close()
 	if text, _ := io.ReadAll(response.Body); response.StatusCode != http.StatusLocked || !strings.Contains(string(text), "HEAD") {
-		t.Errorf("answered %s, %s", response.Status, text)
+		t.Errorf("got %s, %s; want 423 that mentions HEAD", response.Status, text)
 	}
 }
 
-// The client announces ten bytes of a type that is refused, and sends none of them.
-func TestRefusalDoesNotWaitForTheBody(t *testing.T) {
+// The client announces ten bytes with an unsupported content type, but sends none.
+func TestRejectionDoesNotWaitForBody(t *testing.T) {
 	b, _ := open(t)
 	url := create(t, b, "Upload-Length", "10")
 	body, writer := io.Pipe()
@@ -399,6 +396,6 @@ func TestRefusalDoesNotWaitForTheBody(t *testing.T) {
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusUnsupportedMediaType {
-		t.Errorf("answered %s", response.Status)
+		t.Errorf("got %s, want 415", response.Status)
 	}
 }

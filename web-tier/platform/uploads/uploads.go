@@ -1,15 +1,16 @@
-// Package uploads is how files come in: by the tus protocol, piece after piece
-// through any interruption, or as a part of a form, in one go.
+// Package uploads receives files: resumably with the tus protocol, or in one request as part of
+// a form.
 //
-// The protocol (tus 1.0.0, with creation, creation-with-upload,
-// creation-defer-length, termination and expiration) is answered here and not by
-// tusd's handler, for four reasons. That one answers 400 where the protocol says
-// 415, and knows no expiration. It has the length of a deferred upload declared
-// before its bytes, where the logic tier takes it after them. Its Location is
-// absolute, made of headers that the client sends; behind a proxy that ends TLS
-// a page may not follow it. And it asks how far an upload is before each piece and
-// keeps writers apart by locks of one process, where the logic tier's own answer
-// to the piece holds for any number of web tiers.
+// It implements tus 1.0.0 with the extensions creation, creation-with-upload,
+// creation-defer-length, termination and expiration. It does not use tusd's handler, for four
+// reasons:
+//   - tusd responds with 400 where the protocol requires 415, and has no expiration.
+//   - tusd requires the length of a deferred upload before its bytes. The logic tier takes it
+//     after them.
+//   - tusd returns an absolute Location, built from headers of the client. Behind a proxy that
+//     terminates TLS, a page may not be allowed to follow it.
+//   - tusd gets the offset before every request, and serializes writers with locks in one
+//     process. The logic tier's checks on append hold for any number of web tiers.
 package uploads
 
 import (
@@ -24,111 +25,109 @@ import (
 	"techtalks.example/web-tier/platform/logicclient"
 )
 
-// Uploads passes files on to the logic tier. It keeps nothing of them.
+// Uploads forwards files to the logic tier. It stores nothing itself.
 type Uploads struct {
 	media mediapb.MediaClient
 	slots *logicclient.Slots
 }
 
-// New returns Uploads that keep files with media.
+// New returns an Uploads that stores files with media.
 func New(media mediapb.MediaClient) *Uploads {
-	return &Uploads{media: media, slots: logicclient.NewSlots(slots)}
+	return &Uploads{media: media, slots: logicclient.NewSlots(slotLimits)}
 }
 
-// File is what a file says it is; not believed.
+// File describes a file according to the client. The logic tier does not trust it.
 type File struct{ Name, ContentType, SHA256 string }
 
-// Receive makes an upload of a file whose size shows when body ends, and returns
-// it whole. When body breaks nothing is left of it: nobody knows its name to go
-// on with. extend lets the client send for so much longer, as long as bytes come; it
-// moves the deadlines of the connection that they come over.
+// Receive stores a file of unknown size from body and returns the completed upload. If reading
+// body fails, Receive deletes the upload: the client cannot resume it, as it does not know its
+// name. As long as bytes arrive, Receive calls extend to move the connection's read deadline.
 func (u *Uploads) Receive(ctx context.Context, caller logicclient.Caller, file File, body io.Reader, extend func(time.Duration)) (*mediapb.Upload, error) {
 	ctx = logicclient.WithCaller(ctx, caller)
-	leave, err := u.enter(caller)
+	release, err := u.acquire(caller)
 	if err != nil {
 		return nil, err
 	}
-	defer leave()
-	made, err := u.create(ctx, file, nil)
+	defer release()
+	created, err := u.create(ctx, file, nil)
 	if err != nil {
 		return nil, err
 	}
-	upload, err := u.receive(ctx, made.Name, body, extend)
+	upload, err := u.receive(ctx, created.Name, body, extend)
 	if err != nil {
-		u.discard(ctx, made.Name)
+		u.discard(ctx, created.Name)
 	}
 	return upload, err
 }
 
 func (u *Uploads) receive(ctx context.Context, name string, body io.Reader, extend func(time.Duration)) (*mediapb.Upload, error) {
-	upload, err := u.append(ctx, name, 0, body, func(by time.Duration) {
-		if by == patience { // a form that is cut off could not be answered with a page
-			extend(by)
+	upload, err := u.append(ctx, name, 0, body, func(d time.Duration) {
+		if d == readTimeout { // a shortened deadline would keep the form from getting its error page
+			extend(d)
 		}
 	})
 	switch {
 	case err != nil:
 		return nil, err
 	case upload.Offset == 0:
-		return nil, empty
+		return nil, errEmpty
 	}
 	return u.complete(ctx, name, upload.Offset)
 }
 
 func (u *Uploads) create(ctx context.Context, file File, size *int64) (*mediapb.Upload, error) {
-	ctx, done := context.WithTimeout(ctx, logicclient.FormBudget)
-	defer done()
-	answer, err := u.media.CreateUpload(ctx, &mediapb.CreateUploadRequest{
+	ctx, cancel := context.WithTimeout(ctx, logicclient.FormBudget)
+	defer cancel()
+	response, err := u.media.CreateUpload(ctx, &mediapb.CreateUploadRequest{
 		Size: size, FileName: file.Name, ContentType: file.ContentType, Sha256: file.SHA256,
 	})
-	return answer.GetUpload(), err
+	return response.GetUpload(), err
 }
 
 func (u *Uploads) get(ctx context.Context, name string) (*mediapb.Upload, error) {
-	ctx, done := context.WithTimeout(ctx, logicclient.PageBudget)
-	defer done()
-	answer, err := u.media.GetUpload(ctx, &mediapb.GetUploadRequest{Name: name})
-	return answer.GetUpload(), err
+	ctx, cancel := context.WithTimeout(ctx, logicclient.PageBudget)
+	defer cancel()
+	response, err := u.media.GetUpload(ctx, &mediapb.GetUploadRequest{Name: name})
+	return response.GetUpload(), err
 }
 
 func (u *Uploads) complete(ctx context.Context, name string, size int64) (*mediapb.Upload, error) {
-	ctx, done := context.WithTimeout(ctx, finishTimeout)
-	defer done()
-	answer, err := u.media.CompleteUpload(ctx, &mediapb.CompleteUploadRequest{Name: name, Size: size})
-	return answer.GetUpload(), err
+	ctx, cancel := context.WithTimeout(ctx, finishTimeout)
+	defer cancel()
+	response, err := u.media.CompleteUpload(ctx, &mediapb.CompleteUploadRequest{Name: name, Size: size})
+	return response.GetUpload(), err
 }
 
-// discard removes an upload that nobody goes on with; should that fail, it
-// expires.
+// discard deletes an upload that cannot be resumed. If that fails, the upload expires later.
 func (u *Uploads) discard(ctx context.Context, name string) {
-	ctx, done := context.WithTimeout(context.WithoutCancel(ctx), logicclient.FormBudget)
-	defer done()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), logicclient.FormBudget)
+	defer cancel()
 	_, _ = u.media.DeleteUpload(ctx, &mediapb.DeleteUploadRequest{Name: name})
 }
 
-// enter takes a slot for an upload under way.
-func (u *Uploads) enter(caller logicclient.Caller) (leave func(), err error) {
-	leave, err = u.slots.Acquire(caller)
+// acquire acquires a slot for an upload in progress.
+func (u *Uploads) acquire(caller logicclient.Caller) (release func(), err error) {
+	release, err = u.slots.Acquire(caller)
 	switch {
 	case errors.Is(err, fairshare.ErrShare):
-		return nil, tooMany
+		return nil, errTooMany
 	case err != nil:
-		return nil, full
+		return nil, errBusy
 	}
-	return leave, nil
+	return release, nil
 }
 
 var (
-	full = &logicclient.Problem{Status: http.StatusServiceUnavailable, Title: "Very busy just now", RetryAfter: busyRetry,
-		Message: "More files are on their way than we can take at once. Try again in a moment."}
-	tooMany = &logicclient.Problem{Status: http.StatusTooManyRequests, Title: "Too many uploads at once", RetryAfter: busyRetry,
-		Message: "Your browser or your network sends more files at the same time than its share. Wait until one has arrived, then try again."}
-	empty = &logicclient.Problem{Status: http.StatusBadRequest, Title: "That file is empty",
+	errBusy = &logicclient.Problem{Status: http.StatusServiceUnavailable, Title: "Very busy just now", RetryAfter: busyRetryAfter,
+		Message: "Too many files are being uploaded right now. Try again in a moment."}
+	errTooMany = &logicclient.Problem{Status: http.StatusTooManyRequests, Title: "Too many uploads at once", RetryAfter: busyRetryAfter,
+		Message: "Too many uploads are in progress from your browser or network. Wait until one finishes, then try again."}
+	errEmpty = &logicclient.Problem{Status: http.StatusBadRequest, Title: "Empty file",
 		Message: "The file has no bytes. Choose another one."}
-	// cutOff is what is said of a body that broke, should somebody still listen.
-	cutOff = &logicclient.Problem{Status: http.StatusRequestTimeout, Title: "The file did not arrive",
-		Message: "The connection broke, or next to nothing came over it for 30 seconds. What has arrived of a resumable upload stays: go on where it ends."}
+	// errInterrupted reports that reading the body failed.
+	errInterrupted = &logicclient.Problem{Status: http.StatusRequestTimeout, Title: "The file did not arrive",
+		Message: "The connection broke or was too slow for 30 seconds. Resume the upload from the bytes that have arrived."}
 )
 
-// IsCutOff says whether an upload failed because its bytes stopped coming.
-func IsCutOff(err error) bool { return errors.Is(err, cutOff) }
+// IsInterrupted reports whether an upload failed because the client stopped sending.
+func IsInterrupted(err error) bool { return errors.Is(err, errInterrupted) }

@@ -1,7 +1,6 @@
-// Package postgrestest runs the real data tier for tests: its program, built from its own
-// folder, with TLS, roles and migrations. The tests of a package share one data tier, and
-// each test gets a database of its own, cloned from a migrated template. Tests with
-// their own databases can call t.Parallel.
+// Package postgrestest runs the real data tier for tests, built from source, with TLS, roles
+// and migrations. The tests of a package share one data tier. Each test gets its own
+// database, cloned from a migrated template, so tests can call t.Parallel.
 //
 //	func TestMain(m *testing.M) { postgrestest.Main(m) }
 package postgrestest
@@ -21,13 +20,13 @@ import (
 	"techtalks.example/logic-tier/platform/postgres"
 )
 
-// connections bounds a test's pool for each role: enough that concurrent calls are
-// concurrent in the database too.
-const connections = 12
+// maxConnections bounds a test's pool per role. It is large enough for concurrent calls to
+// run concurrently in the database.
+const maxConnections = 12
 
-// patience bounds the opening of a connection, which on a busy machine takes longer than
-// the modules wait in production.
-const patience = time.Minute
+// connectTimeout bounds the opening of a connection. On a busy machine that can take longer
+// than the production timeout.
+const connectTimeout = time.Minute
 
 // setUpTimeout bounds a statement that creates or drops a database.
 const setUpTimeout = 30 * time.Second
@@ -38,10 +37,10 @@ var shared struct {
 	err  error
 }
 
-// clones counts the databases that were cloned, for their names.
+// clones numbers the cloned databases.
 var clones atomic.Int64
 
-// Main runs a package's tests and stops the data tier that they started.
+// Main runs a package's tests, stops the data tier if they started it, and exits.
 func Main(m *testing.M) {
 	code := m.Run()
 	if shared.tier != nil {
@@ -62,38 +61,38 @@ type Database struct {
 	superuser func() *sql.DB
 }
 
-// New returns a new database in the state after all migrations. The first call in a test
-// program starts the data tier.
+// New returns a new, fully migrated database. The first call in a test program starts the
+// data tier.
 func New(t testing.TB) *Database {
 	t.Helper()
 	return clone(t, fmt.Sprintf("test_%d", clones.Add(1)))
 }
 
-// NewInstalled is New with the database's name in production, which whole programs
-// connect to. Tests that use it cannot run in parallel.
+// NewInstalled is like New, but the database has its production name, to which programs
+// connect. Tests that use it cannot run in parallel.
 func NewInstalled(t testing.TB) *Database {
 	t.Helper()
 	return clone(t, installed)
 }
 
-// clone copies the template under a name and drops the copy when the test ends.
+// clone creates a database from the template, and drops it when the test ends.
 func clone(t testing.TB, name string) *Database {
 	t.Helper()
 	shared.once.Do(func() { shared.tier, shared.err = start() })
 	if shared.err != nil {
-		t.Fatalf("the data tier does not start: %v", shared.err)
+		t.Fatalf("start data tier: %v", shared.err)
 	}
 	d := &Database{t: t, tier: shared.tier, name: name}
 	d.superuser = sync.OnceValue(func() *sql.DB {
 		db := shared.tier.superuser(t, name)
-		db.SetMaxOpenConns(connections)
+		db.SetMaxOpenConns(maxConnections)
 		t.Cleanup(func() { _ = db.Close() })
 		return db
 	})
 	if err := d.administer(`create database ` + name + ` template ` + template + ` strategy file_copy owner owner`); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { // runs last: the test's pools are closed by then
+	t.Cleanup(func() { // runs last, after the test's pools are closed
 		if err := d.administer(`drop database ` + name + ` with (force)`); err != nil {
 			t.Error(err)
 		}
@@ -101,25 +100,25 @@ func clone(t testing.TB, name string) *Database {
 	return d
 }
 
-// administer executes a statement about whole databases.
+// administer executes a statement that creates or drops a database.
 func (d *Database) administer(statement string) error {
 	admin := d.tier.superuser(d.t, "postgres")
 	defer admin.Close()
-	ctx, done := context.WithTimeout(context.Background(), setUpTimeout)
-	defer done()
+	ctx, cancel := context.WithTimeout(context.Background(), setUpTimeout)
+	defer cancel()
 	if _, err := admin.ExecContext(ctx, statement); err != nil {
 		return fmt.Errorf("%s: %w", statement, err)
 	}
 	return nil
 }
 
-// Options returns how to log in as a role.
+// Options returns the options to connect as a role.
 func (d *Database) Options(role string) postgres.Options {
-	return postgres.Options{Address: d.tier.address, Database: d.name, Certificates: d.tier.certificates, Role: role, MaxConnections: connections,
-		ConnectTimeout: patience}
+	return postgres.Options{Address: d.tier.address, Database: d.name, Certificates: d.tier.certificates, Role: role, MaxConnections: maxConnections,
+		ConnectTimeout: connectTimeout}
 }
 
-// Open returns a pool of a module's role, closed when the test ends.
+// Open returns a pool for a role, which is closed when the test ends.
 func (d *Database) Open(role string) *postgres.DB {
 	d.t.Helper()
 	db, err := postgres.Open(d.Options(role))
@@ -130,6 +129,6 @@ func (d *Database) Open(role string) *postgres.DB {
 	return db
 }
 
-// Superuser returns the test's pool with all rights, for rows that a test inspects or ages
-// without the module's knowledge.
+// Superuser returns a pool with all privileges, to inspect and manipulate rows behind the
+// module's back.
 func (d *Database) Superuser() *sql.DB { return d.superuser() }

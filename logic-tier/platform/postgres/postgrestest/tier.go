@@ -21,36 +21,36 @@ import (
 )
 
 const (
-	// buildTimeout bounds the building of the programs: minutes only when
-	// nothing of them was ever built here.
+	// buildTimeout bounds the build of the programs. It takes minutes only with an empty
+	// build cache.
 	buildTimeout = 5 * time.Minute
 	// startTimeout bounds a first start, which creates the data directory.
 	startTimeout = 3 * time.Minute
-	// stopTimeout bounds a stop; then the process is killed.
+	// stopTimeout bounds a graceful stop, after which the process is killed.
 	stopTimeout = 30 * time.Second
 )
 
 const (
-	// installed is the name that the data tier gives its database.
+	// installed is the production name of the database.
 	installed = "techtalks"
-	// template is the name of the migrated database that tests' databases are copies of.
+	// template is the name of the migrated database that tests clone.
 	template = "migrated"
 )
 
-// tier is a data tier's process.
+// tier is a data tier process.
 type tier struct {
 	process      *exec.Cmd
-	over         chan struct{} // closed when it was stopped
+	stopped      chan struct{} // closed by stop
 	folder       string
 	socket       string
 	address      string
 	certificates string
 }
 
-// start builds the data tier, makes it certificates and runs it on a free port
+// start builds the data tier, issues its certificates, starts it on a free port, and waits
 // until it serves.
 func start() (_ *tier, err error) {
-	t := &tier{over: make(chan struct{})}
+	t := &tier{stopped: make(chan struct{})}
 	if t.folder, err = os.MkdirTemp("", "techtalks-test-"); err != nil {
 		return nil, err
 	}
@@ -59,7 +59,7 @@ func start() (_ *tier, err error) {
 			err = errors.Join(err, t.stop())
 		}
 	}()
-	// Postgres does not run as root, and must get to its data.
+	// Postgres does not run as root, and needs access to its data directory.
 	if err := os.Chmod(t.folder, 0o755); err != nil {
 		return nil, err
 	}
@@ -84,10 +84,10 @@ func start() (_ *tier, err error) {
 	if err := t.run(program, data); err != nil {
 		return nil, err
 	}
-	return t, t.keepTemplate(data)
+	return t, t.createTemplate(data)
 }
 
-// repository returns the folder that the tiers are in.
+// repository returns the folder that contains the tiers.
 func repository() (string, error) {
 	output, err := exec.Command("go", "env", "GOMOD").Output()
 	if err != nil {
@@ -97,8 +97,8 @@ func repository() (string, error) {
 }
 
 func goCommand(folder string, arguments ...string) error {
-	ctx, done := context.WithTimeout(context.Background(), buildTimeout)
-	defer done()
+	ctx, cancel := context.WithTimeout(context.Background(), buildTimeout)
+	defer cancel()
 	command := exec.CommandContext(ctx, "go", arguments...)
 	command.Dir = folder
 	command.Env = append(os.Environ(), "GOWORK=off")
@@ -108,7 +108,7 @@ func goCommand(folder string, arguments ...string) error {
 	return nil
 }
 
-// serving is the line by which the data tier says that it serves, and where.
+// serving matches the log line with the data tier's address.
 var serving = regexp.MustCompile(`msg=serving .*\baddress="?([^" ]+)`)
 
 func (t *tier) run(program, data string) error {
@@ -117,45 +117,45 @@ func (t *tier) run(program, data string) error {
 	if err != nil {
 		return err
 	}
-	// When a test program is killed, its data tier goes with it: the kernel
-	// signals it when the thread that started it ends, so that thread stays.
+	// If the test program is killed, the kernel stops the data tier. It sends the signal
+	// when the thread that started the process exits, so that thread is kept.
 	t.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		started <- t.process.Start()
-		<-t.over
+		<-t.stopped
 	}()
 	if err := <-started; err != nil {
 		return err
 	}
-	said := &record{}
+	output := &outputBuffer{}
 	address := make(chan string, 1)
 	go func() {
 		for lines := bufio.NewScanner(log); lines.Scan(); {
-			said.add(lines.Text())
-			if found := serving.FindStringSubmatch(lines.Text()); found != nil {
-				address <- found[1]
+			output.add(lines.Text())
+			if match := serving.FindStringSubmatch(lines.Text()); match != nil {
+				address <- match[1]
 			}
 		}
 		close(address)
 	}()
 	select {
-	case where, serves := <-address:
-		if !serves {
-			return fmt.Errorf("it ended at once:\n%s", said)
+	case a, ok := <-address:
+		if !ok {
+			return fmt.Errorf("data tier exited:\n%s", output)
 		}
-		t.address = where
+		t.address = a
 		t.socket, err = socketOf(data)
 		return err
 	case <-time.After(startTimeout):
-		return fmt.Errorf("it does not serve:\n%s", said)
+		return fmt.Errorf("data tier does not serve after %s:\n%s", startTimeout, output)
 	}
 }
 
-// socketOf returns the folder of a running server's socket, which its
-// postmaster.pid names in the fifth line.
+// socketOf returns the folder of a running server's socket from the fifth line of its
+// postmaster.pid.
 func socketOf(data string) (string, error) {
 	text, err := os.ReadFile(filepath.Join(data, "postmaster.pid"))
 	if err != nil {
@@ -163,25 +163,25 @@ func socketOf(data string) (string, error) {
 	}
 	lines := strings.Split(string(text), "\n")
 	if len(lines) < 5 {
-		return "", errors.New("postmaster.pid is not complete")
+		return "", errors.New("postmaster.pid is incomplete")
 	}
 	return strings.TrimSpace(lines[4]), nil
 }
 
-// keepTemplate renames the migrated database for cloning, and lets roles that can log in to
-// the installed database log in to its clones. No test of a module loses power, so
-// nothing is synced to disk, which creating a database would mostly consist of.
-func (t *tier) keepTemplate(data string) error {
-	access := filepath.Join(data, "pg_hba.conf")
-	text, err := os.ReadFile(access)
+// createTemplate renames the migrated database so that tests can clone it, and lets its roles
+// log in to the clones. It disables fsync, which would dominate the time to create a
+// database: test data need not survive a power failure.
+func (t *tier) createTemplate(data string) error {
+	name := filepath.Join(data, "pg_hba.conf")
+	rules, err := os.ReadFile(name)
 	if err != nil {
 		return err
 	}
-	opened := regexp.MustCompile(`(?m)^hostssl( +)`+installed+` `).ReplaceAll(text, []byte("hostssl${1}all "))
-	if bytes.Equal(opened, text) {
-		return fmt.Errorf("%s has no line for the database %s", access, installed)
+	allDatabases := regexp.MustCompile(`(?m)^hostssl( +)`+installed+` `).ReplaceAll(rules, []byte("hostssl${1}all "))
+	if bytes.Equal(allDatabases, rules) {
+		return fmt.Errorf("%s has no line for the database %s", name, installed)
 	}
-	if err := os.WriteFile(access, opened, 0o600); err != nil {
+	if err := os.WriteFile(name, allDatabases, 0o600); err != nil {
 		return err
 	}
 	admin, err := sql.Open("postgres", t.source("postgres"))
@@ -189,8 +189,8 @@ func (t *tier) keepTemplate(data string) error {
 		return err
 	}
 	defer admin.Close()
-	ctx, done := context.WithTimeout(context.Background(), setUpTimeout)
-	defer done()
+	ctx, cancel := context.WithTimeout(context.Background(), setUpTimeout)
+	defer cancel()
 	for _, statement := range []string{`alter database ` + installed + ` rename to ` + template,
 		`alter system set fsync = off`, `alter system set full_page_writes = off`, `select pg_reload_conf()`} {
 		if _, err := admin.ExecContext(ctx, statement); err != nil {
@@ -200,7 +200,7 @@ func (t *tier) keepTemplate(data string) error {
 	return nil
 }
 
-// source is the superuser's way in, over the socket.
+// source returns the data source name for the superuser, who connects over the socket.
 func (t *tier) source(database string) string {
 	_, port, _ := net.SplitHostPort(t.address)
 	return fmt.Sprintf("host='%s' port=%s user=postgres dbname=%s sslmode=disable connect_timeout=5", t.socket, port, database)
@@ -215,7 +215,7 @@ func (t *tier) superuser(tb testing.TB, database string) *sql.DB {
 	return db
 }
 
-// stop ends the data tier and removes all that it kept.
+// stop stops the data tier and deletes its folder.
 func (t *tier) stop() error {
 	var err error
 	if t.process != nil && t.process.Process != nil {
@@ -226,27 +226,27 @@ func (t *tier) stop() error {
 		case err = <-waited:
 		case <-time.After(stopTimeout):
 			_ = t.process.Process.Kill()
-			err = errors.New("the data tier does not stop; killed")
+			err = fmt.Errorf("data tier did not stop within %s and was killed", stopTimeout)
 		}
-		close(t.over)
+		close(t.stopped)
 	}
 	return errors.Join(err, os.RemoveAll(t.folder))
 }
 
-// record keeps what a process said, for when it fails.
-type record struct {
+// outputBuffer collects a process's output for error messages.
+type outputBuffer struct {
 	mu   sync.Mutex
 	text bytes.Buffer
 }
 
-func (r *record) add(line string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.text.WriteString(line + "\n")
+func (b *outputBuffer) add(line string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.text.WriteString(line + "\n")
 }
 
-func (r *record) String() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.text.String()
+func (b *outputBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
 }

@@ -44,7 +44,7 @@ func (s *Service) ListDeadLetters(ctx context.Context, r *queuepb.ListDeadLetter
 	case r.Unroutable || r.Queue != "":
 		of, which = &r.Queue, "of"
 	}
-	question := pagetoken.Question("dead letters", which, r.Queue)
+	question := pagetoken.QueryFingerprint("dead letters", which, r.Queue)
 	from, err := pagetoken.Decode[ledger.Edge](r.PageToken, question)
 	if err != nil {
 		return nil, err
