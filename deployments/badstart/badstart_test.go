@@ -143,7 +143,7 @@ func TestStartWaitsAndNamesMissingNeighbour(t *testing.T) {
 		t.Run(c.tier+" "+c.settings, func(t *testing.T) { c.process.awaitOutput(t, 2, c.want...) })
 	}
 	t.Run("logic-tier --scratch", func(t *testing.T) {
-		start(t, "logic-tier", "--scratch "+in("good/ca.crt")).awaitOutput(t, 1, "(--scratch, SCRATCH)", in("good/ca.crt"), "not a directory", "use one that can be made and written to")
+		start(t, "logic-tier", "--scratch "+in("good/ca.crt")).awaitOutput(t, 1, "(--scratch, SCRATCH)", in("good/ca.crt"), "not a directory", "use one that can be created and written to")
 	})
 }
 

@@ -74,12 +74,12 @@ func prepare() error {
 			return err
 		}
 		for _, tier := range []string{"data-tier", "logic-tier", "web-tier"} {
-			for name, source := range files {
-				content, err := os.ReadFile(in(strings.ReplaceAll(source, "TIER", tier)))
+			for file, original := range files {
+				content, err := os.ReadFile(in(strings.ReplaceAll(original, "TIER", tier)))
 				if err != nil {
 					return err
 				}
-				if err := os.WriteFile(filepath.Join(in(name), strings.ReplaceAll(name, "TIER", tier)), content, 0o600); err != nil {
+				if err := os.WriteFile(filepath.Join(in(name), strings.ReplaceAll(file, "TIER", tier)), content, 0o600); err != nil {
 					return err
 				}
 			}
