@@ -146,7 +146,11 @@ func run(ctx context.Context) error {
 	}
 	fmt.Printf("\nTechTalks is up: http://%s (started in %.1f s)\n\n", s.web, time.Since(began).Seconds())
 	if s.demo {
-		fmt.Println("  Sign in  ada (password ada-ada-ada), channel owner and operator")
+		role := "channel owner and operator"
+		if os.Getenv("OPERATORS") != "" {
+			role = "channel owner"
+		}
+		fmt.Println("  Sign in  ada (password ada-ada-ada),", role)
 		fmt.Println("           grace (password grace-grace-grace), follower")
 	}
 	fmt.Println("  Queue   ", s.engine.name())
