@@ -13,10 +13,9 @@ import (
 	"techtalks.example/deployments/source"
 )
 
-// A tier is replaced one process after the other, and the data tier comes first: until
-// the last logic tier is replaced, the one from before works on the new schema. Its own
-// tests say whether it does.
-func TestThePreviousLogicTierPassesItsTestsOnTheNewSchema(t *testing.T) {
+// A rolling update replaces the data tier first, so that the previous logic tier runs on the new
+// schema until its last process is replaced. Its own tests must pass there.
+func TestPreviousLogicTierPassesItsTestsOnNewSchema(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes long; make verify runs it")
 	}
@@ -30,14 +29,14 @@ func TestThePreviousLogicTierPassesItsTestsOnTheNewSchema(t *testing.T) {
 	}
 	changed, err := git("log", "-1", "--format=%H", "--", "data-tier/schema")
 	if err != nil || changed == "" {
-		t.Skip("the source tree is no clone: which logic tier came before the newest schema is not known")
+		t.Skip("the source tree is not a git clone: the logic tier before the newest schema is unknown")
 	}
 	previous, err := git("rev-parse", "--verify", "--quiet", changed+"^")
 	if err != nil {
 		t.Skip("the clone has no history before the newest schema: git fetch --unshallow")
 	}
 
-	// All as it was, but for the data tier.
+	// The previous source tree with the current data tier.
 	before := t.TempDir()
 	unpack := exec.CommandContext(t.Context(), "sh", "-c", `git -C "$0" archive "$1" | tar -x -C "$2"`, tree, previous, before)
 	if output, err := unpack.CombinedOutput(); err != nil {
@@ -57,8 +56,8 @@ func TestThePreviousLogicTierPassesItsTestsOnTheNewSchema(t *testing.T) {
 		output, err := command.CombinedOutput()
 		return string(output), err
 	}
-	// The modules whose schema differs, and the heart of the site in any case; the engines of
-	// the queue share one schema.
+	// Test the modules whose schema differs, and always talks. The queue's engines share one
+	// schema.
 	differs, err := git("diff", "--name-only", previous, "HEAD", "--", "data-tier/schema")
 	if err != nil {
 		t.Fatal(err)
@@ -76,16 +75,16 @@ func TestThePreviousLogicTierPassesItsTestsOnTheNewSchema(t *testing.T) {
 		t.Fatalf("go list: %v\n%s", err, listed)
 	}
 	var packages []string
-	for name := range strings.FieldsSeq(listed) { // wherever it was at the time
+	for name := range strings.FieldsSeq(listed) { // wherever the package was then
 		if slices.Contains(wanted, path.Base(name)) {
 			packages = append(packages, name)
 		}
 	}
 	output, err := run(append([]string{"test", "-short", "-count=1", "-timeout=10m"}, packages...)...)
 	if err != nil {
-		t.Errorf("the logic tier of %s, on the schema of now: %v\n%s", previous[:10], err, output)
+		t.Errorf("the logic tier of %s on the current schema: %v\n%s", previous[:10], err, output)
 	}
 	if !regexp.MustCompile(`(?m)^ok  \ttechtalks\.example/logic-tier/\S*talks\t`).MatchString(output) {
-		t.Errorf("no test of the talks passed:\n%s", output)
+		t.Errorf("no test of the talks module passed:\n%s", output)
 	}
 }

@@ -17,8 +17,8 @@ import (
 	"techtalks.example/deployments/local/localtest"
 )
 
-// An account imports archives that claim 64 MiB for each of 50,000 empty blocks, and
-// archives whose directory points outside of them.
+// An account imports archives that declare a 64 MiB dictionary for each of 50,000 empty blocks,
+// and archives whose directory points outside the file.
 func TestHostileArchivesLeaveImportsServed(t *testing.T) {
 	t.Parallel()
 	site := localtest.Up(t, localtest.Folder(t))
@@ -26,44 +26,45 @@ func TestHostileArchivesLeaveImportsServed(t *testing.T) {
 	before := site.PIDs("logic-tier")
 	mallory := journey.NewClient(t, site.URL)
 	mallory.SignUp("mallory")
-	importing := func(c *journey.Client, content []byte) string {
+	startImport := func(c *journey.Client, content []byte) string {
 		return c.Start("/studio/import", url.Values{"upload": {c.Upload(content, "catalogue", "application/octet-stream", 0, nil)}})
 	}
 	var hostile []string
 	for range 5 {
-		hostile = append(hostile, importing(mallory, emptyBlocksXZ(50_000)), importing(mallory, outsideZip(t)))
+		hostile = append(hostile, startImport(mallory, emptyBlocksXZ(50_000)), startImport(mallory, outsideZip(t)))
 	}
 	others.duringAttack("ten hostile archives", func(ctx context.Context) { <-ctx.Done() })
 	grace := journey.NewClient(t, site.URL)
 	grace.SignUp("grace")
-	grace.WaitForSuccess(importing(grace, oneTalkZip(t)), new(json.RawMessage))
+	grace.WaitForSuccess(startImport(grace, oneTalkZip(t)), new(json.RawMessage))
 	for _, operation := range hostile {
 		mallory.WaitUntil(operation, "done", func(o journey.Operation) bool { return o.Done })
 	}
 	if after := site.PIDs("logic-tier"); !slices.Equal(before, after) {
-		t.Errorf("the logic tier was process %v, and is %v", before, after)
+		t.Errorf("the logic tier restarted: got processes %v, want %v", after, before)
 	}
 }
 
-// emptyBlocksXZ is a valid .xz of empty blocks.
+// emptyBlocksXZ returns a valid .xz file of empty blocks.
 func emptyBlocksXZ(blocks int) []byte {
-	summed := func(b []byte) []byte { return binary.LittleEndian.AppendUint32(b, crc32.ChecksumIEEE(b)) }
+	withChecksum := func(b []byte) []byte { return binary.LittleEndian.AppendUint32(b, crc32.ChecksumIEEE(b)) }
 	flags := []byte{0, 0} // no checksums
-	b := append([]byte("\xfd7zXZ\x00"), summed(slices.Clone(flags))...)
-	block := append(summed([]byte{2, 0, 0x21, 1, 28, 0, 0, 0}), 0, 0, 0, 0) // one LZMA2 filter, 64 MiB; end marker, padding
+	b := append([]byte("\xfd7zXZ\x00"), withChecksum(slices.Clone(flags))...)
+	block := append(withChecksum([]byte{2, 0, 0x21, 1, 28, 0, 0, 0}), 0, 0, 0, 0) // one LZMA2 filter, 64 MiB; end marker, padding
 	b = append(b, bytes.Repeat(block, blocks)...)
 	index := binary.AppendUvarint([]byte{0}, uint64(blocks))
 	index = append(index, bytes.Repeat([]byte{13, 0}, blocks)...) // unpadded size, uncompressed size
 	for len(index)%4 != 0 {
 		index = append(index, 0)
 	}
-	index = summed(index)
+	index = withChecksum(index)
 	b = append(b, index...)
 	footer := append(binary.LittleEndian.AppendUint32(nil, uint32(len(index)/4-1)), flags...)
 	b = binary.LittleEndian.AppendUint32(b, crc32.ChecksumIEEE(footer))
 	return append(append(b, footer...), "YZ"...)
 }
 
+// oneTalkZip returns a .zip file of one talk.
 func oneTalkZip(t *testing.T) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -78,18 +79,18 @@ func oneTalkZip(t *testing.T) []byte {
 	return b.Bytes()
 }
 
-// outsideZip is a .zip of one talk whose content its directory places at 2^63.
+// outsideZip returns a .zip file of one talk whose directory places the content at offset 2^63.
 func outsideZip(t *testing.T) []byte {
 	t.Helper()
 	b := oneTalkZip(t)
 	start, end := bytes.Index(b, []byte("PK\x01\x02")), bytes.Index(b, []byte("PK\x05\x06"))
-	line, tail := slices.Clone(b[start:end]), slices.Clone(b[end:])
-	extra := binary.LittleEndian.AppendUint16(nil, 1) // zip64: the offset alone
+	entry, tail := slices.Clone(b[start:end]), slices.Clone(b[end:])
+	extra := binary.LittleEndian.AppendUint16(nil, 1) // zip64, with only the offset
 	extra = binary.LittleEndian.AppendUint16(extra, 8)
 	extra = binary.LittleEndian.AppendUint64(extra, 1<<63)
-	binary.LittleEndian.PutUint32(line[42:], math.MaxUint32)
-	binary.LittleEndian.PutUint16(line[30:], uint16(len(extra)))
-	line = append(line, extra...)
-	binary.LittleEndian.PutUint32(tail[12:], uint32(len(line)))
-	return slices.Concat(b[:start], line, tail)
+	binary.LittleEndian.PutUint32(entry[42:], math.MaxUint32)
+	binary.LittleEndian.PutUint16(entry[30:], uint16(len(extra)))
+	entry = append(entry, extra...)
+	binary.LittleEndian.PutUint32(tail[12:], uint32(len(entry)))
+	return slices.Concat(b[:start], entry, tail)
 }

@@ -19,27 +19,29 @@ import (
 	"techtalks.example/deployments/local/localtest"
 )
 
-// Source addresses of the two sides: all of 127.0.0.0/8 is the loopback interface.
+// Source addresses of the attacker and the bystander, both on the loopback interface
+// (127.0.0.0/8).
 const (
-	attacker  = "127.0.0.66"
-	elsewhere = "127.0.0.77"
+	attacker         = "127.0.0.66"
+	bystanderAddress = "127.0.0.77"
 )
 
 const (
-	// attackHeadStart is how long an attack builds up before the bystander's first request.
+	// attackHeadStart is the time between the start of an attack and the bystander's first
+	// request.
 	attackHeadStart = 2 * time.Second
-	// rounds of the bystander's requests are sent during an attack.
+	// rounds is the number of rounds of bystander requests during an attack.
 	rounds = 5
-	// served of each kind of request is the least number that must succeed. One of five can
-	// be refused, as on any busy site, and then comes with Retry-After.
-	served = 4
-	// requestTimeout is how long the bystander's browser waits for an answer.
+	// minServed is the minimum number of successes of each kind of request. One of five can be
+	// rejected with Retry-After, as on any busy site.
+	minServed = 4
+	// requestTimeout is the time that the bystander's browser waits for a response.
 	requestTimeout = 20 * time.Second
 )
 
 func TestMain(m *testing.M) { localtest.Main(m) }
 
-// client is an HTTP client that connects from one address and keeps its cookies.
+// client is an HTTP client with a fixed source address and a cookie jar.
 type client struct {
 	t    *testing.T
 	site string
@@ -62,7 +64,8 @@ func newClient(t *testing.T, site, address string) *client {
 	}}
 }
 
-// do sends a request and returns the status, or the error as text. A nil form is a GET.
+// do sends a request and returns the status, or the error as text. It sends a GET if form is
+// nil.
 func (c *client) do(ctx context.Context, path string, form url.Values) string {
 	method, header, body := http.MethodGet, http.Header{}, io.Reader(nil)
 	if form != nil {
@@ -72,32 +75,33 @@ func (c *client) do(ctx context.Context, path string, form url.Values) string {
 	return c.send(ctx, method, path, header, body).status
 }
 
-// answer is a whole response. Its status is the error as text if there was one.
-type answer struct {
+// response is a complete response. If the request failed, status is the error as text.
+type response struct {
 	status string
 	header http.Header
 	body   []byte
 }
 
-func (c *client) send(ctx context.Context, method, path string, header http.Header, body io.Reader) answer {
+func (c *client) send(ctx context.Context, method, path string, header http.Header, body io.Reader) response {
 	request, err := http.NewRequestWithContext(ctx, method, c.site+path, body)
 	if err != nil {
-		return answer{status: err.Error()}
+		return response{status: err.Error()}
 	}
 	maps.Copy(request.Header, header)
-	response, err := c.http.Do(request)
+	r, err := c.http.Do(request)
 	if err != nil {
-		return answer{status: err.Error()}
+		return response{status: err.Error()}
 	}
-	defer response.Body.Close()
-	content, err := io.ReadAll(response.Body)
+	defer r.Body.Close()
+	content, err := io.ReadAll(r.Body)
 	if err != nil {
-		return answer{status: err.Error()}
+		return response{status: err.Error()}
 	}
-	return answer{fmt.Sprint(response.StatusCode), response.Header, content}
+	return response{fmt.Sprint(r.StatusCode), r.Header, content}
 }
 
-// signUp creates an account, signs in, and returns its handle; see passwordOf.
+// signUp creates an account, signs in, and returns its handle. Its password is
+// passwordOf(handle).
 func (c *client) signUp(name string) string {
 	c.t.Helper()
 	handle := journey.UniqueName(name)
@@ -123,28 +127,29 @@ func (c *client) cookie() string {
 
 func passwordOf(handle string) string { return "password of " + handle }
 
-// bystander is a signed-in person at another address than the attacker's.
+// bystander is a signed-in client at another address than the attacker.
 type bystander struct {
 	*client
 	site   *localtest.Site
 	handle string
-	// also adds requests to each round. It can be nil.
-	also func(context.Context) map[string]result
+	// extra sends additional requests in each round. It can be nil.
+	extra func(context.Context) map[string]result
 }
 
-// result is the status of a request, or its error, and the status of success.
+// result is the actual and the expected status of a request; got is the error as text if the
+// request failed.
 type result struct{ got, want string }
 
 func newBystander(t *testing.T, site *localtest.Site) *bystander {
 	t.Helper()
-	b := &bystander{client: newClient(t, site.URL, elsewhere), site: site}
+	b := &bystander{client: newClient(t, site.URL, bystanderAddress), site: site}
 	b.handle = b.signUp("bystander")
 	return b
 }
 
 // requests sends one round of the bystander's requests.
 func (b *bystander) requests(ctx context.Context) map[string]result {
-	signIn := newClient(b.t, b.client.site, elsewhere)
+	signIn := newClient(b.t, b.client.site, bystanderAddress)
 	results := map[string]result{
 		"front page": {b.do(ctx, "/", nil), "200"},
 		"search":     {b.do(ctx, "/talks?q=architecture", nil), "200"},
@@ -152,13 +157,13 @@ func (b *bystander) requests(ctx context.Context) map[string]result {
 		"follow":     {b.do(ctx, "/channels/adas-notebook/follow", url.Values{}), "303"},
 		"sign in":    {signIn.do(ctx, "/sign-in", url.Values{"handle": {b.handle}, "password": {passwordOf(b.handle)}}), "303"},
 	}
-	if b.also != nil {
-		maps.Copy(results, b.also(ctx))
+	if b.extra != nil {
+		maps.Copy(results, b.extra(ctx))
 	}
 	return results
 }
 
-// duringAttack runs attack, which ends when its context does, and fails the test when the
+// duringAttack runs attack, which returns when its context is done. It fails the test if the
 // bystander is not served meanwhile.
 func (b *bystander) duringAttack(name string, attack func(context.Context)) {
 	b.t.Helper()
@@ -167,24 +172,24 @@ func (b *bystander) duringAttack(name string, attack func(context.Context)) {
 	attacking.Go(func() { attack(ctx) })
 	defer attacking.Wait()
 	defer stop()
-	select { // the attack builds up; nothing to wait for says when it has
+	select { // no observable condition marks the full strength of an attack
 	case <-time.After(attackHeadStart):
 	case <-ctx.Done():
 	}
-	got, good := map[string][]string{}, map[string]int{}
+	statuses, successes := map[string][]string{}, map[string]int{}
 	for range rounds {
 		for kind, result := range b.requests(b.t.Context()) {
-			got[kind] = append(got[kind], result.got)
+			statuses[kind] = append(statuses[kind], result.got)
 			if result.got == result.want {
-				good[kind]++
+				successes[kind]++
 			}
 		}
 	}
 	var row []string
-	for kind, statuses := range got {
-		row = append(row, fmt.Sprintf("%s %d of %d", kind, good[kind], rounds))
-		if good[kind] < served {
-			b.t.Errorf("during %q: %s answers %v", name, kind, statuses)
+	for kind := range statuses {
+		row = append(row, fmt.Sprintf("%s %d of %d", kind, successes[kind], rounds))
+		if successes[kind] < minServed {
+			b.t.Errorf("during %q: got statuses %v for %s, want at least %d successes", name, statuses[kind], kind, minServed)
 		}
 	}
 	slices.Sort(row)

@@ -16,45 +16,45 @@ import (
 
 const (
 	unreadDownloads = 500
-	// heldDownloads of them are let in: the logic tier refuses some, and the web tier what
-	// is beyond the shares, 128 for each address.
-	heldDownloads = 100
-	// downloadSize is more than the buffers of a connection take.
+	// admittedDownloads is the number of downloads that start before the bystander's requests.
+	// The logic tier rejects some, and the web tier those above the share of 128 per address.
+	admittedDownloads = 100
+	// downloadSize exceeds the buffers of a connection.
 	downloadSize = 8 << 20
 )
 
-// maxDownloadGrowth bounds what the attack adds to the memory of each tier. It is above the
-// soft limit that the tier sets itself. Without bounds the attack adds 600 to 900 MB.
+// maxDownloadGrowth bounds the memory growth of each tier during the attack. It is above the
+// tier's own soft limit. Without admission limits the attack adds 600 to 900 MB.
 var maxDownloadGrowth = map[string]int64{"web-tier": 640 << 20, "logic-tier": 400 << 20}
 
-// Three addresses open as many downloads as their share and more, and read none of them.
+// Three addresses open more downloads than their shares and read none of them.
 func TestUnreadDownloadsLeaveOthersServed(t *testing.T) {
 	t.Parallel()
 	site := localtest.Up(t, localtest.Folder(t))
 	addresses := []string{attacker, "127.0.0.67", "127.0.0.68"}
 	eve := newClient(t, site.URL, attacker)
 	handle := eve.signUp("eve")
-	path := eve.keep(downloadContent())
-	// A session has a share as well: 24 of them use up the share of the addresses.
+	attackPath := eve.store(downloadContent())
+	// Sessions have shares too: it takes 24 sessions to use up the shares of the addresses.
 	var sessions []string
 	for i := range 24 {
 		c := newClient(t, site.URL, addresses[i%len(addresses)])
 		if got := c.do(t.Context(), "/sign-in", url.Values{"handle": {handle}, "password": {passwordOf(handle)}}); got != "303" {
-			t.Fatalf("the attacker signs in: %s", got)
+			t.Fatalf("sign in as the attacker: got %s, want 303", got)
 		}
 		sessions = append(sessions, c.cookie())
 	}
 	attack := &flood{connections: unreadDownloads, unread: true, request: func(i int) (string, string) {
-		return addresses[i%len(addresses)], "GET " + path + " HTTP/1.1\r\nHost: " + strings.TrimPrefix(site.URL, "http://") +
+		return addresses[i%len(addresses)], "GET " + attackPath + " HTTP/1.1\r\nHost: " + strings.TrimPrefix(site.URL, "http://") +
 			"\r\n" + sessions[i%len(sessions)] + "\r\n\r\n"
 	}}
 	others := newBystander(t, site)
 	content := downloadContent()
-	own := others.keep(content)
-	others.also = func(ctx context.Context) map[string]result {
-		got := others.send(ctx, http.MethodGet, own, nil, nil)
+	path := others.store(content)
+	others.extra = func(ctx context.Context) map[string]result {
+		got := others.send(ctx, http.MethodGet, path, nil, nil)
 		if got.status == "200" && !bytes.Equal(got.body, content) {
-			got.status = fmt.Sprintf("%d bytes, not those that were sent", len(got.body))
+			got.status = fmt.Sprintf("%d bytes that differ from the upload", len(got.body))
 		}
 		return map[string]result{"download": {got.status, "200"}}
 	}
@@ -67,25 +67,25 @@ func TestUnreadDownloadsLeaveOthersServed(t *testing.T) {
 	attacking.Go(func() { attack.run(ctx, t, site) })
 	defer attacking.Wait()
 	defer stop()
-	site.Until("most unread downloads have begun", func() bool { return attack.answers.of("200 OK") >= heldDownloads })
+	site.Until("most unread downloads have started", func() bool { return attack.responses.of("200 OK") >= admittedDownloads })
 	others.duringAttack("500 unread downloads", func(ctx context.Context) { <-ctx.Done() })
-	for tier, bound := range maxDownloadGrowth {
+	for tier, limit := range maxDownloadGrowth {
 		growth := site.PeakMemory(tier) - before[tier]
 		t.Logf("%s grows by %d MB", tier, growth>>20)
-		if growth > bound {
-			t.Errorf("%s grows by %d MB, more than %d", tier, growth>>20, bound>>20)
+		if growth > limit {
+			t.Errorf("memory growth of %s: got %d MB, want at most %d MB", tier, growth>>20, limit>>20)
 		}
 	}
 }
 
-// keep uploads content and returns the path to download it from.
-func (c *client) keep(content []byte) string {
+// store uploads content and returns the path to download it from.
+func (c *client) store(content []byte) string {
 	c.t.Helper()
-	kept := c.upload(c.t.Context(), content)
-	if kept.status != "201" {
-		c.t.Fatalf("upload %d bytes: %s %.300s", len(content), kept.status, kept.body)
+	upload := c.upload(c.t.Context(), content)
+	if upload.status != "201" {
+		c.t.Fatalf("upload %d bytes: %s %.300s", len(content), upload.status, upload.body)
 	}
-	_, id, _ := strings.Cut(kept.header.Get("Location"), "/uploads/")
+	_, id, _ := strings.Cut(upload.header.Get("Location"), "/uploads/")
 	return "/files/" + id
 }
 

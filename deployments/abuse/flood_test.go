@@ -16,22 +16,22 @@ import (
 	"techtalks.example/deployments/local/localtest"
 )
 
-// flood sends one request on each of many connections, and reconnects after reconnectPause
-// when the server closes one.
+// flood sends one request on each of many connections. When the server closes a connection, it
+// reconnects after reconnectPause.
 type flood struct {
 	connections int
 	// request returns the source address of a connection and the bytes to send.
 	request func(connection int) (address, bytes string)
-	// unread leaves the bodies of answers with status 200 unread, with a receive buffer as
-	// small as the system allows.
+	// unread leaves the bodies of 200 responses unread, with the smallest receive buffer that
+	// the system allows.
 	unread bool
 
-	answers tally
+	responses tally
 }
 
 const reconnectPause = time.Second
 
-// run attacks until ctx ends, and logs how the server answered.
+// run attacks until ctx is done, and logs the server's responses.
 func (f *flood) run(ctx context.Context, t *testing.T, site *localtest.Site) {
 	var sending sync.WaitGroup
 	for i := range f.connections {
@@ -44,7 +44,7 @@ func (f *flood) run(ctx context.Context, t *testing.T, site *localtest.Site) {
 		})
 	}
 	sending.Wait()
-	t.Logf("the attacker gets %v", f.answers.got)
+	t.Logf("responses to the attacker: %v", f.responses.counts)
 }
 
 // connect sends bytes on a new connection and holds it until either side closes it.
@@ -55,35 +55,36 @@ func (f *flood) connect(ctx context.Context, site, address, bytes string) {
 	}
 	connection, err := dialer.DialContext(ctx, "tcp", site)
 	if err != nil {
-		f.answers.count("no connection")
+		f.responses.add("connect failed")
 		return
 	}
 	defer connection.Close()
 	defer context.AfterFunc(ctx, func() { _ = connection.Close() })()
 	if _, err := io.WriteString(connection, bytes); err != nil {
-		f.answers.count("cut off")
+		f.responses.add("write failed")
 		return
 	}
 	response, err := http.ReadResponse(bufio.NewReader(connection), nil) //nolint:bodyclose // closed with the connection
 	if err != nil {
-		f.answers.count("no answer")
+		f.responses.add("no response")
 		return
 	}
-	f.answers.count(response.Status)
+	f.responses.add(response.Status)
 	if f.unread && response.StatusCode == http.StatusOK {
 		<-ctx.Done()
 		return
 	}
-	_, _ = io.Copy(io.Discard, response.Body) // until the server or ctx ends it
+	_, _ = io.Copy(io.Discard, response.Body) // until the server closes the connection or ctx is done
 }
 
+// smallBuffer minimizes the receive buffer of a socket.
 func smallBuffer(_, _ string, socket syscall.RawConn) error {
 	var failed error
 	err := socket.Control(func(fd uintptr) { failed = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 1) })
 	return errors.Join(err, failed)
 }
 
-// pause waits for reconnectPause or the end of ctx.
+// pause waits for reconnectPause or until ctx is done.
 func pause(ctx context.Context) {
 	select {
 	case <-ctx.Done():
@@ -91,23 +92,23 @@ func pause(ctx context.Context) {
 	}
 }
 
-// tally counts answers by status.
+// tally counts responses by status.
 type tally struct {
-	mu  sync.Mutex
-	got map[string]int
+	mu     sync.Mutex
+	counts map[string]int
 }
 
-func (t *tally) count(status string) {
+func (t *tally) add(status string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.got == nil {
-		t.got = map[string]int{}
+	if t.counts == nil {
+		t.counts = map[string]int{}
 	}
-	t.got[status]++
+	t.counts[status]++
 }
 
 func (t *tally) of(status string) int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.got[status]
+	return t.counts[status]
 }

@@ -12,10 +12,10 @@ import (
 	"techtalks.example/deployments/local/localtest"
 )
 
-// unfinishedForms is as many as the web tier processes at the same time.
+// unfinishedForms is the number of requests that the web tier processes concurrently.
 const unfinishedForms = 256
 
-// One address sends the first byte of many forms and then nothing.
+// One address sends the first byte of many forms and then stalls.
 func TestUnfinishedFormsLeaveOthersServed(t *testing.T) {
 	t.Parallel()
 	t.Run("HTTP1", func(t *testing.T) {
@@ -34,17 +34,17 @@ func TestUnfinishedFormsLeaveOthersServed(t *testing.T) {
 	})
 }
 
-// unfinishedStreams sends unfinishedForms over three connections: the web tier allows
-// 100 streams on each.
+// unfinishedStreams sends unfinishedForms over three HTTP/2 connections: the web tier allows 100
+// streams on each.
 func unfinishedStreams(ctx context.Context, t *testing.T, site *localtest.Site) {
-	var answers tally
+	var responses tally
 	var sending sync.WaitGroup
 	var transports [3]*http.Transport
 	for i := range transports {
 		dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(attacker)}}
 		transports[i] = &http.Transport{
 			DialContext: dialer.DialContext, Protocols: new(http.Protocols),
-			HTTP2: &http.HTTP2Config{StrictMaxConcurrentRequests: true}, // no further connections
+			HTTP2: &http.HTTP2Config{StrictMaxConcurrentRequests: true}, // do not open more connections
 		}
 		transports[i].Protocols.SetUnencryptedHTTP2(true)
 		defer transports[i].CloseIdleConnections()
@@ -52,19 +52,19 @@ func unfinishedStreams(ctx context.Context, t *testing.T, site *localtest.Site) 
 	for i := range unfinishedForms {
 		sending.Go(func() {
 			for ctx.Err() == nil {
-				answers.count(unfinishedForm(ctx, transports[i%len(transports)], site.URL))
+				responses.add(unfinishedForm(ctx, transports[i%len(transports)], site.URL))
 				pause(ctx)
 			}
 		})
 	}
 	sending.Wait()
-	t.Logf("the attacker gets %v", answers.got)
+	t.Logf("responses to the attacker: %v", responses.counts)
 }
 
 func unfinishedForm(ctx context.Context, transport *http.Transport, site string) string {
-	ctx, end := context.WithCancel(ctx)
-	defer end()
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, site+"/sign-in", &unfinished{ctx: ctx})
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, site+"/sign-in", &unfinishedBody{ctx: ctx})
 	if err != nil {
 		return err.Error()
 	}
@@ -72,23 +72,23 @@ func unfinishedForm(ctx context.Context, transport *http.Transport, site string)
 	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	response, err := transport.RoundTrip(request)
 	if err != nil {
-		return "no answer"
+		return "no response"
 	}
 	_ = response.Body.Close()
 	return fmt.Sprintf("%s %s", response.Proto, response.Status)
 }
 
-// unfinished is a body of one byte that does not end before ctx does.
-type unfinished struct {
+// unfinishedBody is a request body of one byte that stalls until ctx is done.
+type unfinishedBody struct {
 	ctx  context.Context
 	sent bool
 }
 
-func (u *unfinished) Read(into []byte) (int, error) {
-	if !u.sent {
-		u.sent = true
-		return copy(into, "h"), nil
+func (b *unfinishedBody) Read(p []byte) (int, error) {
+	if !b.sent {
+		b.sent = true
+		return copy(p, "h"), nil
 	}
-	<-u.ctx.Done()
-	return 0, u.ctx.Err()
+	<-b.ctx.Done()
+	return 0, b.ctx.Err()
 }

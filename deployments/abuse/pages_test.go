@@ -8,7 +8,7 @@ import (
 	"techtalks.example/deployments/local/localtest"
 )
 
-// One account searches for something else with every request, as fast as it is answered.
+// One account sends a different search in every request, as fast as responses arrive.
 func TestFloodOfPagesLeavesOthersServed(t *testing.T) {
 	t.Parallel()
 	site := localtest.Up(t, localtest.Folder(t))

@@ -19,59 +19,60 @@ import (
 	"techtalks.example/deployments/local/localtest"
 )
 
-// proxyAddress is where the proxies connect to the web tier from.
+// proxyAddress is the source address of the proxies' connections to the web tier.
 const proxyAddress = "127.0.0.9"
 
-// One client behind a proxy guesses passwords until it is refused, and claims to be
-// somebody else; everyone else behind the same proxy can still sign in.
-func TestGuessesBehindAProxyLeaveOthersSignIn(t *testing.T) {
+// One client behind a proxy guesses passwords until it is rejected, with the forged address of
+// another client. Other clients behind the same proxy can still sign in.
+func TestGuessesThroughProxyDoNotBlockOthersSignIn(t *testing.T) {
 	t.Parallel()
 	t.Run("X-Forwarded-For", func(t *testing.T) {
 		site := localtest.Up(t, localtest.Folder(t), "TRUSTED_PROXIES="+proxyAddress)
-		t.Run("httputil.ReverseProxy", func(t *testing.T) { guessThrough(t, site, goProxy(t, site)) })
-		t.Run("nginx", func(t *testing.T) { guessThrough(t, site, nginx(t, site)) })
+		t.Run("httputil.ReverseProxy", func(t *testing.T) { guessPasswords(t, site, goProxy(t, site)) })
+		t.Run("nginx", func(t *testing.T) { guessPasswords(t, site, nginx(t, site)) })
 	})
 	t.Run("PROXY protocol", func(t *testing.T) {
 		requireProgram(t, "haproxy")
 		site := localtest.Up(t, localtest.Folder(t), "TRUSTED_PROXIES="+proxyAddress, "PROXY_HEADER=PROXY")
 		for _, version := range []string{"send-proxy", "send-proxy-v2"} {
-			t.Run(version, func(t *testing.T) { guessThrough(t, site, haproxy(t, site, version)) })
+			t.Run(version, func(t *testing.T) { guessPasswords(t, site, haproxy(t, site, version)) })
 		}
 	})
 }
 
-// mostGuesses bounds the attack: more than one address can send before it is refused.
-const mostGuesses = 300
+// maxGuesses bounds the attack. It exceeds the number that one address can send before the site
+// rejects it.
+const maxGuesses = 300
 
-func guessThrough(t *testing.T, site *localtest.Site, proxy string) {
-	others := &bystander{client: newClient(t, proxy, elsewhere), site: site}
+func guessPasswords(t *testing.T, site *localtest.Site, proxy string) {
+	others := &bystander{client: newClient(t, proxy, bystanderAddress), site: site}
 	others.handle = others.signUp("bystander")
-	refused := false
+	rejected := false
 	others.duringAttack("guesses through a proxy", func(ctx context.Context) {
 		guesser := newClient(t, proxy, attacker)
-		guesser.http.Transport = claiming{guesser.http.Transport}
-		// Beyond the bystander's last request, until it is refused.
-		for n := 0; n < mostGuesses && !refused; n++ {
-			got := guesser.do(context.WithoutCancel(ctx), "/sign-in", url.Values{"handle": {fmt.Sprint("nobody-", n)}, "password": {"a guess of a password"}})
-			refused = got == "429"
+		guesser.http.Transport = forgeForwarded{guesser.http.Transport}
+		// Continue after the bystander's last request, until the site rejects the guesser.
+		for n := 0; n < maxGuesses && !rejected; n++ {
+			got := guesser.do(context.WithoutCancel(ctx), "/sign-in", url.Values{"handle": {fmt.Sprint("unknown-", n)}, "password": {"a guess of a password"}})
+			rejected = got == "429"
 		}
 	})
-	if !refused {
-		t.Errorf("%d guesses from one address were answered", mostGuesses)
+	if !rejected {
+		t.Errorf("the site rejected none of %d guesses from one address", maxGuesses)
 	}
-	signIn := newClient(t, proxy, elsewhere)
+	signIn := newClient(t, proxy, bystanderAddress)
 	if got := signIn.do(t.Context(), "/sign-in", url.Values{"handle": {others.handle}, "password": {passwordOf(others.handle)}}); got != "303" {
-		t.Errorf("while %s is refused, %s signs in: %s, want 303", attacker, elsewhere, got)
+		t.Errorf("sign in from %s while %s is rejected: got %s, want 303", bystanderAddress, attacker, got)
 	}
 }
 
-// claiming claims to forward for the bystander.
-type claiming struct{ http.RoundTripper }
+// forgeForwarded adds headers that claim the bystander's address.
+type forgeForwarded struct{ http.RoundTripper }
 
-func (c claiming) RoundTrip(r *http.Request) (*http.Response, error) {
-	r.Header.Set("X-Forwarded-For", elsewhere)
-	r.Header.Set("Forwarded", "for="+elsewhere)
-	return c.RoundTripper.RoundTrip(r)
+func (f forgeForwarded) RoundTrip(r *http.Request) (*http.Response, error) {
+	r.Header.Set("X-Forwarded-For", bystanderAddress)
+	r.Header.Set("Forwarded", "for="+bystanderAddress)
+	return f.RoundTripper.RoundTrip(r)
 }
 
 func goProxy(t *testing.T, site *localtest.Site) string {
@@ -93,8 +94,8 @@ func goProxy(t *testing.T, site *localtest.Site) string {
 }
 
 func nginx(t *testing.T, site *localtest.Site) string {
-	address, folder := localtest.Free(t), t.TempDir()
-	return run(t, address, "nginx", filepath.Join(folder, "nginx.conf"), fmt.Sprintf(`
+	address, folder := localtest.FreeAddress(t), t.TempDir()
+	return startProxy(t, address, "nginx", filepath.Join(folder, "nginx.conf"), fmt.Sprintf(`
 daemon off;
 master_process off;
 pid %[1]s/pid;
@@ -123,8 +124,8 @@ http {
 }
 
 func haproxy(t *testing.T, site *localtest.Site, send string) string {
-	address := localtest.Free(t)
-	return run(t, address, "haproxy", filepath.Join(t.TempDir(), "haproxy.cfg"), fmt.Sprintf(`
+	address := localtest.FreeAddress(t)
+	return startProxy(t, address, "haproxy", filepath.Join(t.TempDir(), "haproxy.cfg"), fmt.Sprintf(`
 defaults
 	mode tcp
 	timeout connect 10s
@@ -136,10 +137,10 @@ listen site
 `, address, strings.TrimPrefix(site.URL, "http://"), proxyAddress, send), "-f")
 }
 
-// requireProgram skips the test where the program is not installed, and returns its path.
+// requireProgram returns the path of a program, or skips the test if it is not installed.
 func requireProgram(t *testing.T, name string) string {
 	t.Helper()
-	for _, file := range []string{name, "/usr/sbin/" + name} { // which is not on everyone's PATH
+	for _, file := range []string{name, "/usr/sbin/" + name} { // not on every PATH
 		if path, err := exec.LookPath(file); err == nil {
 			return path
 		}
@@ -148,8 +149,9 @@ func requireProgram(t *testing.T, name string) string {
 	return ""
 }
 
-// run starts a proxy with a configuration and returns its URL once it accepts connections.
-func run(t *testing.T, address, program, file, configuration, flag string) string {
+// startProxy starts a proxy with a configuration, waits until it accepts connections, and
+// returns its URL.
+func startProxy(t *testing.T, address, program, file, configuration, flag string) string {
 	t.Helper()
 	path := requireProgram(t, program)
 	if err := os.WriteFile(file, []byte(configuration), 0o644); err != nil {
@@ -160,11 +162,11 @@ func run(t *testing.T, address, program, file, configuration, flag string) strin
 	if err := proxy.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- proxy.Wait() }()
+	exited := make(chan error, 1)
+	go func() { exited <- proxy.Wait() }()
 	t.Cleanup(func() {
 		_ = proxy.Process.Signal(syscall.SIGTERM)
-		<-ended
+		<-exited
 	})
 	for deadline := time.Now().Add(requestTimeout); ; {
 		connection, err := net.Dial("tcp", address)
@@ -173,13 +175,13 @@ func run(t *testing.T, address, program, file, configuration, flag string) strin
 			return "http://" + address
 		}
 		select {
-		case err := <-ended:
-			ended <- err
-			t.Fatalf("%s ends: %v", program, err)
+		case err := <-exited:
+			exited <- err
+			t.Fatalf("%s exited: %v", program, err)
 		case <-time.After(50 * time.Millisecond):
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("%s does not listen: %v", program, err)
+			t.Fatalf("%s did not listen: %v", program, err)
 		}
 	}
 }

@@ -10,23 +10,23 @@ import (
 	"techtalks.example/deployments/local/localtest"
 )
 
-// An account signs out everywhere, since somebody else holds one of its sessions: the
-// stream and the long poll of that session end, and a stranger's stream does not.
-func TestSigningOutEverywhereEndsStreamsAndLongPolls(t *testing.T) {
+// An account signs out everywhere because a thief holds one of its sessions. The stream and the
+// long poll of that session are closed; the stream of another account is not.
+func TestSignOutEverywhereClosesStreamsAndLongPolls(t *testing.T) {
 	t.Parallel()
 	site := localtest.Up(t, localtest.Folder(t))
-	ctx, end := context.WithTimeout(t.Context(), 2*time.Minute) // far less than the life of a stream
-	defer end()
-	thief, owner, stranger := newClient(t, site.URL, attacker), newClient(t, site.URL, elsewhere), newClient(t, site.URL, elsewhere)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute) // far below the lifetime of a stream
+	defer cancel()
+	thief, owner, other := newClient(t, site.URL, attacker), newClient(t, site.URL, bystanderAddress), newClient(t, site.URL, bystanderAddress)
 	handle := owner.signUp("grace")
 	if got := thief.do(ctx, "/sign-in", url.Values{"handle": {handle}, "password": {passwordOf(handle)}}); got != "303" {
-		t.Fatalf("sign in a second time: %s", got)
+		t.Fatalf("sign in a second time: got %s, want 303", got)
 	}
-	stranger.signUp("stranger")
+	other.signUp("other")
 	publisher := newPublisher(t, site)
-	publisher.followedBy(stranger)
+	publisher.followedBy(other)
 	var streams [2]io.ReadCloser
-	for i, c := range []*client{thief, stranger} {
+	for i, c := range []*client{thief, other} {
 		var err error
 		if streams[i], err = c.openStream(ctx); err != nil {
 			t.Fatal(err)
@@ -36,21 +36,21 @@ func TestSigningOutEverywhereEndsStreamsAndLongPolls(t *testing.T) {
 	thief.http.Timeout = 0 // ctx bounds the long poll
 	answered := make(chan string, 1)
 	go func() { answered <- thief.do(ctx, "/inbox/wait?timeout=60s", nil) }()
-	site.Until("the long poll waits", func() bool { return site.LongPolls() == 1 })
+	site.Until("the long poll is open", func() bool { return site.LongPolls() == 1 })
 
 	if got := owner.do(ctx, "/account/sign-out-everywhere", url.Values{}); got != "303" {
-		t.Fatalf("sign out everywhere: %s", got)
+		t.Fatalf("sign out everywhere: got %s, want 303", got)
 	}
 	if got := <-answered; got != "401" {
-		t.Errorf("the long poll answers %s, want 401", got)
+		t.Errorf("long poll: got %s, want 401", got)
 	}
 	if _, err := io.Copy(io.Discard, streams[0]); err != nil {
-		t.Errorf("the stream does not end: %v", err)
+		t.Errorf("the stream was not closed: %v", err)
 	}
 	if got := thief.do(ctx, "/inbox/since", nil); got != "401" {
-		t.Errorf("a short poll answers %s, want 401", got)
+		t.Errorf("short poll: got %s, want 401", got)
 	}
-	if got := publisher.heardOn(ctx, streams[1]); got != "heard" {
-		t.Errorf("a stranger's stream: %s", got)
+	if got := publisher.publishTo(ctx, streams[1]); got != "received" {
+		t.Errorf("stream of another account: %s", got)
 	}
 }

@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	attackAccounts    = 24 // of the 30 that an address can sign up in an hour
+	attackAccounts    = 24 // below the limit of 30 sign-ups per address and hour
 	attackConnections = 100
 )
 
@@ -29,7 +29,7 @@ func TestCorrectSignInsLeaveOthersServed(t *testing.T) {
 	})
 }
 
-// One account follows and unfollows one channel: its requests wait for the same row.
+// One account follows and unfollows one channel, so that its requests contend for the same row.
 func TestContendedFollowsLeaveOthersServed(t *testing.T) {
 	t.Parallel()
 	site := localtest.Up(t, localtest.Folder(t))
@@ -43,10 +43,10 @@ func TestContendedFollowsLeaveOthersServed(t *testing.T) {
 	})
 }
 
-// repeat sends requests over attackConnections connections until ctx ends, and logs
-// how they were answered.
+// repeat sends requests over attackConnections connections until ctx is done, and logs the
+// responses.
 func repeat(ctx context.Context, t *testing.T, site *localtest.Site, send func(c *client, i int) string) {
-	var answers tally
+	var responses tally
 	var sending sync.WaitGroup
 	for connection := range attackConnections {
 		sending.Go(func() {
@@ -56,10 +56,10 @@ func repeat(ctx context.Context, t *testing.T, site *localtest.Site, send func(c
 				if ctx.Err() != nil {
 					return
 				}
-				answers.count(status)
+				responses.add(status)
 			}
 		})
 	}
 	sending.Wait()
-	t.Logf("the attacker gets %v", answers.got)
+	t.Logf("responses to the attacker: %v", responses.counts)
 }

@@ -11,8 +11,8 @@ import (
 	_ "github.com/lib/pq" // the driver "postgres"
 )
 
-// file makes a file in the tests' folder.
-func file(t *testing.T, name, content string) {
+// writeFile creates a file in the tests' folder.
+func writeFile(t *testing.T, name, content string) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(in(name)), 0o755); err != nil {
 		t.Fatal(err)
@@ -22,16 +22,17 @@ func file(t *testing.T, name, content string) {
 	}
 }
 
-// What no waiting mends ends the start: it names the setting, what is in it and what to do.
-func TestAStartThatCannotBeEndsAndSaysWhy(t *testing.T) {
-	taken := listen(t)
-	t.Cleanup(func() { _ = taken.Close() })
-	occupied := taken.Addr().String()
-	file(t, "diary/diary.txt", "mine")
-	file(t, "newer/PG_VERSION", "99\n")
+// A tier exits if a setting is wrong and waiting cannot help. The message names the setting, its
+// value and the fix.
+func TestStartFailsAndNamesWrongSetting(t *testing.T) {
+	listener := listen(t)
+	t.Cleanup(func() { _ = listener.Close() })
+	occupied := listener.Addr().String()
+	writeFile(t, "diary/diary.txt", "text")
+	writeFile(t, "newer/PG_VERSION", "99\n")
 	for _, c := range []struct {
-		tier, told string
-		says       []string
+		tier, settings string
+		want           []string
 	}{
 		{"web-tier", "--logic-adress a:1", []string{"not defined: -logic-adress", "-logic-address"}},
 		{"web-tier", "--secure-cookies false", []string{`["false"]`, "--name=false"}},
@@ -93,34 +94,35 @@ func TestAStartThatCannotBeEndsAndSaysWhy(t *testing.T) {
 		{"data-tier", "--data-directory " + in("newer"), []string{"written by Postgres 99", "install Postgres 99", "pg_upgrade"}},
 		{"data-tier", "--data-directory " + in("made/data") + " --certificates " + in("none"), []string{in("none") + "/", "--certificates (CERTIFICATES)", "make them with deployments/certificates"}},
 	} {
-		t.Run(c.tier+" "+c.told, func(t *testing.T) {
+		t.Run(c.tier+" "+c.settings, func(t *testing.T) {
 			t.Parallel()
-			p := start(t, c.tier, c.told)
-			p.awaitEnd(t)
+			p := start(t, c.tier, c.settings)
+			p.awaitExit(t)
 			if code := p.command.ProcessState.ExitCode(); code != 1 {
-				t.Errorf("it ends with %d", code)
+				t.Errorf("exit status: got %d, want 1", code)
 			}
-			if missing := lacks(p.output(), 1, c.says); missing != "" {
-				t.Errorf("it does not say %q:\n%s", missing, p.output())
+			if missing := firstMissing(p.output(), 1, c.want); missing != "" {
+				t.Errorf("the output lacks %q:\n%s", missing, p.output())
 			}
 		})
 	}
 }
 
-// What may be mended while it runs is waited for, and said again and again.
-func TestAStartThatWaitsSaysForWhat(t *testing.T) {
-	none := unused(t)
+// A tier waits for conditions that can change while it runs, and logs repeatedly what it waits
+// for.
+func TestStartWaitsAndNamesMissingNeighbour(t *testing.T) {
+	none := unusedAddress(t)
 	refused := []string{none, "connection refused", "see whether it runs there"}
 	expired := []string{"waiting for the certificate", "(--certificates, CERTIFICATES)", "certificate has expired", "put one made by deployments/certificates there"}
 	named := []string{"waiting for the certificate", "(--certificates, CERTIFICATES)", "spiffe://techtalks.example/operator", "put one made by deployments/certificates there"}
 	foreign := []string{"waiting for the certificate", "(--certificates, CERTIFICATES)", "unknown authority", "put one made by deployments/certificates there"}
 	cases := []struct {
-		tier, told string
-		says       []string
-		process    *process
+		tier, settings string
+		want           []string
+		process        *process
 	}{
 		{"web-tier", "LOGIC_ADDRESS=" + none, append(refused, "waiting for the logic tier", "(--logic-address, LOGIC_ADDRESS)"), nil},
-		{"web-tier", "--logic-address nobody.invalid:9090", []string{"waiting for the logic tier", "(--logic-address, LOGIC_ADDRESS)", "lookup nobody.invalid", "see whether it runs there"}, nil},
+		{"web-tier", "--logic-address unknown.invalid:9090", []string{"waiting for the logic tier", "(--logic-address, LOGIC_ADDRESS)", "lookup unknown.invalid", "see whether it runs there"}, nil},
 		{"web-tier", "--certificates " + in("expired"), expired, nil},
 		{"web-tier", "--certificates " + in("other-name"), named, nil},
 		{"web-tier", "--certificates " + in("of-foreign"), foreign, nil},
@@ -133,40 +135,40 @@ func TestAStartThatWaitsSaysForWhat(t *testing.T) {
 		{"data-tier", "--certificates " + in("expired"), []string{"waiting for the certificate", "(--certificates, CERTIFICATES)", "certificate has expired", "put one made by deployments/certificates there"}, nil},
 		{"data-tier", "DATA_DIRECTORY=" + in("follower/data") + " --standby-of " + none, append(refused, "waiting for the primary (--standby-of, STANDBY_OF)"), nil},
 	}
-	// All at once: they wait more than they work.
+	// In parallel: the processes mostly wait.
 	for i, c := range cases {
-		cases[i].process = start(t, c.tier, c.told)
+		cases[i].process = start(t, c.tier, c.settings)
 	}
 	for _, c := range cases {
-		t.Run(c.tier+" "+c.told, func(t *testing.T) { c.process.awaitSaid(t, 2, c.says...) })
+		t.Run(c.tier+" "+c.settings, func(t *testing.T) { c.process.awaitOutput(t, 2, c.want...) })
 	}
 	t.Run("logic-tier --scratch", func(t *testing.T) {
-		start(t, "logic-tier", "--scratch "+in("good/ca.crt")).awaitSaid(t, 1, "(--scratch, SCRATCH)", in("good/ca.crt"), "not a directory", "use one that can be made and written to")
+		start(t, "logic-tier", "--scratch "+in("good/ca.crt")).awaitOutput(t, 1, "(--scratch, SCRATCH)", in("good/ca.crt"), "not a directory", "use one that can be created and written to")
 	})
 }
 
-var at = regexp.MustCompile(`msg=serving .*\baddress=(\S+)`)
+var servingAddress = regexp.MustCompile(`msg=serving .*\baddress=(\S+)`)
 
-// serving waits until a tier serves, and returns where.
-func serving(t *testing.T, p *process) string {
+// awaitServing waits until a tier serves, and returns its address.
+func awaitServing(t *testing.T, p *process) string {
 	t.Helper()
-	p.awaitSaid(t, 1, "msg=serving")
-	found := at.FindStringSubmatch(p.output())
+	p.awaitOutput(t, 1, "msg=serving")
+	found := servingAddress.FindStringSubmatch(p.output())
 	if found == nil {
-		t.Fatalf("it does not say where it serves:\n%s", p.output())
+		t.Fatalf("the output lacks the listen address:\n%s", p.output())
 	}
 	return found[1]
 }
 
-// A neighbour that is there and will not do is told from one that is not there.
-func TestANeighbourThatWillNotDo(t *testing.T) {
+// The message distinguishes an incompatible neighbour from an unreachable one.
+func TestStartNamesIncompatibleNeighbour(t *testing.T) {
 	directory := in("primary/data")
-	data := serving(t, start(t, "data-tier", "DATA_DIRECTORY="+directory))
+	data := awaitServing(t, start(t, "data-tier", "DATA_DIRECTORY="+directory))
 	text, err := os.ReadFile(filepath.Join(directory, "postmaster.pid"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Over its own socket, which is named in the fifth line.
+	// Connect over the Unix socket, whose folder is in the fifth line.
 	_, port, _ := strings.Cut(data, ":")
 	superuser, err := sql.Open("postgres", "host='"+strings.Split(string(text), "\n")[4]+"' port="+port+" user=postgres dbname=techtalks sslmode=disable")
 	if err != nil {
@@ -176,14 +178,14 @@ func TestANeighbourThatWillNotDo(t *testing.T) {
 	if _, err := superuser.ExecContext(t.Context(), `delete from migrations.talks where version_id > 1`); err != nil {
 		t.Fatal(err)
 	}
-	old := start(t, "logic-tier", "--data-address "+data)
+	outdated := start(t, "logic-tier", "--data-address "+data)
 	foreign := start(t, "logic-tier", "--certificates "+in("foreign")+" --data-address "+data)
 	expired := start(t, "logic-tier", "--certificates "+in("expired")+" --data-address "+data)
-	ofForeign, ofExpired := serving(t, foreign), serving(t, expired)
+	ofForeign, ofExpired := awaitServing(t, foreign), awaitServing(t, expired)
 	webOfForeign, webOfExpired := start(t, "web-tier", "--logic-address "+ofForeign), start(t, "web-tier", "--logic-address "+ofExpired)
 
-	old.awaitSaid(t, 2, "waiting for the data tier to be migrated", "the schema talks has version 1, and this logic tier needs", "migrate the data tier first")
-	foreign.awaitSaid(t, 2, "waiting for the data tier", "(--data-address, DATA_ADDRESS)", data, "unknown authority")
-	webOfForeign.awaitSaid(t, 2, "waiting for the logic tier", "(--logic-address, LOGIC_ADDRESS)", ofForeign, "unknown authority")
-	webOfExpired.awaitSaid(t, 2, "waiting for the logic tier", "(--logic-address, LOGIC_ADDRESS)", ofExpired, "certificate has expired")
+	outdated.awaitOutput(t, 2, "waiting for the data tier to be migrated", "the schema talks has version 1, and this logic tier needs", "migrate the data tier first")
+	foreign.awaitOutput(t, 2, "waiting for the data tier", "(--data-address, DATA_ADDRESS)", data, "unknown authority")
+	webOfForeign.awaitOutput(t, 2, "waiting for the logic tier", "(--logic-address, LOGIC_ADDRESS)", ofForeign, "unknown authority")
+	webOfExpired.awaitOutput(t, 2, "waiting for the logic tier", "(--logic-address, LOGIC_ADDRESS)", ofExpired, "certificate has expired")
 }

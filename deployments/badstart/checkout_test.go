@@ -16,11 +16,11 @@ import (
 	"techtalks.example/deployments/source"
 )
 
-// buildPatience bounds a first "make up", which compiles everything.
-const buildPatience = 10 * time.Minute
+// buildTimeout bounds a first "make up", which compiles everything.
+const buildTimeout = 10 * time.Minute
 
-// stranger owns the checkout, and no account of this machine.
-const stranger = 12345
+// foreignUser is a user ID without an account on this machine, which owns the checkout.
+const foreignUser = 12345
 
 // checkout returns a copy of the source tree in a git repository of its own.
 func checkout(t *testing.T) string {
@@ -32,33 +32,34 @@ func checkout(t *testing.T) string {
 	git := func(arguments ...string) []byte {
 		output, err := exec.Command("git", append([]string{"-c", "safe.directory=*"}, arguments...)...).Output()
 		if err != nil {
-			t.Skipf("no git checkout can be made here: git %v: %v", arguments, err)
+			t.Skipf("cannot create a git checkout: git %v: %v", arguments, err)
 		}
 		return output
 	}
 	copied := filepath.Join(localtest.Folder(t), "checkout")
 	git("init", "--quiet", copied)
 	for name := range bytes.SplitSeq(git("-C", tree, "ls-files", "-z", "--cached", "--others", "--exclude-standard"), []byte{0}) {
-		from, to := filepath.Join(tree, string(name)), filepath.Join(copied, string(name))
-		info, err := os.Stat(from)
+		source, destination := filepath.Join(tree, string(name)), filepath.Join(copied, string(name))
+		info, err := os.Stat(source)
 		if err != nil || info.IsDir() { // deleted and not committed, or the end of the list
 			continue
 		}
-		content, err := os.ReadFile(from)
+		content, err := os.ReadFile(source)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		if err := os.MkdirAll(filepath.Dir(destination), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(to, content, info.Mode().Perm()); err != nil {
+		if err := os.WriteFile(destination, content, info.Mode().Perm()); err != nil {
 			t.Fatal(err)
 		}
 	}
 	return copied
 }
 
-// What "go env -w" set on the machine of a developer hides what others meet.
+// "make up" must not depend on the developer's Go and git settings, nor on the owner of the
+// checkout.
 func TestMakeUpWorksWithForeignSettings(t *testing.T) {
 	folder := checkout(t)
 	if os.Geteuid() == 0 {
@@ -66,17 +67,17 @@ func TestMakeUpWorksWithForeignSettings(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			return os.Lchown(path, stranger, stranger)
+			return os.Lchown(path, foreignUser, foreignUser)
 		}); err != nil {
 			t.Fatal(err)
 		}
 	} else {
-		t.Log("not root: the checkout cannot belong to another user")
+		t.Log("not root: the checkout belongs to the current user")
 	}
-	p := &process{command: exec.Command("make", "-C", folder, "up"), ended: make(chan struct{})}
+	p := &process{command: exec.Command("make", "-C", folder, "up"), exited: make(chan struct{})}
 	p.command.Env = append(os.Environ(), "GOENV=off", "GOFLAGS=-mod=vendor", "GIT_CONFIG_GLOBAL="+os.DevNull, "GIT_CONFIG_NOSYSTEM=1", "RUN_DIR="+localtest.Folder(t))
 	for _, name := range []string{"WEB_ADDRESS", "WEB_ADMIN_ADDRESS", "LOGIC_ADDRESS", "LOGIC_ADMIN_ADDRESS", "DATA_ADDRESS"} {
-		p.command.Env = append(p.command.Env, fmt.Sprintf("%s=%s", name, localtest.Free(t)))
+		p.command.Env = append(p.command.Env, fmt.Sprintf("%s=%s", name, localtest.FreeAddress(t)))
 	}
 	p.command.Stdout, p.command.Stderr = p, p
 	p.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -84,22 +85,22 @@ func TestMakeUpWorksWithForeignSettings(t *testing.T) {
 		t.Fatal(err)
 	}
 	go func() {
-		_ = p.command.Wait() // how it ended is in its output
-		close(p.ended)
+		_ = p.command.Wait() // the output describes its result
+		close(p.exited)
 	}()
 	t.Cleanup(func() {
-		_ = syscall.Kill(-p.command.Process.Pid, syscall.SIGINT) // make and what it runs; they may have ended
-		<-p.ended
+		_ = syscall.Kill(-p.command.Process.Pid, syscall.SIGINT) // make and its children; they may have exited
+		<-p.exited
 	})
-	look := time.NewTicker(50 * time.Millisecond)
-	defer look.Stop()
-	for late := time.After(buildPatience); !strings.Contains(p.output(), "TechTalks is up"); {
+	ticker := time.NewTicker(50 * time.Millisecond)
+	defer ticker.Stop()
+	for timeout := time.After(buildTimeout); !strings.Contains(p.output(), "TechTalks is up"); {
 		select {
-		case <-look.C:
-		case <-p.ended:
-			t.Fatalf("make up ended:\n%s", p.output())
-		case <-late:
-			t.Fatalf("make up does not bring the site up:\n%s", p.output())
+		case <-ticker.C:
+		case <-p.exited:
+			t.Fatalf("make up exited:\n%s", p.output())
+		case <-timeout:
+			t.Fatalf("the site did not start within %s:\n%s", buildTimeout, p.output())
 		}
 	}
 }

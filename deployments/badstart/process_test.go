@@ -1,5 +1,5 @@
-// Package badstart is tested for what the programs of the tiers say when they are started
-// with something wrong: which setting, what they saw, and what to do.
+// Package badstart contains tests of the messages that the tiers print when they start with a
+// wrong setting: each names the setting, its value and the fix.
 package badstart
 
 import (
@@ -21,12 +21,14 @@ import (
 	"techtalks.example/deployments/source"
 )
 
-// patience bounds every wait of these tests; none is expected to take it.
-const patience = 3 * time.Minute
+// maxWait bounds every wait of these tests, far above the expected time.
+const maxWait = 3 * time.Minute
 
-// folder holds the programs, and folders of certificates; Postgres, which is not root, may enter it.
+// folder contains the programs and folders of certificates. Postgres, which does not run as
+// root, can read it.
 var folder string
 
+// in returns the path of a file in folder.
 func in(name string) string { return filepath.Join(folder, name) }
 
 func TestMain(m *testing.M) {
@@ -55,12 +57,12 @@ func prepare() error {
 	if err := source.Build(context.Background(), tree, folder, source.DataTier, source.LogicTier, source.WebTier); err != nil {
 		return err
 	}
-	for name, life := range map[string]time.Duration{"good": 24 * time.Hour, "foreign": 24 * time.Hour, "expired": -time.Minute} {
-		if _, err := certificates.IssueFor(life, in(name), nil); err != nil {
+	for name, lifetime := range map[string]time.Duration{"good": 24 * time.Hour, "foreign": 24 * time.Hour, "expired": -time.Minute} {
+		if _, err := certificates.IssueFor(lifetime, in(name), nil); err != nil {
 			return err
 		}
 	}
-	// Each is good but for one thing.
+	// Each folder is valid except for one file.
 	for name, files := range map[string]map[string]string{
 		"no-key":       {"ca.crt": "good/ca.crt", "TIER.crt": "good/TIER.crt"},
 		"other-key":    {"ca.crt": "good/ca.crt", "TIER.crt": "good/TIER.crt", "TIER.key": "good/operator.key"},
@@ -72,12 +74,12 @@ func prepare() error {
 			return err
 		}
 		for _, tier := range []string{"data-tier", "logic-tier", "web-tier"} {
-			for to, from := range files {
-				content, err := os.ReadFile(in(strings.ReplaceAll(from, "TIER", tier)))
+			for file, original := range files {
+				content, err := os.ReadFile(in(strings.ReplaceAll(original, "TIER", tier)))
 				if err != nil {
 					return err
 				}
-				if err := os.WriteFile(filepath.Join(in(name), strings.ReplaceAll(to, "TIER", tier)), content, 0o600); err != nil {
+				if err := os.WriteFile(filepath.Join(in(name), strings.ReplaceAll(file, "TIER", tier)), content, 0o600); err != nil {
 					return err
 				}
 			}
@@ -88,35 +90,36 @@ func prepare() error {
 
 var setting = regexp.MustCompile(`^[A-Z_]+=`)
 
-// process is a program of a tier that runs.
+// process is a running program of a tier.
 type process struct {
 	command *exec.Cmd
-	ended   chan struct{}
+	exited  chan struct{}
 
 	mu   sync.Mutex
-	said bytes.Buffer
+	text bytes.Buffer
 }
 
-// Write takes what the process says.
+// Write records output of the process.
 func (p *process) Write(text []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.said.Write(text)
+	return p.text.Write(text)
 }
 
 func (p *process) output() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.said.String()
+	return p.text.String()
 }
 
-// start runs a tier until the test ends. told is as in a shell: NAME=value is set in the
-// environment, the rest are flags. What is not told is good, but for the neighbours.
-func start(t *testing.T, tier, told string) *process {
+// start runs a tier until the test finishes. settings are separated by spaces: NAME=value is an
+// environment variable, anything else an argument. All other settings are valid, but no
+// neighbour runs.
+func start(t *testing.T, tier, settings string) *process {
 	t.Helper()
-	p := &process{command: exec.Command(in(tier), "serve"), ended: make(chan struct{})}
+	p := &process{command: exec.Command(in(tier), "serve"), exited: make(chan struct{})}
 	p.command.Env = []string{"PATH=" + os.Getenv("PATH"), "LISTEN_ADDRESS=127.0.0.1:0", "ADMIN_ADDRESS=127.0.0.1:0", "CERTIFICATES=" + in("good")}
-	for word := range strings.FieldsSeq(told) {
+	for word := range strings.FieldsSeq(settings) {
 		if setting.MatchString(word) {
 			p.command.Env = append(p.command.Env, word)
 		} else {
@@ -135,64 +138,65 @@ func start(t *testing.T, tier, told string) *process {
 		t.Fatal(err)
 	}
 	go func() {
-		_ = p.command.Wait() // how it ended is in its ProcessState
-		close(p.ended)
+		_ = p.command.Wait() // its result is in ProcessState
+		close(p.exited)
 	}()
 	t.Cleanup(func() {
-		_ = p.command.Process.Signal(syscall.SIGTERM) // it may have ended
-		p.awaitEnd(t)
-		if said := p.output(); strings.Contains(said, "panic") || strings.Contains(said, "goroutine") {
-			t.Errorf("it shows a stack:\n%s", said)
+		_ = p.command.Process.Signal(syscall.SIGTERM) // it may have exited
+		p.awaitExit(t)
+		if output := p.output(); strings.Contains(output, "panic") || strings.Contains(output, "goroutine") {
+			t.Errorf("the output contains a stack trace:\n%s", output)
 		}
 	})
 	return p
 }
 
-func (p *process) awaitEnd(t *testing.T) {
+func (p *process) awaitExit(t *testing.T) {
 	t.Helper()
 	select {
-	case <-p.ended:
-	case <-time.After(patience):
+	case <-p.exited:
+	case <-time.After(maxWait):
 		_ = p.command.Process.Kill()
-		t.Errorf("it does not end:\n%s", p.output())
+		t.Errorf("the process did not exit:\n%s", p.output())
 	}
 }
 
-// awaitSaid waits until the process said all of it, each so many times.
-func (p *process) awaitSaid(t *testing.T, times int, all ...string) {
+// awaitOutput waits until the output contains each text at least count times.
+func (p *process) awaitOutput(t *testing.T, count int, texts ...string) {
 	t.Helper()
-	look := time.NewTicker(20 * time.Millisecond)
-	defer look.Stop()
-	for late := time.After(patience); ; {
-		missing := lacks(p.output(), times, all)
+	ticker := time.NewTicker(20 * time.Millisecond)
+	defer ticker.Stop()
+	for timeout := time.After(maxWait); ; {
+		missing := firstMissing(p.output(), count, texts)
 		if missing == "" {
 			return
 		}
 		select {
-		case <-look.C:
-		case <-p.ended:
-			if missing = lacks(p.output(), times, all); missing != "" {
-				t.Fatalf("it ended, and did not say %q %d times:\n%s", missing, times, p.output())
+		case <-ticker.C:
+		case <-p.exited:
+			if missing = firstMissing(p.output(), count, texts); missing != "" {
+				t.Fatalf("the process exited; its output lacks %q (want %d times):\n%s", missing, count, p.output())
 			}
 			return
-		case <-late:
-			t.Fatalf("it does not say %q %d times:\n%s", missing, times, p.output())
+		case <-timeout:
+			t.Fatalf("the output lacks %q (want %d times):\n%s", missing, count, p.output())
 		}
 	}
 }
 
-// lacks returns what is not so many times in a text; nothing when all is.
-func lacks(text string, times int, all []string) string {
-	for _, one := range all {
-		if strings.Count(text, one) < times {
-			return one
+// firstMissing returns the first of the texts that occurs less than count times in output, or
+// an empty string.
+func firstMissing(output string, count int, texts []string) string {
+	for _, text := range texts {
+		if strings.Count(output, text) < count {
+			return text
 		}
 	}
 	return ""
 }
 
-// unused returns an address that nobody listens on.
-func unused(t *testing.T) string {
+// unusedAddress returns an address that no program listens on.
+func unusedAddress(t *testing.T) string {
 	t.Helper()
 	listener := listen(t)
 	defer listener.Close()

@@ -9,20 +9,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// apart gives the load a core and the processes of a site the others, so that what
-// the load takes is not missing from what is measured. It returns what undoes it. A
-// process that starts later is where the one that started it is.
-func apart(site []int) (undo func() error, err error) {
-	var before unix.CPUSet
-	if err := unix.SchedGetaffinity(0, &before); err != nil {
+// separateCores pins this process, the load generator, to one core and the site's processes to
+// the others, so that they do not compete. It returns a function that restores the original
+// affinity. New processes inherit the affinity of their parent.
+func separateCores(site []int) (restore func() error, err error) {
+	var original unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &original); err != nil {
 		return nil, err
 	}
-	if before.Count() < 2 {
-		return nil, fmt.Errorf("this needs two cores, and there is %d", before.Count())
+	if original.Count() < 2 {
+		return nil, fmt.Errorf("needs two cores, this machine has %d", original.Count())
 	}
 	var load, rest unix.CPUSet
 	for core := range 1024 {
-		if !before.IsSet(core) {
+		if !original.IsSet(core) {
 			continue
 		}
 		if load.Count() == 0 {
@@ -31,7 +31,7 @@ func apart(site []int) (undo func() error, err error) {
 			rest.Set(core)
 		}
 	}
-	place := func(pids []int, where *unix.CPUSet) error {
+	setAffinity := func(pids []int, cores *unix.CPUSet) error {
 		for _, pid := range pids {
 			threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid))
 			if err != nil {
@@ -42,23 +42,23 @@ func apart(site []int) (undo func() error, err error) {
 				if err != nil {
 					return err
 				}
-				// One that has ended meanwhile needs no place.
-				if err := unix.SchedSetaffinity(id, where); err != nil && err != unix.ESRCH {
+				// ESRCH: the thread has exited.
+				if err := unix.SchedSetaffinity(id, cores); err != nil && err != unix.ESRCH {
 					return err
 				}
 			}
 		}
 		return nil
 	}
-	own := []int{os.Getpid()}
-	undo = func() error {
-		if err := place(site, &before); err != nil {
+	self := []int{os.Getpid()}
+	restore = func() error {
+		if err := setAffinity(site, &original); err != nil {
 			return err
 		}
-		return place(own, &before)
+		return setAffinity(self, &original)
 	}
-	if err := place(site, &rest); err != nil {
-		return undo, err
+	if err := setAffinity(site, &rest); err != nil {
+		return restore, err
 	}
-	return undo, place(own, &load)
+	return restore, setAffinity(self, &load)
 }

@@ -24,43 +24,43 @@ type publisher struct {
 func newPublisher(ctx context.Context, connection *grpc.ClientConn, handle string) (*publisher, error) {
 	ctx, done := context.WithTimeout(ctx, callTimeout)
 	defer done()
-	answer, err := accountspb.NewAccountsClient(connection).SignUp(ctx, &accountspb.SignUpRequest{Handle: handle, DisplayName: "Bench", Password: "a password of the bench"})
+	response, err := accountspb.NewAccountsClient(connection).SignUp(ctx, &accountspb.SignUpRequest{Handle: handle, DisplayName: "Bench", Password: "a password of the bench"})
 	if err != nil {
 		return nil, err
 	}
-	return &publisher{talkspb.NewChannelsClient(connection), talkspb.NewTalksClient(connection), answer.Session.Token}, nil
+	return &publisher{talkspb.NewChannelsClient(connection), talkspb.NewTalksClient(connection), response.Session.Token}, nil
 }
 
-func (p *publisher) as(ctx context.Context) context.Context {
+func (p *publisher) withSession(ctx context.Context) context.Context {
 	return metadata.AppendToOutgoingContext(ctx, transport.SessionKey, p.session)
 }
 
-// channel makes a channel and gives it followers: accounts first to last.
+// channel creates a channel, followed by the accounts first to last, and returns its name.
 func (p *publisher) channel(ctx context.Context, db *sql.DB, slug string, first, last int) (string, error) {
-	calling, done := context.WithTimeout(p.as(ctx), callTimeout)
+	callContext, done := context.WithTimeout(p.withSession(ctx), callTimeout)
 	defer done()
-	answer, err := p.channels.CreateChannel(calling, &talkspb.CreateChannelRequest{ChannelId: slug, Title: "Bench " + slug})
+	response, err := p.channels.CreateChannel(callContext, &talkspb.CreateChannelRequest{ChannelId: slug, Title: "Bench " + slug})
 	if err != nil {
 		return "", err
 	}
 	_, err = db.ExecContext(ctx, `
 		insert into following.follow (channel_id, account_id, channel, channel_title)
 		select $1, a.id, $2, $3 from accounts.account a join generate_series($4::int, $5::int) n on a.handle = 'follower-' || n
-		on conflict do nothing`, answer.Channel.Id, answer.Channel.Name, answer.Channel.Title, first, last)
-	return answer.Channel.Name, err
+		on conflict do nothing`, response.Channel.Id, response.Channel.Name, response.Channel.Title, first, last)
+	return response.Channel.Name, err
 }
 
 func (p *publisher) publish(ctx context.Context, channel, title string) (*talkspb.Talk, error) {
-	ctx, done := context.WithTimeout(p.as(ctx), callTimeout)
+	ctx, done := context.WithTimeout(p.withSession(ctx), callTimeout)
 	defer done()
-	answer, err := p.talks.CreateTalk(ctx, &talkspb.CreateTalkRequest{Parent: channel, Talk: &talkspb.Talk{
+	response, err := p.talks.CreateTalk(ctx, &talkspb.CreateTalkRequest{Parent: channel, Talk: &talkspb.Talk{
 		Title: title, Speakers: []string{"Bench"}, Language: "eng", MediaUrl: "https://www.youtube.com/watch?v=bench000000",
 	}})
-	return answer.GetTalk(), err
+	return response.GetTalk(), err
 }
 
-// followers makes accounts follower-1 to follower-n, each with a session: behind
-// the back of the logic tier, since hashing that many passwords takes minutes.
+// followers creates the accounts follower-1 to follower-n with a session each. It writes them to the
+// database directly, because hashing that many passwords takes minutes.
 func followers(ctx context.Context, db *sql.DB, n int) error {
 	for _, statement := range []string{
 		`insert into accounts.account (handle, display_name, password)
@@ -83,8 +83,8 @@ func followers(ctx context.Context, db *sql.DB, n int) error {
 	return err
 }
 
-// devices is how many further sessions follower-1 has. The web tier gives one session only
-// a share of its slots.
+// devices is the number of additional sessions of follower-1. One session gets only a share of the
+// web tier's slots.
 const devices = 100
 
 var device atomic.Int64

@@ -10,26 +10,26 @@ import (
 	"time"
 )
 
-// browsers are connections that follow a stream. They only count: what they
-// work, the measured lack.
+// browsers are connections that follow a stream. They only count events, because they share the
+// processors with the measured site.
 type browsers struct {
 	connections []net.Conn
-	heard       atomic.Int64
+	received    atomic.Int64
 	bytes       atomic.Int64
-	first       atomic.Int64 // when the first event was heard, Unix nanoseconds
-	last        atomic.Int64
-	lost        atomic.Int64 // connections that ended
+	first       atomic.Int64 // arrival of the first event, Unix nanoseconds
+	last        atomic.Int64 // likewise of the last event
+	lost        atomic.Int64 // connections that the server closed
 	closing     atomic.Bool
 	reading     sync.WaitGroup
 }
 
-// browsersPerAddress is how many browsers connect from one address: those of a school.
+// browsersPerAddress is the number of browsers behind one address, as at a school.
 const browsersPerAddress = 1000
 
-// openers is how many connect at the same time.
+// openers is the number of concurrent connection attempts.
 const openers = 64
 
-// open connects n browsers; request is what the nth asks.
+// open connects n browsers. request returns the request of the nth browser.
 func open(ctx context.Context, address string, n int, request func(n int) string) (*browsers, error) {
 	b := &browsers{connections: make([]net.Conn, n)}
 	var group sync.WaitGroup
@@ -59,11 +59,11 @@ func open(ctx context.Context, address string, n int, request func(n int) string
 	return b, ctx.Err()
 }
 
-// begun is in what a stream begins with.
-var begun = []byte("id: ")
+// firstEvent marks the start of a stream.
+var firstEvent = []byte("id: ")
 
 func (b *browsers) open(address string, i int, request string) error {
-	// The web tier gives one client address only a share of its streams.
+	// One client address gets only a share of the web tier's streams.
 	dialer := net.Dialer{Timeout: callTimeout, LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(1+i/browsersPerAddress))}}
 	connection, err := dialer.Dial("tcp", address)
 	if err != nil {
@@ -74,17 +74,16 @@ func (b *browsers) open(address string, i int, request string) error {
 	if _, err := connection.Write([]byte(request)); err != nil {
 		return err
 	}
-	// Until the stream has begun: it says so by the id from which on nothing is
-	// missed.
+	// Wait for the first id: from there on, the stream misses no event.
 	buffer := make([]byte, 4096)
-	for have := 0; !bytes.Contains(buffer[:have], begun); {
-		n, err := connection.Read(buffer[have:])
-		if have += n; err != nil {
-			return fmt.Errorf("browser %d: %w, after %.80q", i, err, buffer[:have])
+	for length := 0; !bytes.Contains(buffer[:length], firstEvent); {
+		n, err := connection.Read(buffer[length:])
+		if length += n; err != nil {
+			return fmt.Errorf("browser %d: %w, after %.80q", i, err, buffer[:length])
 		}
 	}
 	if !bytes.HasPrefix(buffer, []byte("HTTP/1.1 200 ")) {
-		return fmt.Errorf("browser %d is answered %.80q", i, buffer)
+		return fmt.Errorf("browser %d: got response %.80q", i, buffer)
 	}
 	_ = connection.SetDeadline(time.Time{})
 	b.reading.Go(func() { b.read(connection) })
@@ -93,12 +92,12 @@ func (b *browsers) open(address string, i int, request string) error {
 
 var mark = []byte("\nevent: n")
 
-// read counts events; one may come in two parts.
+// read counts events, which can span two reads.
 func (b *browsers) read(connection net.Conn) {
 	buffer := make([]byte, 4096)
-	kept := 0
+	carried := 0
 	for {
-		n, err := connection.Read(buffer[kept:])
+		n, err := connection.Read(buffer[carried:])
 		if err != nil {
 			if !b.closing.Load() {
 				b.lost.Add(1)
@@ -106,37 +105,37 @@ func (b *browsers) read(connection net.Conn) {
 			return
 		}
 		b.bytes.Add(int64(n))
-		all := buffer[:kept+n]
-		if found := bytes.Count(all, mark); found > 0 {
+		data := buffer[:carried+n]
+		if found := bytes.Count(data, mark); found > 0 {
 			now := time.Now().UnixNano()
 			b.first.CompareAndSwap(0, now)
 			b.last.Store(now)
-			b.heard.Add(int64(found))
+			b.received.Add(int64(found))
 		}
-		// Too little to be counted again, enough to complete one.
-		kept = copy(buffer, all[max(0, len(all)-len(mark)+1):])
+		// Carry over less than one mark: enough to complete it, too little to count it twice.
+		carried = copy(buffer, data[max(0, len(data)-len(mark)+1):])
 	}
 }
 
-// expect sets the counts to nothing.
-func (b *browsers) expect() {
-	b.heard.Store(0)
+// reset resets the counters.
+func (b *browsers) reset() {
+	b.received.Store(0)
 	b.bytes.Store(0)
 	b.first.Store(0)
 	b.last.Store(0)
 }
 
-// await waits until that many events were heard.
+// await waits until the browsers have received a number of events.
 func (b *browsers) await(ctx context.Context, events int64) error {
 	ctx, done := context.WithTimeout(ctx, time.Minute)
 	defer done()
-	for b.heard.Load() < events {
+	for b.received.Load() < events {
 		if lost := b.lost.Load(); lost > 0 {
-			return fmt.Errorf("%d browsers were cut off", lost)
+			return fmt.Errorf("the server closed the streams of %d browsers", lost)
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("heard %d of %d: %w", b.heard.Load(), events, ctx.Err())
+			return fmt.Errorf("received %d of %d events: %w", b.received.Load(), events, ctx.Err())
 		case <-time.After(time.Millisecond):
 		}
 	}

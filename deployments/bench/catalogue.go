@@ -10,26 +10,25 @@ import (
 	"time"
 )
 
-// madeTalks is the size of the catalogue that is made when there is no real one:
-// that of pyvideo's.
-const madeTalks = 16_000
+// generatedTalks is the size of a generated catalogue, that of pyvideo.
+const generatedTalks = 16_000
 
-// talksPerEvent is how many talks a made event has.
+// talksPerEvent is the number of talks of each generated event.
 const talksPerEvent = 40
 
-// openCatalogue returns the catalogue to measure with, made when none was named.
+// openCatalogue returns the path of the catalogue, which it generates if none was given.
 func (b *bench) openCatalogue() (string, error) {
 	if b.catalogue != "" {
 		_, err := os.Stat(b.catalogue)
 		return b.catalogue, err
 	}
-	made := filepath.Join(b.folder, "catalogue")
-	return made, makeCatalogue(made, b.size(madeTalks, 500))
+	generated := filepath.Join(b.folder, "catalogue")
+	return generated, generateCatalogue(generated, b.size(generatedTalks, 500))
 }
 
-// makeCatalogue writes a catalogue of made-up talks in the layout of pyvideo.
-// The same number makes the same catalogue.
-func makeCatalogue(folder string, talks int) error {
+// generateCatalogue writes a catalogue of random talks in the layout of pyvideo. It is
+// deterministic for a given number of talks.
+func generateCatalogue(folder string, talks int) error {
 	random := rand.New(rand.NewPCG(1, uint64(talks)))
 	words := vocabulary(random)
 	for n := range talks {
@@ -38,7 +37,7 @@ func makeCatalogue(folder string, talks int) error {
 			if err := os.MkdirAll(filepath.Join(event, "videos"), 0o755); err != nil {
 				return err
 			}
-			if err := writeJSON(filepath.Join(event, "category.json"), map[string]any{"title": fmt.Sprintf("Made event %d", n/talksPerEvent)}); err != nil {
+			if err := writeJSON(filepath.Join(event, "category.json"), map[string]any{"title": fmt.Sprintf("Generated event %d", n/talksPerEvent)}); err != nil {
 				return err
 			}
 		}
@@ -58,7 +57,7 @@ func makeCatalogue(folder string, talks int) error {
 	return nil
 }
 
-// vocabulary makes words, the first of them the common ones.
+// vocabulary returns random words, the most common first.
 func vocabulary(random *rand.Rand) []string {
 	syllables := strings.Fields("da ta ba se py thon go lang ser ver queue mes sage pat tern test ing de sign sys tem net work type safe")
 	words := make([]string, 5000)
@@ -72,7 +71,7 @@ func vocabulary(random *rand.Rand) []string {
 	return words
 }
 
-// sentence picks words, common ones more often, as in a language (Zipf).
+// sentence returns n words with a Zipf distribution, as in natural language.
 func sentence(random *rand.Rand, words []string, n int) string {
 	zipf := rand.NewZipf(random, 1.1, 4, uint64(len(words)-1))
 	picked := make([]string, n)

@@ -1,7 +1,6 @@
-// Command bench measures TechTalks against the plainest thing that does the
-// same, side by side on this machine, and prints tables of ratios: absolute
-// numbers drift with the machine, ratios hold. It starts a site of its own and
-// leaves nothing behind.
+// Command bench measures TechTalks against the simplest program that does the same, side by side
+// on this machine, and prints tables of ratios: absolute numbers depend on the machine, ratios
+// much less. It starts its own site and removes all its files.
 package main
 
 import (
@@ -17,10 +16,10 @@ import (
 	"time"
 )
 
-// timeout bounds everything together.
+// timeout bounds the whole run.
 const timeout = 2 * time.Hour
 
-// options say what to measure, and how thoroughly.
+// options selects the measurements and their sizes.
 type options struct {
 	only      string
 	runs      int
@@ -28,27 +27,26 @@ type options struct {
 	catalogue string
 }
 
-// measurements in their order: later ones need the catalogue that "start" and
-// "import" bring in.
+// measurements are listed in run order.
 var measurements = []struct {
-	name, about string
-	run         func(context.Context, *bench) error
+	name, summary string
+	run           func(context.Context, *bench) error
 }{
-	{"start", "make up, and what a site takes at rest", measureStart},
-	{"import", "a catalogue through talksctl", measureImport},
-	{"page", "a channel page over three processes, and collapsed into one", measurePage},
-	{"overload", "three times what the site can answer", measureOverload},
-	{"scaling", "two replicas of a tier, and one", measureScaling},
-	{"search", "a search, and its SQL alone", measureSearch},
-	{"fanout", "a talk into the inboxes of many followers", measureFanOut},
-	{"live", "a talk to many browsers, and a plain loop", measureLive},
-	{"waits", "an operation, waited for in four ways", measureWaits},
-	{"queue-idle", "what a logic tier with nothing to do asks", measureIdle},
-	{"queue", "messages in Postgres, and in its peers", measureQueue},
-	{"queue-steady", "messages in Postgres for minutes, at a pace", measureSteady},
-	{"queue-spike", "many messages in one second, and requests meanwhile", measureSpike},
-	{"rabbitmq", "messages in RabbitMQ, and through a bare client", measureRabbitMQ},
-	{"bytes", "a file in and out, and over one connection", measureBytes},
+	{"start", "start-up time, and memory at rest", measureStart},
+	{"import", "import of a catalogue with talksctl", measureImport},
+	{"page", "a channel page from three processes, against one process", measurePage},
+	{"overload", "three times the load that the site can serve", measureOverload},
+	{"scaling", "two replicas of a tier, against one", measureScaling},
+	{"search", "a search, against its SQL alone", measureSearch},
+	{"fanout", "delivery of a talk to the inboxes of many followers", measureFanOut},
+	{"live", "live events to many browsers, against a plain loop", measureLive},
+	{"waits", "following an operation in four ways", measureWaits},
+	{"queue-idle", "queries of an idle logic tier", measureIdle},
+	{"queue", "the queue in Postgres, against its peers", measureQueue},
+	{"queue-steady", "the queue in Postgres at a steady rate for minutes", measureSteady},
+	{"queue-spike", "page latency during a burst of messages", measureSpike},
+	{"rabbitmq", "the queue in RabbitMQ, against a bare client", measureRabbitMQ},
+	{"bytes", "upload and download of a file, against one connection", measureBytes},
 }
 
 func main() {
@@ -57,10 +55,10 @@ func main() {
 	for _, m := range measurements {
 		names = append(names, m.name)
 	}
-	flag.StringVar(&o.only, "only", "", "measure only these, separated by commas: "+strings.Join(names, ", "))
-	flag.IntVar(&o.runs, "runs", 5, "runs of which the median counts")
-	flag.BoolVar(&o.quick, "quick", false, "small sizes and one run: shows that it works, and nothing else")
-	flag.StringVar(&o.catalogue, "catalogue", "", "a real catalogue in the layout of pyvideo (folder or .tar.xz) in the place of a made one")
+	flag.StringVar(&o.only, "only", "", "run only these measurements, separated by commas: "+strings.Join(names, ", "))
+	flag.IntVar(&o.runs, "runs", 5, "number of runs; the tables report medians")
+	flag.BoolVar(&o.quick, "quick", false, "smoke test: small sizes and one run, with meaningless figures")
+	flag.StringVar(&o.catalogue, "catalogue", "", "real catalogue in the layout of pyvideo (folder or .tar.xz), instead of a generated one")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
@@ -88,7 +86,7 @@ func run(ctx context.Context, o options) (err error) {
 			known = known || m.name == name
 		}
 		if !known {
-			return fmt.Errorf("-only %s: there is no such measurement; see -help", name)
+			return fmt.Errorf("-only %s: unknown measurement; see -help", name)
 		}
 	}
 	b, err := newBench(ctx, o)
@@ -101,23 +99,23 @@ func run(ctx context.Context, o options) (err error) {
 		if len(chosen) > 0 && !chosen[m.name] {
 			continue
 		}
-		fmt.Printf("\n%s: %s\n", m.name, m.about)
+		fmt.Printf("\n%s: %s\n", m.name, m.summary)
 		if err := m.run(ctx, b); err != nil {
 			return fmt.Errorf("%s: %w", m.name, err)
 		}
 	}
 	fmt.Println()
-	b.verdict()
+	b.printSummary()
 	return nil
 }
 
 // bench is one run of this program.
 type bench struct {
 	options
-	root   string // of the source tree
-	folder string // for everything made here
-	site   *site  // the one that is measured, once there is one
-	missed []string
+	root   string   // of the source tree
+	folder string   // of all files of this run
+	site   *site    // started on first use; see running
+	missed []string // targets
 }
 
 func newBench(ctx context.Context, o options) (*bench, error) {
@@ -129,7 +127,7 @@ func newBench(ctx context.Context, o options) (*bench, error) {
 	if b.folder, err = os.MkdirTemp("", "techtalks-bench-"); err != nil {
 		return nil, err
 	}
-	// Postgres, which does not run as root, must get to its data.
+	// Postgres, which does not run as root, needs access to its data.
 	if err := os.Chmod(b.folder, 0o755); err != nil {
 		return nil, errors.Join(err, b.close())
 	}
@@ -154,8 +152,7 @@ func (b *bench) close() error {
 	return errors.Join(err, os.RemoveAll(b.folder))
 }
 
-// size is how many of something there are, fewer when it need only be shown to
-// work.
+// size returns the full size, or the quick one for a smoke test.
 func (b *bench) size(full, quick int) int {
 	if b.quick {
 		return quick
@@ -163,7 +160,7 @@ func (b *bench) size(full, quick int) int {
 	return full
 }
 
-// sourceTree returns the folder above this one that holds go.work.
+// sourceTree returns the root of the source tree: the folder with go.work.
 func sourceTree() (string, error) {
 	folder, err := os.Getwd()
 	for err == nil {
@@ -171,7 +168,7 @@ func sourceTree() (string, error) {
 			return folder, nil
 		}
 		if folder == filepath.Dir(folder) {
-			err = errors.New("run it inside the source tree: there is no go.work here or above")
+			err = errors.New("no go.work in this folder or above: run it inside the source tree")
 		}
 		folder = filepath.Dir(folder)
 	}

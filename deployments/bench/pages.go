@@ -16,10 +16,10 @@ import (
 	"time"
 )
 
-// Targets of a page over three processes, against the same in one.
+// Targets of a page from three processes, against one process.
 const (
 	pageThroughput = 0.70
-	pageWork       = 1.5
+	pageCPU        = 1.5
 )
 
 const (
@@ -27,7 +27,7 @@ const (
 	pageTalks       = 20
 )
 
-// measurePage asks both for the same pages in turn.
+// measurePage requests the same pages from the site and from the collapsed program in turn.
 func measurePage(ctx context.Context, b *bench) error {
 	s, paths, err := b.withChannels(ctx)
 	if err != nil {
@@ -45,60 +45,60 @@ func measurePage(ctx context.Context, b *bench) error {
 	if err := awaitListener(ctx, address); err != nil {
 		return err
 	}
-	long := time.Duration(b.size(4000, 300)) * time.Millisecond
-	apart := func() []int {
+	duration := time.Duration(b.size(4000, 300)) * time.Millisecond
+	siteProcesses := func() []int {
 		return append(append(s.pids("web-tier"), s.pids("logic-tier")...), s.pids("data-tier")...)
 	}
 	one := func() []int { return append(processes(b.program("collapsed")), s.pids("data-tier")...) }
-	// Connections, statements and caches are there before it counts.
-	for _, of := range []string{s.web, address} {
-		if _, err := askFor(ctx, of, paths, long/2, nil); err != nil {
+	// Warm up connections, statements and caches.
+	for _, target := range []string{s.web, address} {
+		if _, err := loadFor(ctx, target, paths, duration/2, nil); err != nil {
 			return err
 		}
 	}
-	var speeds, speedsOne, works, worksOne, speedRatio, workRatio, alone, aloneOne []float64
+	var rates, ratesOne, cpuTimes, cpuTimesOne, rateRatios, cpuRatios, latencies, latenciesOne []float64
 	tiers := []string{"web-tier", "logic-tier", "data-tier"}
-	each := make([][]float64, len(tiers)) // work a page, of each tier
+	cpuByTier := make([][]float64, len(tiers)) // µs per page
 	for range b.runs {
 		var before []time.Duration
 		for _, tier := range tiers {
-			before = append(before, cpu(s.pids(tier)))
+			before = append(before, cpuTime(s.pids(tier)))
 		}
-		a, err := askFor(ctx, s.web, paths, long, apart)
+		a, err := loadFor(ctx, s.web, paths, duration, siteProcesses)
 		if err != nil {
 			return err
 		}
 		for i, tier := range tiers {
-			each[i] = append(each[i], (cpu(s.pids(tier))-before[i]).Seconds()*1e6/float64(a.pages))
+			cpuByTier[i] = append(cpuByTier[i], (cpuTime(s.pids(tier))-before[i]).Seconds()*1e6/float64(a.pages))
 		}
-		o, err := askFor(ctx, address, paths, long, one)
+		o, err := loadFor(ctx, address, paths, duration, one)
 		if err != nil {
 			return err
 		}
-		speeds, speedsOne = append(speeds, a.perSecond), append(speedsOne, o.perSecond)
-		works, worksOne = append(works, a.work.Seconds()*1e6), append(worksOne, o.work.Seconds()*1e6)
-		speedRatio = append(speedRatio, a.perSecond/o.perSecond)
-		workRatio = append(workRatio, a.work.Seconds()/o.work.Seconds())
-		for into, of := range map[*[]float64]string{&alone: s.web, &aloneOne: address} {
-			took, err := askAlone(ctx, of, paths, b.size(400, 20))
+		rates, ratesOne = append(rates, a.perSecond), append(ratesOne, o.perSecond)
+		cpuTimes, cpuTimesOne = append(cpuTimes, a.cpu.Seconds()*1e6), append(cpuTimesOne, o.cpu.Seconds()*1e6)
+		rateRatios = append(rateRatios, a.perSecond/o.perSecond)
+		cpuRatios = append(cpuRatios, a.cpu.Seconds()/o.cpu.Seconds())
+		for times, target := range map[*[]float64]string{&latencies: s.web, &latenciesOne: address} {
+			took, err := latency(ctx, target, paths, b.size(400, 20))
 			if err != nil {
 				return err
 			}
-			*into = append(*into, took.Seconds()*1e3)
+			*times = append(*times, took.Seconds()*1e3)
 		}
 	}
-	speed, work := median(speedRatio), median(workRatio)
+	rate, cpu := median(rateRatios), median(cpuRatios)
 	b.table("page", "one process",
-		row{what: "pages a second, 32 connections", ours: spread(speeds, "%.0f"), against: spread(speedsOne, "%.0f"), ratio: fmt.Sprintf("%.2f", speed),
-			target: fmt.Sprintf("at least %.2f", pageThroughput), met: speed >= pageThroughput},
-		row{what: "work a page, all processes and Postgres", ours: spread(works, "%.0f µs"), against: spread(worksOne, "%.0f µs"), ratio: fmt.Sprintf("%.2f", work),
-			target: fmt.Sprintf("at most %.2f", pageWork), met: work <= pageWork},
-		row{what: "of it web tier, logic tier, data tier", ours: fmt.Sprintf("%.0f, %.0f, %.0f µs", median(each[0]), median(each[1]), median(each[2]))},
-		row{what: "one page at a time, median", ours: spread(alone, "%.2f ms"), against: spread(aloneOne, "%.2f ms"), ratio: fmt.Sprintf("%.2f", median(alone)/median(aloneOne))})
+		row{label: "pages a second, 32 connections", ours: spread(rates, "%.0f"), baseline: spread(ratesOne, "%.0f"), ratio: fmt.Sprintf("%.2f", rate),
+			target: fmt.Sprintf("at least %.2f", pageThroughput), met: rate >= pageThroughput},
+		row{label: "CPU time for a page, all processes and Postgres", ours: spread(cpuTimes, "%.0f µs"), baseline: spread(cpuTimesOne, "%.0f µs"), ratio: fmt.Sprintf("%.2f", cpu),
+			target: fmt.Sprintf("at most %.2f", pageCPU), met: cpu <= pageCPU},
+		row{label: "of which web tier, logic tier, data tier", ours: fmt.Sprintf("%.0f, %.0f, %.0f µs", median(cpuByTier[0]), median(cpuByTier[1]), median(cpuByTier[2]))},
+		row{label: "one page at a time, median latency", ours: spread(latencies, "%.2f ms"), baseline: spread(latenciesOne, "%.2f ms"), ratio: fmt.Sprintf("%.2f", median(latencies)/median(latenciesOne))})
 	return nil
 }
 
-// withChannels returns the site with the catalogue in it, and pages of its full channels.
+// withChannels returns the site with the catalogue imported, and the paths of full channel pages.
 func (b *bench) withChannels(ctx context.Context) (*site, []string, error) {
 	s, err := b.withCatalogue(ctx)
 	if err != nil {
@@ -108,7 +108,7 @@ func (b *bench) withChannels(ctx context.Context) (*site, []string, error) {
 	return s, paths, err
 }
 
-// fullChannels returns pages of channels that show as many talks as a page can.
+// fullChannels returns paths of channel pages with the maximum number of talks.
 func (s *site) fullChannels(ctx context.Context) (paths []string, err error) {
 	db, err := s.superuser(ctx)
 	if err != nil {
@@ -131,44 +131,45 @@ func (s *site) fullChannels(ctx context.Context) (paths []string, err error) {
 		return nil, err
 	}
 	if len(paths) == 0 {
-		return nil, errors.New("no channel fills a page")
+		return nil, errors.New("no channel has enough talks to fill a page")
 	}
 	var page strings.Builder
 	if err := s.get(ctx, paths[0], &page); err != nil {
 		return nil, err
 	}
 	if n := strings.Count(page.String(), "<h3"); n != pageTalks {
-		return nil, fmt.Errorf("%s shows %d talks, not %d", paths[0], n, pageTalks)
+		return nil, fmt.Errorf("%s: got %d talks, want %d", paths[0], n, pageTalks)
 	}
 	return paths, nil
 }
 
-// asked is what came of asking for a while.
-type asked struct {
+// loadResult is the result of a load test.
+type loadResult struct {
 	pages     int64
 	perSecond float64
-	work      time.Duration // a page
+	cpu       time.Duration // per page
 }
 
-// askFor asks for pages over 32 connections, each one at a time, for a while.
-func askFor(ctx context.Context, address string, paths []string, long time.Duration, who func() []int) (asked, error) {
-	return askOverMany(ctx, address, pageConnections, paths, long, who)
+// loadFor requests pages over pageConnections connections for a duration.
+func loadFor(ctx context.Context, address string, paths []string, duration time.Duration, pids func() []int) (loadResult, error) {
+	return loadOver(ctx, address, pageConnections, paths, duration, pids)
 }
 
-// askOverMany asks over some connections.
-func askOverMany(ctx context.Context, address string, connections int, paths []string, long time.Duration, who func() []int) (asked, error) {
+// loadOver requests pages over several connections, one at a time on each, for a duration. It
+// measures the CPU time of the processes that pids returns, unless pids is nil.
+func loadOver(ctx context.Context, address string, connections int, paths []string, duration time.Duration, pids func() []int) (loadResult, error) {
 	var count atomic.Int64
 	var failed atomic.Pointer[error]
 	var group sync.WaitGroup
 	var before time.Duration
-	if who != nil {
-		before = cpu(who())
+	if pids != nil {
+		before = cpuTime(pids())
 	}
 	began := time.Now()
 	for c := range connections {
 		group.Go(func() {
-			if err := askOver(ctx, address, func(n int) (string, bool) {
-				return paths[(c+n)%len(paths)], time.Since(began) < long
+			if err := getRepeatedly(ctx, address, func(n int) (string, bool) {
+				return paths[(c+n)%len(paths)], time.Since(began) < duration
 			}, func() { count.Add(1) }); err != nil {
 				failed.CompareAndSwap(nil, &err)
 			}
@@ -177,41 +178,41 @@ func askOverMany(ctx context.Context, address string, connections int, paths []s
 	group.Wait()
 	took := time.Since(began)
 	if err := failed.Load(); err != nil {
-		return asked{}, *err
+		return loadResult{}, *err
 	}
 	if count.Load() == 0 {
-		return asked{}, fmt.Errorf("in %s no page was made by %s", took, address)
+		return loadResult{}, fmt.Errorf("no page was rendered in %s by %s", took, address)
 	}
-	a := asked{pages: count.Load(), perSecond: float64(count.Load()) / took.Seconds()}
-	if who != nil {
-		a.work = (cpu(who()) - before) / time.Duration(count.Load())
+	a := loadResult{pages: count.Load(), perSecond: float64(count.Load()) / took.Seconds()}
+	if pids != nil {
+		a.cpu = (cpuTime(pids()) - before) / time.Duration(count.Load())
 	}
 	return a, ctx.Err()
 }
 
-// askAlone returns the median time of one page at a time.
-func askAlone(ctx context.Context, address string, paths []string, n int) (time.Duration, error) {
-	return askBy(ctx, address, 1, paths, n)
+// latency returns the median latency of n requests, one at a time.
+func latency(ctx context.Context, address string, paths []string, n int) (time.Duration, error) {
+	return latencyOf(ctx, address, 1, paths, n)
 }
 
-// askBy returns the median time of a page when several clients ask, each n times.
-func askBy(ctx context.Context, address string, clients int, paths []string, n int) (time.Duration, error) {
+// latencyOf returns the median latency when several clients send n requests each.
+func latencyOf(ctx context.Context, address string, clients int, paths []string, n int) (time.Duration, error) {
 	var group sync.WaitGroup
 	var mu sync.Mutex
 	var times []float64
 	var failed error
 	for range clients {
 		group.Go(func() {
-			var own []float64
+			var clientTimes []float64
 			last := time.Now()
-			err := askOver(ctx, address, func(i int) (string, bool) { return paths[i%len(paths)], i < n }, func() {
+			err := getRepeatedly(ctx, address, func(i int) (string, bool) { return paths[i%len(paths)], i < n }, func() {
 				now := time.Now()
-				own = append(own, now.Sub(last).Seconds())
+				clientTimes = append(clientTimes, now.Sub(last).Seconds())
 				last = now
 			})
 			mu.Lock()
 			defer mu.Unlock()
-			times = append(times, own...)
+			times = append(times, clientTimes...)
 			failed = cmp.Or(failed, err)
 		})
 	}
@@ -219,43 +220,43 @@ func askBy(ctx context.Context, address string, clients int, paths []string, n i
 	return time.Duration(median(times) * float64(time.Second)), failed
 }
 
-// askOver asks over one connection until next says to stop. A page that is not made, since
-// it was told when to come back or shown as it was, takes its time and is not counted: a
-// site that is cold, or whose machine stalls, does not end the measurement.
-func askOver(ctx context.Context, address string, next func(n int) (path string, more bool), answered func()) error {
-	a := &asker{address: address}
-	if err := a.connect(); err != nil {
+// getRepeatedly requests pages over one connection until next returns false, and calls onRendered
+// for each rendered page. It ignores stale pages and rejections with Retry-After, so that a
+// cold site or a stalled machine does not fail the measurement.
+func getRepeatedly(ctx context.Context, address string, next func(n int) (path string, more bool), onRendered func()) error {
+	client := &pageClient{address: address}
+	if err := client.connect(); err != nil {
 		return err
 	}
-	connection := a.connection
+	connection := client.connection
 	stop := context.AfterFunc(ctx, func() { _ = connection.Close() })
 	defer stop()
-	defer a.close()
+	defer client.close()
 	for n := 0; ; n++ {
 		path, more := next(n)
 		if !more {
 			return nil
 		}
-		got, err := a.ask(path)
+		got, err := client.get(path)
 		if err != nil {
 			return err
 		}
 		switch {
 		case got.status == http.StatusOK && got.age == "":
-			answered()
-		case got.age == "" && got.again == "":
-			return fmt.Errorf("%s answers %d %s", path, got.status, http.StatusText(got.status))
+			onRendered()
+		case got.age == "" && got.retryAfter == "":
+			return fmt.Errorf("GET %s: %d %s", path, got.status, http.StatusText(got.status))
 		}
 	}
 }
 
-// child is a program that runs beside the site.
+// child is a program that runs in the background.
 type child struct {
 	command *exec.Cmd
 	log     *os.File
 }
 
-// background starts a program; what it says goes to a file, as a tier's does.
+// background starts a program with its output in a log file.
 func (b *bench) background(program string, arguments ...string) (*child, error) {
 	log, err := os.Create(filepath.Join(b.folder, filepath.Base(program)+".log"))
 	if err != nil {
@@ -272,7 +273,7 @@ func (c *child) stop() {
 	_ = c.log.Close()
 }
 
-// awaitListener waits until something listens at an address.
+// awaitListener waits until an address accepts connections.
 func awaitListener(ctx context.Context, address string) error {
 	ctx, done := context.WithTimeout(ctx, callTimeout)
 	defer done()
@@ -283,7 +284,7 @@ func awaitListener(ctx context.Context, address string) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("nothing answers at %s: %w", address, err)
+			return fmt.Errorf("no program listens on %s: %w", address, err)
 		case <-time.After(10 * time.Millisecond):
 		}
 	}

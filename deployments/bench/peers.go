@@ -9,9 +9,9 @@ import (
 	"github.com/lib/pq"
 )
 
-// makeSchema makes a schema for a peer, of the role that our messages are published
-// as: it comes in over the same TLS, under the same settings.
-func (s *site) makeSchema(ctx context.Context, db *sql.DB, schema string) error {
+// createSchema creates a schema for a peer, owned by the role that publishes our messages: the peer
+// connects with the same TLS and the same settings.
+func (s *site) createSchema(ctx context.Context, db *sql.DB, schema string) error {
 	for _, statement := range []string{`drop schema if exists %s cascade`, `create schema %s authorization talks`} {
 		if _, err := db.ExecContext(ctx, fmt.Sprintf(statement, pq.QuoteIdentifier(schema))); err != nil {
 			return err
@@ -20,10 +20,10 @@ func (s *site) makeSchema(ctx context.Context, db *sql.DB, schema string) error 
 	return nil
 }
 
-// peer makes a schema for a peer on lib/pq and returns its pool, with as many
-// connections as ours has in two.
+// peer creates a schema for a peer on lib/pq and returns its pool, with as many connections as our
+// two pools together.
 func (s *site) peer(ctx context.Context, db *sql.DB, schema string) (*sql.DB, error) {
-	if err := s.makeSchema(ctx, db, schema); err != nil {
+	if err := s.createSchema(ctx, db, schema); err != nil {
 		return nil, err
 	}
 	pool, err := s.pool("talks", " search_path="+schema)
@@ -35,7 +35,7 @@ func (s *site) peer(ctx context.Context, db *sql.DB, schema string) (*sql.DB, er
 	return pool, nil
 }
 
-// pool connects as a role, with settings for its sessions.
+// pool returns a pool that connects as a role, with session settings.
 func (s *site) pool(role, settings string) (*sql.DB, error) {
 	source, err := s.database(role, 0).Source()
 	if err != nil {

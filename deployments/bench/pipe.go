@@ -11,15 +11,15 @@ import (
 	"time"
 )
 
-// pipe is what three tiers are compared with: bytes over one connection with TLS,
-// to a reader that throws them away and says when it has all.
+// pipe is the baseline of file transfers: bytes over one TLS connection to a server that discards
+// them and confirms the end.
 type pipe struct {
 	listener net.Listener
 	client   *tls.Config
 }
 
 func newPipe(certificates string) (*pipe, error) {
-	own, err := tls.LoadX509KeyPair(filepath.Join(certificates, "logic-tier.crt"), filepath.Join(certificates, "logic-tier.key"))
+	certificate, err := tls.LoadX509KeyPair(filepath.Join(certificates, "logic-tier.crt"), filepath.Join(certificates, "logic-tier.key"))
 	if err != nil {
 		return nil, err
 	}
@@ -27,13 +27,13 @@ func newPipe(certificates string) (*pipe, error) {
 	if err != nil {
 		return nil, err
 	}
-	known := x509.NewCertPool()
-	known.AppendCertsFromPEM(authority)
-	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{own}, MinVersion: tls.VersionTLS13})
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(authority)
+	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS13})
 	if err != nil {
 		return nil, err
 	}
-	p := &pipe{listener, &tls.Config{RootCAs: known, ServerName: "logic-tier", MinVersion: tls.VersionTLS13}}
+	p := &pipe{listener, &tls.Config{RootCAs: roots, ServerName: "logic-tier", MinVersion: tls.VersionTLS13}}
 	go p.serve()
 	return p, nil
 }
@@ -52,7 +52,7 @@ func (p *pipe) serve() {
 	}
 }
 
-// copy sends content over a connection and returns how long that took.
+// copy sends content over a new connection and returns the duration.
 func (p *pipe) copy(content []byte) (time.Duration, error) {
 	connection, err := tls.Dial("tcp", p.listener.Addr().String(), p.client)
 	if err != nil {
@@ -68,7 +68,7 @@ func (p *pipe) copy(content []byte) (time.Duration, error) {
 		return 0, err
 	}
 	if _, err := io.ReadFull(connection, make([]byte, 1)); err != nil {
-		return 0, errors.Join(errors.New("the reader did not get it all"), err)
+		return 0, errors.Join(errors.New("the server did not confirm the end"), err)
 	}
 	return time.Since(began), nil
 }

@@ -16,23 +16,22 @@ import (
 	"techtalks.example/logic-tier/platform/queue/postgresqueue"
 )
 
-// Connections of a program that publishes and of one that consumes, as the logic
-// tier has them.
+// Pool sizes of a publisher and of a consumer, as in the logic tier.
 const (
 	publishConnections = 24
 	consumeConnections = 8
 )
 
-// module publishes as a module of the logic tier does, by an engine of the queue.
+// module publishes and consumes like a module of the logic tier, with one of the queue's engines.
 type module struct {
-	db     *postgres.DB // of the module
+	db     *postgres.DB // publishes
 	queues *postgres.DB
 	broker queue.Broker
-	stop   func() error // of the broker's Run
+	stop   func() error // stops the broker's Run; nil if it does not run
 }
 
-// benchQueue is where everything that is published here goes, by way of a topic
-// exchange as the modules have them.
+// benchQueue is the queue that receives all messages, through a topic exchange like those of the
+// modules.
 const benchQueue = "bench"
 
 var benchTopology = queue.Topology{
@@ -45,7 +44,7 @@ func (s *site) database(role string, connections int) postgres.Options {
 	return postgres.Options{Address: s.data, Certificates: s.certificates(), Role: role, MaxConnections: connections}
 }
 
-// module opens a module whose messages an engine carries once it runs.
+// module opens a module with an engine. Call run to start the engine.
 func (s *site) module(ctx context.Context, engine func(db *postgres.DB, listen postgres.Options, log *slog.Logger) (queue.Broker, error)) (_ *module, err error) {
 	m := &module{}
 	if m.db, err = postgres.Open(s.database("talks", publishConnections)); err != nil {
@@ -64,16 +63,17 @@ func (s *site) module(ctx context.Context, engine func(db *postgres.DB, listen p
 	return m, nil
 }
 
+// run runs the engine in the background until close.
 func (m *module) run(ctx context.Context) { m.stop = inBackground(ctx, m.broker.Run) }
 
-// inBackground runs something until the returned function is called.
+// inBackground calls run in a goroutine. The returned function cancels it and waits for its error.
 func inBackground(ctx context.Context, run func(context.Context) error) (stop func() error) {
 	ctx, cancel := context.WithCancel(ctx)
-	ended := make(chan error, 1)
-	go func() { ended <- run(ctx) }()
+	done := make(chan error, 1)
+	go func() { done <- run(ctx) }()
 	return func() error {
 		cancel()
-		return <-ended
+		return <-done
 	}
 }
 
@@ -84,7 +84,7 @@ func (m *module) publish(ctx context.Context, in postgres.Querier, body int64) e
 	return err
 }
 
-// publishWith publishes in one transaction.
+// publishWith publishes messages in one transaction.
 func (m *module) publishWith(ctx context.Context, bodies ...int64) error {
 	return m.db.InTransaction(ctx, func(tx *postgres.Tx) error {
 		for _, body := range bodies {
@@ -119,11 +119,11 @@ func (m *module) close() (err error) {
 	return err
 }
 
-// queuePrefetch is how many messages a consumer holds: the bigger its batches, the
-// faster a queue in a database.
+// queuePrefetch is the number of messages that a consumer holds. Large batches make a queue in a
+// database fast.
 const queuePrefetch = 2000
 
-// openPostgresQueue opens ours with everything on.
+// openPostgresQueue opens our queue in Postgres with all features enabled.
 func openPostgresQueue(ctx context.Context, s *site, _ *sql.DB) (*contender, error) {
 	m, err := s.module(ctx, func(db *postgres.DB, listen postgres.Options, log *slog.Logger) (queue.Broker, error) {
 		return postgresqueue.New(db, listen, log), nil
@@ -138,8 +138,8 @@ func openPostgresQueue(ctx context.Context, s *site, _ *sql.DB) (*contender, err
 		publish:     func(ctx context.Context, body int64) error { return m.publish(ctx, m.db, body) },
 		publishWith: func(ctx context.Context, body int64) error { return m.publishWith(ctx, body) },
 		consume:     m.consume,
-		left:        `select exists (select from queue.message where queue_id = (select id from queue.queue where name = '` + benchQueue + `'))`,
-		empty:       `truncate queue.message`,
+		pending:     `select exists (select from queue.message where queue_id = (select id from queue.queue where name = '` + benchQueue + `'))`,
+		clear:       `truncate queue.message`,
 		close:       m.close,
 	}, nil
 }

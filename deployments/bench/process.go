@@ -11,11 +11,10 @@ import (
 	"time"
 )
 
-// ticks is USER_HZ, the unit of times in /proc (proc_pid_stat(5)).
-const ticks = 100
+// userHZ is USER_HZ, the unit of times in /proc (proc_pid_stat(5)).
+const userHZ = 100
 
-// processes returns those that run a program; of Postgres all that run on a
-// data directory.
+// processes returns the IDs of the processes that run a program.
 func processes(program string) (pids []int) {
 	links, _ := filepath.Glob("/proc/[0-9]*/exe")
 	for _, link := range links {
@@ -28,6 +27,7 @@ func processes(program string) (pids []int) {
 	return pids
 }
 
+// postgresOn returns the IDs of the Postgres processes of a data directory.
 func postgresOn(directory string) (pids []int) {
 	links, _ := filepath.Glob("/proc/[0-9]*/cwd")
 	for _, link := range links {
@@ -40,26 +40,25 @@ func postgresOn(directory string) (pids []int) {
 	return pids
 }
 
-// cpu returns the time that processes have worked.
-func cpu(pids []int) (total time.Duration) {
+// cpuTime returns the total CPU time of processes.
+func cpuTime(pids []int) (total time.Duration) {
 	for _, pid := range pids {
 		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 		if err != nil {
-			continue // it ended
+			continue // the process has exited
 		}
-		// The name, in parentheses, may hold anything.
+		// The name, in parentheses, can contain spaces.
 		_, rest, _ := strings.Cut(string(text), ") ")
 		fields := strings.Fields(rest)
-		for _, at := range []int{11, 12} { // utime, stime
-			n, _ := strconv.ParseInt(fields[at], 10, 64)
-			total += time.Duration(n) * time.Second / ticks
+		for _, field := range []int{11, 12} { // utime, stime
+			n, _ := strconv.ParseInt(fields[field], 10, 64)
+			total += time.Duration(n) * time.Second / userHZ
 		}
 	}
 	return total
 }
 
-// memory returns a value of /proc/<pid>/status or smaps_rollup in bytes, of all
-// processes together.
+// memory returns a value of /proc/<pid>/status or smaps_rollup in bytes, summed over processes.
 func memory(pids []int, file, name string) (total float64) {
 	for _, pid := range pids {
 		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, file))
@@ -67,7 +66,7 @@ func memory(pids []int, file, name string) (total float64) {
 			continue
 		}
 		for line := range strings.Lines(string(text)) {
-			if value, is := strings.CutPrefix(line, name+":"); is {
+			if value, ok := strings.CutPrefix(line, name+":"); ok {
 				kilobytes, _ := strconv.ParseFloat(strings.Fields(value)[0], 64)
 				total += kilobytes * 1024
 			}
@@ -76,15 +75,15 @@ func memory(pids []int, file, name string) (total float64) {
 	return total
 }
 
-// resident is the memory that a process keeps now; highest is the most it ever
-// kept; share counts what several share once (for Postgres).
-func resident(pids []int) float64 { return memory(pids, "status", "VmRSS") }
-func highest(pids []int) float64  { return memory(pids, "status", "VmHWM") }
-func share(pids []int) float64    { return memory(pids, "smaps_rollup", "Pss") }
+// residentMemory is the current resident set, peakMemory the largest so far. proportionalMemory
+// counts memory that processes share only once, as Postgres needs.
+func residentMemory(pids []int) float64     { return memory(pids, "status", "VmRSS") }
+func peakMemory(pids []int) float64         { return memory(pids, "status", "VmHWM") }
+func proportionalMemory(pids []int) float64 { return memory(pids, "smaps_rollup", "Pss") }
 
 func megabytes(bytes float64) string { return fmt.Sprintf("%.0f MB", bytes/1e6) }
 
-// build builds the program of a folder.
+// build builds the main package in a folder.
 func build(ctx context.Context, folder, program string) error {
 	command := exec.CommandContext(ctx, "go", "build", "-mod=readonly", "-buildvcs=false", "-o", program, ".")
 	command.Dir = folder

@@ -14,61 +14,58 @@ import (
 
 // Targets of the queue in Postgres.
 const (
-	drainOfRiver     = 3.0
-	drainOfWatermill = 1.0
-	enqueueOfRiver   = 2.5
-	handledMiddle    = 5 * time.Millisecond
-	handledLate      = 15 * time.Millisecond // 99 of 100 are there
+	riverDrainRatio     = 3.0
+	watermillDrainRatio = 1.0
+	riverEnqueueRatio   = 2.5
+	medianLatency       = 5 * time.Millisecond
+	p99Latency          = 15 * time.Millisecond // 99th percentile
 )
 
 const (
 	queueMessages   = 40_000
 	queueWorkers    = 4
 	queuePublishers = 8
-	// queuePace is how many messages a second come where the way of each is timed:
-	// few, so that none waits for another.
-	queuePace = 50
+	// latencyRate is the number of messages a second when latency is measured, low enough that
+	// no message waits for another.
+	latencyRate = 50
 )
 
-// drainTimeout bounds how long messages that are there take to be handled.
+// drainTimeout bounds the time to handle all enqueued messages.
 const drainTimeout = 2 * time.Minute
 
-// consume works messages, with handlers that do nothing but call handle, until
-// stop is called.
+// consume starts a consumer whose handlers only call handle. It runs until stop is called.
 type consume func(ctx context.Context, handle func(body int64)) (stop func() error, err error)
 
-// contender is a queue in Postgres as a program uses it: ours, or a peer.
+// contender is a queue in Postgres: ours, or a peer.
 type contender struct {
 	name, settings string
-	// publish publishes a message that nothing goes with, which is a commit;
-	// publishWith does so in a transaction that is begun and committed beside, as
-	// whoever has more to change does.
+	// publish publishes a message in its own commit. publishWith publishes it in a transaction
+	// with its own begin and commit statements, as a program does that changes other rows too.
 	publish, publishWith func(ctx context.Context, body int64) error
 	consume              consume
-	// left asks whether there are messages that are not worked and settled; empty
-	// removes what there is, worked or not.
-	left, empty string
-	close       func() error
+	// pending is a query that returns whether unsettled messages exist. clear is a statement
+	// that deletes all messages.
+	pending, clear string
+	close          func() error
 
-	// Of a peer: how many times as fast ours is to be; 0: not said.
+	// Targets of our rates relative to this peer; 0 means none.
 	drain, enqueue float64
 }
 
-// contended is what a contender did, a value a round.
-type contended struct{ enqueue, enqueueWith, drain, middle, late []float64 }
+// queueResult is the result of a contender, one value for each round.
+type queueResult struct{ enqueue, enqueueWith, drain, p50, p99 []float64 }
 
-// measureQueue has our engine and its peers do the same in turn, in the same
-// Postgres.
+// measureQueue runs the same load on our engine and its peers in turn, in the same Postgres.
 func measureQueue(ctx context.Context, b *bench) error {
 	s, db, err := b.runningWithDatabase(ctx)
 	if err != nil {
 		return err
 	}
 	defer db.Close()
-	defer debug.SetGCPercent(debug.SetGCPercent(tierGarbage))
-	var all []*contender
+	defer debug.SetGCPercent(debug.SetGCPercent(tierGCPercent))
+	var contenders []*contender
 	defer func() {
-		for _, c := range all {
+		for _, c := range contenders {
 			_ = c.close()
 		}
 	}()
@@ -79,31 +76,30 @@ func measureQueue(ctx context.Context, b *bench) error {
 		if err != nil {
 			return err
 		}
-		all = append(all, c)
+		contenders = append(contenders, c)
 		fmt.Printf("  %s: %s\n", c.name, c.settings)
 	}
-	found := make([]contended, len(all))
+	results := make([]queueResult, len(contenders))
 	for range b.runs {
-		for i, c := range all {
-			if err := b.contend(ctx, s, db, c, &found[i]); err != nil {
+		for i, c := range contenders {
+			if err := b.measureContender(ctx, s, db, c, &results[i]); err != nil {
 				return fmt.Errorf("%s: %w", c.name, err)
 			}
 		}
 	}
-	for i, c := range all[1:] {
-		b.table("queue, "+c.name, c.name, c.rows(found[0], found[i+1])...)
+	for i, c := range contenders[1:] {
+		b.table("queue, "+c.name, c.name, c.rows(results[0], results[i+1])...)
 	}
 	return nil
 }
 
-// tierGarbage is GOGC as the logic tier has it, for all alike.
-const tierGarbage = 400
+// tierGCPercent is the GOGC setting of the logic tier, used for all contenders.
+const tierGCPercent = 400
 
-// contend enqueues as many messages as there are, each in a commit of its own,
-// drains them, and times some on an empty queue; then it enqueues fewer beside
-// other changes.
-func (b *bench) contend(ctx context.Context, s *site, db *sql.DB, c *contender, found *contended) error {
-	if _, err := db.ExecContext(ctx, c.empty); err != nil {
+// measureContender enqueues messages with a commit each, drains them, measures the latency on an empty
+// queue, and then enqueues a quarter as many in explicit transactions.
+func (b *bench) measureContender(ctx context.Context, s *site, db *sql.DB, c *contender, result *queueResult) error {
+	if _, err := db.ExecContext(ctx, c.clear); err != nil {
 		return err
 	}
 	n := b.size(queueMessages, 2_000)
@@ -111,35 +107,35 @@ func (b *bench) contend(ctx context.Context, s *site, db *sql.DB, c *contender, 
 	if err != nil {
 		return fmt.Errorf("enqueue: %w", err)
 	}
-	found.enqueue = append(found.enqueue, float64(n)/took.Seconds())
+	result.enqueue = append(result.enqueue, float64(n)/took.Seconds())
 	if err := s.settle(ctx); err != nil {
 		return err
 	}
 	if took, err = c.drainAll(ctx, db, n); err != nil {
 		return fmt.Errorf("drain: %w", err)
 	}
-	found.drain = append(found.drain, float64(n)/took.Seconds())
-	if _, err := db.ExecContext(ctx, c.empty); err != nil {
+	result.drain = append(result.drain, float64(n)/took.Seconds())
+	if _, err := db.ExecContext(ctx, c.clear); err != nil {
 		return err
 	}
 	if err := s.settle(ctx); err != nil {
 		return err
 	}
-	ways, err := c.time(ctx, queuePace*b.size(10, 2))
+	latencies, err := c.measureLatency(ctx, latencyRate*b.size(10, 2))
 	if err != nil {
-		return fmt.Errorf("one at a time: %w", err)
+		return fmt.Errorf("measure latency: %w", err)
 	}
-	found.middle = append(found.middle, ways[len(ways)/2])
-	found.late = append(found.late, ways[len(ways)*99/100])
+	result.p50 = append(result.p50, latencies[len(latencies)/2])
+	result.p99 = append(result.p99, latencies[len(latencies)*99/100])
 	n /= 4
 	if took, err = enqueueAll(ctx, n, c.publishWith); err != nil {
-		return fmt.Errorf("enqueue beside changes: %w", err)
+		return fmt.Errorf("enqueue in a transaction: %w", err)
 	}
-	found.enqueueWith = append(found.enqueueWith, float64(n)/took.Seconds())
+	result.enqueueWith = append(result.enqueueWith, float64(n)/took.Seconds())
 	return nil
 }
 
-// enqueueAll publishes n messages from several publishers while nobody consumes.
+// enqueueAll publishes n messages from several publishers without a consumer.
 func enqueueAll(ctx context.Context, n int, publish func(context.Context, int64) error) (time.Duration, error) {
 	var next atomic.Int64
 	var failed atomic.Pointer[error]
@@ -162,47 +158,47 @@ func enqueueAll(ctx context.Context, n int, publish func(context.Context, int64)
 	return took, nil
 }
 
-// handleAll handles n messages that are there, and returns when the first was in a
-// handler. The consumer goes on until stop.
+// handleAll handles n enqueued messages and returns the time at which the first reached a handler.
+// The consumer runs until stop is called.
 func handleAll(ctx context.Context, n int, consume consume) (first time.Time, stop func() error, err error) {
 	var handled, began atomic.Int64
-	all := make(chan struct{})
+	allHandled := make(chan struct{})
 	stop, err = consume(ctx, func(int64) {
 		if began.Load() == 0 {
 			began.CompareAndSwap(0, time.Now().UnixNano())
 		}
 		if handled.Add(1) == int64(n) {
-			close(all)
+			close(allHandled)
 		}
 	})
 	if err != nil {
 		return first, nil, err
 	}
 	select {
-	case <-all:
+	case <-allHandled:
 		return time.Unix(0, began.Load()), stop, nil
 	case <-time.After(drainTimeout):
-		err = fmt.Errorf("%d of %d are handled in %s", handled.Load(), n, drainTimeout)
+		err = fmt.Errorf("handled %d of %d messages in %s", handled.Load(), n, drainTimeout)
 	case <-ctx.Done():
 		err = ctx.Err()
 	}
 	return first, nil, errors.Join(err, stop())
 }
 
-// drainAll works n messages that are there, and returns how long it took from the
-// first in a handler to none left in the database.
+// drainAll handles n enqueued messages and returns the time from the first in a handler until none is
+// pending in the database.
 func (c *contender) drainAll(ctx context.Context, db *sql.DB, n int) (time.Duration, error) {
 	first, stop, err := handleAll(ctx, n, c.consume)
 	if err != nil {
 		return 0, err
 	}
-	settling, done := context.WithTimeout(ctx, drainTimeout)
+	pendingContext, done := context.WithTimeout(ctx, drainTimeout)
 	defer done()
-	for left := true; left; {
-		if err := db.QueryRowContext(settling, c.left).Scan(&left); err != nil {
-			return 0, errors.Join(fmt.Errorf("what is left: %w", err), stop())
+	for pending := true; pending; {
+		if err := db.QueryRowContext(pendingContext, c.pending).Scan(&pending); err != nil {
+			return 0, errors.Join(fmt.Errorf("query pending messages: %w", err), stop())
 		}
-		if left {
+		if pending {
 			time.Sleep(time.Millisecond)
 		}
 	}
@@ -210,28 +206,28 @@ func (c *contender) drainAll(ctx context.Context, db *sql.DB, n int) (time.Durat
 	return took, stop()
 }
 
-// time publishes n messages at a pace, and returns how long each was on its way,
-// from before it was published until it was in a handler: milliseconds, sorted.
-func (c *contender) time(ctx context.Context, n int) ([]float64, error) {
-	ctx, done := context.WithTimeout(ctx, time.Duration(n)*time.Second/queuePace+time.Minute)
+// measureLatency publishes n messages at latencyRate. It returns the sorted latencies from before the
+// publish until the handler, in milliseconds.
+func (c *contender) measureLatency(ctx context.Context, n int) ([]float64, error) {
+	ctx, done := context.WithTimeout(ctx, time.Duration(n)*time.Second/latencyRate+time.Minute)
 	defer done()
-	n += queuePace // the first second's are not counted: connections and plans are made
+	n += latencyRate // the first second warms up connections and plans
 	var mu sync.Mutex
-	var ways []float64
-	all := make(chan struct{})
+	var latencies []float64
+	allHandled := make(chan struct{})
 	stop, err := c.consume(ctx, func(began int64) {
-		way := time.Since(time.Unix(0, began)).Seconds() * 1e3
+		latency := time.Since(time.Unix(0, began)).Seconds() * 1e3
 		mu.Lock()
 		defer mu.Unlock()
-		if ways = append(ways, way); len(ways) == n {
-			close(all)
+		if latencies = append(latencies, latency); len(latencies) == n {
+			close(allHandled)
 		}
 	})
 	if err != nil {
 		return nil, err
 	}
 	failed := make(chan error, n)
-	pace := time.NewTicker(time.Second / queuePace)
+	pace := time.NewTicker(time.Second / latencyRate)
 	defer pace.Stop()
 	for range n {
 		<-pace.C
@@ -242,7 +238,7 @@ func (c *contender) time(ctx context.Context, n int) ([]float64, error) {
 		}()
 	}
 	select {
-	case <-all:
+	case <-allHandled:
 		err = stop()
 	case err = <-failed:
 		_ = stop()
@@ -252,23 +248,23 @@ func (c *contender) time(ctx context.Context, n int) ([]float64, error) {
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	if len(ways) < n {
-		return nil, fmt.Errorf("%d of %d are handled: %w", len(ways), n, err)
+	if len(latencies) < n {
+		return nil, fmt.Errorf("handled %d of %d messages: %w", len(latencies), n, err)
 	}
-	return slices.Sorted(slices.Values(ways[queuePace:])), err
+	return slices.Sorted(slices.Values(latencies[latencyRate:])), err
 }
 
-// rows compares ours with a peer's.
-func (c *contender) rows(ours, theirs contended) []row {
-	within := func(what string, a, b []float64, target time.Duration) row {
-		return row{what: what, ours: spread(a, "%.1f ms"), against: spread(b, "%.1f ms"), ratio: fmt.Sprintf("%.2f", median(a)/median(b)),
+// rows compares our results with those of a peer.
+func (c *contender) rows(ours, theirs queueResult) []row {
+	compareLatency := func(label string, a, b []float64, target time.Duration) row {
+		return row{label: label, ours: spread(a, "%.1f ms"), baseline: spread(b, "%.1f ms"), ratio: fmt.Sprintf("%.2f", median(a)/median(b)),
 			target: fmt.Sprintf("under %v", target), met: median(a) < target.Seconds()*1e3}
 	}
 	return []row{
-		faster(fmt.Sprintf("drain, messages a second, %d workers", queueWorkers), ours.drain, theirs.drain, c.drain),
-		faster(fmt.Sprintf("enqueue, commits a second, %d publishers", queuePublishers), ours.enqueue, theirs.enqueue, c.enqueue),
-		faster("enqueue, each in a transaction begun and committed beside", ours.enqueueWith, theirs.enqueueWith, 0),
-		within(fmt.Sprintf("enqueue to handled at %d a second, median", queuePace), ours.middle, theirs.middle, handledMiddle),
-		within("the same, 99 of 100", ours.late, theirs.late, handledLate),
+		compareRates(fmt.Sprintf("drain, messages a second, %d workers", queueWorkers), ours.drain, theirs.drain, c.drain),
+		compareRates(fmt.Sprintf("enqueue, commits a second, %d publishers", queuePublishers), ours.enqueue, theirs.enqueue, c.enqueue),
+		compareRates("enqueue, each in an explicit transaction", ours.enqueueWith, theirs.enqueueWith, 0),
+		compareLatency(fmt.Sprintf("enqueue to handled at %d a second, median", latencyRate), ours.p50, theirs.p50, medianLatency),
+		compareLatency("the same, 99th percentile", ours.p99, theirs.p99, p99Latency),
 	}
 }

@@ -24,25 +24,23 @@ import (
 	"techtalks.example/logic-tier/platform/queue/rabbitqueue"
 )
 
-// ofBare is the share of a bare client's throughput that ours is to have.
-const ofBare = 0.9
+// bareClientRatio is the target for our throughput relative to that of a bare client.
+const bareClientRatio = 0.9
 
-// bareWindow bounds what the bare client has published and not yet seen
-// confirmed, as ours bounds it.
+// bareWindow bounds the unconfirmed messages of the bare client. Our engine has the same bound.
 const bareWindow = 2_000
 
-// carried is what one of the two did, a value a round: messages a second.
-type carried struct{ ship, drain, both []float64 }
+// transferRates are rates in messages a second, one value for each round.
+type transferRates struct{ ship, drain, both []float64 }
 
-func (c *carried) add(n int, shipping, draining time.Duration) {
+func (c *transferRates) add(n int, shipping, draining time.Duration) {
 	c.ship = append(c.ship, float64(n)/shipping.Seconds())
 	c.drain = append(c.drain, float64(n)/draining.Seconds())
 	c.both = append(c.both, float64(n)/(shipping+draining).Seconds())
 }
 
-// measureRabbitMQ has our engine and a bare client carry the same messages in
-// turn. RabbitMQ is that of a site of its own; the outbox is in the Postgres of
-// the site that is measured.
+// measureRabbitMQ transfers the same messages with our engine and with a bare client in turn. It starts
+// a second site for its RabbitMQ; the outbox is in the Postgres of the site to measure.
 func measureRabbitMQ(ctx context.Context, b *bench) error {
 	data, err := b.running(ctx)
 	if err != nil {
@@ -56,12 +54,12 @@ func measureRabbitMQ(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	defer debug.SetGCPercent(debug.SetGCPercent(tierGarbage))
-	err = b.carry(ctx, data, "amqps://"+address+"/techtalks", broker.certificates())
+	defer debug.SetGCPercent(debug.SetGCPercent(tierGCPercent))
+	err = b.transfer(ctx, data, "amqps://"+address+"/techtalks", broker.certificates())
 	return errors.Join(err, broker.stop())
 }
 
-func (b *bench) carry(ctx context.Context, data *site, url, certificates string) error {
+func (b *bench) transfer(ctx context.Context, data *site, url, certificates string) error {
 	db, err := data.superuser(ctx)
 	if err != nil {
 		return err
@@ -69,31 +67,31 @@ func (b *bench) carry(ctx context.Context, data *site, url, certificates string)
 	defer db.Close()
 	n := b.size(queueMessages, 2_000)
 	bare := bareClient{url: url, certificates: certificates}
-	var ours, theirs carried
+	var ours, theirs transferRates
 	for range b.runs {
 		if err := data.settle(ctx); err != nil {
 			return err
 		}
-		shipping, draining, err := data.carryOurs(ctx, db, n, url, certificates)
+		shipping, draining, err := data.transferOurs(ctx, db, n, url, certificates)
 		if err != nil {
 			return fmt.Errorf("TechTalks: %w", err)
 		}
 		ours.add(n, shipping, draining)
-		if shipping, draining, err = bare.carry(ctx, n); err != nil {
+		if shipping, draining, err = bare.transfer(ctx, n); err != nil {
 			return fmt.Errorf("bare amqp091-go: %w", err)
 		}
 		theirs.add(n, shipping, draining)
 	}
 	b.table("rabbitmq", "amqp091-go, from memory",
-		faster("from the outbox to confirmed, messages a second", ours.ship, theirs.ship, 0),
-		faster(fmt.Sprintf("from RabbitMQ to acknowledged, %d workers", queueWorkers), ours.drain, theirs.drain, 0),
-		faster("the whole way, one after the other", ours.both, theirs.both, ofBare))
+		compareRates("outbox to confirmed, messages a second", ours.ship, theirs.ship, 0),
+		compareRates(fmt.Sprintf("RabbitMQ to acknowledged, %d workers", queueWorkers), ours.drain, theirs.drain, 0),
+		compareRates("both, one after the other", ours.both, theirs.both, bareClientRatio))
 	return nil
 }
 
-// carryOurs has n messages shipped that are committed to the outbox at once, and
-// then handled.
-func (s *site) carryOurs(ctx context.Context, db *sql.DB, n int, url, certificates string) (shipping, draining time.Duration, err error) {
+// transferOurs commits n messages to the outbox at once, waits until they are shipped, and then handles
+// them.
+func (s *site) transferOurs(ctx context.Context, db *sql.DB, n int, url, certificates string) (shipping, draining time.Duration, err error) {
 	m, err := s.module(ctx, func(db *postgres.DB, listen postgres.Options, log *slog.Logger) (queue.Broker, error) {
 		return rabbitqueue.New(rabbitqueue.Options{URL: url, Certificates: certificates, DB: db, Listen: listen, Log: log})
 	})
@@ -102,11 +100,11 @@ func (s *site) carryOurs(ctx context.Context, db *sql.DB, n int, url, certificat
 	}
 	defer func() { err = errors.Join(err, m.close()) }()
 	m.run(ctx)
-	// A first one, so that everybody is connected.
+	// A first message establishes all connections.
 	if err := m.publishWith(ctx, 0); err != nil {
 		return 0, 0, err
 	}
-	if err := outboxEmpty(ctx, db); err != nil {
+	if err := awaitEmptyOutbox(ctx, db); err != nil {
 		return 0, 0, err
 	}
 	bodies := make([]int64, n-1)
@@ -114,7 +112,7 @@ func (s *site) carryOurs(ctx context.Context, db *sql.DB, n int, url, certificat
 		return 0, 0, err
 	}
 	began := time.Now()
-	if err := outboxEmpty(ctx, db); err != nil {
+	if err := awaitEmptyOutbox(ctx, db); err != nil {
 		return 0, 0, err
 	}
 	shipping = time.Since(began)
@@ -122,20 +120,20 @@ func (s *site) carryOurs(ctx context.Context, db *sql.DB, n int, url, certificat
 	return shipping, draining, err
 }
 
-// outboxEmpty waits until everything is shipped and confirmed.
-func outboxEmpty(ctx context.Context, db *sql.DB) error {
+// awaitEmptyOutbox waits until all messages are shipped and confirmed.
+func awaitEmptyOutbox(ctx context.Context, db *sql.DB) error {
 	ctx, done := context.WithTimeout(ctx, 2*time.Minute)
 	defer done()
-	for left := true; left; time.Sleep(5 * time.Millisecond) {
-		if err := db.QueryRowContext(ctx, `select exists (select from queue.outbox)`).Scan(&left); err != nil {
+	for pending := true; pending; time.Sleep(5 * time.Millisecond) {
+		if err := db.QueryRowContext(ctx, `select exists (select from queue.outbox)`).Scan(&pending); err != nil {
 			return fmt.Errorf("ship: %w", err)
 		}
 	}
 	return nil
 }
 
-// drain handles n messages that are there, and returns how long it took from the
-// first in a handler until the consumer had acknowledged the last and was gone.
+// drain handles n enqueued messages. It returns the time from the first in a handler until the consumer
+// has acknowledged the last and stopped.
 func drain(ctx context.Context, n int, consume consume) (time.Duration, error) {
 	first, stop, err := handleAll(ctx, n, consume)
 	if err != nil {
@@ -145,15 +143,15 @@ func drain(ctx context.Context, n int, consume consume) (time.Duration, error) {
 	return time.Since(first), err
 }
 
-// bareClient is amqp091-go and nothing around it, which publishes what it has in
-// memory: the same messages through an exchange of the same type to a quorum queue,
-// publisher confirms, acknowledgements by hand, as many at once as ours.
+// bareClient uses amqp091-go directly and publishes from memory: the same messages through an exchange
+// of the same type to a quorum queue, with publisher confirms, manual acknowledgements and the
+// same prefetch as our engine.
 type bareClient struct{ url, certificates string }
 
 const bareQueue = "bench.bare"
 
 func (c bareClient) dial() (*amqp.Connection, error) {
-	own, err := tls.LoadX509KeyPair(filepath.Join(c.certificates, "logic-tier.crt"), filepath.Join(c.certificates, "logic-tier.key"))
+	certificate, err := tls.LoadX509KeyPair(filepath.Join(c.certificates, "logic-tier.crt"), filepath.Join(c.certificates, "logic-tier.key"))
 	if err != nil {
 		return nil, err
 	}
@@ -165,12 +163,12 @@ func (c bareClient) dial() (*amqp.Connection, error) {
 	roots.AppendCertsFromPEM(authority)
 	return amqp.DialConfig(c.url, amqp.Config{
 		SASL:            []amqp.Authentication{&amqp.ExternalAuth{}},
-		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{own}, RootCAs: roots},
+		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{certificate}, RootCAs: roots},
 	})
 }
 
-// carry publishes and then handles n messages.
-func (c bareClient) carry(ctx context.Context, n int) (shipping, draining time.Duration, err error) {
+// transfer publishes and then handles n messages.
+func (c bareClient) transfer(ctx context.Context, n int) (shipping, draining time.Duration, err error) {
 	connection, err := c.dial()
 	if err != nil {
 		return 0, 0, err
@@ -204,10 +202,10 @@ func (bareClient) publish(ctx context.Context, channel *amqp.Channel, n int) err
 	if err := channel.Confirm(false); err != nil {
 		return err
 	}
-	onWay := make(chan *amqp.DeferredConfirmation, bareWindow)
+	unconfirmed := make(chan *amqp.DeferredConfirmation, bareWindow)
 	failed := make(chan error, 1)
 	go func() {
-		for confirmation := range onWay {
+		for confirmation := range unconfirmed {
 			if ok, err := confirmation.WaitContext(ctx); err != nil || !ok {
 				failed <- errors.Join(errors.New("not confirmed"), err)
 				return
@@ -228,16 +226,16 @@ func (bareClient) publish(ctx context.Context, channel *amqp.Channel, n int) err
 			return err
 		}
 		select {
-		case onWay <- confirmation:
+		case unconfirmed <- confirmation:
 		case err := <-failed:
 			return err
 		}
 	}
-	close(onWay)
+	close(unconfirmed)
 	return <-failed
 }
 
-// consume acknowledges each message by itself.
+// consume handles messages and acknowledges each one individually.
 func (bareClient) consume(connection *amqp.Connection, handle func(int64)) (func() error, error) {
 	channel, err := connection.Channel()
 	if err != nil {
@@ -256,7 +254,7 @@ func (bareClient) consume(connection *amqp.Connection, handle func(int64)) (func
 			for d := range deliveries {
 				var body wrapperspb.Int64Value
 				if err := proto.Unmarshal(d.Body, &body); err != nil {
-					panic(err) // it is this program's own
+					panic(err) // this program marshalled it
 				}
 				handle(body.Value)
 				_ = d.Ack(false)

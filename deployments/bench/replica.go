@@ -11,14 +11,14 @@ import (
 	"time"
 )
 
-// replica is one more process of a tier, beside those of the site.
+// replica is an additional process of a tier.
 type replica struct {
 	*child
 	address string
-	group   string // folder of its control group; empty when it may take what there is
+	group   string // folder of its control group; empty without a CPU limit
 }
 
-// startReplica starts a tier's program with a share of a core; 0 is as much as there is.
+// startReplica starts a tier's program, limited to a share of a core; 0 means no limit.
 func (b *bench) startReplica(ctx context.Context, s *site, tier string, share float64, settings ...string) (*replica, error) {
 	address, err := freeAddress()
 	if err != nil {
@@ -53,12 +53,12 @@ func (r *replica) stop() error {
 	return os.Remove(r.group)
 }
 
-// cpuPeriod is how often what is left of a share is filled up again. Shorter than a page
-// may take: nobody should notice.
+// cpuPeriod is the interval at which the CPU quota is refilled, shorter than a page takes, so that
+// throttling does not dominate latency.
 const cpuPeriod = 5 * time.Millisecond
 
-// limitCPU puts a process into a control group of its own that may use a part of a core
-// (Linux, Documentation/admin-guide/cgroup-v1 and cgroup-v2.rst), and returns its folder.
+// limitCPU moves a process to its own control group, limited to a share of a core (Linux,
+// Documentation/admin-guide/cgroup-v1 and cgroup-v2.rst), and returns the group's folder.
 func limitCPU(name string, pid int, share float64) (folder string, err error) {
 	period := strconv.FormatInt(cpuPeriod.Microseconds(), 10)
 	quota := strconv.Itoa(int(share * float64(cpuPeriod.Microseconds())))
@@ -78,21 +78,20 @@ func limitCPU(name string, pid int, share float64) (folder string, err error) {
 	return folder, nil
 }
 
-// canLimitCPU says why processes cannot be given a part of a core here; nil when they
-// can.
+// canLimitCPU returns an error if the CPU time of processes cannot be limited on this machine.
 func canLimitCPU() error {
-	own := exec.Command("sleep", "60")
-	if err := own.Start(); err != nil {
+	command := exec.Command("sleep", "60")
+	if err := command.Start(); err != nil {
 		return err
 	}
-	folder, err := limitCPU("techtalks-bench-try", own.Process.Pid, replicaShare)
-	_ = own.Process.Kill()
-	_ = own.Wait()
+	folder, err := limitCPU("techtalks-bench-try", command.Process.Pid, replicaShare)
+	_ = command.Process.Kill()
+	_ = command.Wait()
 	if folder != "" {
 		err = errors.Join(err, os.Remove(folder))
 	}
 	if err != nil {
-		return fmt.Errorf("no control group can be made for a replica, which needs root and the cpu controller: %w", err)
+		return fmt.Errorf("cannot create a control group (needs root and the cpu controller): %w", err)
 	}
 	return nil
 }

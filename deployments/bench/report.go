@@ -9,43 +9,43 @@ import (
 	"text/tabwriter"
 )
 
-// row is a line of a table: what was measured, as text, and what it should be.
+// row is a row of a table, formatted as text.
 type row struct {
-	what, ours, against, ratio string
-	target                     string // empty: only printed
-	met                        bool
+	label, ours, baseline, ratio string
+	target                       string // empty: no target
+	met                          bool
 }
 
-// table prints rows and keeps which targets were missed.
-func (b *bench) table(name, against string, rows ...row) {
+// table prints rows and records missed targets.
+func (b *bench) table(name, baseline string, rows ...row) {
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 3, ' ', 0)
-	fmt.Fprintf(w, "  \tTechTalks\t%s\tratio\ttarget\t\n", against)
+	fmt.Fprintf(w, "  \tTechTalks\t%s\tratio\ttarget\t\n", baseline)
 	for _, r := range rows {
 		verdict := ""
 		if r.target != "" {
 			verdict = "met"
 			if !r.met {
 				verdict = "MISSED"
-				b.missed = append(b.missed, name+": "+r.what)
+				b.missed = append(b.missed, name+": "+r.label)
 			}
 		}
-		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\t%s\t%s\n", r.what, r.ours, r.against, r.ratio, r.target, verdict)
+		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\t%s\t%s\n", r.label, r.ours, r.baseline, r.ratio, r.target, verdict)
 	}
 	_ = w.Flush()
 }
 
-func (b *bench) verdict() {
+func (b *bench) printSummary() {
 	switch {
 	case b.quick:
-		fmt.Println("It works. The numbers above are of sizes too small to mean anything.")
+		fmt.Println("Smoke test passed. The sizes were too small for meaningful figures.")
 	case len(b.missed) == 0:
-		fmt.Println("Every target that was measured is met.")
+		fmt.Println("All measured targets were met.")
 	default:
-		fmt.Println("Missed:", strings.Join(b.missed, "; "))
+		fmt.Println("Missed targets:", strings.Join(b.missed, "; "))
 	}
 }
 
-// median returns the middle value; the mean of the two middle ones.
+// median returns the median of values, or 0 if there are none.
 func median(values []float64) float64 {
 	if len(values) == 0 {
 		return 0
@@ -55,30 +55,30 @@ func median(values []float64) float64 {
 	return (sorted[(n-1)/2] + sorted[n/2]) / 2
 }
 
-// percentile returns the value that so many of 100 are not above.
-func percentile(values []float64, of int) float64 {
+// percentile returns the pth percentile of values, or 0 if there are none.
+func percentile(values []float64, p int) float64 {
 	if len(values) == 0 {
 		return 0
 	}
 	sorted := slices.Sorted(slices.Values(values))
-	return sorted[min(len(sorted)-1, len(sorted)*of/100)]
+	return sorted[min(len(sorted)-1, len(sorted)*p/100)]
 }
 
-// faster compares rates, a value a round each, by the median of the rounds' ratios,
-// which is to be at least target; 0: only printed.
-func faster(what string, ours, theirs []float64, target float64) row {
+// compareRates compares rates, one value for each round, by the median of the rounds' ratios. The
+// target is its minimum; 0 means none.
+func compareRates(label string, ours, theirs []float64, target float64) row {
 	ratios := make([]float64, len(ours))
 	for i := range ours {
 		ratios[i] = ours[i] / theirs[i]
 	}
-	r := row{what: what, ours: spread(ours, "%.0f"), against: spread(theirs, "%.0f"), ratio: fmt.Sprintf("%.2f", median(ratios))}
+	r := row{label: label, ours: spread(ours, "%.0f"), baseline: spread(theirs, "%.0f"), ratio: fmt.Sprintf("%.2f", median(ratios))}
 	if target > 0 {
 		r.target, r.met = fmt.Sprintf("at least %.1f", target), median(ratios) >= target
 	}
 	return r
 }
 
-// spread returns the lowest, the middle and the highest.
+// spread formats the median, and the minimum and maximum if there are several values.
 func spread(values []float64, format string) string {
 	if len(values) < 2 {
 		return fmt.Sprintf(format, median(values))
@@ -86,8 +86,9 @@ func spread(values []float64, format string) string {
 	return fmt.Sprintf(format+" ("+format+" to "+format+")", median(values), slices.Min(values), slices.Max(values))
 }
 
+// machine describes the machine for the heading.
 func machine() string {
-	model := "an unknown processor"
+	model := "unknown processor"
 	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
 		for line := range strings.Lines(string(text)) {
 			if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
@@ -96,5 +97,5 @@ func machine() string {
 			}
 		}
 	}
-	return fmt.Sprintf("%d cores of %s, %s; everything, the load too, on them", runtime.NumCPU(), model, runtime.Version())
+	return fmt.Sprintf("%d cores (%s), %s; shared by the load, Postgres and all tiers", runtime.NumCPU(), model, runtime.Version())
 }

@@ -18,21 +18,20 @@ import (
 	"github.com/riverqueue/river/rivermigrate"
 )
 
-// River fetches no more than it has workers free, and writes down many at once
-// what ended. Its own benchmark, "river bench", runs so many workers and looks so
-// often; with a few it is slower by far.
+// River fetches at most as many jobs as it has free workers, and completes jobs in batches. These are
+// the settings of its own benchmark, "river bench"; with few workers it is much slower.
 const (
 	riverWorkers  = 2_000
 	riverCooldown = 2 * time.Millisecond
 	riverPoll     = 20 * time.Millisecond
 )
 
-// riverJob is a message to River.
+// riverJob is the job for a message.
 type riverJob struct {
 	Body int64 `json:"body"`
 }
 
-// Kind is its type.
+// Kind returns the type of the job.
 func (riverJob) Kind() string { return "bench" }
 
 type riverWorker struct {
@@ -40,13 +39,13 @@ type riverWorker struct {
 	handle func(int64)
 }
 
-// Work works a message.
+// Work handles a message.
 func (w *riverWorker) Work(_ context.Context, job *river.Job[riverJob]) error {
 	w.handle(job.Args.Body)
 	return nil
 }
 
-// openRiverOnPQ opens River on the driver that we use, too.
+// openRiverOnPQ opens River on lib/pq, the driver that TechTalks uses.
 func openRiverOnPQ(ctx context.Context, s *site, db *sql.DB) (*contender, error) {
 	const schema = "river_pq"
 	pool, err := s.peer(ctx, db, schema)
@@ -60,22 +59,22 @@ func openRiverOnPQ(ctx context.Context, s *site, db *sql.DB) (*contender, error)
 		return nil, errors.Join(err, pool.Close())
 	}
 	c.name = "River on lib/pq"
-	c.settings = fmt.Sprintf("MaxWorkers %d, FetchCooldown %v, FetchPollInterval %[3]v; this driver cannot listen, so that it is woken by polling alone", riverWorkers, riverCooldown, riverPoll)
+	c.settings = fmt.Sprintf("MaxWorkers %d, FetchCooldown %v, FetchPollInterval %[3]v; this driver does not support LISTEN, so that River polls", riverWorkers, riverCooldown, riverPoll)
 	c.close = pool.Close
 	return c, nil
 }
 
-// openRiverOnPgx opens River on the driver that it is made for.
+// openRiverOnPgx opens River on pgx, its primary driver.
 func openRiverOnPgx(ctx context.Context, s *site, db *sql.DB) (*contender, error) {
 	const schema = "river_pgx"
-	if err := s.makeSchema(ctx, db, schema); err != nil {
+	if err := s.createSchema(ctx, db, schema); err != nil {
 		return nil, err
 	}
 	source, err := s.database("talks", 0).Source()
 	if err != nil {
 		return nil, err
 	}
-	config, err := pgxpool.ParseConfig(strings.ReplaceAll(source, "binary_parameters='no'", "")) // lib/pq's own
+	config, err := pgxpool.ParseConfig(strings.ReplaceAll(source, "binary_parameters='no'", "")) // a setting of lib/pq only
 	if err != nil {
 		return nil, err
 	}
@@ -133,8 +132,8 @@ func openRiver[TTx any](ctx context.Context, driver riverdriver.Driver[TTx], sch
 			}
 			return func() error { return client.Stop(context.WithoutCancel(ctx)) }, client.Start(ctx)
 		},
-		left:  `select exists (select from ` + schema + `.river_job where state in ('available', 'running', 'retryable'))`,
-		empty: `truncate ` + schema + `.river_job`,
-		drain: drainOfRiver, enqueue: enqueueOfRiver,
+		pending: `select exists (select from ` + schema + `.river_job where state in ('available', 'running', 'retryable'))`,
+		clear:   `truncate ` + schema + `.river_job`,
+		drain:   riverDrainRatio, enqueue: riverEnqueueRatio,
 	}, nil
 }

@@ -8,19 +8,20 @@ import (
 	"time"
 )
 
-// replicaShare is the part of a core that each replica gets, so that two of them need no
-// more cores than this machine has for all that they need.
+// replicaShare is the share of a core that each replica gets: small enough that this machine can
+// run two of them together with the load and Postgres.
 const replicaShare = .2
 
-// replicaConnections is how many people ask side by side, for each replica: fewer than
-// wait for a place.
+// replicaConnections is the number of connections per replica. It is below the web tier's queue
+// limit.
 const replicaConnections = 12
 
-// scalingEfficiency is what two replicas are to answer at least, of twice what one does.
+// scalingEfficiency is the target for the throughput of two replicas, relative to twice that of
+// one.
 const scalingEfficiency = .9
 
-// measureScaling gives each replica of a tier a part of a core, and compares two of them
-// with one.
+// measureScaling limits each replica of a tier to a share of a core, and compares two replicas with
+// one.
 func measureScaling(ctx context.Context, b *bench) (err error) {
 	s, paths, err := b.withChannels(ctx)
 	if err != nil {
@@ -52,9 +53,9 @@ func measureScaling(ctx context.Context, b *bench) (err error) {
 		}
 		logics = append(logics, address)
 	}
-	var before [2]string // web tiers before one logic tier, and before two
-	for i := range before {
-		if before[i], err = start("web-tier", 0, "--logic-address", strings.Join(logics[:i+1], ",")); err != nil {
+	var webFor [2]string // web tiers in front of one and of two logic tiers
+	for i := range webFor {
+		if webFor[i], err = start("web-tier", 0, "--logic-address", strings.Join(logics[:i+1], ",")); err != nil {
 			return err
 		}
 	}
@@ -66,14 +67,14 @@ func measureScaling(ctx context.Context, b *bench) (err error) {
 		}
 		webs = append(webs, address)
 	}
-	long := time.Duration(b.size(8000, 500)) * time.Millisecond
-	// ask asks each web tier for as many replicas as it stands for.
-	ask := func(replicas int, addresses ...string) (perSecond float64, err error) {
+	duration := time.Duration(b.size(8000, 500)) * time.Millisecond
+	// load requests pages from web tiers, with connections for a number of replicas.
+	load := func(replicas int, addresses ...string) (perSecond float64, err error) {
 		rates, failures := make(chan float64), make(chan error)
 		for _, address := range addresses {
 			go func() {
-				a, err := askOverMany(ctx, address, replicaConnections*replicas/len(addresses), paths, long, nil)
-				rates <- a.perSecond
+				result, err := loadOver(ctx, address, replicaConnections*replicas/len(addresses), paths, duration, nil)
+				rates <- result.perSecond
 				failures <- err
 			}()
 		}
@@ -83,8 +84,8 @@ func measureScaling(ctx context.Context, b *bench) (err error) {
 		}
 		return perSecond, err
 	}
-	for _, address := range append(before[:], webs...) { // connections, statements and caches
-		if _, err := ask(1, address); err != nil {
+	for _, address := range append(webFor[:], webs...) { // warm up connections, statements and caches
+		if _, err := load(1, address); err != nil {
 			return err
 		}
 	}
@@ -92,24 +93,24 @@ func measureScaling(ctx context.Context, b *bench) (err error) {
 		name     string
 		one, two []string
 	}{
-		{"logic", before[:1], before[1:]},
+		{"logic", webFor[:1], webFor[1:]},
 		{"web", webs[:1], webs},
 	} {
 		var ones, twos, efficiency []float64
 		for range b.runs {
-			one, err := ask(1, tier.one...)
+			one, err := load(1, tier.one...)
 			if err != nil {
 				return err
 			}
-			two, err := ask(2, tier.two...)
+			two, err := load(2, tier.two...)
 			if err != nil {
 				return err
 			}
 			ones, twos, efficiency = append(ones, one), append(twos, two), append(efficiency, two/one/2)
 		}
 		b.table("scaling, "+tier.name+" tier", "one replica",
-			row{what: fmt.Sprintf("pages a second, two replicas with %.1f of a core each", replicaShare), ours: spread(twos, "%.0f"), against: spread(ones, "%.0f"),
-				ratio:  fmt.Sprintf("%.2f of twice as many", median(efficiency)),
+			row{label: fmt.Sprintf("pages a second, two replicas with %.1f of a core each", replicaShare), ours: spread(twos, "%.0f"), baseline: spread(ones, "%.0f"),
+				ratio:  fmt.Sprintf("%.2f of twice the rate", median(efficiency)),
 				target: fmt.Sprintf("at least %.1f", scalingEfficiency), met: median(efficiency) >= scalingEfficiency})
 	}
 	return nil

@@ -18,15 +18,14 @@ import (
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
 )
 
-// searchRatio is how many times the time of its SQL a search may take.
+// searchRatio is the target for the time of a search relative to that of its SQL.
 const searchRatio = 3
 
-// searches are words that people look for, common and rare. In a made catalogue
-// most of them are found nowhere: its own words are added.
+// searches are typical searches, common and rare. Most match nothing in a generated catalogue, for which
+// measureSearch adds words.
 var searches = []string{"python", "django testing", "machine learning", "async", "\"design patterns\"", "postgres", "keynote", "web framework", "distributed systems", "go", "data science", "café"}
 
-// measureSearch makes each search in three ways in turn: as a page, as a call,
-// and as its SQL in pgbench.
+// measureSearch runs each search as a page, as a call, and as its SQL in pgbench, in turn.
 func measureSearch(ctx context.Context, b *bench) error {
 	s, err := b.withCatalogue(ctx)
 	if err != nil {
@@ -54,15 +53,17 @@ func measureSearch(ctx context.Context, b *bench) error {
 	}
 	words := append(strings.Fields("testing pattern"), searches...)[:b.size(14, 3)]
 	n := b.size(40, 5)
-	var all [3]searched
+	var results [3]searchTimes
 	for range b.runs {
-		var times [3][2][]float64 // ours and that of the SQL alone, a search each
+		var times [3][2][]float64 // ours and that of the SQL, one value for each search
 		for _, word := range words {
-			path := []string{"/talks?q=" + url.QueryEscape(word)}
+			paths := []string{"/talks?q=" + url.QueryEscape(word)}
 			sql := strings.ReplaceAll(statement, "needle", word)
-			for i, ask := range []func() (ours, alone float64, err error){
-				func() (float64, float64, error) { return s.compare(ctx, pgbench, b.folder, sql, path, 1, n) },
-				func() (float64, float64, error) { return s.compare(ctx, pgbench, b.folder, sql, path, searchers, n) },
+			for i, measure := range []func() (ours, baseline float64, err error){
+				func() (float64, float64, error) { return s.compareWithSQL(ctx, pgbench, b.folder, sql, paths, 1, n) },
+				func() (float64, float64, error) {
+					return s.compareWithSQL(ctx, pgbench, b.folder, sql, paths, searchClients, n)
+				},
 				func() (float64, float64, error) {
 					var calls []float64
 					for range n {
@@ -72,52 +73,52 @@ func measureSearch(ctx context.Context, b *bench) error {
 						}
 						calls = append(calls, time.Since(began).Seconds()*1e3)
 					}
-					alone, err := s.pgbench(ctx, pgbench, b.folder, sql, 1, n)
-					return median(calls), alone, err
+					baseline, err := s.pgbench(ctx, pgbench, b.folder, sql, 1, n)
+					return median(calls), baseline, err
 				},
 			} {
-				ours, alone, err := ask()
+				ours, baseline, err := measure()
 				if err != nil {
 					return err
 				}
-				times[i][0], times[i][1] = append(times[i][0], ours), append(times[i][1], alone)
+				times[i][0], times[i][1] = append(times[i][0], ours), append(times[i][1], baseline)
 			}
 		}
-		for i := range all {
-			all[i].add(median(times[i][0]), median(times[i][1]))
+		for i := range results {
+			results[i].add(median(times[i][0]), median(times[i][1]))
 		}
 	}
 	b.table("search", "its SQL in pgbench",
-		all[1].row(fmt.Sprintf("the page, %d people at a time, median of %d searches", searchers, len(words))),
-		all[2].row("the call behind it, one at a time"),
-		all[0].row("the page, one at a time"))
+		results[1].row(fmt.Sprintf("the page, %d clients, median of %d searches", searchClients, len(words))),
+		results[2].row("the gRPC call, one at a time"),
+		results[0].row("the page, one at a time"))
 	return nil
 }
 
-// searchers is how many search at the same time: with one alone, processes that
-// wait to be woken are most of what is measured.
-const searchers = 8
+// searchClients is the number of concurrent clients. With a single client, most of the time is
+// scheduling latency.
+const searchClients = 8
 
-// compare makes a search as a page and as its SQL, by so many clients.
-func (s *site) compare(ctx context.Context, pgbench, folder, sql string, path []string, clients, n int) (ours, alone float64, err error) {
-	took, err := askBy(ctx, s.web, clients, path, n)
+// compareWithSQL measures a search as a page and as its SQL.
+func (s *site) compareWithSQL(ctx context.Context, pgbench, folder, sql string, paths []string, clients, n int) (ours, baseline float64, err error) {
+	took, err := latencyOf(ctx, s.web, clients, paths, n)
 	if err != nil {
 		return 0, 0, err
 	}
-	alone, err = s.pgbench(ctx, pgbench, folder, sql, clients, n)
-	return took.Seconds() * 1e3, alone, err
+	baseline, err = s.pgbench(ctx, pgbench, folder, sql, clients, n)
+	return took.Seconds() * 1e3, baseline, err
 }
 
-// searched is the times of a search and of its SQL, in milliseconds, a run each.
-type searched struct{ ours, alone, ratios []float64 }
+// searchTimes are the times of a search and of its SQL in milliseconds, one value for each run.
+type searchTimes struct{ ours, baseline, ratios []float64 }
 
-func (s *searched) add(ours, alone float64) {
-	s.ours, s.alone, s.ratios = append(s.ours, ours), append(s.alone, alone), append(s.ratios, ours/alone)
+func (s *searchTimes) add(ours, baseline float64) {
+	s.ours, s.baseline, s.ratios = append(s.ours, ours), append(s.baseline, baseline), append(s.ratios, ours/baseline)
 }
 
-func (s *searched) row(what string) row {
+func (s *searchTimes) row(label string) row {
 	ratio := median(s.ratios)
-	return row{what: what, ours: spread(s.ours, "%.2f ms"), against: spread(s.alone, "%.2f ms"), ratio: fmt.Sprintf("%.2f", ratio),
+	return row{label: label, ours: spread(s.ours, "%.2f ms"), baseline: spread(s.baseline, "%.2f ms"), ratio: fmt.Sprintf("%.2f", ratio),
 		target: fmt.Sprintf("at most %d", searchRatio), met: ratio <= searchRatio}
 }
 
@@ -127,13 +128,12 @@ func findPgbench() (string, error) {
 	}
 	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/pgbench")
 	if len(found) == 0 {
-		return "", fmt.Errorf("pgbench is missing: install it (Debian: apt-get install postgresql)")
+		return "", fmt.Errorf("pgbench is missing: install the Debian package postgresql")
 	}
 	return found[len(found)-1], nil
 }
 
-// searchStatement returns the SQL of a search as Postgres itself logs it, with
-// its parameters in their places.
+// searchStatement returns the SQL of a search from the log of Postgres, with its parameters filled in.
 func (s *site) searchStatement(ctx context.Context, search func() error) (string, error) {
 	db, err := s.superuser(ctx)
 	if err != nil {
@@ -166,18 +166,18 @@ func (s *site) searchStatement(ctx context.Context, search func() error) (string
 			return statement, nil
 		}
 	}
-	return "", fmt.Errorf("Postgres logs no search: %w", ctx.Err())
+	return "", fmt.Errorf("no search in the log of Postgres: %w", ctx.Err())
 }
 
 var parameter = regexp.MustCompile(`\$(\d+) = ('(?:[^']|'')*'|NULL)`)
 
-// lastSearch finds the statement in a log and puts its parameters in.
+// lastSearch returns the last search statement in a log, with its parameters filled in.
 func lastSearch(log string) (string, bool) {
-	at := strings.LastIndex(log, "= 'needle'")
-	if at < 0 {
+	start := strings.LastIndex(log, "= 'needle'")
+	if start < 0 {
 		return "", false
 	}
-	log = log[:at+strings.IndexByte(log[at:]+"\n", '\n')]
+	log = log[:start+strings.IndexByte(log[start:]+"\n", '\n')]
 	head := strings.LastIndex(log, "execute ")
 	detail := strings.LastIndex(log, "bench DETAIL:")
 	if head < 0 || detail < head {
@@ -188,14 +188,13 @@ func lastSearch(log string) (string, bool) {
 	for _, match := range parameter.FindAllStringSubmatch(log[detail:], -1) {
 		values[match[1]] = match[2]
 	}
-	whole := regexp.MustCompile(`\$(\d+)`).ReplaceAllStringFunc(statement, func(place string) string { return values[place[1:]] })
-	// pgbench would take a colon and a name for a variable of its own, but for a
-	// cast.
-	return strings.TrimSpace(whole) + ";\n", strings.Contains(whole, "websearch_to_tsquery")
+	filled := regexp.MustCompile(`\$(\d+)`).ReplaceAllStringFunc(statement, func(reference string) string { return values[reference[1:]] })
+	// pgbench replaces :name with its variables, but not in casts (::name).
+	return strings.TrimSpace(filled) + ";\n", strings.Contains(filled, "websearch_to_tsquery")
 }
 
-// pgbench runs a statement prepared, as the role of the module, n times by each
-// of some clients, and returns the median time in milliseconds.
+// pgbench runs a prepared statement as the module's role, n times from each client, and returns the
+// median time in milliseconds.
 func (s *site) pgbench(ctx context.Context, program, folder, statement string, clients, n int) (float64, error) {
 	script := filepath.Join(folder, "search.sql")
 	if err := os.WriteFile(script, []byte(statement), 0o644); err != nil {
@@ -207,14 +206,14 @@ func (s *site) pgbench(ctx context.Context, program, folder, statement string, c
 	command.Env = append(os.Environ(), "PGHOST="+host, "PGPORT="+port, "PGUSER=talks", "PGSSLMODE=verify-full",
 		"PGSSLROOTCERT="+filepath.Join(s.certificates(), "ca.crt"), "PGSSLCERT="+filepath.Join(s.certificates(), "logic-tier.crt"),
 		"PGSSLKEY="+filepath.Join(s.certificates(), "logic-tier.key"))
-	var said bytes.Buffer
-	command.Stdout, command.Stderr = io.Discard, &said
+	var stderr bytes.Buffer
+	command.Stdout, command.Stderr = io.Discard, &stderr
 	if err := command.Run(); err != nil {
-		return 0, fmt.Errorf("pgbench: %w\n%s\n%s", err, said.String(), statement)
+		return 0, fmt.Errorf("pgbench: %w\n%s\n%s", err, stderr.String(), statement)
 	}
 	logs, err := filepath.Glob(filepath.Join(folder, "pgbench.*"))
 	if err != nil || len(logs) != 1 {
-		return 0, fmt.Errorf("pgbench left %d logs: %w", len(logs), err)
+		return 0, fmt.Errorf("pgbench wrote %d logs, want 1: %w", len(logs), err)
 	}
 	defer os.Remove(logs[0])
 	file, err := os.Open(logs[0])

@@ -30,11 +30,11 @@ const (
 	callTimeout  = 30 * time.Second
 )
 
-// site is the three tiers, as "make up" runs them.
+// site is a running site with three tiers, as "make up" starts it.
 type site struct {
 	run, web, webAdmin, logic, logicAdmin, data string
 	command                                     *exec.Cmd
-	ended                                       chan error
+	exited                                      chan error
 }
 
 func freeAddress() (string, error) {
@@ -48,20 +48,20 @@ func freeAddress() (string, error) {
 
 var isUp = regexp.MustCompile(`^TechTalks is up: `)
 
-// start starts a site in the folder run, with settings beside its addresses, and
-// returns how long it took to the first page.
+// start starts a site in the folder run, with additional settings, and returns the time until it
+// served its first page.
 func (b *bench) start(ctx context.Context, run string, settings ...string) (*site, time.Duration, error) {
-	s := &site{run: run, ended: make(chan error, 1)}
+	s := &site{run: run, exited: make(chan error, 1)}
 	began := time.Now()
 	s.command = exec.Command(b.program("local"))
 	s.command.Dir = b.root
 	s.command.Env = append(append(os.Environ(), "RUN_DIR="+run), settings...)
-	for name, into := range map[string]*string{"WEB_ADDRESS": &s.web, "LOGIC_ADDRESS": &s.logic, "DATA_ADDRESS": &s.data, "WEB_ADMIN_ADDRESS": &s.webAdmin, "LOGIC_ADMIN_ADDRESS": &s.logicAdmin} {
+	for name, field := range map[string]*string{"WEB_ADDRESS": &s.web, "LOGIC_ADDRESS": &s.logic, "DATA_ADDRESS": &s.data, "WEB_ADMIN_ADDRESS": &s.webAdmin, "LOGIC_ADMIN_ADDRESS": &s.logicAdmin} {
 		address, err := freeAddress()
 		if err != nil {
 			return nil, 0, err
 		}
-		*into = address
+		*field = address
 		s.command.Env = append(s.command.Env, name+"="+address)
 	}
 	output, err := s.command.StdoutPipe()
@@ -69,33 +69,33 @@ func (b *bench) start(ctx context.Context, run string, settings ...string) (*sit
 		return nil, 0, err
 	}
 	s.command.Stderr = os.Stderr
-	// Ctrl-C is ours to pass on.
+	// A process group of its own, so that Ctrl-C does not reach it; stop forwards it.
 	s.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := s.command.Start(); err != nil {
 		return nil, 0, err
 	}
-	said, up := &strings.Builder{}, make(chan bool, 1)
+	printed, up := &strings.Builder{}, make(chan bool, 1)
 	go func() {
 		for lines := bufio.NewScanner(output); lines.Scan(); {
 			if isUp.MatchString(lines.Text()) {
 				up <- true
 				break
 			}
-			said.WriteString(lines.Text() + "\n")
+			printed.WriteString(lines.Text() + "\n")
 		}
 		close(up)
 		_, _ = io.Copy(io.Discard, output)
-		s.ended <- s.command.Wait()
+		s.exited <- s.command.Wait()
 	}()
 	select {
-	case is := <-up:
-		if !is {
-			return nil, 0, fmt.Errorf("the site does not start:\n%s", said)
+	case ok := <-up:
+		if !ok {
+			return nil, 0, fmt.Errorf("the site did not start:\n%s", printed)
 		}
 	case <-ctx.Done():
 		return nil, 0, errors.Join(ctx.Err(), s.stop())
 	case <-time.After(startTimeout):
-		return nil, 0, errors.Join(errors.New("the site does not start in time"), s.stop())
+		return nil, 0, errors.Join(errors.New("the site did not start in time"), s.stop())
 	}
 	if err := s.get(ctx, "/talks", io.Discard); err != nil {
 		return nil, 0, errors.Join(err, s.stop())
@@ -106,17 +106,17 @@ func (b *bench) start(ctx context.Context, run string, settings ...string) (*sit
 func (s *site) stop() error {
 	_ = s.command.Process.Signal(os.Interrupt)
 	select {
-	case err := <-s.ended:
-		s.ended <- err
+	case err := <-s.exited:
+		s.exited <- err
 		return err
 	case <-time.After(stopTimeout):
 		_ = s.command.Process.Kill()
-		return errors.New("the site does not stop; killed")
+		return errors.New("the site did not stop in time; killed")
 	}
 }
 
-// restart ends a tier, which is started again at once: it forgets the memory
-// that hashing a password took, which would hide what a browser takes.
+// restart stops a tier, which the supervisor restarts at once. The new process does not hold the
+// memory that password hashing used, which would hide the memory of a browser's stream.
 func (s *site) restart(ctx context.Context, tier string) error {
 	before := s.pids(tier)
 	for _, pid := range before {
@@ -133,13 +133,13 @@ func (s *site) restart(ctx context.Context, tier string) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%s does not come back: %w", tier, ctx.Err())
+			return fmt.Errorf("%s did not restart: %w", tier, ctx.Err())
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
 }
 
-// running returns the site that is measured, started when there is none yet.
+// running returns the site to measure, and starts it on first use.
 func (b *bench) running(ctx context.Context) (*site, error) {
 	if b.site != nil {
 		return b.site, nil
@@ -152,8 +152,8 @@ func (b *bench) running(ctx context.Context) (*site, error) {
 	return s, nil
 }
 
-// runningWithDatabase returns the site that is measured, and a superuser's
-// connection to its database, which is the caller's to close.
+// runningWithDatabase returns the site to measure and a superuser's connection to its database.
+// The caller must close the connection.
 func (b *bench) runningWithDatabase(ctx context.Context) (*site, *sql.DB, error) {
 	s, err := b.running(ctx)
 	if err != nil {
@@ -163,7 +163,7 @@ func (b *bench) runningWithDatabase(ctx context.Context) (*site, *sql.DB, error)
 	return s, db, err
 }
 
-// withCatalogue returns the site with the catalogue in it.
+// withCatalogue returns the site to measure, with the catalogue imported.
 func (b *bench) withCatalogue(ctx context.Context) (*site, error) {
 	s, err := b.running(ctx)
 	if err != nil {
@@ -177,6 +177,7 @@ func (b *bench) withCatalogue(ctx context.Context) (*site, error) {
 
 func (s *site) program(name string) string { return filepath.Join(s.run, "bin", name) }
 
+// pids returns the process IDs of a tier, for the data tier with those of Postgres.
 func (s *site) pids(tier string) []int {
 	if tier == "data-tier" {
 		return append(processes(s.program(tier)), postgresOn(filepath.Join(s.run, "data"))...)
@@ -186,8 +187,8 @@ func (s *site) pids(tier string) []int {
 
 func (s *site) certificates() string { return filepath.Join(s.run, "certificates") }
 
-// get reads a page whole.
-func (s *site) get(ctx context.Context, path string, into io.Writer) error {
+// get copies a page to dst.
+func (s *site) get(ctx context.Context, path string, dst io.Writer) error {
 	ctx, done := context.WithTimeout(ctx, callTimeout)
 	defer done()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.web+path, nil)
@@ -200,13 +201,13 @@ func (s *site) get(ctx context.Context, path string, into io.Writer) error {
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s answers %s", path, response.Status)
+		return fmt.Errorf("GET %s: %s", path, response.Status)
 	}
-	_, err = io.Copy(into, response.Body)
+	_, err = io.Copy(dst, response.Body)
 	return err
 }
 
-// superuser connects to the database over its socket.
+// superuser connects to the database over its Unix socket.
 func (s *site) superuser(ctx context.Context) (*sql.DB, error) {
 	text, err := os.ReadFile(filepath.Join(s.run, "data", "postmaster.pid"))
 	if err != nil {
@@ -214,7 +215,7 @@ func (s *site) superuser(ctx context.Context) (*sql.DB, error) {
 	}
 	lines := strings.Split(string(text), "\n")
 	if len(lines) < 5 {
-		return nil, errors.New("postmaster.pid is not complete")
+		return nil, errors.New("postmaster.pid is incomplete")
 	}
 	db, err := sql.Open("postgres", fmt.Sprintf("host='%s' port=%s user=postgres dbname=techtalks sslmode=disable statement_timeout=0",
 		strings.TrimSpace(lines[4]), strings.TrimSpace(lines[3])))
@@ -224,7 +225,8 @@ func (s *site) superuser(ctx context.Context) (*sql.DB, error) {
 	return db, db.PingContext(ctx)
 }
 
-// settle has Postgres do now what it would do behind the next measurement's back.
+// settle runs vacuum, analyze and a checkpoint now, so that Postgres does not run them in the
+// background of the next measurement.
 func (s *site) settle(ctx context.Context) error {
 	db, err := s.superuser(ctx)
 	if err != nil {

@@ -6,11 +6,11 @@ import (
 	"path/filepath"
 )
 
-// measureStart starts sites from nothing, and the last of them again.
+// measureStart starts each site twice: without and with existing data.
 func measureStart(ctx context.Context, b *bench) error {
 	var first, again []float64
 	tiers := []string{"web-tier", "logic-tier", "data-tier"}
-	rest := map[string][]float64{}
+	atRest := map[string][]float64{}
 	for i := range b.runs {
 		run := filepath.Join(b.folder, fmt.Sprint("start-", i))
 		s, took, err := b.start(ctx, run)
@@ -19,7 +19,7 @@ func measureStart(ctx context.Context, b *bench) error {
 		}
 		first = append(first, took.Seconds())
 		for _, tier := range tiers {
-			rest[tier] = append(rest[tier], share(s.pids(tier)))
+			atRest[tier] = append(atRest[tier], proportionalMemory(s.pids(tier)))
 		}
 		if err := s.stop(); err != nil {
 			return err
@@ -33,11 +33,11 @@ func measureStart(ctx context.Context, b *bench) error {
 		}
 	}
 	rows := []row{
-		{what: "to the first page, from a built tree, no data yet", ours: spread(first, "%.1f s")},
-		{what: "to the first page, with the data there", ours: spread(again, "%.1f s")},
+		{label: "first page, programs built, without data", ours: spread(first, "%.1f s")},
+		{label: "first page, with existing data", ours: spread(again, "%.1f s")},
 	}
 	for _, tier := range tiers {
-		rows = append(rows, row{what: "memory at rest, " + tier, ours: megabytes(median(rest[tier]))})
+		rows = append(rows, row{label: "memory at rest, " + tier, ours: megabytes(median(atRest[tier]))})
 	}
 	b.table("start", "", rows...)
 	return nil

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// waiter is somebody who waits for an operation, on one connection.
+// waiter is a client that follows an operation on one connection.
 type waiter struct {
 	client *http.Client
 	url    string
@@ -26,34 +26,34 @@ type waiter struct {
 	delays          []time.Duration
 }
 
-// counted counts the bytes of a connection, both ways.
-type counted struct {
+// countingConn counts the bytes of a connection in both directions.
+type countingConn struct {
 	net.Conn
 	bytes *atomic.Int64
 }
 
-func (c counted) Read(p []byte) (int, error) {
+func (c countingConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	c.bytes.Add(int64(n))
 	return n, err
 }
 
-func (c counted) Write(p []byte) (int, error) {
+func (c countingConn) Write(p []byte) (int, error) {
 	n, err := c.Conn.Write(p)
 	c.bytes.Add(int64(n))
 	return n, err
 }
 
-func newWaiter(address string, w *fakeWork) *waiter {
-	one := &waiter{url: "http://" + address + "/operations/" + w.id}
-	one.client = &http.Client{Transport: &http.Transport{
+func newWaiter(address string, operation *fakeOperation) *waiter {
+	w := &waiter{url: "http://" + address + "/operations/" + operation.id}
+	w.client = &http.Client{Transport: &http.Transport{
 		MaxConnsPerHost: 1, DisableCompression: true,
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 			conn, err := new(net.Dialer).DialContext(ctx, network, address)
-			return counted{conn, &one.bytes}, err
+			return countingConn{conn, &w.bytes}, err
 		},
 	}}
-	return one
+	return w
 }
 
 func (w *waiter) request(ctx context.Context, path string, header ...string) (*http.Response, error) {
@@ -61,7 +61,7 @@ func (w *waiter) request(ctx context.Context, path string, header ...string) (*h
 	if err != nil {
 		return nil, err
 	}
-	request.Host = "bench" // without a port, which the cookie's name would have
+	request.Host = "bench" // without a port, which would change the cookie's name
 	request.Header.Set("Cookie", "session="+deviceSession())
 	request.Header.Set("Accept", "application/json")
 	for i := 0; i+1 < len(header); i += 2 {
@@ -71,8 +71,8 @@ func (w *waiter) request(ctx context.Context, path string, header ...string) (*h
 	return w.client.Do(request)
 }
 
-// state is as much of an operation as a waiter looks at.
-type state struct {
+// operationState is the part of an operation that a waiter reads.
+type operationState struct {
 	Done     bool
 	Metadata struct {
 		Cursor     string
@@ -80,26 +80,26 @@ type state struct {
 	}
 }
 
-// news takes an answer: whether the operation is done. An answer that says nothing
-// new is empty.
-func (w *waiter) news(body []byte) (done bool, err error) {
-	var is state
-	if err := json.Unmarshal(body, &is); err != nil {
+// observe records a response and reports whether the operation is done. A response with a known
+// cursor counts as empty.
+func (w *waiter) observe(body []byte) (done bool, err error) {
+	var operation operationState
+	if err := json.Unmarshal(body, &operation); err != nil {
 		return false, fmt.Errorf("%w in %.100q", err, body)
 	}
 	switch {
-	case is.Metadata.Cursor == w.cursor:
+	case operation.Metadata.Cursor == w.cursor:
 		w.empty++
-	case w.cursor != "": // the first is how it stood
-		w.delays = append(w.delays, time.Since(is.Metadata.UpdateTime))
+	case w.cursor != "": // the first response is the initial state
+		w.delays = append(w.delays, time.Since(operation.Metadata.UpdateTime))
 	}
-	w.cursor = is.Metadata.Cursor
-	return is.Done, nil
+	w.cursor = operation.Metadata.Cursor
+	return operation.Done, nil
 }
 
 func (w *waiter) poll(ctx context.Context, header func() []string) error {
 	defer w.client.CloseIdleConnections()
-	// People do not begin together, nor in time with what they wait for.
+	// Clients start at independent times.
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
@@ -121,11 +121,11 @@ func (w *waiter) poll(ctx context.Context, header func() []string) error {
 		case http.StatusNotModified:
 			w.empty++
 		case http.StatusOK:
-			if done, err := w.news(body); err != nil || done {
+			if done, err := w.observe(body); err != nil || done {
 				return err
 			}
 		default:
-			return fmt.Errorf("answered %s: %.200q", response.Status, body)
+			return fmt.Errorf("got %s: %.200q", response.Status, body)
 		}
 		select {
 		case <-ctx.Done():
@@ -164,11 +164,11 @@ func longPoll(ctx context.Context, w *waiter) error {
 		case http.StatusNoContent:
 			w.empty++
 		case http.StatusOK:
-			if done, err := w.news(body); err != nil || done {
+			if done, err := w.observe(body); err != nil || done {
 				return err
 			}
 		default:
-			return fmt.Errorf("answered %s: %.200q", response.Status, body)
+			return fmt.Errorf("got %s: %.200q", response.Status, body)
 		}
 	}
 }
@@ -180,15 +180,15 @@ func eventStream(ctx context.Context, w *waiter) error {
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("answered %s", response.Status)
+		return fmt.Errorf("got %s", response.Status)
 	}
 	for lines := bufio.NewReader(response.Body); ; {
 		line, err := lines.ReadString('\n')
 		if err != nil {
 			return err
 		}
-		if data, is := strings.CutPrefix(line, "data: "); is {
-			if done, err := w.news([]byte(data)); err != nil || done {
+		if data, ok := strings.CutPrefix(line, "data: "); ok {
+			if done, err := w.observe([]byte(data)); err != nil || done {
 				return err
 			}
 		}

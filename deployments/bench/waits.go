@@ -9,33 +9,33 @@ import (
 	"time"
 )
 
-// What is waited for: an operation that changes this often, by this many.
+// The operation that clients follow, and the intervals of their requests.
 const (
-	waitChanges = 10
+	waitChanges = 10 // of the operation
 	pollEvery   = time.Second
 	waitTimeout = 25 * time.Second
 )
 
-// way is a way to wait for an operation. predicted is what the formulas say of so
-// many waiters, changes and so long an operation.
-type way struct {
+// waitMode is a way to follow an operation. predicted computes its expected cost for an
+// operation with a number of waiters and changes, and a duration.
+type waitMode struct {
 	name      string
 	wait      func(ctx context.Context, w *waiter) error
-	predicted func(waiters, changes int, lasts time.Duration) prediction
+	predicted func(waiters, changes int, duration time.Duration) prediction
 }
 
-// prediction is what a way should cost.
+// prediction is the expected cost of a mode.
 type prediction struct {
 	requests, empty int
-	delay           time.Duration // from a change to a waiter, on average
+	delay           time.Duration // average, from a change to its arrival at a waiter
 }
 
-var ways = []way{
+var waitModes = []waitMode{
 	{"short poll", shortPoll, predictPoll},
 	{"short poll, ETag", shortPollTagged, predictPoll},
-	{"long poll", longPoll, func(waiters, changes int, lasts time.Duration) prediction {
-		// A request a change; one is empty for every timeout that passes between two.
-		gap := lasts / time.Duration(changes)
+	{"long poll", longPoll, func(waiters, changes int, duration time.Duration) prediction {
+		// One request per change, and an empty one for each timeout between two changes.
+		gap := duration / time.Duration(changes)
 		empty := waiters * changes * int(gap/waitTimeout)
 		return prediction{waiters*changes + empty, empty, 0}
 	}},
@@ -44,21 +44,21 @@ var ways = []way{
 	}},
 }
 
-// predictPoll: a request an interval, all but those after a change empty; a change
-// waits half an interval to be found.
-func predictPoll(waiters, changes int, lasts time.Duration) prediction {
-	polls := int(lasts / pollEvery)
+// predictPoll predicts the cost of short polls: one request per interval, empty unless it follows a
+// change. A change is seen after half an interval on average.
+func predictPoll(waiters, changes int, duration time.Duration) prediction {
+	polls := int(duration / pollEvery)
 	return prediction{waiters * polls, waiters * max(0, polls-changes), pollEvery / 2}
 }
 
-// waited is what a way did cost.
-type waited struct {
+// waitResult is the measured cost of a mode.
+type waitResult struct {
 	requests, empty, bytes int64
-	cpu                    time.Duration
+	cpuTime                time.Duration
 	delays                 []time.Duration
 }
 
-// measureWaits has many wait for one operation, each way in turn.
+// measureWaits measures the cost of many clients that follow one operation, in each mode in turn.
 func measureWaits(ctx context.Context, b *bench) error {
 	s, db, err := b.runningWithDatabase(ctx)
 	if err != nil {
@@ -69,97 +69,98 @@ func measureWaits(ctx context.Context, b *bench) error {
 	if err := followers(ctx, db, 1); err != nil {
 		return err
 	}
-	lasts := time.Duration(b.size(60, 3)) * time.Second
+	duration := time.Duration(b.size(60, 3)) * time.Second
 	var rows []row
-	for n, w := range ways {
-		operation, err := newWork(ctx, db, n)
+	for n, mode := range waitModes {
+		operation, err := newFakeOperation(ctx, db, n)
 		if err != nil {
 			return err
 		}
-		found, err := s.measureWay(ctx, w, operation, waiters, lasts)
+		result, err := s.measureMode(ctx, mode, operation, waiters, duration)
 		if err != nil {
-			return fmt.Errorf("%s: %w", w.name, err)
+			return fmt.Errorf("%s: %w", mode.name, err)
 		}
-		predicted := w.predicted(waiters, waitChanges, lasts)
+		predicted := mode.predicted(waiters, waitChanges, duration)
 		rows = append(rows,
-			row{what: w.name + ": requests", ours: fmt.Sprint(found.requests), against: fmt.Sprint(predicted.requests)},
-			row{what: w.name + ": empty responses", ours: fmt.Sprint(found.empty), against: fmt.Sprint(predicted.empty)},
-			row{what: w.name + ": bytes on the wire", ours: kilobytes(float64(found.bytes))},
-			row{what: w.name + ": work of all tiers", ours: fmt.Sprintf("%.2f s", found.cpu.Seconds())},
-			row{what: w.name + ": from change to client, median (95 %)", ours: delays(found.delays), against: milliseconds(predicted.delay)})
+			row{label: mode.name + ": requests", ours: fmt.Sprint(result.requests), baseline: fmt.Sprint(predicted.requests)},
+			row{label: mode.name + ": empty responses", ours: fmt.Sprint(result.empty), baseline: fmt.Sprint(predicted.empty)},
+			row{label: mode.name + ": bytes on the wire", ours: kilobytes(float64(result.bytes))},
+			row{label: mode.name + ": CPU time of all tiers", ours: fmt.Sprintf("%.2f s", result.cpuTime.Seconds())},
+			row{label: mode.name + ": change to client, median (95th percentile)", ours: delays(result.delays), baseline: milliseconds(predicted.delay)})
 	}
-	fmt.Printf("  %d wait for an operation of %s that changes %d times; polls every %s, long polls of %s\n", waiters, lasts, waitChanges, pollEvery, waitTimeout)
-	b.table("waits", "the formula", rows...)
-	return b.measureWaiters(ctx, s, db)
+	fmt.Printf("  %d clients follow an operation of %s with %d changes; polls every %s, long polls of %s\n", waiters, duration, waitChanges, pollEvery, waitTimeout)
+	b.table("waits", "predicted", rows...)
+	return b.measureIdleWaiters(ctx, s, db)
 }
 
 func milliseconds(d time.Duration) string { return fmt.Sprintf("%.0f ms", d.Seconds()*1e3) }
 
-func delays(all []time.Duration) string {
-	if len(all) == 0 {
+// delays formats the median and the 95th percentile.
+func delays(values []time.Duration) string {
+	if len(values) == 0 {
 		return "none"
 	}
-	sorted := slices.Sorted(slices.Values(all))
+	sorted := slices.Sorted(slices.Values(values))
 	return fmt.Sprintf("%s (%s)", milliseconds(sorted[len(sorted)/2]), milliseconds(sorted[len(sorted)*95/100]))
 }
 
-// measureWay has waiters follow an operation one way while it changes and ends.
-func (s *site) measureWay(ctx context.Context, w way, operation *fakeWork, waiters int, lasts time.Duration) (found waited, err error) {
-	ctx, done := context.WithTimeout(ctx, lasts+time.Minute)
+// measureMode lets waiters follow an operation in one mode while it changes and finishes.
+func (s *site) measureMode(ctx context.Context, mode waitMode, operation *fakeOperation, waiters int, duration time.Duration) (result waitResult, err error) {
+	ctx, done := context.WithTimeout(ctx, duration+time.Minute)
 	defer done()
-	all := make([]*waiter, waiters)
-	over := make(chan error, waiters)
+	clients := make([]*waiter, waiters)
+	finished := make(chan error, waiters)
 	tiers := slices.Concat(s.pids("web-tier"), s.pids("logic-tier"), s.pids("data-tier"))
-	before := cpu(tiers)
-	for n := range all {
-		all[n] = newWaiter(s.web, operation)
-		go func() { over <- w.wait(ctx, all[n]) }()
+	before := cpuTime(tiers)
+	for n := range clients {
+		clients[n] = newWaiter(s.web, operation)
+		go func() { finished <- mode.wait(ctx, clients[n]) }()
 	}
 	for n := 1; n <= waitChanges; n++ {
 		select {
 		case <-ctx.Done():
-			return found, ctx.Err()
-		case <-time.After(lasts / waitChanges):
+			return result, ctx.Err()
+		case <-time.After(duration / waitChanges):
 		}
 		if err := operation.change(ctx, n == waitChanges); err != nil {
-			return found, err
+			return result, err
 		}
 	}
-	for range all {
-		if err := <-over; err != nil {
-			return found, err
+	for range clients {
+		if err := <-finished; err != nil {
+			return result, err
 		}
 	}
-	found.cpu = cpu(tiers) - before
-	for _, w := range all {
-		found.requests += w.requests
-		found.empty += w.empty
-		found.bytes += w.bytes.Load()
-		found.delays = append(found.delays, w.delays...)
+	result.cpuTime = cpuTime(tiers) - before
+	for _, w := range clients {
+		result.requests += w.requests
+		result.empty += w.empty
+		result.bytes += w.bytes.Load()
+		result.delays = append(result.delays, w.delays...)
 	}
-	return found, nil
+	return result, nil
 }
 
-// fakeWork is an operation that changes when it is told to: behind the back of the
-// logic tier, so that it is work to wait for and no work to do.
-type fakeWork struct {
+// fakeOperation is an operation that the benchmark changes directly in the database: clients can
+// follow it, but no worker runs it.
+type fakeOperation struct {
 	db *sql.DB
 	id string
 }
 
-func newWork(ctx context.Context, db *sql.DB, n int) (*fakeWork, error) {
-	w := &fakeWork{db: db, id: strings.Repeat(string(rune('a'+n)), 26)}
+func newFakeOperation(ctx context.Context, db *sql.DB, n int) (*fakeOperation, error) {
+	o := &fakeOperation{db: db, id: strings.Repeat(string(rune('a'+n)), 26)}
 	_, err := db.ExecContext(ctx, `
 		insert into operations.operation (id, account_id, request_id, kind, title, subject, state, dispatched, total_count, unit, attempt, attempt_began_at, started_at, input)
 		select $1, a.id, $1, 'import', 'Waited for', '', 'running', true, 100, 'talks', 1, now(), now(), ''
 		from   accounts.account a
 		where  a.handle = 'follower-1'
-		on conflict (id) do update set state = 'running', ended_at = null, response = null, done_count = 0, revision = 1`, w.id)
-	return w, err
+		on conflict (id) do update set state = 'running', ended_at = null, response = null, done_count = 0, revision = 1`, o.id)
+	return o, err
 }
 
-// change changes the operation, or ends it.
-func (w *fakeWork) change(ctx context.Context, ends bool) error {
+// change updates the operation, or finishes it.
+func (o *fakeOperation) change(ctx context.Context, finish bool) error {
 	statement := `
 		with changed as (
 		    update operations.operation
@@ -167,7 +168,7 @@ func (w *fakeWork) change(ctx context.Context, ends bool) error {
 		    where  id = $1
 		)
 		select pg_notify('operations_changed', $1)`
-	if ends {
+	if finish {
 		statement = `
 		with changed as (
 		    update operations.operation
@@ -176,6 +177,6 @@ func (w *fakeWork) change(ctx context.Context, ends bool) error {
 		)
 		select pg_notify('operations_changed', $1)`
 	}
-	_, err := w.db.ExecContext(ctx, statement, w.id)
+	_, err := o.db.ExecContext(ctx, statement, o.id)
 	return err
 }

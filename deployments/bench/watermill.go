@@ -18,40 +18,40 @@ const (
 	watermillPoll  = 10 * time.Millisecond
 )
 
-// watermillTopic is its word for a queue.
+// watermillTopic is the topic, Watermill's term for a queue.
 const watermillTopic = "bench"
 
-func bytea(string) string { return "bytea" }
+func byteaType(string) string { return "bytea" }
 
-// openWatermillQueue opens it as a queue, from which messages are deleted.
+// openWatermillQueue opens Watermill as a queue, which deletes acknowledged messages.
 func openWatermillQueue(ctx context.Context, s *site, db *sql.DB) (*contender, error) {
 	const schema = "watermill_queue"
 	c, err := openWatermill(ctx, s, db, schema,
-		watermillsql.PostgreSQLQueueSchema{SubscribeBatchSize: watermillBatch, GeneratePayloadType: bytea},
+		watermillsql.PostgreSQLQueueSchema{SubscribeBatchSize: watermillBatch, GeneratePayloadType: byteaType},
 		watermillsql.PostgreSQLQueueOffsetsAdapter{DeleteOnAck: true})
 	if err != nil {
 		return nil, err
 	}
 	c.name = "watermill-sql, queue"
 	c.settings = fmt.Sprintf("PostgreSQLQueueSchema with DeleteOnAck on lib/pq, SubscribeBatchSize %d, PollInterval %v", watermillBatch, watermillPoll)
-	c.left = `select exists (select from ` + schema + `.watermill_bench)`
-	c.empty = `truncate ` + schema + `.watermill_bench`
+	c.pending = `select exists (select from ` + schema + `.watermill_bench)`
+	c.clear = `truncate ` + schema + `.watermill_bench`
 	return c, nil
 }
 
-// openWatermillLog opens it as it is by default: a log that is read on, and kept.
+// openWatermillLog opens Watermill with its default, a log that keeps all messages.
 func openWatermillLog(ctx context.Context, s *site, db *sql.DB) (*contender, error) {
 	const schema = "watermill_log"
 	c, err := openWatermill(ctx, s, db, schema,
-		watermillsql.DefaultPostgreSQLSchema{SubscribeBatchSize: watermillBatch, GeneratePayloadType: bytea},
+		watermillsql.DefaultPostgreSQLSchema{SubscribeBatchSize: watermillBatch, GeneratePayloadType: byteaType},
 		watermillsql.DefaultPostgreSQLOffsetsAdapter{})
 	if err != nil {
 		return nil, err
 	}
 	c.name = "watermill-sql, log"
-	c.settings = fmt.Sprintf("DefaultPostgreSQLSchema on lib/pq, SubscribeBatchSize %d, PollInterval %v; it deletes nothing", watermillBatch, watermillPoll)
-	c.left = `select exists (select from ` + schema + `.watermill_bench m, ` + schema + `.watermill_offsets_bench o where (m.transaction_id, m."offset") > (o.last_processed_transaction_id, o.offset_acked))`
-	c.empty = `truncate ` + schema + `.watermill_bench`
+	c.settings = fmt.Sprintf("DefaultPostgreSQLSchema on lib/pq, SubscribeBatchSize %d, PollInterval %v; it deletes no messages", watermillBatch, watermillPoll)
+	c.pending = `select exists (select from ` + schema + `.watermill_bench m, ` + schema + `.watermill_offsets_bench o where (m.transaction_id, m."offset") > (o.last_processed_transaction_id, o.offset_acked))`
+	c.clear = `truncate ` + schema + `.watermill_bench`
 	return c, nil
 }
 
@@ -72,8 +72,8 @@ func openWatermill(ctx context.Context, s *site, db *sql.DB, schema string, adap
 	if err := first.SubscribeInitialize(watermillTopic); err != nil {
 		return nil, err
 	}
-	publish := func(ctx context.Context, in watermillsql.ContextExecutor, body int64) error {
-		publisher, err := watermillsql.NewPublisher(in, watermillsql.PublisherConfig{SchemaAdapter: adapter}, watermill.NopLogger{})
+	publish := func(ctx context.Context, executor watermillsql.ContextExecutor, body int64) error {
+		publisher, err := watermillsql.NewPublisher(executor, watermillsql.PublisherConfig{SchemaAdapter: adapter}, watermill.NopLogger{})
 		if err != nil {
 			return err
 		}
@@ -89,11 +89,11 @@ func openWatermill(ctx context.Context, s *site, db *sql.DB, schema string, adap
 			return inTransaction(ctx, pool, func(tx *sql.Tx) error { return publish(ctx, watermillsql.TxFromStdSQL(tx), body) })
 		},
 		consume: func(ctx context.Context, handle func(int64)) (func() error, error) {
-			subscribed, err := subscriber()
+			consumer, err := subscriber()
 			if err != nil {
 				return nil, err
 			}
-			messages, err := subscribed.Subscribe(ctx, watermillTopic)
+			messages, err := consumer.Subscribe(ctx, watermillTopic)
 			if err != nil {
 				return nil, err
 			}
@@ -111,12 +111,12 @@ func openWatermill(ctx context.Context, s *site, db *sql.DB, schema string, adap
 				})
 			}
 			return func() error {
-				err := subscribed.Close()
+				err := consumer.Close()
 				handlers.Wait()
 				return err
 			}, nil
 		},
-		drain: drainOfWatermill,
+		drain: watermillDrainRatio,
 		close: pool.Close,
 	}, nil
 }

@@ -15,53 +15,54 @@ import (
 	"techtalks.example/deployments/freeaddress"
 )
 
-// Node is a RabbitMQ on a host of one's own. It is two programs: Erlang's port mapper,
-// which would otherwise stay behind as a daemon, and the node.
+// Node is a RabbitMQ node that runs directly on a host. It consists of two programs: the node
+// and Erlang's port mapper, which Erlang would otherwise start as a daemon that outlives the
+// node.
 type Node struct {
-	// Folder is where it keeps everything.
+	// Folder contains the node's data, logs and configuration.
 	Folder string
-	// Address is the host:port that it answers on.
+	// Address is the host:port of the AMQP listener.
 	Address string
 	// Certificates is a folder with ca.crt, broker.crt and broker.key.
 	Certificates string
 
-	configured     string // the folder of this package, with its configuration
-	server, mapper string // programs
-	// Two ports that nobody needs to know are found anew with each start.
+	configDir      string // the source folder of this package, with the shared configuration
+	server, mapper string // paths of the programs
+	// Internal ports, chosen again for each Node.
 	mapperPort, distributionPort string
 }
 
-// Program is how one of a node's programs is started.
+// Program describes how to start one program of a node.
 type Program struct {
 	Name, Path  string
-	Address     string // that it answers on
+	Address     string // listens on
 	Arguments   []string
 	Environment []string
-	Folder      string // that it runs in; empty: anywhere
+	Folder      string // working directory; empty: any
 }
 
-// NewNode finds RabbitMQ on this machine and writes what this node needs into its folder.
-// configured is this package's folder in the source tree, and control where a rabbitmqctl
-// of this node is to be.
-func NewNode(folder, address, certificates, configured, control string) (*Node, error) {
-	n := &Node{Folder: folder, Address: address, Certificates: certificates, configured: configured}
+// NewNode finds RabbitMQ on this machine and writes the node's configuration into folder.
+// configDir is the folder of this package in the source tree. NewNode writes a rabbitmqctl for
+// this node to the path control.
+func NewNode(folder, address, certificates, configDir, control string) (*Node, error) {
+	n := &Node{Folder: folder, Address: address, Certificates: certificates, configDir: configDir}
 	var err error
-	if n.server, err = found("rabbitmq-server", "/usr/lib/rabbitmq/bin", "/opt/rabbitmq*/sbin"); err != nil {
+	if n.server, err = findProgram("rabbitmq-server", "/usr/lib/rabbitmq/bin", "/opt/rabbitmq*/sbin"); err != nil {
 		return nil, err
 	}
-	if n.mapper, err = found("epmd", "/usr/lib/erlang/bin", "/usr/local/lib/erlang/bin"); err != nil {
+	if n.mapper, err = findProgram("epmd", "/usr/lib/erlang/bin", "/usr/local/lib/erlang/bin"); err != nil {
 		return nil, err
 	}
-	if n.mapperPort, n.distributionPort, err = unusedPorts(); err != nil {
+	if n.mapperPort, n.distributionPort, err = freePorts(); err != nil {
 		return nil, err
 	}
 	return n, n.write(control)
 }
 
-// found returns the program name in the first of the folders, which may be patterns,
-// that has it, or else on PATH. Debian's rabbitmq-server on PATH only runs as a user
-// of its own.
-func found(name string, folders ...string) (string, error) {
+// findProgram returns the path of a program from the first folder that contains it, or else
+// from PATH. Folders can be glob patterns. They come first because Debian's rabbitmq-server on
+// PATH always runs the node as the user rabbitmq.
+func findProgram(name string, folders ...string) (string, error) {
 	for _, folder := range folders {
 		if paths, _ := filepath.Glob(filepath.Join(folder, name)); len(paths) > 0 {
 			return paths[len(paths)-1], nil
@@ -69,13 +70,13 @@ func found(name string, folders ...string) (string, error) {
 	}
 	path, err := exec.LookPath(name)
 	if err != nil {
-		return "", fmt.Errorf("RabbitMQ is missing (%w): run deployments/local/install.sh rabbitmq, or leave BROKER empty", err)
+		return "", fmt.Errorf("RabbitMQ is missing: %w; run deployments/local/install.sh rabbitmq, or leave BROKER empty", err)
 	}
 	return path, nil
 }
 
-// unusedPorts returns two ports of this machine that no program listens on.
-func unusedPorts() (one, other string, err error) {
+// freePorts returns two different loopback ports that no program listens on.
+func freePorts() (first, second string, err error) {
 	var ports [2]string
 	for ports[0] == ports[1] {
 		for i := range ports {
@@ -91,7 +92,7 @@ func unusedPorts() (one, other string, err error) {
 	return ports[0], ports[1], nil
 }
 
-// write writes what differs from node to node, beside what is in this package's folder.
+// write writes the configuration that is specific to this node.
 func (n *Node) write(control string) error {
 	if err := os.MkdirAll(filepath.Join(n.Folder, "conf.d"), 0o755); err != nil {
 		return err
@@ -106,7 +107,7 @@ load_definitions = %s
 	if err := os.WriteFile(filepath.Join(n.Folder, "conf.d", "site.conf"), []byte(settings), 0o644); err != nil {
 		return err
 	}
-	// rabbitmqctl of this node, whatever ports it has today.
+	// A rabbitmqctl that knows the ports of this node.
 	script := "#!/bin/sh\n"
 	for _, setting := range n.environment() {
 		name, value, _ := strings.Cut(setting, "=")
@@ -119,29 +120,31 @@ load_definitions = %s
 	return n.writeCookie()
 }
 
-// writeCookie makes the secret by which rabbitmqctl is let in: Erlang would make a
-// weaker one, and takes none that others may read.
+// writeCookie creates the secret with which rabbitmqctl authenticates. Erlang would generate
+// a weaker one. It rejects a file that other users can read.
 func (n *Node) writeCookie() error {
 	path := filepath.Join(n.Folder, ".erlang.cookie")
 	if _, err := os.Stat(path); err == nil {
 		return nil
 	}
-	made := path + ".new"
-	// What an interrupted start left cannot be written to.
-	if err := os.Remove(made); err != nil && !errors.Is(err, os.ErrNotExist) {
+	temporary := path + ".new"
+	// A file from an interrupted start is read-only.
+	if err := os.Remove(temporary); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	if err := os.WriteFile(made, []byte(rand.Text()), 0o400); err != nil {
+	if err := os.WriteFile(temporary, []byte(rand.Text()), 0o400); err != nil {
 		return err
 	}
-	return os.Rename(made, path)
+	return os.Rename(temporary, path)
 }
 
+// configuration returns the path of a shared configuration file.
 func (n *Node) configuration(name string) string {
-	return filepath.Join(n.configured, name)
+	return filepath.Join(n.configDir, name)
 }
 
-// environment is what RabbitMQ's programs are told of this node.
+// environment returns the environment variables that configure RabbitMQ's programs for this
+// node.
 func (n *Node) environment() []string {
 	return []string{
 		"HOME=" + n.Folder,
@@ -149,19 +152,19 @@ func (n *Node) environment() []string {
 		"RABBITMQ_CONF_ENV_FILE=" + n.configuration("rabbitmq-env.conf"),
 		"RABBITMQ_CONFIG_FILE=" + n.configuration("rabbitmq.conf"),
 		"RABBITMQ_CONFIG_FILES=" + filepath.Join(n.Folder, "conf.d"),
-		"RABBITMQ_ADVANCED_CONFIG_FILE=" + filepath.Join(n.Folder, "advanced.config"), // there is none
+		"RABBITMQ_ADVANCED_CONFIG_FILE=" + filepath.Join(n.Folder, "advanced.config"), // does not exist
 		"RABBITMQ_ENABLED_PLUGINS_FILE=" + n.configuration("enabled_plugins"),
 		"RABBITMQ_MNESIA_BASE=" + filepath.Join(n.Folder, "data"),
 		"RABBITMQ_LOG_BASE=" + filepath.Join(n.Folder, "logs"),
 		"RABBITMQ_DIST_PORT=" + n.distributionPort,
 		"ERL_EPMD_PORT=" + n.mapperPort,
-		// The port mapper is ours to start: Erlang would leave a daemon behind.
+		// Erlang would start the port mapper as a daemon that outlives the node.
 		"ERL_FLAGS=-start_epmd false",
 	}
 }
 
-// inherited returns what RabbitMQ's scripts need of this process's environment. They would
-// take many other variables for settings, LOGS and NODENAME among them (rabbitmq-env).
+// inherited returns the variables of this process's environment that RabbitMQ's scripts need.
+// The scripts interpret many others as settings, such as LOGS and NODENAME (rabbitmq-env).
 func inherited() (variables []string) {
 	for _, name := range []string{"PATH", "TMPDIR"} {
 		if value, ok := os.LookupEnv(name); ok {
@@ -171,7 +174,7 @@ func inherited() (variables []string) {
 	return variables
 }
 
-// Programs are the node's two programs in the order in which they start.
+// Programs returns the node's two programs in start order.
 func (n *Node) Programs() (mapper, server Program) {
 	environment := slices.Concat(inherited(), n.environment())
 	mapper = Program{
@@ -180,13 +183,13 @@ func (n *Node) Programs() (mapper, server Program) {
 	}
 	server = Program{
 		Name: "broker", Path: n.server, Address: n.Address,
-		// As if with a terminal, which it then does not read: so Erlang takes the place
-		// of the script that starts it, and hears itself when it is to stop.
+		// RABBITMQ_ALLOW_INPUT makes the script exec Erlang, which then receives SIGTERM
+		// itself; -noinput keeps Erlang from reading standard input.
 		Environment: append(slices.Clone(environment), "RABBITMQ_ALLOW_INPUT=yes", "RABBITMQ_SERVER_START_ARGS=-noinput"),
-		Folder:      n.Folder, // where it leaves what it says when it crashes
+		Folder:      n.Folder, // Erlang writes crash dumps here
 	}
 	return mapper, server
 }
 
-// Answers returns nil when the node takes connections.
-func (n *Node) Answers(ctx context.Context) error { return Answers(ctx, n.Address, n.Certificates) }
+// Ping returns nil if the node accepts connections.
+func (n *Node) Ping(ctx context.Context) error { return Ping(ctx, n.Address, n.Certificates) }

@@ -1,5 +1,6 @@
-// Package certificates makes the certificates by which the tiers know each
-// other: an authority, and a certificate a program, named by its SPIFFE ID.
+// Package certificates issues the certificates with which the tiers authenticate to each
+// other: a certificate authority (CA), and one certificate for each program, which contains
+// the program's SPIFFE ID.
 package certificates
 
 import (
@@ -22,67 +23,67 @@ import (
 )
 
 const (
-	// authorityLife is long: replacing the authority means replacing all.
-	authorityLife = 10 * 365 * 24 * time.Hour
-	// leafLife is what browsers accept at most, and leaves time to notice.
-	leafLife = 397 * 24 * time.Hour
-	// renewBefore is how long before its end a certificate is made anew.
+	// authorityLifetime is long because a new authority invalidates all certificates.
+	authorityLifetime = 10 * 365 * 24 * time.Hour
+	// leafLifetime is the maximum that browsers accept.
+	leafLifetime = 397 * 24 * time.Hour
+	// renewBefore is the remaining lifetime at which a certificate is renewed.
 	renewBefore = 30 * 24 * time.Hour
-	// backdate allows for hosts whose clocks differ a little.
+	// backdate allows for clock skew between hosts.
 	backdate = 5 * time.Minute
 )
 
-// program is who a certificate is made for.
+// program is the subject of a certificate.
 type program struct {
 	name   string
-	server bool // it is connected to, not only connects
+	server bool // accepts connections
 }
 
 var programs = []program{{"web-tier", true}, {"logic-tier", true}, {"data-tier", true}, {"broker", true}, {"operator", false}}
 
-// Issue makes what is missing in directory, and what expires within 30 days or
-// does not name all hosts; what is good stays. hosts are names and addresses,
-// beside its own name and those of this machine, under which each tier is
-// reached. It returns what it made.
+// Issue creates the missing certificates in directory, and replaces those that expire within
+// 30 days or do not cover all hosts. hosts are additional names and addresses of the tiers;
+// each certificate always covers its program's name and the loopback addresses. Issue returns
+// the names of the certificates that it created.
 func Issue(directory string, hosts []string) ([]string, error) {
-	return IssueFor(leafLife, directory, hosts)
+	return IssueFor(leafLifetime, directory, hosts)
 }
 
-// IssueFor is Issue, but what it makes ends after life: to see what becomes of a
-// system whose certificates end.
-func IssueFor(life time.Duration, directory string, hosts []string) ([]string, error) {
+// IssueFor is like Issue, but the certificates expire after lifetime. It is for tests of
+// expiry.
+func IssueFor(lifetime time.Duration, directory string, hosts []string) ([]string, error) {
 	if err := os.MkdirAll(directory, 0o755); err != nil {
 		return nil, err
 	}
-	var made []string
-	authority, isNew, err := openAuthority(directory)
+	var issued []string
+	authority, created, err := openAuthority(directory)
 	if err != nil {
 		return nil, err
 	}
-	if isNew {
-		made = append(made, "ca")
+	if created {
+		issued = append(issued, "ca")
 	}
 	for _, p := range programs {
 		names := slices.Concat([]string{p.name, "localhost", "127.0.0.1", "::1"}, hosts)
-		if good(directory, p.name, authority.Leaf, names) {
+		if valid(directory, p.name, authority.Leaf, names) {
 			continue
 		}
-		if err := issue(directory, p, authority, names, life); err != nil {
-			return made, fmt.Errorf("certificate of %s: %w", p.name, err)
+		if err := issue(directory, p, authority, names, lifetime); err != nil {
+			return issued, fmt.Errorf("certificate of %s: %w", p.name, err)
 		}
-		made = append(made, p.name)
+		issued = append(issued, p.name)
 	}
-	return made, nil
+	return issued, nil
 }
 
-// Deliver copies what one program needs, the authority's certificate and its own
-// pair, from directory to the folder to; the key is for the user uid alone.
-// Each program so gets its own key and no other.
-func Deliver(directory, name, to string, uid int) error {
-	if err := os.MkdirAll(to, 0o755); err != nil {
+// Deliver copies the CA certificate and the certificate and key of one program from directory
+// to the folder destination. Only the user uid can read the key. No program receives the key
+// of another.
+func Deliver(directory, name, destination string, uid int) error {
+	if err := os.MkdirAll(destination, 0o755); err != nil {
 		return err
 	}
-	// The key before its certificate, as in write.
+	// The key comes before its certificate, as in write.
 	for _, file := range []struct {
 		name string
 		mode os.FileMode
@@ -91,39 +92,41 @@ func Deliver(directory, name, to string, uid int) error {
 		if err != nil {
 			return err
 		}
-		made := filepath.Join(to, file.name+".new")
-		// What an interrupted delivery left may be another user's.
-		if err := os.Remove(made); err != nil && !errors.Is(err, os.ErrNotExist) {
+		temporary := filepath.Join(destination, file.name+".new")
+		// A file from an interrupted delivery can belong to another user.
+		if err := os.Remove(temporary); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
-		if err := os.WriteFile(made, content, file.mode); err != nil {
+		if err := os.WriteFile(temporary, content, file.mode); err != nil {
 			return err
 		}
-		if err := os.Chown(made, uid, -1); err != nil {
+		if err := os.Chown(temporary, uid, -1); err != nil {
 			return err
 		}
-		if err := os.Rename(made, filepath.Join(to, file.name)); err != nil {
+		if err := os.Rename(temporary, filepath.Join(destination, file.name)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func openAuthority(directory string) (*tls.Certificate, bool, error) {
+// openAuthority loads the certificate authority. It creates one if directory has none, or if
+// the authority would expire before the certificates it signs, and reports whether it did.
+func openAuthority(directory string) (authority *tls.Certificate, created bool, err error) {
 	certificate, key := paths(directory, "ca")
 	pair, err := tls.LoadX509KeyPair(certificate, key)
 	switch {
-	case err == nil && time.Now().Before(pair.Leaf.NotAfter.Add(-leafLife)):
+	case err == nil && time.Now().Before(pair.Leaf.NotAfter.Add(-leafLifetime)):
 		return &pair, false, nil
 	case err != nil && !errors.Is(err, os.ErrNotExist):
-		return nil, false, fmt.Errorf("the authority in %s cannot be read: %w: mend it, or remove it to make all certificates anew", directory, err)
+		return nil, false, fmt.Errorf("read the certificate authority in %s: %w; restore it, or remove it to issue all certificates again", directory, err)
 	case err != nil && exists(certificate):
-		// Making another would cut off everybody who trusts this one.
-		return nil, false, fmt.Errorf("%s is there and %s is not: bring the key, or remove the certificate to make all anew", certificate, key)
+		// A new authority would cut off every program that trusts this one.
+		return nil, false, fmt.Errorf("%s exists but %s does not: restore the key, or remove the certificate to issue all certificates again", certificate, key)
 	}
 	template := &x509.Certificate{
 		Subject:               pkix.Name{CommonName: "TechTalks authority"},
-		NotAfter:              time.Now().Add(authorityLife),
+		NotAfter:              time.Now().Add(authorityLifetime),
 		IsCA:                  true,
 		BasicConstraintsValid: true,
 		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
@@ -135,13 +138,13 @@ func openAuthority(directory string) (*tls.Certificate, bool, error) {
 	return &pair, true, err
 }
 
-func issue(directory string, p program, authority *tls.Certificate, names []string, life time.Duration) error {
+func issue(directory string, p program, authority *tls.Certificate, names []string, lifetime time.Duration) error {
 	template := &x509.Certificate{
 		Subject:  pkix.Name{CommonName: p.name},
-		NotAfter: time.Now().Add(life),
+		NotAfter: time.Now().Add(lifetime),
 		URIs:     []*url.URL{identity(p.name)},
 		KeyUsage: x509.KeyUsageDigitalSignature,
-		// A tier answers its neighbour on one side and calls it on the other.
+		// A tier is a server to one neighbour and a client of the other.
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}
 	if p.server {
@@ -157,13 +160,13 @@ func issue(directory string, p program, authority *tls.Certificate, names []stri
 	return write(directory, p.name, template, authority)
 }
 
-// identity is a program's SPIFFE ID, by which the others know it.
+// identity returns the SPIFFE ID of a program.
 func identity(name string) *url.URL {
 	return &url.URL{Scheme: "spiffe", Host: "techtalks.example", Path: "/" + name}
 }
 
-// write makes a key and its certificate, signed by authority or by itself. The
-// key comes first: whoever finds a new certificate finds its key too.
+// write creates a key and a certificate signed by authority, or self-signed if authority is
+// nil. It writes the key first, so that a reader of the new certificate also finds its key.
 func write(directory, name string, template *x509.Certificate, authority *tls.Certificate) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -192,7 +195,7 @@ func write(directory, name string, template *x509.Certificate, authority *tls.Ce
 	return replace(certificatePath, "CERTIFICATE", der, 0o644)
 }
 
-// replace writes a file at once: a reader finds the old one or the new one.
+// replace replaces a file atomically: a reader finds the previous content or the new one.
 func replace(path, kind string, der []byte, mode os.FileMode) error {
 	if err := os.WriteFile(path+".new", pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), mode); err != nil {
 		return err
@@ -200,9 +203,9 @@ func replace(path, kind string, der []byte, mode os.FileMode) error {
 	return os.Rename(path+".new", path)
 }
 
-// good says whether a certificate is there, whole, of this authority, for all
-// names, and for a while yet.
-func good(directory, name string, authority *x509.Certificate, names []string) bool {
+// valid reports whether a certificate and its key match, are signed by authority, cover all
+// names, and do not expire soon.
+func valid(directory, name string, authority *x509.Certificate, names []string) bool {
 	certificate, key := paths(directory, name)
 	pair, err := tls.LoadX509KeyPair(certificate, key)
 	if err != nil || pair.Leaf.CheckSignatureFrom(authority) != nil || time.Now().Add(renewBefore).After(pair.Leaf.NotAfter) {

@@ -20,28 +20,28 @@ func leaf(t *testing.T, directory, name string) *x509.Certificate {
 	return pair.Leaf
 }
 
-func issued(t *testing.T, directory string, hosts ...string) []string {
+func mustIssue(t *testing.T, directory string, hosts ...string) []string {
 	t.Helper()
-	made, err := Issue(directory, hosts)
+	issued, err := Issue(directory, hosts)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return made
+	return issued
 }
 
-func TestEveryProgramIsNamedByItsCertificate(t *testing.T) {
+func TestCertificatesIdentifyTheirPrograms(t *testing.T) {
 	t.Parallel()
 	directory := t.TempDir()
-	made := issued(t, directory, "logic.internal", "10.0.0.7")
-	if want := []string{"ca", "web-tier", "logic-tier", "data-tier", "broker", "operator"}; !slices.Equal(made, want) {
-		t.Fatalf("made %v, want %v", made, want)
+	issued := mustIssue(t, directory, "logic.internal", "10.0.0.7")
+	if want := []string{"ca", "web-tier", "logic-tier", "data-tier", "broker", "operator"}; !slices.Equal(issued, want) {
+		t.Fatalf("issued %v, want %v", issued, want)
 	}
 	authority := x509.NewCertPool()
 	authority.AddCert(leaf(t, directory, "ca"))
 	for _, p := range programs {
 		certificate := leaf(t, directory, p.name)
 		if len(certificate.URIs) != 1 || certificate.URIs[0].String() != "spiffe://techtalks.example/"+p.name {
-			t.Errorf("%s is %v", p.name, certificate.URIs)
+			t.Errorf("%s: got URIs %v, want its SPIFFE ID", p.name, certificate.URIs)
 		}
 		if _, err := certificate.Verify(x509.VerifyOptions{Roots: authority, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil {
 			t.Errorf("%s as a client: %v", p.name, err)
@@ -53,7 +53,7 @@ func TestEveryProgramIsNamedByItsCertificate(t *testing.T) {
 			}
 		}
 		if certificate.IsCA {
-			t.Errorf("%s may sign", p.name)
+			t.Errorf("%s is a certificate authority", p.name)
 		}
 	}
 	for _, name := range []string{"ca", "web-tier", "logic-tier", "data-tier", "broker", "operator"} {
@@ -63,56 +63,56 @@ func TestEveryProgramIsNamedByItsCertificate(t *testing.T) {
 			t.Fatal(err)
 		}
 		if info.Mode().Perm() != 0o600 {
-			t.Errorf("%s has mode %v", key, info.Mode())
+			t.Errorf("%s: got mode %v, want 0600", key, info.Mode())
 		}
 	}
 }
 
-func TestWhatIsGoodStays(t *testing.T) {
+func TestIssueKeepsValidCertificates(t *testing.T) {
 	t.Parallel()
 	directory := t.TempDir()
-	issued(t, directory)
+	mustIssue(t, directory)
 	before := leaf(t, directory, "web-tier")
-	if made := issued(t, directory); len(made) != 0 {
-		t.Errorf("made again: %v", made)
+	if issued := mustIssue(t, directory); len(issued) != 0 {
+		t.Errorf("issued %v again", issued)
 	}
 	if !leaf(t, directory, "web-tier").Equal(before) {
 		t.Error("the web tier's certificate changed")
 	}
 }
 
-func TestWhatIsNotGoodIsMadeAnew(t *testing.T) {
+func TestIssueReplacesInvalidCertificates(t *testing.T) {
 	t.Parallel()
-	expiring := func(t *testing.T, directory string, left time.Duration) {
+	expireIn := func(t *testing.T, directory string, lifetime time.Duration) {
 		authority, _, err := openAuthority(directory)
 		if err != nil {
 			t.Fatal(err)
 		}
 		template := leaf(t, directory, "web-tier")
-		template.NotAfter = time.Now().Add(left)
+		template.NotAfter = time.Now().Add(lifetime)
 		if err := write(directory, "web-tier", template, authority); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for name, c := range map[string]struct {
-		spoil func(t *testing.T, directory string)
-		hosts []string
-		made  []string
+		damage func(t *testing.T, directory string)
+		hosts  []string
+		want   []string
 	}{
-		"one that is missing": {func(t *testing.T, d string) {
+		"missing": {func(t *testing.T, d string) {
 			if err := os.Remove(filepath.Join(d, "web-tier.crt")); err != nil {
 				t.Fatal(err)
 			}
 		}, nil, []string{"web-tier"}},
-		"one of another key": {func(t *testing.T, d string) {
+		"with the key of another program": {func(t *testing.T, d string) {
 			if err := os.Rename(filepath.Join(d, "operator.key"), filepath.Join(d, "web-tier.key")); err != nil {
 				t.Fatal(err)
 			}
 		}, nil, []string{"web-tier", "operator"}},
-		"one that ends within the month": {func(t *testing.T, d string) { expiring(t, d, renewBefore-time.Hour) }, nil, []string{"web-tier"}},
-		"none that ends after the month": {func(t *testing.T, d string) { expiring(t, d, renewBefore+time.Hour) }, nil, nil},
-		"those that lack a host's name":  {func(*testing.T, string) {}, []string{"another.host"}, []string{"web-tier", "logic-tier", "data-tier", "broker"}},
-		"all when the authority was lost": {func(t *testing.T, d string) {
+		"expires within the month": {func(t *testing.T, d string) { expireIn(t, d, renewBefore-time.Hour) }, nil, []string{"web-tier"}},
+		"expires after the month":  {func(t *testing.T, d string) { expireIn(t, d, renewBefore+time.Hour) }, nil, nil},
+		"lack a host name":         {func(*testing.T, string) {}, []string{"another.host"}, []string{"web-tier", "logic-tier", "data-tier", "broker"}},
+		"all without an authority": {func(t *testing.T, d string) {
 			for _, name := range []string{"ca.crt", "ca.key"} {
 				if err := os.Remove(filepath.Join(d, name)); err != nil {
 					t.Fatal(err)
@@ -122,53 +122,52 @@ func TestWhatIsNotGoodIsMadeAnew(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			directory := t.TempDir()
-			issued(t, directory)
-			c.spoil(t, directory)
-			if made := issued(t, directory, c.hosts...); !slices.Equal(made, c.made) {
-				t.Errorf("made %v, want %v", made, c.made)
+			mustIssue(t, directory)
+			c.damage(t, directory)
+			if issued := mustIssue(t, directory, c.hosts...); !slices.Equal(issued, c.want) {
+				t.Errorf("issued %v, want %v", issued, c.want)
 			}
 		})
 	}
 }
 
-// An authority whose key is lost is not replaced behind the back of those who
-// trust it.
-func TestAnAuthorityIsNotReplacedUnasked(t *testing.T) {
+// Issue does not replace an authority whose key is lost: programs still trust it.
+func TestIssueDoesNotReplaceDamagedAuthority(t *testing.T) {
 	t.Parallel()
-	for name, spoil := range map[string]func(key string) error{
-		"without its key":   os.Remove,
-		"with half its key": func(key string) error { return os.WriteFile(key, []byte("-----BEGIN"), 0o600) },
+	for name, damage := range map[string]func(key string) error{
+		"key missing":   os.Remove,
+		"key truncated": func(key string) error { return os.WriteFile(key, []byte("-----BEGIN"), 0o600) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			directory := t.TempDir()
-			issued(t, directory)
+			mustIssue(t, directory)
 			before := leaf(t, directory, "operator")
-			if err := spoil(filepath.Join(directory, "ca.key")); err != nil {
+			if err := damage(filepath.Join(directory, "ca.key")); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := Issue(directory, nil); err == nil || !strings.Contains(err.Error(), "remove") {
-				t.Errorf("got %v, want it to say what to do", err)
+				t.Errorf("got %v, want an error with instructions", err)
 			}
 			if !leaf(t, directory, "operator").Equal(before) {
-				t.Error("a certificate changed all the same")
+				t.Error("the operator certificate changed")
 			}
 		})
 	}
 }
 
-func TestAProgramIsDeliveredItsOwnAlone(t *testing.T) {
+func TestDeliverCopiesOnlyCertificateOfOneProgram(t *testing.T) {
 	t.Parallel()
-	directory, to := t.TempDir(), t.TempDir()
-	issued(t, directory)
-	if err := os.WriteFile(filepath.Join(to, "web-tier.key.new"), []byte("left over"), 0o400); err != nil {
+	directory, destination := t.TempDir(), t.TempDir()
+	mustIssue(t, directory)
+	if err := os.WriteFile(filepath.Join(destination, "web-tier.key.new"), []byte("stale"), 0o400); err != nil {
 		t.Fatal(err)
 	}
-	for range 2 { // the second time over what is there
-		if err := Deliver(directory, "web-tier", to, os.Getuid()); err != nil {
+	for range 2 { // the second time over existing files
+		if err := Deliver(directory, "web-tier", destination, os.Getuid()); err != nil {
 			t.Fatal(err)
 		}
 	}
-	entries, err := os.ReadDir(to)
+	entries, err := os.ReadDir(destination)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,9 +180,9 @@ func TestAProgramIsDeliveredItsOwnAlone(t *testing.T) {
 		modes[entry.Name()] = info.Mode()
 	}
 	if len(modes) != 3 || modes["web-tier.key"] != 0o600 || modes["web-tier.crt"] != 0o644 || modes["ca.crt"] != 0o644 {
-		t.Errorf("delivered %v", modes)
+		t.Errorf("delivered %v, want web-tier.key (0600), web-tier.crt and ca.crt (0644)", modes)
 	}
-	if !leaf(t, to, "web-tier").Equal(leaf(t, directory, "web-tier")) {
-		t.Error("another certificate was delivered")
+	if !leaf(t, destination, "web-tier").Equal(leaf(t, directory, "web-tier")) {
+		t.Error("the delivered certificate differs from the issued one")
 	}
 }

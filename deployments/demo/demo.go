@@ -1,5 +1,4 @@
-// Package demo brings a small catalogue and two accounts into a TechTalks, for
-// people to look around in.
+// Package demo loads a small catalogue, recordings and two accounts into a demo site.
 package demo
 
 import (
@@ -22,7 +21,7 @@ import (
 
 const timeout = time.Minute
 
-// The demo accounts. The README and the sign-in page give their passwords.
+// The demo accounts. The README and the sign-in page publish their passwords.
 const adaHandle, graceHandle = "ada", "grace"
 
 var passwords = map[string]string{adaHandle: "ada-ada-ada", graceHandle: "grace-grace-grace"}
@@ -36,9 +35,9 @@ func dial(logicAddress, certificates string) (*grpc.ClientConn, error) {
 	return grpc.NewClient(logicAddress, grpc.WithTransportCredentials(credentials))
 }
 
-// Absent returns an error when a demo account can sign in with the password that
-// everybody knows: a site that is no demo must not open to browsers then.
-func Absent(ctx context.Context, logicAddress, certificates string) error {
+// CheckAbsent returns an error if a demo account can sign in with its published password. A
+// site that is not a demo must then not be exposed to browsers.
+func CheckAbsent(ctx context.Context, logicAddress, certificates string) error {
 	ctx, done := context.WithTimeout(ctx, timeout)
 	defer done()
 	connection, err := dial(logicAddress, certificates)
@@ -48,28 +47,27 @@ func Absent(ctx context.Context, logicAddress, certificates string) error {
 	defer connection.Close()
 	accounts := accountspb.NewAccountsClient(connection)
 	for handle, password := range passwords {
-		in, err := accounts.SignIn(ctx, &accountspb.SignInRequest{Handle: handle, Password: password})
+		response, err := accounts.SignIn(ctx, &accountspb.SignInRequest{Handle: handle, Password: password})
 		switch {
 		case err == nil:
-			_, _ = accounts.SignOut(metadata.AppendToOutgoingContext(ctx, transport.SessionKey, in.Session.Token), &accountspb.SignOutRequest{})
-			return fmt.Errorf("the demo account %q still has the password that everybody knows: remove the site's data, or set DEMO=true to run a demo", handle)
-		// Too many attempts without a client's address are this program's own, all of them
-		// with a wrong password: a site that restarts often must start all the same.
+			_, _ = accounts.SignOut(metadata.AppendToOutgoingContext(ctx, transport.SessionKey, response.Session.Token), &accountspb.SignOutRequest{})
+			return fmt.Errorf("the demo account %q still has its published password; delete the site's data, or set DEMO=true to run a demo site", handle)
+		// Attempts without a client address are counted together, and all come from this
+		// check, with a wrong password. A site that restarts often must still start.
 		case reason(err) != "WRONG_CREDENTIALS" && reason(err) != "TOO_MANY_ATTEMPTS":
-			return fmt.Errorf("see whether the demo account %q exists: %w", handle, err)
+			return fmt.Errorf("check that the demo account %q does not exist: %w", handle, err)
 		}
 	}
 	return nil
 }
 
-// Load brings in the catalogue in a folder and the demo accounts, as any
-// operator would: over gRPC, with the program talksctl and the operator's
-// certificate. What is there already stays.
+// Load imports the catalogue in a folder and creates the demo accounts. It does so as any
+// operator would: over gRPC, with talksctl and the operator's certificate. Load is idempotent.
 func Load(ctx context.Context, talksctl, logicAddress, certificates, catalogue string) error {
 	ctx, done := context.WithTimeout(ctx, timeout)
 	defer done()
-	importing := exec.CommandContext(ctx, talksctl, "import", "--logic-address", logicAddress, "--certificates", certificates, catalogue)
-	if output, err := importing.CombinedOutput(); err != nil {
+	command := exec.CommandContext(ctx, talksctl, "import", "--logic-address", logicAddress, "--certificates", certificates, catalogue)
+	if output, err := command.CombinedOutput(); err != nil {
 		return fmt.Errorf("import the catalogue: %w\n%s", err, output)
 	}
 	connection, err := dial(logicAddress, certificates)
@@ -98,17 +96,17 @@ func Load(ctx context.Context, talksctl, logicAddress, certificates, catalogue s
 	return publish(ada, connection)
 }
 
-// notebook is ada's channel.
+// notebook is the channel of ada.
 const notebook = "channels/adas-notebook"
 
-// publish has ada publish a talk, once, so that grace has something in her inbox.
+// publish publishes a talk as ada, unless it exists, so that the inbox of grace is not empty.
 func publish(ada context.Context, connection grpc.ClientConnInterface) error {
 	const channel, title = notebook, "Notes by the translator"
 	talks := talkspb.NewTalksClient(connection)
 	_, err := talks.GetTalk(ada, &talkspb.GetTalkRequest{Name: channel + "/talks/notes-by-the-translator"})
 	if status.Code(err) == codes.NotFound {
 		if reason(err) == "TALK_WITHDRAWN" {
-			return nil // by whoever plays with the demo: let it be
+			return nil // a visitor of the demo withdrew it
 		}
 		_, err = talks.CreateTalk(ada, &talkspb.CreateTalkRequest{Parent: channel, Talk: &talkspb.Talk{
 			Title: title, Speakers: []string{"Ada Lovelace"}, Language: "eng", Tags: []string{"history", "algorithms"},
@@ -122,7 +120,7 @@ func publish(ada context.Context, connection grpc.ClientConnInterface) error {
 	return nil
 }
 
-// reason is the stable word for why a call was refused.
+// reason returns the reason code of a failed call, or an empty string.
 func reason(err error) string {
 	for _, detail := range status.Convert(err).Details() {
 		if info, ok := detail.(*errdetails.ErrorInfo); ok {
@@ -132,16 +130,16 @@ func reason(err error) string {
 	return ""
 }
 
-// account signs a demo account up, or in when it is there, and returns a
-// context for its calls.
+// account signs in to a demo account, which it creates if necessary, and returns a context for
+// calls as that account.
 func account(ctx context.Context, connection grpc.ClientConnInterface, handle, name string) (context.Context, error) {
 	accounts := accountspb.NewAccountsClient(connection)
-	in, err := accounts.SignIn(ctx, &accountspb.SignInRequest{Handle: handle, Password: passwords[handle]})
-	session := in.GetSession()
+	signIn, err := accounts.SignIn(ctx, &accountspb.SignInRequest{Handle: handle, Password: passwords[handle]})
+	session := signIn.GetSession()
 	if status.Code(err) == codes.Unauthenticated {
-		var up *accountspb.SignUpResponse
-		up, err = accounts.SignUp(ctx, &accountspb.SignUpRequest{Handle: handle, DisplayName: name, Password: passwords[handle]})
-		session = up.GetSession()
+		var signUp *accountspb.SignUpResponse
+		signUp, err = accounts.SignUp(ctx, &accountspb.SignUpRequest{Handle: handle, DisplayName: name, Password: passwords[handle]})
+		session = signUp.GetSession()
 	}
 	if err != nil {
 		return nil, err

@@ -18,14 +18,14 @@ import (
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
 )
 
-// recordings are short films, made by make.sh beside them.
+// recordings are short films, created by recordings/make.sh.
 //
 //go:embed recordings/*.webm
 var recordings embed.FS
 
-// recorded are ada's talks with a recording: talk IDs are their titles, as the
-// logic tier makes them.
-var recorded = []struct {
+// recordedTalks are the talks of ada that have a recording. Each ID is the one that the logic
+// tier derives from the title.
+var recordedTalks = []struct {
 	id, file string
 	talk     *talkspb.Talk
 }{
@@ -58,14 +58,14 @@ var recorded = []struct {
 	}},
 }
 
-// uploading bounds LoadRecordings; nobody waits for it.
-const uploading = 5 * time.Minute
+// uploadTimeout bounds LoadRecordings, which runs in the background.
+const uploadTimeout = 5 * time.Minute
 
-// LoadRecordings uploads ada's recordings and asks for their talks, as anybody
-// would; the logic tier publishes each when it is processed. Talks that exist, or
-// were withdrawn, stay as they are. Call Load first.
+// LoadRecordings uploads the recordings of ada and requests their publication, as any account
+// would. The logic tier publishes each one after it has processed it. LoadRecordings skips talks
+// that exist or were withdrawn. Call Load first.
 func LoadRecordings(ctx context.Context, logicAddress, certificates string) error {
-	ctx, done := context.WithTimeout(ctx, uploading)
+	ctx, done := context.WithTimeout(ctx, uploadTimeout)
 	defer done()
 	connection, err := dial(logicAddress, certificates)
 	if err != nil {
@@ -76,7 +76,7 @@ func LoadRecordings(ctx context.Context, logicAddress, certificates string) erro
 	if err != nil {
 		return fmt.Errorf("demo account ada: %w", err)
 	}
-	for _, r := range recorded {
+	for _, r := range recordedTalks {
 		_, err := talkspb.NewTalksClient(connection).GetTalk(ada, &talkspb.GetTalkRequest{Name: notebook + "/talks/" + r.id})
 		if status.Code(err) == codes.NotFound && reason(err) != "TALK_WITHDRAWN" {
 			err = publishRecording(ada, connection, r.file, r.talk)
@@ -90,8 +90,8 @@ func LoadRecordings(ctx context.Context, logicAddress, certificates string) erro
 	return nil
 }
 
-// publishRecording uploads a recording and asks for its talk. Asked for again, by
-// a later start, the request is the same one.
+// publishRecording uploads a recording and requests its publication. It uses the same request
+// ID in every start, so that repeating it has no effect.
 func publishRecording(ada context.Context, connection grpc.ClientConnInterface, file string, talk *talkspb.Talk) error {
 	content, err := recordings.ReadFile("recordings/" + file + ".webm")
 	if err != nil {
@@ -109,35 +109,35 @@ func publishRecording(ada context.Context, connection grpc.ClientConnInterface, 
 	return err
 }
 
-// pieceSize is how much of a recording a message carries.
-const pieceSize = 64 << 10
+// messageSize is the number of bytes that one message carries.
+const messageSize = 64 << 10
 
-// upload uploads what is missing of a file, and returns the upload's name.
+// upload creates or resumes the upload of a file, and returns its name.
 func upload(ctx context.Context, media mediapb.MediaClient, request, name string, content []byte) (string, error) {
 	size := int64(len(content))
-	begun, err := media.CreateUpload(ctx, &mediapb.CreateUploadRequest{Size: &size, FileName: name, ContentType: "video/webm", RequestId: request})
-	if err != nil || begun.Upload.Whole {
-		return begun.GetUpload().GetName(), err
+	created, err := media.CreateUpload(ctx, &mediapb.CreateUploadRequest{Size: &size, FileName: name, ContentType: "video/webm", RequestId: request})
+	if err != nil || created.Upload.Whole {
+		return created.GetUpload().GetName(), err
 	}
 	call, err := media.AppendUpload(ctx)
 	if err != nil {
 		return "", err
 	}
-	message := &mediapb.AppendUploadRequest{Name: begun.Upload.Name, Offset: begun.Upload.Offset}
-	for rest := bytes.NewBuffer(content[begun.Upload.Offset:]); rest.Len() > 0; {
-		message.Data = rest.Next(pieceSize)
+	message := &mediapb.AppendUploadRequest{Name: created.Upload.Name, Offset: created.Upload.Offset}
+	for rest := bytes.NewBuffer(content[created.Upload.Offset:]); rest.Len() > 0; {
+		message.Data = rest.Next(messageSize)
 		if err := call.Send(message); errors.Is(err, io.EOF) {
-			break // the answer says why
+			break // CloseAndRecv returns the reason
 		} else if err != nil {
 			return "", err
 		}
 		message = &mediapb.AppendUploadRequest{}
 	}
 	_, err = call.CloseAndRecv()
-	return begun.Upload.Name, err
+	return created.Upload.Name, err
 }
 
-// requestID is the same UUID each time for a recording.
+// requestID returns the UUID of a recording's requests, derived from its file name.
 func requestID(file string) string {
 	sum := sha256.Sum256([]byte("techtalks demo " + file))
 	return fmt.Sprintf("%x-%x-%x-%x-%x", sum[:4], sum[4:6], sum[6:8], sum[8:10], sum[10:16])

@@ -154,7 +154,7 @@ func (s *site) startBroker() error {
 	ctx, done := context.WithTimeout(context.Background(), startTimeout)
 	defer done()
 	for ticker := time.NewTicker(50 * time.Millisecond); ; {
-		if err = node.Answers(ctx); err == nil {
+		if err = node.Ping(ctx); err == nil {
 			return nil
 		}
 		select {

@@ -1,7 +1,7 @@
 #!/bin/sh
-# docker compose with these arguments: also where its plugin is missing, which is
-# then built from its Go module, and where no image registry answers, for which
-# stand-ins of the base images are built.
+# Runs docker compose with the given arguments. If the compose plugin is missing, it builds the
+# plugin from its Go module. If no image registry is reachable, it builds stand-ins for the base
+# images.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -12,7 +12,7 @@ if ! command -v docker >/dev/null; then
 	exit 1
 fi
 if ! docker version >/dev/null 2>&1; then
-	echo "no Docker engine answers: start it, or see whether you may use it (docker version)" >&2
+	echo "no Docker engine answers: start it, or check that you have access (docker version)" >&2
 	exit 1
 fi
 
@@ -20,13 +20,13 @@ compose="docker compose"
 if ! docker compose version >/dev/null 2>&1; then
 	compose=$run/bin/docker-compose
 	if ! [ -x "$compose" ]; then
-		echo "the compose plugin is missing: building it from its Go module (some minutes)" >&2
+		echo "the compose plugin is missing: building it from its Go module (takes minutes)" >&2
 		mkdir -p "$run/bin"
 		(cd "$here/tools" && GOWORK=off go build -mod=readonly -buildvcs=false -trimpath -ldflags=-s -o "$compose" github.com/docker/compose/v2/cmd)
 	fi
 fi
 
-# RabbitMQ's image costs minutes: only for those who ask for it.
+# The RabbitMQ image takes minutes; it is needed only with its profile.
 images="gcr.io/distroless/static-debian12 debian:bookworm-slim postgres:17-bookworm golang:1.26-bookworm"
 profile=
 case " $* --profile ${COMPOSE_PROFILES:-} " in
@@ -36,12 +36,12 @@ case " $* --profile ${COMPOSE_PROFILES:-} " in
 	;;
 esac
 
-# Whoever named base images has them.
+# Images named in the environment exist.
 if [ -z "${BUILD_IMAGE:-}${RUN_IMAGE:-}${MEDIA_IMAGE:-}${POSTGRES_IMAGE:-}${RABBITMQ_IMAGE:-}" ]; then
 	for image in $images; do
 		docker image inspect "$image" >/dev/null 2>&1 && continue
 		if ! timeout 300 docker pull -q "$image" >/dev/null 2>&1; then
-			echo "no registry gives $image: using stand-ins" >&2
+			echo "cannot pull $image: building stand-in images" >&2
 			settings=$("$here/standins.sh" $profile)
 			# shellcheck disable=SC2086,SC2163 # several NAME=value
 			export $settings

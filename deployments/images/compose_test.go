@@ -1,4 +1,4 @@
-// Package images is tested with what it is for: the whole site in containers.
+// Package images contains tests that run the site in containers.
 package images
 
 import (
@@ -18,17 +18,18 @@ import (
 	"techtalks.example/deployments/journey"
 )
 
-// patience bounds every wait for the site; images are built before it starts.
-const patience = 2 * time.Minute
+// maxWait bounds every wait for the site. Images are built before.
+const maxWait = 2 * time.Minute
 
-// project is a site in containers, under a name of its own.
+// project is a Compose project.
 type project struct {
 	t           *testing.T
-	options     []string // of compose itself
+	options     []string // before the compose command
 	environment []string
-	web         string
+	web         string // URL of the site
 }
 
+// try runs a compose command and returns its output.
 func (p *project) try(arguments ...string) (string, error) {
 	command := exec.Command("./compose.sh", slices.Concat(p.options, arguments)...)
 	command.Env = p.environment
@@ -36,16 +37,17 @@ func (p *project) try(arguments ...string) (string, error) {
 	return string(output), err
 }
 
+// compose is like try, but fails the test on an error.
 func (p *project) compose(arguments ...string) string {
 	p.t.Helper()
 	output, err := p.try(arguments...)
 	if err != nil {
-		p.t.Fatalf("compose %s: %v\n%s", strings.Join(arguments, " "), err, last(output))
+		p.t.Fatalf("compose %s: %v\n%s", strings.Join(arguments, " "), err, lastLines(output))
 	}
 	return output
 }
 
-func last(output string) string {
+func lastLines(output string) string {
 	lines := strings.Split(output, "\n")
 	return strings.Join(lines[max(0, len(lines)-40):], "\n")
 }
@@ -72,7 +74,7 @@ func freePort(t *testing.T) string {
 	return port
 }
 
-// up starts the site and waits until it answers with the catalogue in it.
+// up starts the site and waits until it serves the demo channel.
 func up(t *testing.T, options ...string) *project {
 	t.Helper()
 	p := prepare(t, nil, options...)
@@ -81,11 +83,11 @@ func up(t *testing.T, options ...string) *project {
 	return p
 }
 
-// prepare builds the images of some services, of all when none are named, and removes
-// what was started of them when the test ends.
+// prepare builds the images of services, or of all services if none are named. It removes the
+// containers and volumes when the test finishes.
 func prepare(t *testing.T, services []string, options ...string) *project {
 	t.Helper()
-	engine(t)
+	requireDocker(t)
 	port := freePort(t)
 	p := &project{t: t, options: options, web: "http://127.0.0.1:" + port, environment: append(os.Environ(),
 		"COMPOSE_PROJECT_NAME=techtalks-test", "DEMO=true", "WEB_PORT="+port, "LOGIC_PORT="+freePort(t))}
@@ -100,18 +102,18 @@ func prepare(t *testing.T, services []string, options ...string) *project {
 	return p
 }
 
-// engine skips a test where no Docker engine answers.
-func engine(t *testing.T) {
+// requireDocker skips the test if no Docker engine answers.
+func requireDocker(t *testing.T) {
 	t.Helper()
 	if output, err := exec.Command("docker", "version").CombinedOutput(); err != nil {
 		t.Skipf("no Docker engine answers: %s", output)
 	}
 }
 
-// await waits until a page is there.
+// await waits until a page is served.
 func await(t *testing.T, page string) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); ; time.Sleep(200 * time.Millisecond) {
+	for deadline := time.Now().Add(maxWait); ; time.Sleep(200 * time.Millisecond) {
 		response, err := http.Get(page)
 		if err == nil {
 			response.Body.Close()
@@ -120,33 +122,33 @@ func await(t *testing.T, page string) {
 			}
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("the site does not answer: %v", err)
+			t.Fatalf("the site did not serve %s within %s: %v", page, maxWait, err)
 		}
 	}
 }
 
-func TestTheJourneyInContainers(t *testing.T) {
+func TestJourneyInContainers(t *testing.T) {
 	p := up(t)
 	t.Run("networks", func(t *testing.T) {
 		postgres := p.address("data-tier") + ":5432"
-		p.dials(t, []dial{{"logic-tier", postgres, true}, {"web-tier", postgres, false}})
+		p.checkDials(t, []dial{{"logic-tier", postgres, true}, {"web-tier", postgres, false}})
 	})
 	t.Run("backup", func(t *testing.T) {
-		if said := p.compose("exec", "-T", "data-tier", "data-tier", "backup"); !strings.Contains(said, "backup /backups/") {
-			t.Errorf("it says %q", said)
+		if output := p.compose("exec", "-T", "data-tier", "data-tier", "backup"); !strings.Contains(output, "backup /backups/") {
+			t.Errorf("output: got %q, want the path of a backup", output)
 		}
 	})
 	t.Run("no broker", func(t *testing.T) {
 		if running := p.compose("ps", "--services"); strings.Contains(running, "broker") || strings.Contains(running, "rabbitmq") {
-			t.Errorf("there are\n%s", running)
+			t.Errorf("a broker runs:\n%s", running)
 		}
 	})
 	t.Run("published", func(t *testing.T) {
 		if ports := docker(t, "port", p.container("data-tier")); ports != "" {
-			t.Errorf("Postgres is published: %s", ports)
+			t.Errorf("published ports of Postgres: got %s, want none", ports)
 		}
 		if ports := docker(t, "port", p.container("logic-tier")); !strings.HasPrefix(ports, "9090/tcp -> 127.0.0.1:") || strings.Contains(ports, "\n") {
-			t.Errorf("the logic tier is published at %s", ports)
+			t.Errorf("published ports of the logic tier: got %s, want 9090 on loopback", ports)
 		}
 	})
 	chromium := journey.Chromium(t)
@@ -160,6 +162,7 @@ func TestTheJourneyInContainers(t *testing.T) {
 	}
 }
 
+// container returns the ID of a service's container.
 func (p *project) container(service string) string {
 	p.t.Helper()
 	id := p.compose("ps", "--quiet", service)
@@ -170,43 +173,45 @@ func (p *project) container(service string) string {
 	return lines[len(lines)-1]
 }
 
-// The same site with the queue in RabbitMQ: what differs is who keeps it.
-func TestTheJourneyInContainersWithRabbitMQ(t *testing.T) {
+// The same site with RabbitMQ as the queue's engine.
+func TestJourneyInContainersWithRabbitMQ(t *testing.T) {
 	p := up(t, "--profile", "rabbitmq")
 	t.Run("networks", func(t *testing.T) {
 		broker := p.address("broker")
-		p.dials(t, []dial{
+		p.checkDials(t, []dial{
 			{"logic-tier-rabbitmq", broker + ":5671", true}, {"web-tier", broker + ":5671", false}, {"data-tier", broker + ":5671", false},
-			// Without TLS, and what Erlang's nodes speak to each other.
+			// AMQP without TLS, the port mapper, and Erlang distribution.
 			{"logic-tier-rabbitmq", broker + ":5672", false}, {"logic-tier-rabbitmq", broker + ":4369", false}, {"logic-tier-rabbitmq", broker + ":25672", false},
 		})
 		if ports := docker(t, "port", p.container("broker")); ports != "" {
-			t.Errorf("the broker is published: %s", ports)
+			t.Errorf("published ports of the broker: got %s, want none", ports)
 		}
 	})
 	t.Run("engine", func(t *testing.T) {
 		if running := strings.Fields(p.compose("ps", "--services")); slices.Contains(running, "logic-tier") {
-			t.Errorf("there are %v", running)
+			t.Errorf("services: got %v, want no logic-tier", running)
 		}
 		if users := p.compose("exec", "-T", "broker", "rabbitmqctl", "--silent", "list_connections", "user"); !strings.Contains(users, "logic-tier") {
-			t.Errorf("the broker is used by %q", users)
+			t.Errorf("users connected to the broker: got %q, want logic-tier", users)
 		}
 	})
 	t.Run("a talk reaches a follower", func(t *testing.T) { journey.Walk(t, journey.Chromium(t), p.web) })
 }
 
+// address returns the IP address of a service's container.
 func (p *project) address(service string) string {
 	p.t.Helper()
 	return docker(p.t, "inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", p.container(service))
 }
 
-// dial is a packet from the place of a service, which reaches its address or not.
+// dial is a connection attempt from the network namespace of a service.
 type dial struct {
 	service, address string
-	reaches          bool
+	reachable        bool // want
 }
 
-func (p *project) dials(t *testing.T, all []dial) {
+// checkDials checks which addresses services can reach.
+func (p *project) checkDials(t *testing.T, dials []dial) {
 	t.Helper()
 	folder, err := os.MkdirTemp("", "techtalks-dial-")
 	if err != nil {
@@ -222,19 +227,19 @@ func (p *project) dials(t *testing.T, all []dial) {
 		t.Fatalf("%v\n%s", err, output)
 	}
 	containers := map[string]string{}
-	for _, d := range all {
+	for _, d := range dials {
 		if containers[d.service] == "" {
 			containers[d.service] = p.container(d.service)
 		}
 	}
-	// Side by side: silence takes its time to count as an answer.
+	// In parallel: an unreachable address takes until the timeout.
 	var dialling sync.WaitGroup
 	defer dialling.Wait()
-	for _, d := range all {
+	for _, d := range dials {
 		dialling.Go(func() {
 			output, err := exec.Command("docker", "run", "--rm", "--network", "container:"+containers[d.service],
 				"--volume", folder+":/probe:ro", "techtalks/operator", "/probe/dial", d.address).CombinedOutput()
-			if d.reaches && err != nil || !d.reaches && (err == nil || !strings.Contains(string(output), "not reached")) {
+			if d.reachable && err != nil || !d.reachable && (err == nil || !strings.Contains(string(output), "not reached")) {
 				t.Errorf("%s from %s: %v\n%s", d.address, d.service, err, output)
 			}
 		})

@@ -11,7 +11,7 @@ import (
 	"techtalks.example/deployments/journey"
 )
 
-// host is one of three, with a compose file of its own.
+// host returns the project of one of the three hosts, each of which has its own compose file.
 func host(t *testing.T, file string, settings ...string) *project {
 	t.Helper()
 	path, err := filepath.Abs(filepath.Join("..", "hosts", file))
@@ -21,15 +21,15 @@ func host(t *testing.T, file string, settings ...string) *project {
 	return &project{t: t, options: []string{"-f", path}, environment: append(os.Environ(), settings...)}
 }
 
-// What a host's file needs and .env does not say is named, with an example.
-func TestAHostSaysWhatItIsNotTold(t *testing.T) {
-	engine(t)
-	for file, c := range map[string]struct{ settings, says string }{
+// Compose names each required setting that is missing, with an example.
+func TestHostNamesMissingSettings(t *testing.T) {
+	requireDocker(t)
+	for file, c := range map[string]struct{ settings, want string }{
 		"data.yml":  {"CERTIFICATES=/certificates", "as in DATA_HOST=data.example.net"},
 		"logic.yml": {"CERTIFICATES=/certificates", "as in DATA_ADDRESS=data.example.net:5432"},
 		"web.yml":   {"CERTIFICATES=/certificates", "or LOGIC_ADDRESS=dns:///logic.example.net:9090"},
 	} {
-		if output, err := host(t, file, c.settings).try("config"); err == nil || !strings.Contains(output, c.says) {
+		if output, err := host(t, file, c.settings).try("config"); err == nil || !strings.Contains(output, c.want) {
 			t.Errorf("%s: %v\n%s", file, err, output)
 		}
 		if output, err := host(t, file, "DATA_HOST=d", "DATA_ADDRESS=d:5432", "LOGIC_ADDRESS=l:9090").try("config"); err == nil || !strings.Contains(output, "in which folder the certificates of this host are") {
@@ -38,9 +38,9 @@ func TestAHostSaysWhatItIsNotTold(t *testing.T) {
 	}
 }
 
-// Without .env there would be a site without a logic tier: that is said instead.
-func TestASiteWithoutItsSettingsSaysSo(t *testing.T) {
-	engine(t)
+// Without .env no logic tier would start, so that Compose reports an error instead.
+func TestComposeRejectsMissingEnvFile(t *testing.T) {
+	requireDocker(t)
 	for _, settings := range [][]string{nil, {"COMPOSE_PROFILES="}} {
 		p := &project{t: t, options: []string{"--env-file", os.DevNull}, environment: append(os.Environ(), settings...)}
 		for _, command := range []string{"config", "up"} {
@@ -51,28 +51,29 @@ func TestASiteWithoutItsSettingsSaysSo(t *testing.T) {
 	}
 }
 
-// ownAddress is one of this machine's that others reach.
-func ownAddress(t *testing.T) string {
+// externalAddress returns an IPv4 address of this machine that other hosts can reach.
+func externalAddress(t *testing.T) string {
 	t.Helper()
 	addresses, err := net.InterfaceAddrs()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, a := range addresses {
-		if ip, is := a.(*net.IPNet); is && ip.IP.To4() != nil && !ip.IP.IsLoopback() {
+		if ip, ok := a.(*net.IPNet); ok && ip.IP.To4() != nil && !ip.IP.IsLoopback() {
 			return ip.IP.String()
 		}
 	}
-	t.Skip("this machine has no address but its own")
+	t.Skip("this machine has only loopback addresses")
 	return ""
 }
 
-// Each tier from a file of its own, as on three hosts that share nothing but addresses.
-func TestThreeHosts(t *testing.T) {
-	engine(t)
+// Each tier runs from its own compose file, as on three hosts that only know each other's
+// addresses.
+func TestJourneyAcrossThreeHosts(t *testing.T) {
+	requireDocker(t)
 	(&project{t: t, environment: os.Environ()}).compose("build", "data-tier", "logic-tier", "web-tier")
-	// Where containers find what this machine publishes.
-	here := ownAddress(t)
+	// Containers reach the published ports at this address.
+	here := externalAddress(t)
 	folder, err := os.MkdirTemp("", "techtalks-hosts-")
 	if err != nil {
 		t.Fatal(err)

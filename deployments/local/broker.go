@@ -12,50 +12,62 @@ import (
 	"techtalks.example/deployments/broker"
 )
 
-// engine is who keeps the queue, as BROKER says: nobody but Postgres, a RabbitMQ of
-// this site's own, or one elsewhere.
+// engine is the queue's engine, selected by BROKER: Postgres, a RabbitMQ that this program
+// runs, or a RabbitMQ elsewhere.
 type engine struct {
-	own     bool
-	address string // of the site's own
-	url     string // for the logic tier; empty for Postgres
+	local   bool   // this program runs RabbitMQ
+	address string // of the local RabbitMQ
+	url     string // for the logic tier; empty selects Postgres
 }
 
 func newEngine() (engine, error) {
 	address := cmp.Or(os.Getenv("BROKER_ADDRESS"), "127.0.0.1:56710")
-	switch asked := os.Getenv("BROKER"); {
-	case asked == "":
+	switch setting := os.Getenv("BROKER"); {
+	case setting == "":
 		return engine{}, nil
-	case asked == "rabbitmq":
-		return engine{own: true, address: address, url: "amqps://" + address + "/techtalks"}, nil
-	case strings.HasPrefix(asked, "amqps://"), strings.HasPrefix(asked, "amqp://"):
-		return engine{url: asked}, nil
+	case setting == "rabbitmq":
+		return engine{local: true, address: address, url: "amqps://" + address + "/techtalks"}, nil
+	case strings.HasPrefix(setting, "amqps://"), strings.HasPrefix(setting, "amqp://"):
+		return engine{url: setting}, nil
 	default:
-		return engine{}, fmt.Errorf("BROKER=%s is none of the three it knows: nothing (the queue is in Postgres), "+
-			"rabbitmq (RabbitMQ beside the tiers), or the URL of a RabbitMQ elsewhere, amqps://host:port/vhost", asked)
+		return engine{}, fmt.Errorf("BROKER=%s is not valid: leave it empty (the queue is in Postgres), use rabbitmq "+
+			"(RabbitMQ on this machine), or the URL of a RabbitMQ elsewhere, amqps://host:port/vhost", setting)
+	}
+}
+
+// name returns the engine's name for the summary of a start.
+func (e engine) name() string {
+	switch {
+	case e.local:
+		return "RabbitMQ on " + e.address
+	case e.url != "":
+		return "RabbitMQ elsewhere"
+	default:
+		return "Postgres"
 	}
 }
 
 func (s site) node() (*broker.Node, error) {
-	return broker.NewNode(filepath.Join(s.run, "broker"), s.engine.address, s.certificates(), filepath.Join(s.root, "deployments", "broker"), s.binary("rabbitmqctl"))
+	return broker.NewNode(filepath.Join(s.runDir, "broker"), s.engine.address, s.certificates(), filepath.Join(s.root, "deployments", "broker"), s.binary("rabbitmqctl"))
 }
 
-// brokerTiers are the two programs of the site's own RabbitMQ.
-func (s site) brokerTiers(n *broker.Node) []*tier {
+// brokerProcesses returns the two processes of the local RabbitMQ, in start order.
+func (s site) brokerProcesses(n *broker.Node) []*process {
 	mapper, server := n.Programs()
-	start := func(p broker.Program, ready func(context.Context, *tier) error) *tier {
-		t := s.process(p.Name, p.Address, p.Path, ready, p.Arguments...)
-		t.environment, t.folder = p.Environment, p.Folder
-		return t
+	newProcess := func(program broker.Program, ready func(context.Context, *process) error) *process {
+		p := s.newProcess(program.Name, program.Address, program.Path, ready, program.Arguments...)
+		p.environment, p.folder = program.Environment, program.Folder
+		return p
 	}
-	return []*tier{
-		start(mapper, takesConnections),
-		start(server, func(ctx context.Context, _ *tier) error { return n.Answers(ctx) }),
+	return []*process{
+		newProcess(mapper, acceptsConnections),
+		newProcess(server, func(ctx context.Context, _ *process) error { return n.Ping(ctx) }),
 	}
 }
 
-func takesConnections(ctx context.Context, t *tier) error {
+func acceptsConnections(ctx context.Context, p *process) error {
 	var dialer net.Dialer
-	connection, err := dialer.DialContext(ctx, "tcp", t.address)
+	connection, err := dialer.DialContext(ctx, "tcp", p.address)
 	if err != nil {
 		return err
 	}

@@ -24,23 +24,23 @@ import (
 	"techtalks.example/deployments/source"
 )
 
-// standing is a site's RabbitMQ without its tiers.
-type standing struct {
+// standaloneBroker is the RabbitMQ of a site, without its tiers.
+type standaloneBroker struct {
 	site
 	node    *broker.Node
 	t       *testing.T
-	running []*tier
+	running []*process
 }
 
-func stand(t *testing.T) *standing {
+func newStandaloneBroker(t *testing.T) *standaloneBroker {
 	t.Helper()
 	root, err := source.Tree()
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := localtest.Free(t)
-	s := site{root: root, run: localtest.Folder(t), engine: engine{own: true, address: address, url: "amqps://" + address + "/techtalks"}}
-	if err := os.MkdirAll(filepath.Join(s.run, "bin"), 0o755); err != nil {
+	address := localtest.FreeAddress(t)
+	s := site{root: root, runDir: localtest.Folder(t), engine: engine{local: true, address: address, url: "amqps://" + address + "/techtalks"}}
+	if err := os.MkdirAll(filepath.Join(s.runDir, "bin"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := certificates.Issue(s.certificates(), nil); err != nil {
@@ -50,32 +50,33 @@ func stand(t *testing.T) *standing {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &standing{site: s, node: n, t: t}
+	b := &standaloneBroker{site: s, node: n, t: t}
 	t.Cleanup(b.stop)
 	return b
 }
 
-func (b *standing) start() error {
-	for _, one := range b.brokerTiers(b.node) {
-		b.running = append(b.running, one)
-		if err := one.start(b.t.Context()); err != nil {
+func (b *standaloneBroker) start() error {
+	for _, p := range b.brokerProcesses(b.node) {
+		b.running = append(b.running, p)
+		if err := p.start(b.t.Context()); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// stop stops it as a site does; nothing of it may be left.
-func (b *standing) stop() {
-	for _, one := range slices.Backward(b.running) {
-		one.stop()
+// stop stops the broker as a site does, and waits until all of its processes have exited.
+func (b *standaloneBroker) stop() {
+	for _, p := range slices.Backward(b.running) {
+		p.stop()
 	}
 	b.running = nil
-	localtest.AwaitBrokerEnd(b.t, b.run)
+	localtest.AwaitBrokerExit(b.t, b.runDir)
 }
 
-// connect logs in as program by its certificate; without one when it is empty.
-func (b *standing) connect(program string) (*amqp.Connection, error) {
+// connect authenticates with the certificate of a program. If program is empty, it presents
+// none.
+func (b *standaloneBroker) connect(program string) (*amqp.Connection, error) {
 	b.t.Helper()
 	authority, err := os.ReadFile(filepath.Join(b.certificates(), "ca.crt"))
 	if err != nil {
@@ -84,11 +85,11 @@ func (b *standing) connect(program string) (*amqp.Connection, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: x509.NewCertPool()}
 	config.RootCAs.AppendCertsFromPEM(authority)
 	if program != "" {
-		own, err := tls.LoadX509KeyPair(filepath.Join(b.certificates(), program+".crt"), filepath.Join(b.certificates(), program+".key"))
+		certificate, err := tls.LoadX509KeyPair(filepath.Join(b.certificates(), program+".crt"), filepath.Join(b.certificates(), program+".key"))
 		if err != nil {
 			b.t.Fatal(err)
 		}
-		config.Certificates = []tls.Certificate{own}
+		config.Certificates = []tls.Certificate{certificate}
 	}
 	connection, err := amqp.DialTLS_ExternalAuth(b.engine.url, config)
 	if err == nil {
@@ -97,7 +98,7 @@ func (b *standing) connect(program string) (*amqp.Connection, error) {
 	return connection, err
 }
 
-func (b *standing) channel() *amqp.Channel {
+func (b *standaloneBroker) channel() *amqp.Channel {
 	b.t.Helper()
 	connection, err := b.connect("logic-tier")
 	if err != nil {
@@ -110,32 +111,32 @@ func (b *standing) channel() *amqp.Channel {
 	return channel
 }
 
-// keep publishes a message to a quorum queue, and waits until it is kept.
-func (b *standing) keep(body string) {
+// publish publishes a message to a quorum queue and waits for the broker's confirmation.
+func (b *standaloneBroker) publish(body string) {
 	b.t.Helper()
 	channel := b.channel()
 	if err := channel.Confirm(false); err != nil {
 		b.t.Fatal(err)
 	}
-	if _, err := channel.QueueDeclare("kept", true, false, false, false, amqp.Table{"x-queue-type": "quorum"}); err != nil {
+	if _, err := channel.QueueDeclare("test", true, false, false, false, amqp.Table{"x-queue-type": "quorum"}); err != nil {
 		b.t.Fatal(err)
 	}
-	confirmation, err := channel.PublishWithDeferredConfirmWithContext(b.t.Context(), "", "kept", true, false, amqp.Publishing{Body: []byte(body)})
+	confirmation, err := channel.PublishWithDeferredConfirmWithContext(b.t.Context(), "", "test", true, false, amqp.Publishing{Body: []byte(body)})
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	if confirmed, err := confirmation.WaitContext(b.t.Context()); err != nil || !confirmed {
-		b.t.Fatalf("confirmed: %v, %v", confirmed, err)
+		b.t.Fatalf("publish: confirmed %t, %v", confirmed, err)
 	}
 }
 
-// kept takes it out again.
-func (b *standing) kept() string {
+// get removes the next message from the queue and returns its body.
+func (b *standaloneBroker) get() string {
 	b.t.Helper()
 	channel := b.channel()
-	// After a start the queue needs a moment to elect its leader.
+	// After a restart the queue is empty until it has elected a leader.
 	for deadline := time.Now().Add(3 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
-		got, found, err := channel.Get("kept", true)
+		got, found, err := channel.Get("test", true)
 		if err != nil {
 			b.t.Fatal(err)
 		}
@@ -143,18 +144,18 @@ func (b *standing) kept() string {
 			return string(got.Body)
 		}
 		if time.Now().After(deadline) {
-			b.t.Fatal("there is nothing in the queue")
+			b.t.Fatal("the queue is empty")
 		}
 	}
 }
 
-func TestTheBrokersOfTwoSites(t *testing.T) {
+func TestBrokersOfTwoSitesAreIndependent(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes long; make verify runs it")
 	}
-	one, other := stand(t), stand(t)
+	one, other := newStandaloneBroker(t), newStandaloneBroker(t)
 	var both sync.WaitGroup
-	for _, b := range []*standing{one, other} {
+	for _, b := range []*standaloneBroker{one, other} {
 		both.Go(func() {
 			if err := b.start(); err != nil {
 				t.Error(err)
@@ -164,32 +165,32 @@ func TestTheBrokersOfTwoSites(t *testing.T) {
 	if both.Wait(); t.Failed() {
 		return
 	}
-	t.Run("each keeps its own", func(t *testing.T) {
-		one.keep("of the one")
-		other.keep("of the other")
-		if got := one.kept(); got != "of the one" {
-			t.Errorf("the one keeps %q", got)
+	t.Run("each stores its own messages", func(t *testing.T) {
+		one.publish("for one")
+		other.publish("for other")
+		if got := one.get(); got != "for one" {
+			t.Errorf("message: got %q, want %q", got, "for one")
 		}
 	})
-	t.Run("only the logic tier gets in", func(t *testing.T) {
-		// RabbitMQ takes three seconds to say no, lest somebody guesses.
+	t.Run("only the logic tier can connect", func(t *testing.T) {
+		// RabbitMQ delays each rejection by three seconds, against guessing.
 		var all sync.WaitGroup
 		for _, program := range []string{"web-tier", "operator", "broker"} {
 			all.Go(func() {
 				if _, err := one.connect(program); !errors.Is(err, amqp.ErrCredentials) {
-					t.Errorf("%s: %v", program, err)
+					t.Errorf("connect as %s: got %v, want %v", program, err, amqp.ErrCredentials)
 				}
 			})
 		}
 		all.Wait()
 		if _, err := one.connect(""); err == nil || errors.Is(err, amqp.ErrCredentials) {
-			t.Errorf("without a certificate: %v", err)
+			t.Errorf("connect without a certificate: got %v, want a TLS error", err)
 		}
 		if _, err := amqp.Dial(strings.Replace(one.engine.url, "amqps://", "amqp://guest:guest@", 1)); err == nil {
-			t.Error("without TLS somebody gets in")
+			t.Error("connected without TLS")
 		}
 	})
-	t.Run("a renewed certificate is used at once", func(t *testing.T) {
+	t.Run("a renewed certificate is used immediately", func(t *testing.T) {
 		serial := func() string {
 			connection, err := one.connect("logic-tier")
 			if err != nil {
@@ -205,7 +206,7 @@ func TestTheBrokersOfTwoSites(t *testing.T) {
 			t.Fatal(err)
 		}
 		if serial() == before {
-			t.Error("it serves with the old one")
+			t.Error("the broker presents the previous certificate")
 		}
 	})
 	t.Run("rabbitmqctl knows one user", func(t *testing.T) {
@@ -214,56 +215,56 @@ func TestTheBrokersOfTwoSites(t *testing.T) {
 			t.Errorf("%v\n%s", err, output)
 		}
 	})
-	t.Run("one starts again with what it kept", func(t *testing.T) {
-		one.keep("over the night")
+	t.Run("messages survive a restart", func(t *testing.T) {
+		one.publish("durable")
 		one.stop()
 		if err := one.start(); err != nil {
 			t.Fatal(err)
 		}
-		if got := one.kept(); got != "over the night" {
-			t.Errorf("it kept %q", got)
+		if got := one.get(); got != "durable" {
+			t.Errorf("message after the restart: got %q, want %q", got, "durable")
 		}
-		if got := other.kept(); got != "of the other" {
-			t.Errorf("the other keeps %q", got)
+		if got := other.get(); got != "for other" {
+			t.Errorf("message of the other broker: got %q, want %q", got, "for other")
 		}
 	})
 }
 
-// With the queue in RabbitMQ a site does what it does with it in Postgres, also while
-// RabbitMQ is away; and should "make up" itself be killed, nothing of it is left.
+// With the queue in RabbitMQ a site behaves as with Postgres, also while RabbitMQ is
+// unavailable. When the supervisor is killed, no process remains.
 func TestJourneyWithTheQueueInRabbitMQ(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes long; make verify runs it")
 	}
-	r := localtest.Up(t, localtest.Folder(t), "BROKER=rabbitmq", "BROKER_ADDRESS="+localtest.Free(t))
+	r := localtest.Up(t, localtest.Folder(t), "BROKER=rabbitmq", "BROKER_ADDRESS="+localtest.FreeAddress(t))
 	chromium := journey.Chromium(t)
 	t.Run("a talk reaches a follower", func(t *testing.T) { journey.Walk(t, chromium, r.URL) })
 	t.Run("long work", func(t *testing.T) { journey.LongWork(t, chromium, r.URL) })
-	t.Run("RabbitMQ dies", func(t *testing.T) {
+	t.Run("RabbitMQ is killed", func(t *testing.T) {
 		ada, grace := journey.Browser(t, chromium, r.URL), journey.Browser(t, chromium, r.URL)
 		ada.SignUp("ada")
 		channel := ada.CreateChannel("Restarts")
 		grace.SignUp("grace")
 		grace.Follow(channel)
 		for pid := range localtest.BrokerProcesses(t, r.Run) {
-			// Some end with others.
+			// Some exit together with others.
 			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
 				t.Fatal(err)
 			}
 		}
-		ada.Publish(channel, "Published meanwhile")
+		ada.Publish(channel, "Published without RabbitMQ")
 		grace.Open("/inbox")
-		grace.WaitForTexts("#inbox h3", "Published meanwhile")
+		grace.WaitForTexts("#inbox h3", "Published without RabbitMQ")
 	})
-	t.Run("all is killed", func(t *testing.T) {
+	t.Run("the supervisor is killed", func(t *testing.T) {
 		if !slices.Contains(slices.Collect(maps.Values(localtest.BrokerProcesses(t, r.Run))), "beam.smp") {
-			t.Fatal("there is no RabbitMQ")
+			t.Fatal("RabbitMQ does not run")
 		}
 		r.KillSupervisor()
 	})
 }
 
-func TestBrokerSaysWhatItMayBe(t *testing.T) {
+func TestNewEngineValidatesBroker(t *testing.T) {
 	for value, want := range map[string]string{
 		"":                                "",
 		"rabbitmq":                        "amqps://127.0.0.1:56710/techtalks",
@@ -271,19 +272,19 @@ func TestBrokerSaysWhatItMayBe(t *testing.T) {
 		"amqps://rabbit.internal:5671/tt": "amqps://rabbit.internal:5671/tt",
 	} {
 		t.Setenv("BROKER", value)
-		if e, err := newEngine(); err != nil || e.url != want || e.own != (value == "rabbitmq") {
-			t.Errorf("%q is %+v, %v", value, e, err)
+		if e, err := newEngine(); err != nil || e.url != want || e.local != (value == "rabbitmq") {
+			t.Errorf("BROKER=%q: got %+v, %v; want the URL %q", value, e, err, want)
 		}
 	}
 	for _, value := range []string{"kafka", "RabbitMQ", "postgres", "localhost:5672", "http://localhost"} {
 		t.Setenv("BROKER", value)
 		_, err := newEngine()
 		if err == nil {
-			t.Fatalf("%q is taken", value)
+			t.Fatalf("BROKER=%q: got no error", value)
 		}
-		for _, named := range []string{value, "nothing", "rabbitmq", "amqps://host:port/vhost"} {
-			if !strings.Contains(err.Error(), named) {
-				t.Errorf("%q: %v does not name %s", value, err, named)
+		for _, want := range []string{value, "leave it empty", "rabbitmq", "amqps://host:port/vhost"} {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("BROKER=%q: error %q lacks %q", value, err, want)
 			}
 		}
 	}

@@ -39,8 +39,8 @@ func TestIsDemo(t *testing.T) {
 	}
 }
 
-// button is one of the forms that the sign-in page of a demo offers.
-var button = regexp.MustCompile(`name="handle" value="([a-z-]+)">\s*<input type="hidden" name="password" value="([a-z-]+)"`)
+// demoButton matches a form on the sign-in page of a demo site.
+var demoButton = regexp.MustCompile(`name="handle" value="([a-z-]+)">\s*<input type="hidden" name="password" value="([a-z-]+)"`)
 
 func signInStatus(t *testing.T, site, handle, password string) int {
 	t.Helper()
@@ -64,23 +64,23 @@ func demoButtons(t *testing.T, site string) [][]string {
 	if err != nil || response.StatusCode != http.StatusOK {
 		t.Fatalf("%s: %v", response.Status, err)
 	}
-	return button.FindAllStringSubmatch(string(text), -1)
+	return demoButton.FindAllStringSubmatch(string(text), -1)
 }
 
-// A site has the accounts whose passwords everybody knows when it is a demo, and never
-// opens with them otherwise.
-func TestDemoAccountsExistOnDemoAlone(t *testing.T) {
+// Only a demo site has the accounts with published passwords. A site that is not a demo does
+// not start if its database contains them.
+func TestDemoAccountsExistOnlyOnDemoSite(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes long; make verify runs it")
 	}
 	run := localtest.Folder(t)
 	plain := localtest.Up(t, run, "DEMO=false")
 	if found := demoButtons(t, plain.URL); len(found) > 0 {
-		t.Errorf("a site that is no demo offers %q", found)
+		t.Errorf("demo buttons without a demo: got %q, want none", found)
 	}
 	for handle, password := range map[string]string{"ada": "ada-ada-ada", "grace": "grace-grace-grace"} {
 		if got := signInStatus(t, plain.URL, handle, password); got != http.StatusUnauthorized {
-			t.Errorf("a site that is no demo answers %s's sign-in with %d", handle, got)
+			t.Errorf("sign-in of %s without a demo: got %d, want %d", handle, got, http.StatusUnauthorized)
 		}
 	}
 	plain.Stop()
@@ -88,20 +88,20 @@ func TestDemoAccountsExistOnDemoAlone(t *testing.T) {
 	demo := localtest.Up(t, run, "DEMO=true")
 	found := demoButtons(t, demo.URL)
 	if len(found) != 2 {
-		t.Errorf("a demo offers %q", found)
+		t.Errorf("demo buttons: got %q, want two", found)
 	}
-	for _, one := range found {
-		if got := signInStatus(t, demo.URL, one[1], one[2]); got != http.StatusSeeOther {
-			t.Errorf("the demo's button for %s answers %d", one[1], got)
+	for _, form := range found {
+		if got := signInStatus(t, demo.URL, form[1], form[2]); got != http.StatusSeeOther {
+			t.Errorf("sign-in with the demo button of %s: got %d, want %d", form[1], got, http.StatusSeeOther)
 		}
 	}
 	demo.Stop()
 
 	again := exec.CommandContext(t.Context(), localtest.Program(t))
-	again.Env = append(os.Environ(), "RUN_DIR="+run, "DEMO=false", "WEB_ADDRESS="+localtest.Free(t), "WEB_ADMIN_ADDRESS="+localtest.Free(t),
-		"LOGIC_ADDRESS="+localtest.Free(t), "LOGIC_ADMIN_ADDRESS="+localtest.Free(t), "DATA_ADDRESS="+localtest.Free(t))
-	said, err := again.CombinedOutput()
-	if err == nil || !strings.Contains(string(said), "still has the password that everybody knows") || strings.Contains(string(said), "web-tier on") {
-		t.Errorf("a site that is a demo no longer starts with the demo's accounts (%v):\n%s", err, said)
+	again.Env = append(os.Environ(), "RUN_DIR="+run, "DEMO=false", "WEB_ADDRESS="+localtest.FreeAddress(t), "WEB_ADMIN_ADDRESS="+localtest.FreeAddress(t),
+		"LOGIC_ADDRESS="+localtest.FreeAddress(t), "LOGIC_ADMIN_ADDRESS="+localtest.FreeAddress(t), "DATA_ADDRESS="+localtest.FreeAddress(t))
+	output, err := again.CombinedOutput()
+	if err == nil || !strings.Contains(string(output), "still has its published password") || strings.Contains(string(output), "web-tier on") {
+		t.Errorf("a site that is no longer a demo started with the demo accounts: %v\n%s", err, output)
 	}
 }

@@ -14,7 +14,7 @@ import (
 	"techtalks.example/deployments/local/localtest"
 )
 
-func TestJourneyOverThreeProcesses(t *testing.T) {
+func TestJourneyAcrossThreeProcesses(t *testing.T) {
 	r := localtest.Up(t, localtest.Folder(t))
 	chromium := journey.Chromium(t)
 	for name, walk := range map[string]func(*testing.T, context.Context, string){
@@ -49,9 +49,9 @@ func TestJourneyOverThreeProcesses(t *testing.T) {
 		for _, tab := range tabs {
 			tab.Open("/channels")
 		}
-		r.Until("one stream", func() bool { return r.Streams() == 1 })
+		r.Until("there is one stream", func() bool { return r.Streams() == 1 })
 		talk := 0
-		heard := func() {
+		publishAndWait := func() {
 			t.Helper()
 			ada.Publish(channel, fmt.Sprintf("Talk %d", talk))
 			ada.Leave()
@@ -59,14 +59,14 @@ func TestJourneyOverThreeProcesses(t *testing.T) {
 			for _, tab := range tabs {
 				tab.WaitForTexts("#bell-count:not([hidden])", fmt.Sprint(talk))
 			}
-			r.Until("one stream still", func() bool { return r.Streams() == 1 })
+			r.Until("there is still one stream", func() bool { return r.Streams() == 1 })
 		}
-		heard()
-		// Whichever had the stream, another goes on with it.
+		publishAndWait()
+		// When the tab that owns the stream leaves, another tab takes over.
 		for len(tabs) > 1 {
 			tabs[0].Leave()
 			tabs = tabs[1:]
-			heard()
+			publishAndWait()
 		}
 	})
 	t.Run("a small catalogue is imported", func(t *testing.T) {
@@ -74,15 +74,15 @@ func TestJourneyOverThreeProcesses(t *testing.T) {
 		talksctl.Env = append(os.Environ(), "RUN_DIR="+r.Run, "LOGIC_ADDRESS="+r.Logic)
 		output, err := talksctl.CombinedOutput()
 		if err != nil || !strings.Contains(string(output), " 0 channels and 0 talks added") {
-			t.Errorf("the catalogue that is there already: %v\n%s", err, output)
+			t.Errorf("import of a catalogue that exists: %v\n%s", err, output)
 		}
 	})
 }
 
-// A page stays open while each tier in turn dies. Whatever is published is heard
-// on it, once, without a reload, in the order of its arrival: a message that was
-// in the hands of a tier that died comes after one that was not.
-func TestNothingIsLostWhenATierDies(t *testing.T) {
+// A page stays open while each tier in turn is killed. The page receives every published talk
+// exactly once, without a reload, in order of delivery: a message that a killed tier was
+// handling comes after one that it was not.
+func TestNoNotificationIsLostWhenATierIsKilled(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes long; make verify runs it")
 	}
@@ -101,29 +101,29 @@ func TestNothingIsLostWhenATierDies(t *testing.T) {
 		ada.Publish(channel, title)
 		want = append(want, title)
 	}
-	heard := func() []string { return grace.Texts("#inbox h3") }
+	received := func() []string { return grace.Texts("#inbox h3") }
 	for _, tier := range []string{"web-tier", "logic-tier", "data-tier"} {
-		publish("before " + tier + " died")
+		publish("before " + tier + " was killed")
 		r.Kill(tier)
-		r.Until("the site answers without "+tier+"'s first process", r.Answers)
-		publish("after " + tier + " died")
-		r.Until("all is heard, once", func() bool {
-			return slices.Equal(slices.Sorted(slices.Values(heard())), slices.Sorted(slices.Values(want)))
+		r.Until("the site answers after the restart of "+tier, r.Answers)
+		publish("after " + tier + " was killed")
+		r.Until("every talk is received once", func() bool {
+			return slices.Equal(slices.Sorted(slices.Values(received())), slices.Sorted(slices.Values(want)))
 		})
 		grace.WaitForTexts("#bell-count:not([hidden])", fmt.Sprint(len(want)))
 	}
 	if !grace.EvalBool("window.loaded") {
-		t.Error("the page was loaded anew")
+		t.Error("the page was reloaded")
 	}
-	if said := r.Output(); strings.Count(said, "starting it again") < 3 {
-		t.Errorf("it does not say what it started again:\n%s", said)
+	if output := r.Output(); strings.Count(output, "restarting in") < 3 {
+		t.Errorf("the output does not report three restarts:\n%s", output)
 	}
-	live := heard()
+	live := received()
 	grace.Open("/inbox")
 	grace.WaitForTexts("#inbox h3", live...)
 }
 
-func TestASecondStartGoesOnWithTheSameData(t *testing.T) {
+func TestSecondStartKeepsData(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes long; make verify runs it")
 	}
@@ -135,8 +135,8 @@ func TestASecondStartGoesOnWithTheSameData(t *testing.T) {
 	channel := ada.CreateChannel("Kept")
 	talk := ada.Publish(channel, "Kept too")
 	first.Stop()
-	if said := first.Output(); !strings.Contains(said, "everything is kept in "+run) {
-		t.Errorf("it stops with\n%s", said)
+	if output := first.Output(); !strings.Contains(output, "Data and logs are kept in "+run) {
+		t.Errorf("the output does not report where the data is kept:\n%s", output)
 	}
 
 	second := localtest.Up(t, run)
@@ -144,7 +144,7 @@ func TestASecondStartGoesOnWithTheSameData(t *testing.T) {
 	ada.SignIn(handle, password)
 	ada.Open(talk)
 	ada.WaitForTexts("main h1", "Kept too")
-	// The demo accounts and the catalogue are there, once.
+	// The second start did not load the demo accounts and the catalogue again.
 	ada.Open("/talks?q=" + "software+architecture+communication")
 	found := 0
 	for _, title := range ada.Texts(".talks h3") {
@@ -153,12 +153,12 @@ func TestASecondStartGoesOnWithTheSameData(t *testing.T) {
 		}
 	}
 	if found != 1 {
-		t.Errorf("the catalogue's talk is there %d times", found)
+		t.Errorf("copies of the catalogue's talk: got %d, want 1", found)
 	}
 	journey.Browser(t, chromium, second.URL).SignIn("grace", "grace-grace-grace")
 }
 
-func TestAnAddressThatIsTakenIsNamed(t *testing.T) {
+func TestStartNamesSettingOfUsedAddress(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -166,10 +166,10 @@ func TestAnAddressThatIsTakenIsNamed(t *testing.T) {
 	defer listener.Close()
 	for _, setting := range []string{"WEB_ADDRESS", "BROKER_ADDRESS"} {
 		command := exec.CommandContext(t.Context(), localtest.Program(t))
-		command.Env = append(os.Environ(), "RUN_DIR="+localtest.Folder(t), "BROKER=rabbitmq", "WEB_ADDRESS="+localtest.Free(t), "WEB_ADMIN_ADDRESS="+localtest.Free(t),
-			"LOGIC_ADDRESS="+localtest.Free(t), "LOGIC_ADMIN_ADDRESS="+localtest.Free(t), "DATA_ADDRESS="+localtest.Free(t), setting+"="+listener.Addr().String())
+		command.Env = append(os.Environ(), "RUN_DIR="+localtest.Folder(t), "BROKER=rabbitmq", "WEB_ADDRESS="+localtest.FreeAddress(t), "WEB_ADMIN_ADDRESS="+localtest.FreeAddress(t),
+			"LOGIC_ADDRESS="+localtest.FreeAddress(t), "LOGIC_ADMIN_ADDRESS="+localtest.FreeAddress(t), "DATA_ADDRESS="+localtest.FreeAddress(t), setting+"="+listener.Addr().String())
 		output, err := command.CombinedOutput()
-		if err == nil || !strings.Contains(string(output), listener.Addr().String()+" is taken") || !strings.Contains(string(output), setting+"=host:port") {
+		if err == nil || !strings.Contains(string(output), listener.Addr().String()+" is not available") || !strings.Contains(string(output), setting+"=host:port") {
 			t.Errorf("%v:\n%s", err, output)
 		}
 	}

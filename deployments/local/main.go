@@ -1,5 +1,5 @@
-// Command local runs the three tiers as three processes on one machine: what
-// "make up" does. It stays in the foreground; Ctrl-C stops all of it.
+// Command local runs the three tiers as separate processes on one machine, for "make up".
+// It runs in the foreground and stops all processes on Ctrl-C.
 package main
 
 import (

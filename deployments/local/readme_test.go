@@ -17,7 +17,7 @@ import (
 // tree is the repository's root.
 const tree = "../.."
 
-// commands returns the shell commands in some of the documents.
+// commands returns the shell blocks of documents.
 func commands(t *testing.T, documents ...string) (blocks []string) {
 	t.Helper()
 	for _, name := range documents {
@@ -36,7 +36,7 @@ func commands(t *testing.T, documents ...string) (blocks []string) {
 	return blocks
 }
 
-// The commands for operators work as printed, and print what the text says.
+// The documented operator commands work as printed, with the documented output.
 func TestDocumentedCommandsWork(t *testing.T) {
 	r := localtest.Up(t, localtest.Folder(t))
 	var script strings.Builder
@@ -46,8 +46,8 @@ func TestDocumentedCommandsWork(t *testing.T) {
 			script.WriteString(block)
 		}
 	}
-	// This site's places, and no need to wait for somebody who publishes. Two
-	// calls end with an error: that of the deadline, and a refusal.
+	// Use this site's paths and addresses, and shorten the wait for a notification. Two calls
+	// fail as documented: one exceeds its deadline, one is rejected.
 	text := strings.NewReplacer(
 		".run/", r.Run+"/", "127.0.0.1:9090", r.Logic, "http://127.0.0.1:8080", r.URL, "-max-time 10", "-max-time 2",
 		"StreamNotifications\n", "StreamNotifications || true\n", "Accounts/SignUp\n", "Accounts/SignUp || true\n",
@@ -67,20 +67,20 @@ func TestDocumentedCommandsWork(t *testing.T) {
 		"rpc ListTalks",                                  // describe
 		`"status": "SERVING"`,                            // health
 		"Software architecture and communication design", // search
-		`"notifications": [`,                             // her inbox, or that it is empty
+		`"notifications": [`,                             // the inbox, even when empty
 		`"subscribed": {`,                                // stream
-		`"field": "handle"`, `"field": "password"`,       // refusal
+		`"field": "handle"`, `"field": "password"`,       // a rejected sign-up
 		"0 channels and 0 talks added",                                                     // import
 		`"done":`,                                                                          // short poll and long poll
 		"event: operation\n",                                                               // stream
 		`"cursor":`,                                                                        // the inbox, polled
-		`"operations": [`,                                                                  // hers, listed
+		`"operations": [`,                                                                  // the account's list
 		"operations/",                                                                      // the operator's list
 		"test.direct ─ blue → test.blue", "delivery 3 acknowledged", "delivery 1 rejected", // test messages
 		"the test message asks to be rejected", // the dead letter
 	} {
 		if !strings.Contains(string(output), want) {
-			t.Errorf("no %q in\n%s", want, output)
+			t.Errorf("output lacks %q:\n%s", want, output)
 		}
 	}
 }
@@ -111,7 +111,7 @@ func documents(t *testing.T) (all []string) {
 
 var (
 	link    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
-	inTree  = regexp.MustCompile("`((?:web-tier|logic-tier|data-tier|proto|deployments)/[^` ]*)`")
+	inTree  = regexp.MustCompile("`((?:web-tier|logic-tier|data-tier|proto|deployments)/[^` <]*)`") // without <placeholders>
 	heading = regexp.MustCompile(`(?m)^#+ (.*)$`)
 )
 
@@ -124,7 +124,7 @@ func anchors(text string) (all []string) {
 	return all
 }
 
-func TestDocumentsLinkToWhatExists(t *testing.T) {
+func TestDocumentLinksResolve(t *testing.T) {
 	checked := 0
 	for _, document := range documents(t) {
 		text, err := os.ReadFile(filepath.Join(tree, document))

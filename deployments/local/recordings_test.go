@@ -9,9 +9,9 @@ import (
 	"techtalks.example/deployments/local/localtest"
 )
 
-// The demo's recordings are published behind the first page, play in a browser,
-// and are there once after another start.
-func TestDemoTalksPlay(t *testing.T) {
+// The site publishes the demo recordings in the background after it has started. They play in
+// a browser, and a second start does not publish them again.
+func TestDemoRecordingsArePublishedOnceAndPlay(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes long; make verify runs it")
 	}
@@ -26,7 +26,7 @@ func TestDemoTalksPlay(t *testing.T) {
 	tab := journey.Browser(t, chromium, r.URL)
 	var published []string
 	for n := 1; n <= 7; n++ {
-		r.Until(fmt.Sprintf("talk %d of 7", n), func() bool {
+		r.Until(fmt.Sprintf("talk %d of 7 is published", n), func() bool {
 			published = titles(tab)
 			return len(published) >= n
 		})
@@ -34,7 +34,7 @@ func TestDemoTalksPlay(t *testing.T) {
 	for _, talk := range []string{"short-poll-long-poll-push", "two-tones-one-curve"} {
 		tab.Open(channel + "/talks/" + talk)
 		if got := tab.Texts(".renditions a"); len(got) != 2 {
-			t.Errorf("%s has the renditions %q", talk, got)
+			t.Errorf("%s: got renditions %q, want two", talk, got)
 		}
 		tab.Do("const player = document.querySelector('video'); player.muted = true; void player.play()")
 		r.Until(talk+" plays", func() bool {
@@ -44,6 +44,6 @@ func TestDemoTalksPlay(t *testing.T) {
 	r.Stop()
 	r = localtest.Up(t, run, "DEMO_RECORDINGS=true")
 	if got := titles(journey.Browser(t, chromium, r.URL)); fmt.Sprint(got) != fmt.Sprint(published) {
-		t.Errorf("after a second start the talks are %q, were %q", got, published)
+		t.Errorf("talks after a second start: got %q, want %q", got, published)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -15,23 +16,24 @@ import (
 	"techtalks.example/deployments/source"
 )
 
-// site is where everything of one TechTalks on this machine is.
+// site holds the paths, addresses and options of one TechTalks site on this machine.
 type site struct {
-	root string // of the source tree
-	run  string // RUN_DIR
+	root   string // of the source tree
+	runDir string // RUN_DIR
 
-	web, webAdmin, logic, logicAdmin, data string
+	web, webAdmin, logic, logicAdmin, data string // addresses
 	engine                                 engine
 	demo                                   bool
 }
 
+// newSite returns the site that the environment describes.
 func newSite() (site, error) {
 	root, err := source.Tree()
 	if err != nil {
 		return site{}, err
 	}
-	run := cmp.Or(os.Getenv("RUN_DIR"), filepath.Join(root, ".run"))
-	if run, err = filepath.Abs(run); err != nil {
+	runDir, err := filepath.Abs(cmp.Or(os.Getenv("RUN_DIR"), filepath.Join(root, ".run")))
+	if err != nil {
 		return site{}, err
 	}
 	engine, err := newEngine()
@@ -44,7 +46,7 @@ func newSite() (site, error) {
 		return site{}, err
 	}
 	return site{
-		root: root, run: run, demo: demo,
+		root: root, runDir: runDir, demo: demo,
 		web:        web,
 		webAdmin:   cmp.Or(os.Getenv("WEB_ADMIN_ADDRESS"), "127.0.0.1:8081"),
 		logic:      cmp.Or(os.Getenv("LOGIC_ADDRESS"), "127.0.0.1:9090"),
@@ -54,15 +56,16 @@ func newSite() (site, error) {
 	}, nil
 }
 
-// isDemo reports whether a site has the demo accounts, whose passwords everybody
-// knows: as DEMO says, or else when browsers of this machine alone reach it.
+// isDemo reports whether the site has the demo accounts, whose passwords are published.
+// setting is the value of DEMO. If it is empty, the site is a demo when only browsers on
+// this machine can reach it.
 func isDemo(setting, web string) (bool, error) {
 	if setting != "" {
-		asked, err := strconv.ParseBool(setting)
+		demo, err := strconv.ParseBool(setting)
 		if err != nil {
 			return false, fmt.Errorf("DEMO: use true or false: %w", err)
 		}
-		return asked, nil
+		return demo, nil
 	}
 	host, _, err := net.SplitHostPort(web)
 	if err != nil {
@@ -71,101 +74,114 @@ func isDemo(setting, web string) (bool, error) {
 	return host == "localhost" || net.ParseIP(host).IsLoopback(), nil
 }
 
-func (s site) certificates() string { return filepath.Join(s.run, "certificates") }
+func (s site) certificates() string { return filepath.Join(s.runDir, "certificates") }
 
-func (s site) binary(name string) string { return filepath.Join(s.run, "bin", name) }
+func (s site) binary(name string) string { return filepath.Join(s.runDir, "bin", name) }
 
-// free says which setting to change when an address is taken.
-func (s site) free() error {
-	addresses := [][2]string{
+// checkAddresses returns an error that names the setting to change if another program
+// listens on one of the site's addresses.
+func (s site) checkAddresses() error {
+	type setting struct{ name, address string }
+	settings := []setting{
 		{"WEB_ADDRESS", s.web}, {"WEB_ADMIN_ADDRESS", s.webAdmin},
 		{"LOGIC_ADDRESS", s.logic}, {"LOGIC_ADMIN_ADDRESS", s.logicAdmin}, {"DATA_ADDRESS", s.data},
 	}
-	if s.engine.own {
-		addresses = append(addresses, [2]string{"BROKER_ADDRESS", s.engine.address})
+	if s.engine.local {
+		settings = append(settings, setting{"BROKER_ADDRESS", s.engine.address})
 	}
-	for _, one := range addresses {
-		listener, err := net.Listen("tcp", one[1])
+	for _, setting := range settings {
+		listener, err := net.Listen("tcp", setting.address)
 		if err != nil {
-			return fmt.Errorf("%s is taken (%w): stop what runs there, or choose another with %s=host:port", one[1], err, one[0])
+			return fmt.Errorf("%s is not available: %w; stop the program that listens there, or set %s=host:port", setting.address, err, setting.name)
 		}
 		_ = listener.Close()
 	}
 	return nil
 }
 
-// run starts everything, says where it is, and stops everything when ctx ends.
+// run builds and starts the site, and stops it when ctx is done.
 func run(ctx context.Context) error {
 	s, err := newSite()
 	if err != nil {
 		return err
 	}
-	if err := s.free(); err != nil {
+	if err := s.checkAddresses(); err != nil {
 		return err
 	}
 	began := time.Now()
-	if err := step("building the three tiers", func() error {
-		return source.Build(ctx, s.root, filepath.Join(s.run, "bin"), source.DataTier, source.LogicTier, source.Talksctl, source.WebTier)
+	fmt.Print("Starting TechTalks\n\n")
+	if err := step("Build the tiers", func() error {
+		return source.Build(ctx, s.root, filepath.Join(s.runDir, "bin"), source.DataTier, source.LogicTier, source.Talksctl, source.WebTier)
 	}); err != nil {
 		return err
 	}
-	if err := step("certificates in "+s.certificates(), func() error {
+	if err := step("Issue certificates", func() error {
 		_, err := certificates.Issue(s.certificates(), nil)
 		return err
 	}); err != nil {
 		return err
 	}
-	// Stopped in the opposite order: who asks before who answers.
-	tiers := []*tier{s.dataTier()}
-	if s.engine.own {
+	// In start order: a server before its clients. They stop in reverse.
+	processes := []*process{s.dataTier()}
+	if s.engine.local {
 		node, err := s.node()
 		if err != nil {
 			return err
 		}
-		tiers = append(tiers, s.brokerTiers(node)...)
+		processes = append(processes, s.brokerProcesses(node)...)
 	}
-	tiers = append(tiers, s.logicTier(), s.webTier())
+	processes = append(processes, s.logicTier(), s.webTier())
 	defer func() {
-		fmt.Println("\nstopping")
-		for i := len(tiers) - 1; i >= 0; i-- {
-			tiers[i].stop()
+		fmt.Println("\nStopping TechTalks")
+		for _, p := range slices.Backward(processes) {
+			p.stop()
 		}
-		fmt.Println("stopped; everything is kept in", s.run)
+		fmt.Println("Stopped. Data and logs are kept in", s.runDir)
 	}()
-	if err := s.start(ctx, tiers); err != nil {
+	if err := s.start(ctx, processes); err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
 		return err
 	}
+	fmt.Printf("\nTechTalks is up: http://%s (started in %.1f s)\n\n", s.web, time.Since(began).Seconds())
 	if s.demo {
-		fmt.Print("\nSign in as ada (password ada-ada-ada) or grace (password grace-grace-grace).")
+		role := "channel owner and operator"
+		if os.Getenv("OPERATORS") != "" {
+			role = "channel owner"
+		}
+		fmt.Println("  Sign in  ada (password ada-ada-ada),", role)
+		fmt.Println("           grace (password grace-grace-grace), follower")
 	}
-	fmt.Printf(`
-Logs and data are in %s.
-TechTalks is up: http://%s (after %.1f s; Ctrl-C stops everything)
-`, s.run, s.web, time.Since(began).Seconds())
-	// Tests of anything else leave the processors to it.
+	fmt.Println("  Queue   ", s.engine.name())
+	fmt.Println("  Logs    ", filepath.Join(s.runDir, "logs"))
+	fmt.Println("  Data    ", filepath.Join(s.runDir, "data"))
+	fmt.Print("\nPress Ctrl-C to stop.\n\n")
+	// Tests that do not need the recordings set DEMO_RECORDINGS=false, to save processor time.
 	if s.demo && os.Getenv("DEMO_RECORDINGS") != "false" {
 		if err := demo.LoadRecordings(ctx, s.logic, s.certificates()); err != nil && ctx.Err() == nil {
-			fmt.Println("some demo talks have no recording (the next start tries again):", err)
+			fmt.Println("Some demo recordings were not uploaded; the next start tries again:", err)
 		}
 	}
 	<-ctx.Done()
 	return nil
 }
 
-// start starts the tiers in order. The demo accounts are created, or found absent,
-// before the last of them, the web tier: browsers never reach accounts with known
-// passwords on a site that is no demo.
-func (s site) start(ctx context.Context, tiers []*tier) error {
-	for i, t := range tiers {
-		if i == len(tiers)-1 {
-			if err := step("demo", func() error { return s.prepareDemo(ctx) }); err != nil {
+// start starts the processes in order. It creates the demo accounts, or checks that they do
+// not exist, before the last process, the web tier: a site that is not a demo must never
+// expose accounts with published passwords to browsers.
+func (s site) start(ctx context.Context, processes []*process) error {
+	for i, p := range processes {
+		if i == len(processes)-1 {
+			name := "Check that no demo account exists"
+			if s.demo {
+				name = "Load the demo accounts and catalogue"
+			}
+			if err := step(name, func() error { return s.prepareDemo(ctx) }); err != nil {
 				return err
 			}
 		}
-		if err := step(t.name+" on "+t.address, func() error { return t.start(ctx) }); err != nil {
+		if err := step("Start "+p.name+" on "+p.address, func() error { return p.start(ctx) }); err != nil {
 			return err
 		}
 	}
@@ -174,17 +190,17 @@ func (s site) start(ctx context.Context, tiers []*tier) error {
 
 func (s site) prepareDemo(ctx context.Context) error {
 	if !s.demo {
-		return demo.Absent(ctx, s.logic, s.certificates())
+		return demo.CheckAbsent(ctx, s.logic, s.certificates())
 	}
 	return demo.Load(ctx, s.binary("talksctl"), s.logic, s.certificates(), filepath.Join(s.root, "deployments", "demo", "catalogue"))
 }
 
-// step does something and says so in a line.
-func step(what string, do func() error) error {
+// step calls do and prints a line with the step's name and duration.
+func step(name string, do func() error) error {
 	began := time.Now()
-	fmt.Printf("%-60s", what)
+	fmt.Printf("  %-44s", name)
 	if err := do(); err != nil {
-		fmt.Println(" failed")
+		fmt.Println("  failed")
 		return err
 	}
 	fmt.Printf(" %6.1f s\n", time.Since(began).Seconds())

@@ -13,9 +13,9 @@ import (
 	"techtalks.example/deployments/local/localtest"
 )
 
-// serverProcesses returns the processes of the Postgres whose data the site keeps:
-// their working directory is the data directory.
-func serverProcesses(t *testing.T, site *localtest.Site) (found []int) {
+// postgresProcesses returns the process IDs of the site's Postgres, whose working directory is
+// the data directory.
+func postgresProcesses(t *testing.T, site *localtest.Site) (found []int) {
 	t.Helper()
 	data, err := os.Stat(filepath.Join(site.Run, "data"))
 	if err != nil {
@@ -38,9 +38,8 @@ func serverProcesses(t *testing.T, site *localtest.Site) (found []int) {
 	return found
 }
 
-// A tier that is frozen refuses nothing and answers nothing: every call to it uses up
-// the budget of the page.
-func TestStalledTierGetsPageThatRetries(t *testing.T) {
+// A frozen tier neither refuses nor answers calls: each call uses up the budget of its page.
+func TestStalledTierGetsErrorPageThatRetries(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes long; make verify runs it")
 	}
@@ -48,26 +47,26 @@ func TestStalledTierGetsPageThatRetries(t *testing.T) {
 	chromium := journey.Chromium(t)
 	for name, processes := range map[string][]int{
 		"logic tier": site.PIDs("logic-tier"),
-		"Postgres":   serverProcesses(t, site),
+		"Postgres":   postgresProcesses(t, site),
 	} {
 		t.Run(name, func(t *testing.T) {
 			if len(processes) == 0 {
-				t.Fatal("there is no such process")
+				t.Fatal("no process found")
 			}
 			resume := func() {
 				for _, pid := range processes {
-					_ = syscall.Kill(pid, syscall.SIGCONT) // a worker of Postgres may have ended
+					_ = syscall.Kill(pid, syscall.SIGCONT) // a Postgres worker may have exited
 				}
 			}
 			t.Cleanup(resume)
 			for _, pid := range processes {
 				_ = syscall.Kill(pid, syscall.SIGSTOP)
 			}
-			// Nobody has asked for this page before, so no stored copy stands in for it.
+			// No client has requested this page before, so the web tier has no stale copy of it.
 			word := strings.ToLower(strings.ReplaceAll(name, " ", "-"))
 			tab := journey.Browser(t, chromium, site.URL)
 			if status := tab.Open("/talks?q=" + word); status != http.StatusGatewayTimeout && status != http.StatusServiceUnavailable {
-				t.Errorf("it answers %d", status)
+				t.Errorf("status: got %d, want 503 or 504", status)
 			}
 			tab.WaitUntil(`document.querySelector(".problem .hint")?.textContent.includes("reloads automatically")`)
 			for _, look := range []struct {

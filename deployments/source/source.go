@@ -1,5 +1,5 @@
-// Package source builds programs of this repository from its source tree: each from its
-// own module, as it is built anywhere else.
+// Package source builds programs of this repository from its source tree, each in its own
+// module.
 package source
 
 import (
@@ -11,8 +11,8 @@ import (
 	"path/filepath"
 )
 
-// Tree returns the folder of the source tree that this process runs in: the one that
-// holds go.work.
+// Tree returns the root of the source tree that contains the working directory: the folder with
+// go.work.
 func Tree() (string, error) {
 	folder, err := os.Getwd()
 	if err != nil {
@@ -23,7 +23,7 @@ func Tree() (string, error) {
 			return folder, nil
 		}
 		if folder == filepath.Dir(folder) {
-			return "", errors.New("run it inside the source tree: there is no go.work here or above")
+			return "", errors.New("no go.work in this folder or above: run it inside the source tree")
 		}
 		folder = filepath.Dir(folder)
 	}
@@ -32,8 +32,8 @@ func Tree() (string, error) {
 // Program is a program of the repository.
 type Program struct {
 	Name   string
-	Module string // its folder in the source tree
-	Folder string // in the module
+	Module string // folder in the source tree
+	Folder string // package folder in the module
 }
 
 // The programs of the tiers.
@@ -46,14 +46,14 @@ var (
 	Local     = Program{"local", "deployments", "./local"}
 )
 
-// Build builds programs into a folder, under their names. tree is what Tree returns.
-// It works with any GOFLAGS and in a checkout that another user owns: see the Makefile.
-func Build(ctx context.Context, tree, into string, programs ...Program) error {
-	if err := os.MkdirAll(into, 0o755); err != nil {
+// Build builds programs into a folder, under their names. tree is the root of the source tree.
+// Build works with any GOFLAGS and in a checkout that another user owns; see the Makefile.
+func Build(ctx context.Context, tree, folder string, programs ...Program) error {
+	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return err
 	}
 	for _, p := range programs {
-		command := exec.CommandContext(ctx, "go", "build", "-mod=readonly", "-buildvcs=false", "-o", filepath.Join(into, p.Name), p.Folder)
+		command := exec.CommandContext(ctx, "go", "build", "-mod=readonly", "-buildvcs=false", "-o", filepath.Join(folder, p.Name), p.Folder)
 		command.Dir = filepath.Join(tree, p.Module)
 		command.Env = append(os.Environ(), "GOWORK=off")
 		if output, err := command.CombinedOutput(); err != nil {

@@ -11,11 +11,11 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// direct is a "connection" that calls a method's function and hands its fields
-// over: the least that a call can cost.
+// direct is a grpc.ClientConnInterface that calls methods as functions and copies top-level fields, the
+// minimum cost of a call.
 type direct map[string]func(ctx context.Context, decode func(any) error) (any, error)
 
-// RegisterService adds a module's methods.
+// RegisterService registers the methods of a service.
 func (d direct) RegisterService(service *grpc.ServiceDesc, implementation any) {
 	for _, method := range service.Methods {
 		d["/"+service.ServiceName+"/"+method.MethodName] = func(ctx context.Context, decode func(any) error) (any, error) {
@@ -28,31 +28,30 @@ func (d direct) RegisterService(service *grpc.ServiceDesc, implementation any) {
 func (d direct) Invoke(ctx context.Context, method string, request, response any, _ ...grpc.CallOption) error {
 	call, ok := d[method]
 	if !ok {
-		return status.Errorf(codes.Unimplemented, "%s is not collapsed", method)
+		return status.Errorf(codes.Unimplemented, "%s is not available", method)
 	}
-	answer, err := call(ctx, func(into any) error { return hand(request, into) })
+	reply, err := call(ctx, func(dst any) error { return copyFields(request, dst) })
 	if err != nil {
 		return err
 	}
-	return hand(answer, response)
+	return copyFields(reply, response)
 }
 
-// NewStream is not called by a page.
+// NewStream always fails: pages do not use streams.
 func (direct) NewStream(context.Context, *grpc.StreamDesc, string, ...grpc.CallOption) (grpc.ClientStream, error) {
-	return nil, status.Error(codes.Unimplemented, "streams are not collapsed")
+	return nil, status.Error(codes.Unimplemented, "streams are not available")
 }
 
-// hand sets the fields of one message to those of another; what they point to
-// is shared, not copied.
-func hand(from, to any) error {
-	source, ok := from.(proto.Message)
-	target, ok2 := to.(proto.Message)
+// copyFields sets the fields of dst to those of src. Nested messages are shared, not copied.
+func copyFields(src, dst any) error {
+	from, ok := src.(proto.Message)
+	to, ok2 := dst.(proto.Message)
 	if !ok || !ok2 {
-		return errors.New("not a message")
+		return errors.New("not a protobuf message")
 	}
-	into := target.ProtoReflect()
-	source.ProtoReflect().Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
-		into.Set(field, value)
+	fields := to.ProtoReflect()
+	from.ProtoReflect().Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
+		fields.Set(field, value)
 		return true
 	})
 	return nil

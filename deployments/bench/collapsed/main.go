@@ -1,6 +1,5 @@
-// Command collapsed is the channel page in one process: the handler, messages
-// and SQL of the three-tier site, called as functions. What the tiers cost is
-// measured against it; it serves nobody else.
+// Command collapsed serves the channel page from one process: the handler, messages and SQL of the
+// three-tier site, called as functions. It is the baseline for the cost of the tiers.
 package main
 
 import (
@@ -27,7 +26,7 @@ import (
 )
 
 func main() {
-	listen := flag.String("listen-address", "", "host:port to answer on")
+	listen := flag.String("listen-address", "", "host:port to listen on")
 	data := flag.String("data-address", "", "host:port of Postgres")
 	certificates := flag.String("certificates", "", "directory with the logic tier's certificate")
 	flag.Parse()
@@ -39,7 +38,7 @@ func main() {
 	}
 }
 
-// run serves with the settings of both tiers, which are the same.
+// run serves the page with the settings that both tiers use.
 func run(ctx context.Context, address string, database postgres.Options) error {
 	debug.SetGCPercent(400)
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
@@ -51,13 +50,13 @@ func run(ctx context.Context, address string, database postgres.Options) error {
 	calls := make(direct)
 	talks.New(talks.Deps{DB: db, Log: log}).Register(calls)
 	site := &ui.Site{Tier: logicclient.NewTier(calls), Log: log, Host: "collapsed"}
-	passage := server.New(log, prometheus.NewRegistry(), false, site.Caller, site.Refuse, site.ServeStale)
+	middleware := server.New(log, prometheus.NewRegistry(), false, site.Caller, site.Refuse, site.ServeStale)
 	mux := http.NewServeMux()
-	mux.Handle("GET /channels/{channel}", passage.Admit(site.Page(logicclient.PageBudget, channels.Show)))
-	answering := &http.Server{Addr: address, Handler: passage.Handler(mux), ReadHeaderTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second}
-	stopping := context.AfterFunc(ctx, func() { _ = answering.Close() })
-	defer stopping()
-	if err := answering.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+	mux.Handle("GET /channels/{channel}", middleware.Admit(site.Page(logicclient.PageBudget, channels.Show)))
+	httpServer := &http.Server{Addr: address, Handler: middleware.Handler(mux), ReadHeaderTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second}
+	stop := context.AfterFunc(ctx, func() { _ = httpServer.Close() })
+	defer stop()
+	if err := httpServer.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil

@@ -1,6 +1,5 @@
-// Command plainloop is the plainest server of server-sent events that net/http
-// allows: a goroutine and a channel a browser, a write and a flush a message.
-// Live delivery is measured against it.
+// Command plainloop is the baseline of live delivery: the simplest server of server-sent events with
+// net/http. Each browser has a goroutine and a channel; each message is a write and a flush.
 package main
 
 import (
@@ -36,8 +35,8 @@ func (l *loop) follow(w http.ResponseWriter, r *http.Request) {
 		select {
 		case <-r.Context().Done():
 			return
-		case m := <-messages:
-			if _, err := w.Write(m); err != nil {
+		case message := <-messages:
+			if _, err := w.Write(message); err != nil {
 				return
 			}
 			flusher.Flush()
@@ -45,8 +44,7 @@ func (l *loop) follow(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// publish sends n messages of a size to every browser, and waits for a browser
-// that is behind.
+// publish sends n messages of a size to every browser. A slow browser blocks it.
 func (l *loop) publish(w http.ResponseWriter, r *http.Request) {
 	n, err := strconv.Atoi(r.FormValue("n"))
 	if err != nil {
@@ -62,20 +60,20 @@ func (l *loop) publish(w http.ResponseWriter, r *http.Request) {
 	defer l.mu.Unlock()
 	for i := range n {
 		head := fmt.Sprintf("id: epoch-%d\nevent: notification\ndata: ", i)
-		m := []byte(head + strings.Repeat("x", max(0, size-len(head)-2)) + "\n\n")
+		message := []byte(head + strings.Repeat("x", max(0, size-len(head)-2)) + "\n\n")
 		for browser := range l.browsers {
-			browser <- m
+			browser <- message
 		}
 	}
 }
 
 func main() {
-	listen := flag.String("listen-address", "", "host:port to answer on")
+	listen := flag.String("listen-address", "", "host:port to listen on")
 	flag.Parse()
 	l := &loop{browsers: map[chan []byte]bool{}}
 	http.HandleFunc("GET /stream", l.follow)
 	http.HandleFunc("POST /publish", l.publish)
-	if err := http.ListenAndServe(*listen, nil); err != nil { //nolint:gosec // as plain as it gets
+	if err := http.ListenAndServe(*listen, nil); err != nil { //nolint:gosec // without timeouts, as the baseline
 		fmt.Fprintln(os.Stderr, "plainloop:", err)
 		os.Exit(1)
 	}

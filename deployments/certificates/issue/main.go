@@ -1,4 +1,4 @@
-// Command issue makes the tiers' certificates, and renews those that expire.
+// Command issue issues the tiers' certificates and renews those that are about to expire.
 package main
 
 import (
@@ -12,10 +12,10 @@ import (
 )
 
 func main() {
-	directory := flag.String("directory", "certificates", "where the certificates are")
-	hosts := flag.String("hosts", "", "more names and addresses of the tiers' hosts, separated by commas")
+	directory := flag.String("directory", "certificates", "directory of the certificates")
+	hosts := flag.String("hosts", "", "additional host names and addresses of the tiers, separated by commas")
 	var deliveries []delivery
-	flag.Func("deliver", "copy a program's certificate, as in web-tier=/folder:65532, with the key for that user id alone; repeatable", func(text string) error {
+	flag.Func("deliver", "copy the certificate of a program to a folder, with a key that only the given user ID can read, as in web-tier=/folder:65532; repeatable", func(text string) error {
 		d, err := parseDelivery(text)
 		deliveries = append(deliveries, d)
 		return err
@@ -34,14 +34,14 @@ func run(directory, hosts string, deliveries []delivery) error {
 			names = append(names, name)
 		}
 	}
-	made, err := certificates.Issue(directory, names)
+	issued, err := certificates.Issue(directory, names)
 	if err != nil {
 		return err
 	}
-	if len(made) == 0 {
-		fmt.Println("all certificates are good")
+	if len(issued) == 0 {
+		fmt.Println("all certificates are valid")
 	} else {
-		fmt.Println("made:", strings.Join(made, ", "))
+		fmt.Println("issued:", strings.Join(issued, ", "))
 	}
 	for _, d := range deliveries {
 		if err := certificates.Deliver(directory, d.program, d.folder, d.uid); err != nil {
@@ -51,7 +51,7 @@ func run(directory, hosts string, deliveries []delivery) error {
 	return nil
 }
 
-// delivery is where a program's certificate goes, and to whom.
+// delivery is the destination of a program's certificate, and the owner of its key.
 type delivery struct {
 	program, folder string
 	uid             int
@@ -59,9 +59,9 @@ type delivery struct {
 
 func parseDelivery(text string) (delivery, error) {
 	program, rest, found := strings.Cut(text, "=")
-	folder, user, owned := strings.Cut(rest, ":")
+	folder, user, hasUser := strings.Cut(rest, ":")
 	uid, err := strconv.Atoi(user)
-	if !found || !owned || program == "" || folder == "" || err != nil {
+	if !found || !hasUser || program == "" || folder == "" || err != nil {
 		return delivery{}, fmt.Errorf("use program=folder:uid, as in web-tier=/web:65532")
 	}
 	return delivery{program, folder, uid}, nil

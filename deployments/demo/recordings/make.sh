@@ -1,13 +1,13 @@
 #!/bin/sh
-# Makes the demo's recordings with ffmpeg (libvpx-vp9, libopus, drawtext) in this
-# folder: 12 s and about 100 KB each. Their titles are in ../recordings.go.
+# Creates the demo recordings in this folder with ffmpeg (libvpx-vp9, libopus, drawtext): 12 s
+# and about 100 KB each. Their titles are in ../recordings.go.
 set -eu
 cd "$(dirname "$0")"
 font=${FONT:-/usr/share/fonts/truetype/dejavu/DejaVuSans-Bold.ttf}
 log=$(mktemp -d)
 trap 'rm -rf "$log"' EXIT
 
-# record NAME TITLE INPUTS-AND-FILTERS: the filters end in [picture] and [sound].
+# record NAME TITLE FILTERGRAPH: the graph has the outputs [picture] and [sound].
 record() {
 	name=$1 title=$2 filters=$3
 	card="drawbox=y=ih-72:h=72:w=iw:color=0x0b2e3d@0.8:t=fill:enable='lt(t,5)',drawtext=fontfile=$font:text='$title':fontcolor=white:fontsize=26:x=28:y=h-50:enable='lt(t,5)'"
@@ -19,7 +19,7 @@ record() {
 	done
 }
 
-# chord A B C: three tones that swell.
+# chord A B C: three tones whose volume swells.
 chord() {
 	echo "aevalsrc=exprs='0.12*(sin(2*PI*$1*t)+sin(2*PI*$2*t)+sin(2*PI*$3*t))*(0.6+0.4*sin(PI*t))':s=48000"
 }
@@ -33,8 +33,8 @@ label() { echo "drawtext=fontfile=$font:text='$1':fontcolor=0x9fd8e6:fontsize=20
 
 dot() { echo "color=$1:s=16x16:r=20"; }
 
-# Short poll asks all the time; long poll waits at the server; push only hears.
-# Something happens every four seconds.
+# An event occurs every four seconds. A short poll asks repeatedly, a long poll waits at the
+# server, and push receives on an open connection.
 ask='68+480*(1-abs(2*mod(t\,1)-1))'
 hold='68+480*if(lt(mod(t\,4)\,0.5)\,2*mod(t\,4)\,if(lt(mod(t\,4)\,3.5)\,1\,2*(4-mod(t\,4))))'
 push='if(gt(mod(t\,4)\,3.5)\,68+480*2*(4-mod(t\,4))\,-50)'
@@ -42,7 +42,7 @@ record poll-and-push 'Short poll, long poll, push' "$(stage),$(label client 36 2
 $(dot 0x4EC5D4)[d1];$(dot 0xffd166)[d2];$(dot 0xef6f6c)[d3];[s][d1]overlay=x='$ask':y=77:eval=frame[s1];[s1][d2]overlay=x='$hold':y=153:eval=frame[s2];[s2][d3]overlay=x='$push':y=229:eval=frame[picture];
 aevalsrc=exprs='0.1*sin(2*PI*440*t)*exp(-9*mod(t\,1))+0.2*sin(2*PI*659*t)*exp(-3*mod(t+0.5\,4))':s=48000[sound]"
 
-# Messages come in from the left, wait in the queue, and go to two consumers.
+# Messages enter on the left, wait in the queue, and move to one of two consumers.
 way() { echo "if(lt(t\,$1)\,-50\,if(lt(t-$1\,1)\,80+180*(t-$1)\,if(lt(t-$1\,3)\,260+50*(t-$1-1)\,360+180*min(t-$1-3\,1))))"; }
 fork() { echo "172+$2*90*clip(t-$1-3\,0\,1)"; }
 messages="" last=s0

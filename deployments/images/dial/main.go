@@ -1,4 +1,4 @@
-// Command dial says whether an address takes a TCP connection from where it runs.
+// Command dial reports whether an address accepts a TCP connection from the network it runs in.
 package main
 
 import (
@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// timeout is how long silence counts as an answer.
+// timeout bounds the attempt; an address that does not answer within it is not reachable.
 const timeout = 3 * time.Second
 
 func main() {

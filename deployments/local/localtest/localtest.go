@@ -1,5 +1,5 @@
-// Package localtest runs what "make up" runs, for tests: the supervisor as a process of
-// its own, with its own run folder and addresses, so that sites can run side by side.
+// Package localtest runs TechTalks as "make up" does, for tests. Each site has its own
+// supervisor process, run directory and addresses, so that sites can run side by side.
 package localtest
 
 import (
@@ -26,31 +26,30 @@ import (
 	"techtalks.example/deployments/source"
 )
 
-// patience bounds every wait; the first start on a machine compiles everything.
-const patience = 5 * time.Minute
+// startTimeout bounds a start and a stop. The first start on a machine compiles everything.
+const startTimeout = 5 * time.Minute
 
 // Site is a running site.
 type Site struct {
-	// Run is its RUN_DIR: programs in bin, certificates, logs and data.
+	// Run is the run directory (RUN_DIR): programs in bin, certificates, logs and data.
 	Run string
-	// URL is the web tier's address, with the scheme.
+	// URL is the address of the web tier, with its scheme.
 	URL string
-	// WebAdmin, Logic, LogicAdmin and Data are host:ports.
+	// Addresses, as host:port.
 	WebAdmin, Logic, LogicAdmin, Data string
 
 	t       *testing.T
 	command *exec.Cmd
-	ended   chan error
+	exited  chan error
 
-	mu   sync.Mutex
-	said bytes.Buffer
+	mu     sync.Mutex
+	output bytes.Buffer
 }
 
-// buildFolder holds the programs once build has been called.
+// buildFolder contains the programs after the first call of build.
 var buildFolder string
 
-// build compiles the supervisor and what it runs, once for a test program; Main removes
-// the programs.
+// build compiles the supervisor and the tiers, once per test binary. Main removes them.
 var build = sync.OnceValues(func() (program string, err error) {
 	if buildFolder, err = os.MkdirTemp("", "techtalks-local-"); err != nil {
 		return "", err
@@ -62,12 +61,12 @@ var build = sync.OnceValues(func() (program string, err error) {
 	return filepath.Join(buildFolder, source.Local.Name), source.Build(context.Background(), tree, buildFolder, append(tiers, source.Local)...)
 })
 
-// tiers are the programs that the supervisor builds into a site's folder.
+// tiers are the programs that the supervisor builds into the run directory.
 var tiers = []source.Program{source.DataTier, source.LogicTier, source.Talksctl, source.WebTier}
 
-// provide links the programs into a run folder. The go command finds them up to date and
-// links none again, which would take longer than all else that a start does.
-func provide(run string) error {
+// linkPrograms hard-links the programs into a run directory. The go command then finds them up
+// to date; linking them again would take longer than the rest of a start.
+func linkPrograms(run string) error {
 	if err := os.MkdirAll(filepath.Join(run, "bin"), 0o755); err != nil {
 		return err
 	}
@@ -79,7 +78,7 @@ func provide(run string) error {
 	return nil
 }
 
-// Program returns the supervisor's path.
+// Program builds the supervisor and returns its path.
 func Program(t *testing.T) string {
 	t.Helper()
 	program, err := build()
@@ -89,14 +88,14 @@ func Program(t *testing.T) string {
 	return program
 }
 
-// Main runs a package's tests and removes the supervisor that they built.
+// Main runs the tests of a package and removes the programs that they built.
 func Main(m *testing.M) {
 	code := m.Run()
 	_ = os.RemoveAll(buildFolder)
 	os.Exit(code)
 }
 
-// Folder returns a new RUN_DIR. Postgres, which does not run as root, can enter it.
+// Folder returns a new run directory, readable by Postgres, which does not run as root.
 func Folder(t *testing.T) string {
 	t.Helper()
 	folder, err := os.MkdirTemp("", "techtalks-run-")
@@ -110,8 +109,8 @@ func Folder(t *testing.T) string {
 	return folder
 }
 
-// Free returns an address that no program listens on.
-func Free(t *testing.T) string {
+// FreeAddress returns a host:port that no program listens on.
+func FreeAddress(t *testing.T) string {
 	t.Helper()
 	address, err := freeaddress.Find()
 	if err != nil {
@@ -120,35 +119,35 @@ func Free(t *testing.T) string {
 	return address
 }
 
-// Up starts a site in the folder run and waits until it serves. settings are further
-// environment variables, as in "OPERATORS=ada". The demo's recordings are not processed
-// unless DEMO_RECORDINGS=true is among them. The site stops when the test ends.
+// Up starts a site in the directory run and waits until it serves. settings are environment
+// variables, as in "OPERATORS=ada". The demo recordings are not loaded unless settings
+// contains DEMO_RECORDINGS=true. The site stops when the test finishes.
 func Up(t *testing.T, run string, settings ...string) *Site {
 	t.Helper()
-	s := &Site{t: t, Run: run, WebAdmin: Free(t), Logic: Free(t), LogicAdmin: Free(t), Data: Free(t), ended: make(chan error, 1)}
+	s := &Site{t: t, Run: run, WebAdmin: FreeAddress(t), Logic: FreeAddress(t), LogicAdmin: FreeAddress(t), Data: FreeAddress(t), exited: make(chan error, 1)}
 	s.command = exec.Command(Program(t))
-	if err := provide(run); err != nil {
+	if err := linkPrograms(run); err != nil {
 		t.Fatal(err)
 	}
-	s.command.Env = append(os.Environ(), "RUN_DIR="+run, "WEB_ADDRESS="+Free(t), "WEB_ADMIN_ADDRESS="+s.WebAdmin,
+	s.command.Env = append(os.Environ(), "RUN_DIR="+run, "WEB_ADDRESS="+FreeAddress(t), "WEB_ADMIN_ADDRESS="+s.WebAdmin,
 		"LOGIC_ADDRESS="+s.Logic, "LOGIC_ADMIN_ADDRESS="+s.LogicAdmin, "DATA_ADDRESS="+s.Data, "DEMO_RECORDINGS=false")
 	s.command.Env = append(s.command.Env, settings...)
-	output, write := io.Pipe()
-	s.command.Stdout, s.command.Stderr = write, write
+	reader, writer := io.Pipe()
+	s.command.Stdout, s.command.Stderr = writer, writer
 	s.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := s.command.Start(); err != nil {
 		t.Fatal(err)
 	}
 	go func() {
-		s.ended <- s.command.Wait()
-		_ = write.Close()
+		s.exited <- s.command.Wait()
+		_ = writer.Close()
 	}()
 	up := make(chan string, 1)
 	go func() {
 		address := regexp.MustCompile(`^TechTalks is up: (http://\S+)`)
-		for lines := bufio.NewScanner(output); lines.Scan(); {
+		for lines := bufio.NewScanner(reader); lines.Scan(); {
 			s.mu.Lock()
-			s.said.WriteString(lines.Text() + "\n")
+			s.output.WriteString(lines.Text() + "\n")
 			s.mu.Unlock()
 			if found := address.FindStringSubmatch(lines.Text()); found != nil {
 				up <- found[1]
@@ -158,22 +157,23 @@ func Up(t *testing.T, run string, settings ...string) *Site {
 	t.Cleanup(s.Stop)
 	select {
 	case s.URL = <-up:
-	case err := <-s.ended:
-		s.ended <- err
-		t.Fatalf("the site does not start: %v\n%s", err, s.Output())
-	case <-time.After(patience):
-		t.Fatalf("the site does not start within %s:\n%s", patience, s.Output())
+	case err := <-s.exited:
+		s.exited <- err
+		t.Fatalf("the site did not start: %v\n%s", err, s.Output())
+	case <-time.After(startTimeout):
+		t.Fatalf("the site did not start within %s:\n%s", startTimeout, s.Output())
 	}
 	return s
 }
 
+// Output returns what the supervisor has printed so far.
 func (s *Site) Output() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.said.String()
+	return s.output.String()
 }
 
-// Stop interrupts the supervisor, as Ctrl-C does, and checks that no process is left.
+// Stop interrupts the supervisor, as Ctrl-C does, and checks that no process remains.
 func (s *Site) Stop() {
 	s.t.Helper()
 	pids := s.PIDs("")
@@ -181,35 +181,35 @@ func (s *Site) Stop() {
 		return
 	}
 	select {
-	case err := <-s.ended:
+	case err := <-s.exited:
 		if err != nil {
-			s.t.Errorf("the supervisor exits with %v\n%s", err, s.Output())
+			s.t.Errorf("the supervisor exited: %v\n%s", err, s.Output())
 		}
-	case <-time.After(patience):
+	case <-time.After(startTimeout):
 		_ = s.command.Process.Kill()
-		s.t.Errorf("the supervisor does not stop:\n%s", s.Output())
+		s.t.Errorf("the supervisor did not stop:\n%s", s.Output())
 	}
 	for _, pid := range pids {
 		if _, err := os.Stat(fmt.Sprintf("/proc/%d", pid)); err == nil {
-			s.t.Errorf("process %d is left over", pid)
+			s.t.Errorf("process %d still runs after the supervisor exited", pid)
 		}
 	}
-	AwaitBrokerEnd(s.t, s.Run)
+	AwaitBrokerExit(s.t, s.Run)
 }
 
-// KillSupervisor ends the supervisor with SIGKILL and waits until no program of the site
-// is left.
+// KillSupervisor sends SIGKILL to the supervisor and waits until all processes of the site
+// have exited.
 func (s *Site) KillSupervisor() {
 	s.t.Helper()
 	if err := s.command.Process.Kill(); err != nil {
 		s.t.Fatal(err)
 	}
-	<-s.ended
+	<-s.exited
 	s.Until("no tier runs", func() bool { return len(s.PIDs("")) == 0 })
-	AwaitBrokerEnd(s.t, s.Run)
+	AwaitBrokerExit(s.t, s.Run)
 }
 
-// PIDs returns the processes of this site's programs whose name begins with name.
+// PIDs returns the process IDs of the site's programs whose names begin with name.
 func (s *Site) PIDs(name string) (found []int) {
 	links, err := filepath.Glob("/proc/[0-9]*/exe")
 	if err != nil {
@@ -229,10 +229,10 @@ func (s *Site) PIDs(name string) (found []int) {
 	return found
 }
 
-// Kill kills a tier's process with SIGKILL and waits until its replacement serves.
+// Kill sends SIGKILL to the processes of a tier and waits until the tier serves again.
 func (s *Site) Kill(name string) {
 	s.t.Helper()
-	served := s.timesServed(name)
+	starts := s.starts(name)
 	pids := s.PIDs(name)
 	if len(pids) == 0 {
 		s.t.Fatalf("no process of %s", name)
@@ -242,11 +242,11 @@ func (s *Site) Kill(name string) {
 			s.t.Fatal(err)
 		}
 	}
-	s.Until(name+" serves again", func() bool { return s.timesServed(name) > served })
+	s.Until(name+" serves again", func() bool { return s.starts(name) > starts })
 }
 
-// PeakMemory returns the largest resident set so far of a tier's process, in bytes
-// (VmHWM of proc(5)).
+// PeakMemory returns the peak resident set size of a tier's process, in bytes (VmHWM in
+// proc(5)).
 func (s *Site) PeakMemory(name string) (peak int64) {
 	s.t.Helper()
 	for _, pid := range s.PIDs(name) {
@@ -267,8 +267,8 @@ func (s *Site) PeakMemory(name string) (peak int64) {
 	return peak
 }
 
-// timesServed counts the starts of a tier by its log.
-func (s *Site) timesServed(name string) int {
+// starts returns how often a tier has begun to serve, according to its log.
+func (s *Site) starts(name string) int {
 	s.t.Helper()
 	log, err := os.ReadFile(filepath.Join(s.Run, "logs", name+".log"))
 	if err != nil {
@@ -277,17 +277,18 @@ func (s *Site) timesServed(name string) int {
 	return strings.Count(string(log), "msg=serving")
 }
 
-// Until waits until condition holds; what names it when it does not in three minutes.
-func (s *Site) Until(what string, condition func() bool) {
+// Until waits until condition returns true. It fails the test after three minutes; name
+// describes the condition in that message.
+func (s *Site) Until(name string, condition func() bool) {
 	s.t.Helper()
 	for deadline := time.Now().Add(3 * time.Minute); !condition(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			s.t.Fatalf("in three minutes not: %s\n%s", what, s.Output())
+			s.t.Fatalf("timed out after three minutes waiting for: %s\n%s", name, s.Output())
 		}
 	}
 }
 
-// Answers reports whether a page that needs all three tiers is served.
+// Answers reports whether the site serves a page that needs all three tiers.
 func (s *Site) Answers() bool {
 	response, err := http.Get(s.URL + "/talks")
 	if err != nil {
@@ -297,13 +298,13 @@ func (s *Site) Answers() bool {
 	return response.StatusCode == http.StatusOK
 }
 
-// Streams returns the number of browsers' streams open on the web tier.
+// Streams returns the number of open browser streams on the web tier.
 func (s *Site) Streams() int { return s.gauge("live_streams") }
 
-// LongPolls returns the number of long polls that wait on the web tier.
+// LongPolls returns the number of long polls waiting on the web tier.
 func (s *Site) LongPolls() int { return s.gauge("live_waiters") }
 
-// gauge returns the value of a metric of the web tier.
+// gauge returns the value of a web tier metric.
 func (s *Site) gauge(name string) int {
 	s.t.Helper()
 	response, err := http.Get("http://" + s.WebAdmin + "/metrics")
@@ -326,7 +327,7 @@ func (s *Site) gauge(name string) int {
 	return n
 }
 
-// Scratch returns the files in the folder where recordings are processed.
+// Scratch returns the files in the scratch folder, where the logic tier processes recordings.
 func (s *Site) Scratch() (files []string) {
 	err := filepath.WalkDir(filepath.Join(s.Run, "scratch"), func(path string, entry os.DirEntry, err error) error {
 		if err == nil && entry.Type().IsRegular() {
@@ -340,23 +341,23 @@ func (s *Site) Scratch() (files []string) {
 	return files
 }
 
-// AwaitBrokerEnd waits until no process of the site's RabbitMQ runs. Erlang's helper
-// processes exit shortly after the node.
-func AwaitBrokerEnd(t *testing.T, run string) {
+// AwaitBrokerExit waits until all processes of the site's RabbitMQ have exited. Erlang's
+// helper processes exit shortly after the node.
+func AwaitBrokerExit(t *testing.T, run string) {
 	t.Helper()
 	for deadline := time.Now().Add(3 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
-		left := BrokerProcesses(t, run)
-		if len(left) == 0 {
+		processes := BrokerProcesses(t, run)
+		if len(processes) == 0 {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("still running: %v", left)
+			t.Fatalf("RabbitMQ processes still run: %v", processes)
 		}
 	}
 }
 
-// BrokerProcesses returns the processes of the site's RabbitMQ and their children, by
-// process id. All of them have the broker's folder as their home.
+// BrokerProcesses returns the program names of the site's RabbitMQ processes and their
+// children, by process ID. All of them have the broker's folder as HOME.
 func BrokerProcesses(t *testing.T, run string) map[int]string {
 	t.Helper()
 	paths, err := filepath.Glob("/proc/[0-9]*/environ")

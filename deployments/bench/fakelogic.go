@@ -16,9 +16,9 @@ import (
 	"techtalks.example/proto/transport"
 )
 
-// standIn is as much of a logic tier as one web tier needs to deliver: it has
-// nothing to do but say what arrived, so that the web tier alone is measured.
-type standIn struct {
+// fakeLogicTier implements the part of the logic tier that one web tier needs to deliver events. It
+// does no other work, so that the measurement covers the web tier alone.
+type fakeLogicTier struct {
 	notificationspb.UnimplementedNotificationsServer
 	operationspb.UnimplementedOperationStreamsServer
 	server  *grpc.Server
@@ -27,11 +27,11 @@ type standIn struct {
 	mu            sync.Mutex
 	stream        notificationspb.Notifications_StreamNotificationsServer
 	subscriptions []uint64
-	arrived       int64
+	events        int64
 }
 
-func newStandIn(certificates string) (*standIn, error) {
-	own, err := transport.ServerCredentials(certificates, transport.LogicTier)
+func newFakeLogicTier(certificates string) (*fakeLogicTier, error) {
+	credentials, err := transport.ServerCredentials(certificates, transport.LogicTier)
 	if err != nil {
 		return nil, err
 	}
@@ -39,15 +39,15 @@ func newStandIn(certificates string) (*standIn, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &standIn{server: grpc.NewServer(grpc.Creds(own)), address: listener.Addr().String()}
+	s := &fakeLogicTier{server: grpc.NewServer(grpc.Creds(credentials)), address: listener.Addr().String()}
 	notificationspb.RegisterNotificationsServer(s.server, s)
 	operationspb.RegisterOperationStreamsServer(s.server, s)
 	go func() { _ = s.server.Serve(listener) }()
 	return s, nil
 }
 
-// StreamNotifications subscribes whoever asks.
-func (s *standIn) StreamNotifications(stream notificationspb.Notifications_StreamNotificationsServer) error {
+// StreamNotifications accepts all subscriptions.
+func (s *fakeLogicTier) StreamNotifications(stream notificationspb.Notifications_StreamNotificationsServer) error {
 	s.mu.Lock()
 	s.stream, s.subscriptions = stream, nil
 	s.mu.Unlock()
@@ -59,11 +59,11 @@ func (s *standIn) StreamNotifications(stream notificationspb.Notifications_Strea
 		if err != nil {
 			return err
 		}
-		if added := request.GetSubscribe(); added != nil {
+		if subscribe := request.GetSubscribe(); subscribe != nil {
 			s.mu.Lock()
-			s.subscriptions = append(s.subscriptions, added.Subscription)
+			s.subscriptions = append(s.subscriptions, subscribe.Subscription)
 			err = stream.Send(&notificationspb.StreamNotificationsResponse{Event: &notificationspb.StreamNotificationsResponse_Subscribed_{
-				Subscribed: &notificationspb.StreamNotificationsResponse_Subscribed{Subscription: added.Subscription}}})
+				Subscribed: &notificationspb.StreamNotificationsResponse_Subscribed{Subscription: subscribe.Subscription}}})
 			s.mu.Unlock()
 			if err != nil {
 				return err
@@ -72,28 +72,28 @@ func (s *standIn) StreamNotifications(stream notificationspb.Notifications_Strea
 	}
 }
 
-// StreamOperations follows none: there is no work here.
-func (s *standIn) StreamOperations(stream operationspb.OperationStreams_StreamOperationsServer) error {
+// StreamOperations sends nothing: there are no operations.
+func (s *fakeLogicTier) StreamOperations(stream operationspb.OperationStreams_StreamOperationsServer) error {
 	<-stream.Context().Done()
 	return nil
 }
 
-// GetInbox says from where a new browser goes on.
-func (s *standIn) GetInbox(context.Context, *notificationspb.GetInboxRequest) (*notificationspb.GetInboxResponse, error) {
+// GetInbox returns the cursor at which a new browser starts.
+func (s *fakeLogicTier) GetInbox(context.Context, *notificationspb.GetInboxRequest) (*notificationspb.GetInboxResponse, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return &notificationspb.GetInboxResponse{Cursor: fmt.Sprint("epoch-", s.arrived)}, nil
+	return &notificationspb.GetInboxResponse{Cursor: fmt.Sprint("epoch-", s.events)}, nil
 }
 
-// publish says that events arrived, to all.
-func (s *standIn) publish(events int) error {
+// publish sends events to all subscriptions.
+func (s *fakeLogicTier) publish(events int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for range events {
-		s.arrived++
+		s.events++
 		err := s.stream.Send(&notificationspb.StreamNotificationsResponse{Event: &notificationspb.StreamNotificationsResponse_Arrived_{
 			Arrived: &notificationspb.StreamNotificationsResponse_Arrived{Subscriptions: s.subscriptions, Notification: &notificationspb.Notification{
-				Id: fmt.Sprint("epoch-", s.arrived), Talk: fmt.Sprint("channels/bench-live/talks/live-talk-", s.arrived), Title: fmt.Sprint("Live talk ", s.arrived),
+				Id: fmt.Sprint("epoch-", s.events), Talk: fmt.Sprint("channels/bench-live/talks/live-talk-", s.events), Title: fmt.Sprint("Live talk ", s.events),
 				Channel: "channels/bench-live", ChannelTitle: "Bench bench-live", PublishTime: timestamppb.New(time.Now()),
 			}}}})
 		if err != nil {
@@ -103,24 +103,23 @@ func (s *standIn) publish(events int) error {
 	return nil
 }
 
-// forget is called between audiences.
-func (s *standIn) forget() {
+// reset removes all subscriptions. It is called between audiences.
+func (s *fakeLogicTier) reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.subscriptions = nil
 }
 
-// measureWeb does with a web tier over a stand-in what audience.measure does
-// with the whole site.
-func (s *standIn) measureWeb(ctx context.Context, program, address string, n int) (h heard, err error) {
+// measureWeb is like audience.measure, for a web tier in front of the fake logic tier.
+func (s *fakeLogicTier) measureWeb(ctx context.Context, program, address string, n int) (h deliveryResult, err error) {
 	pids := processes(program)
-	before := resident(pids)
-	s.forget()
+	before := residentMemory(pids)
+	s.reset()
 	all, err := open(ctx, address, n, func(n int) string { return follow(n + 1) })
 	if err != nil {
 		return h, err
 	}
 	defer all.close()
-	h.web = (resident(pids) - before) / float64(n)
+	h.web = (residentMemory(pids) - before) / float64(n)
 	return h, all.measure(ctx, &h, s.publish)
 }

@@ -7,8 +7,8 @@ import (
 	"techtalks.example/deployments/local/localtest"
 )
 
-// The yardstick: without an attack the bystander is served.
-func TestBystanderIsServedInPeace(t *testing.T) {
+// The baseline: the bystander is served when there is no attack.
+func TestBystanderIsServedWithoutAttack(t *testing.T) {
 	t.Parallel()
 	newBystander(t, localtest.Up(t, localtest.Folder(t))).duringAttack("none", func(context.Context) {})
 }

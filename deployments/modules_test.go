@@ -1,5 +1,4 @@
-// Package deployments is tested for what it puts together: that the tiers are
-// apart before they are.
+// Package deployments contains tests that the tiers are built independently of each other.
 package deployments
 
 import (
@@ -12,9 +11,8 @@ import (
 	"testing"
 )
 
-// A tier needs its own folder and the contract, and nothing else: whoever has
-// those two on a host of their own can build it and vet its tests.
-func TestEachTierBuildsFromItsFolderAndTheContractAlone(t *testing.T) {
+// A tier builds, and its tests vet, from its own folder and the contract alone.
+func TestTierBuildsFromItsFolderAndContract(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes long; make verify runs it")
 	}
@@ -22,18 +20,18 @@ func TestEachTierBuildsFromItsFolderAndTheContractAlone(t *testing.T) {
 		t.Run(tier, func(t *testing.T) {
 			alone := t.TempDir()
 			for _, folder := range []string{"proto", tier} {
-				to := filepath.Join(alone, folder)
-				if _, err := os.Stat(to); err == nil {
+				destination := filepath.Join(alone, folder)
+				if _, err := os.Stat(destination); err == nil {
 					continue
 				}
-				if err := os.CopyFS(to, os.DirFS(filepath.Join("..", folder))); err != nil {
+				if err := os.CopyFS(destination, os.DirFS(filepath.Join("..", folder))); err != nil {
 					t.Fatal(err)
 				}
 			}
 			for _, arguments := range [][]string{{"build", "./..."}, {"vet", "./..."}, {"mod", "tidy", "-diff"}} {
 				command := exec.CommandContext(t.Context(), "go", arguments...)
 				command.Dir = filepath.Join(alone, tier)
-				// -trimpath: what was compiled in another copy need not be compiled again.
+				// -trimpath shares the build cache between copies in different folders.
 				command.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-trimpath")
 				if output, err := command.CombinedOutput(); err != nil {
 					t.Errorf("go %s: %v\n%s", strings.Join(arguments, " "), err, output)
@@ -43,8 +41,8 @@ func TestEachTierBuildsFromItsFolderAndTheContractAlone(t *testing.T) {
 	}
 }
 
-// What no tier may be built from: see the table of the tiers in the README.
-func TestWhatATierIsNotBuiltFrom(t *testing.T) {
+// See the table of the tiers in the README.
+func TestTierHasNoForbiddenDependency(t *testing.T) {
 	for tier, forbidden := range map[string][]string{
 		"proto":      {"techtalks.example/web-tier", "techtalks.example/logic-tier", "techtalks.example/data-tier", "database/sql", "github.com/rabbitmq/"},
 		"web-tier":   {"techtalks.example/logic-tier", "techtalks.example/data-tier", "database/sql", "github.com/lib/pq", "github.com/jackc/", "github.com/rabbitmq/"},
@@ -54,7 +52,7 @@ func TestWhatATierIsNotBuiltFrom(t *testing.T) {
 		t.Run(tier, func(t *testing.T) {
 			list := exec.CommandContext(t.Context(), "go", "list", "-deps", "-test", "./...")
 			list.Dir = filepath.Join("..", tier)
-			// A workspace would let one tier import another without saying so.
+			// A workspace would let one tier import another without requiring its module.
 			list.Env = append(os.Environ(), "GOWORK=off")
 			output, err := list.Output()
 			if err != nil {
@@ -62,12 +60,12 @@ func TestWhatATierIsNotBuiltFrom(t *testing.T) {
 			}
 			packages := strings.Fields(string(output))
 			if !strings.Contains(string(output), "techtalks.example/"+tier) {
-				t.Fatalf("go list lists %d packages and none of the tier's", len(packages))
+				t.Fatalf("go list: got %d packages, none of the tier", len(packages))
 			}
 			for _, name := range packages {
 				for _, prefix := range forbidden {
 					if strings.HasPrefix(name, prefix) {
-						t.Errorf("it is built from %s", name)
+						t.Errorf("the tier depends on %s", name)
 					}
 				}
 			}
@@ -75,16 +73,16 @@ func TestWhatATierIsNotBuiltFrom(t *testing.T) {
 	}
 }
 
-// The logic tier says which version of each schema it was written for; the data tier's
-// migrations are what there is.
-func TestTheLogicTierKnowsTheNewestSchemas(t *testing.T) {
+// The logic tier declares the version of each schema that it needs; it must be the newest
+// migration of the data tier.
+func TestLogicTierNeedsNewestSchemas(t *testing.T) {
 	source, err := os.ReadFile(filepath.Join("..", "logic-tier", "app", "schema.go"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	needs := map[string]string{}
+	versions := map[string]string{}
 	for _, found := range regexp.MustCompile(`"([a-z]+)": (\d+)`).FindAllStringSubmatch(string(source), -1) {
-		needs[found[1]] = found[2]
+		versions[found[1]] = found[2]
 	}
 	modules, err := filepath.Glob(filepath.Join("..", "data-tier", "schema", "*", "00001_*.sql"))
 	if err != nil || len(modules) < 8 {
@@ -96,8 +94,8 @@ func TestTheLogicTierKnowsTheNewestSchemas(t *testing.T) {
 			t.Fatal(err)
 		}
 		module := filepath.Base(filepath.Dir(first))
-		if newest := strconv.Itoa(len(migrations)); needs[module] != newest {
-			t.Errorf("the logic tier needs version %q of %s, and the newest is %s: see logic-tier/app/schema.go", needs[module], module, newest)
+		if newest := strconv.Itoa(len(migrations)); versions[module] != newest {
+			t.Errorf("schema version of %s: got %q, want %s; see logic-tier/app/schema.go", module, versions[module], newest)
 		}
 	}
 }

@@ -13,9 +13,9 @@ import (
 	"techtalks.example/deployments/local/localtest"
 )
 
-// The three commands of logic-tier/README.md take a module out into a process of its own, and what people
-// do is the same.
-func TestAModuleIsTakenOut(t *testing.T) {
+// The three commands of logic-tier/README.md run one module as its own process. The site must
+// behave as before.
+func TestModuleRunsAsItsOwnProcess(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes long; make verify runs it")
 	}
@@ -28,31 +28,31 @@ func TestAModuleIsTakenOut(t *testing.T) {
 		}
 	}
 	if strings.Count(text, " serve ") != 3 {
-		t.Fatalf("logic-tier/README.md takes a module out with\n%s", text)
+		t.Fatalf("logic-tier/README.md runs a module as its own process with\n%s\nwant three serve commands", text)
 	}
-	web := localtest.Free(t)
+	web := localtest.FreeAddress(t)
 	text = strings.NewReplacer(
-		".run/", r.Run+"/", "127.0.0.1:9290", localtest.Free(t), "127.0.0.1:9291", localtest.Free(t), "127.0.0.1:9390", localtest.Free(t), "127.0.0.1:9391", localtest.Free(t),
-		"127.0.0.1:8280", web, "127.0.0.1:8281", localtest.Free(t),
+		".run/", r.Run+"/", "127.0.0.1:9290", localtest.FreeAddress(t), "127.0.0.1:9291", localtest.FreeAddress(t), "127.0.0.1:9390", localtest.FreeAddress(t), "127.0.0.1:9391", localtest.FreeAddress(t),
+		"127.0.0.1:8280", web, "127.0.0.1:8281", localtest.FreeAddress(t),
 	).Replace(text)
 	shell := exec.Command("bash", "-c", text)
 	shell.Env = append(os.Environ(), "DATA_ADDRESS="+r.Data, "SCRATCH="+t.TempDir())
 	shell.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	var said strings.Builder
-	shell.Stdout, shell.Stderr = &said, &said
+	var output strings.Builder
+	shell.Stdout, shell.Stderr = &output, &output
 	shell.WaitDelay = time.Minute
 	if err := shell.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		_ = syscall.Kill(-shell.Process.Pid, syscall.SIGTERM)
-		_ = shell.Wait() // ended by the signal
+		_ = shell.Wait() // the signal is its error
 		if t.Failed() {
-			lines := strings.Split(said.String(), "\n")
+			lines := strings.Split(output.String(), "\n")
 			t.Log(strings.Join(lines[max(0, len(lines)-30):], "\n"))
 		}
 	})
-	r.Until("the site with a module apart answers", func() bool {
+	r.Until("the site with the separate module answers", func() bool {
 		response, err := http.Get("http://" + web + "/talks")
 		if err != nil {
 			return false
