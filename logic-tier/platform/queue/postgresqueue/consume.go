@@ -10,8 +10,8 @@ import (
 
 	"techtalks.example/logic-tier/platform/queue"
 	"techtalks.example/logic-tier/platform/queue/ledger"
+	"techtalks.example/logic-tier/platform/queue/notify"
 	"techtalks.example/logic-tier/platform/queue/prefetch"
-	"techtalks.example/logic-tier/platform/queue/wake"
 )
 
 // consumption is one Consume under way. All its leases share one number.
@@ -47,7 +47,7 @@ func (q *Queue) Consume(ctx context.Context, consumer queue.Consumer) error {
 			if ctx.Err() == nil {
 				q.log.Warn("queue: cannot consume yet", "queue", consumer.Queue, "error", err)
 			}
-			wake.Pause(ctx, q.look)
+			notify.Pause(ctx, q.look)
 			continue
 		}
 		c.run(ctx)
@@ -164,7 +164,7 @@ func (c *consumption) fetch(ctx context.Context, to *prefetch.Buffer[delivery]) 
 			if ctx.Err() == nil {
 				c.log.Warn("queue: cannot fetch; trying again", "queue", c.Consumer.Queue, "error", err)
 			}
-			wake.Pause(ctx, c.look)
+			notify.Pause(ctx, c.look)
 			continue
 		}
 		more = len(batch) == free
@@ -273,7 +273,7 @@ func (c *consumption) acknowledgeHandled(ctx context.Context) {
 		c.mu.Lock()
 		c.done = c.done[len(ids):] // what came meanwhile
 		c.mu.Unlock()
-		wake.Fill(c.settle)
+		notify.Fill(c.settle)
 		c.roomier()
 	}
 }
@@ -282,7 +282,7 @@ func (c *consumption) acknowledgeHandled(ctx context.Context) {
 // lease was lost all the same has its handler's context ended: somebody else
 // works it.
 func (c *consumption) extendHeld(ctx context.Context) {
-	for wake.Pause(ctx, c.Lease/3) {
+	for notify.Pause(ctx, c.Lease/3) {
 		ids := c.holding()
 		if len(ids) == 0 {
 			continue
@@ -331,7 +331,7 @@ func (c *consumption) release(id int64, handled bool) {
 	}
 	c.mu.Unlock()
 	if handled {
-		wake.Fill(c.settle)
+		notify.Fill(c.settle)
 	} else {
 		c.roomier()
 	}
@@ -340,7 +340,7 @@ func (c *consumption) release(id int64, handled bool) {
 // roomier tells fetch when there is room for a batch again.
 func (c *consumption) roomier() {
 	if c.free() > 0 {
-		wake.Fill(c.room)
+		notify.Fill(c.room)
 	}
 }
 

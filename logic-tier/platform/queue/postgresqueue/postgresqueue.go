@@ -26,7 +26,7 @@ import (
 	"techtalks.example/logic-tier/platform/postgres"
 	"techtalks.example/logic-tier/platform/queue"
 	"techtalks.example/logic-tier/platform/queue/ledger"
-	"techtalks.example/logic-tier/platform/queue/wake"
+	"techtalks.example/logic-tier/platform/queue/notify"
 )
 
 // Engine is the engine's name.
@@ -45,7 +45,7 @@ type Queue struct {
 	db       *postgres.DB
 	log      *slog.Logger
 	look     time.Duration
-	bell     *wake.Bell
+	bell     *notify.Bell
 	registry *ledger.Registry
 
 	mu        sync.Mutex
@@ -57,7 +57,7 @@ type Queue struct {
 // make the one connection that it listens on.
 func New(db *postgres.DB, listen postgres.Options, log *slog.Logger) *Queue {
 	return &Queue{
-		db: db, log: log, look: look, bell: wake.New(db, listen, log), registry: ledger.NewRegistry(Engine),
+		db: db, log: log, look: look, bell: notify.New(db, listen, log), registry: ledger.NewRegistry(Engine),
 		exclusive: map[string]queue.Queue{}, consuming: map[*consumption]bool{},
 	}
 }

@@ -41,7 +41,7 @@ import (
 	"techtalks.example/logic-tier/platform/postgres"
 	"techtalks.example/logic-tier/platform/queue"
 	"techtalks.example/logic-tier/platform/queue/ledger"
-	"techtalks.example/logic-tier/platform/queue/wake"
+	"techtalks.example/logic-tier/platform/queue/notify"
 )
 
 // Engine is the engine's name.
@@ -74,7 +74,7 @@ type Queue struct {
 	address  address
 	db       *postgres.DB
 	log      *slog.Logger
-	bell     *wake.Bell
+	bell     *notify.Bell
 	registry *ledger.Registry
 	link     *link
 	// shippingState is the relay's, when it is this process that ships.
@@ -98,7 +98,7 @@ func New(o Options) (*Queue, error) {
 		return nil, err
 	}
 	q := &Queue{
-		address: a, db: o.DB, log: o.Log, bell: wake.New(o.DB, o.Listen, o.Log), registry: ledger.NewRegistry(Engine),
+		address: a, db: o.DB, log: o.Log, bell: notify.New(o.DB, o.Listen, o.Log), registry: ledger.NewRegistry(Engine),
 		consuming: map[*consumption]bool{}, asking: make(chan struct{}, 1),
 	}
 	q.link = newLink(q)
@@ -123,7 +123,7 @@ func (q *Queue) Publish(ctx context.Context, in postgres.Querier, m queue.Messag
 	if err != nil {
 		return 0, fmt.Errorf("publish %s to exchange %q: %w", m.Type, m.Exchange, err)
 	}
-	in.AfterCommit(func() { q.bell.Ring(wake.Outbox) })
+	in.AfterCommit(func() { q.bell.Ring(notify.Outbox) })
 	return id, nil
 }
 
@@ -143,7 +143,7 @@ func (q *Queue) Run(ctx context.Context) error {
 
 // beat writes down who consumes here, when that is due.
 func (q *Queue) beat(ctx context.Context) error {
-	for wake.Pause(ctx, time.Second) {
+	for notify.Pause(ctx, time.Second) {
 		q.writeBeat(ctx)
 	}
 	return nil
@@ -168,7 +168,7 @@ func (q *Queue) writeBeat(ctx context.Context) {
 func (q *Queue) Redrive(ctx context.Context, name string, ids []int64) (int, error) {
 	n, err := redrive(ctx, q.db, name, ids)
 	if err == nil && n > 0 {
-		q.bell.Ring(wake.Outbox)
+		q.bell.Ring(notify.Outbox)
 	}
 	return n, err
 }

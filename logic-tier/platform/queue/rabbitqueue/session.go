@@ -13,8 +13,8 @@ import (
 
 	"techtalks.example/logic-tier/platform/queue"
 	"techtalks.example/logic-tier/platform/queue/ledger"
+	"techtalks.example/logic-tier/platform/queue/notify"
 	"techtalks.example/logic-tier/platform/queue/prefetch"
-	"techtalks.example/logic-tier/platform/queue/wake"
 )
 
 // session is a consumer on one channel. What it holds is RabbitMQ's prefetch.
@@ -213,7 +213,7 @@ func (s *session) back(m *message, cause error) {
 		return putBack(ctx, s.db, []*message{m}, func(m *message) int { return m.Count }, wait)
 	})
 	if put {
-		s.bell.Ring(wake.Outbox)
+		s.bell.Ring(notify.Outbox)
 		s.settle(m, false)
 	}
 }
@@ -233,7 +233,7 @@ func (s *session) keepTrying(otherwise string, m *message, do func(context.Conte
 		}
 		failed++
 		s.log.Warn(otherwise, "queue", m.Queue, "message", m.ID, "error", err)
-		if !wake.Pause(s.ctx, retryPause(failed)) {
+		if !notify.Pause(s.ctx, retryPause(failed)) {
 			return false
 		}
 	}
@@ -246,7 +246,7 @@ func (s *session) settle(m *message, worked bool) {
 		s.held[at].over, s.held[at].worked = true, worked
 	}
 	s.mu.Unlock()
-	wake.Fill(s.settled)
+	notify.Fill(s.settled)
 }
 
 func (s *session) at(tag uint64) int {
@@ -339,6 +339,6 @@ func (s *session) putBack() {
 		_ = s.channel.Nack(last, true, true)
 		return
 	}
-	s.bell.Ring(wake.Outbox)
+	s.bell.Ring(notify.Outbox)
 	_ = s.channel.Ack(last, true)
 }

@@ -6,7 +6,7 @@
 //
 // A wake may be lost, with the process that was to send it. Whoever waits looks
 // all the same from time to time.
-package wake
+package notify
 
 import (
 	"context"

@@ -3,13 +3,13 @@ package postgresqueue
 import (
 	"context"
 
-	"techtalks.example/logic-tier/platform/queue/wake"
+	"techtalks.example/logic-tier/platform/queue/notify"
 )
 
 // lookOut looks for messages that nobody was woken for, says who consumes here,
 // and keeps exclusive queues, in one statement for all queues of the process.
 func (q *Queue) lookOut(ctx context.Context) error {
-	for wake.Pause(ctx, q.look) {
+	for notify.Pause(ctx, q.look) {
 		all, ids := q.consumptions()
 		if len(ids) == 0 {
 			continue
