@@ -215,7 +215,7 @@ func (c *consumption) handle(d delivery) {
 	case ended:
 		// Draining, or the lease was lost: not the message's fault. leave puts back
 		// what is still this consumer's.
-	case queue.Rejected(err) || d.Count >= c.deliveryLimit:
+	case queue.IsRejected(err) || d.Count >= c.deliveryLimit:
 		c.bury(d.Delivery, err)
 		c.release(d.ID, false)
 	default:

@@ -147,7 +147,7 @@ func badTopology(t *testing.T, place *Place) {
 		},
 		"a pattern of spaces": {
 			queue.Topology{Exchanges: topic, Queues: []queue.Queue{{Name: "q", Bindings: []queue.Binding{{Exchange: "t", Pattern: "a b"}}}}},
-			`"a b" is no word`,
+			`"a b" is not a word`,
 		},
 		"a pattern that is too long": {
 			queue.Topology{Exchanges: topic, Queues: []queue.Queue{{Name: "q", Bindings: []queue.Binding{{Exchange: "t", Pattern: strings.Repeat("a", 256)}}}}},

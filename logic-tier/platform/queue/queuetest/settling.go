@@ -152,6 +152,6 @@ func idempotent(t *testing.T, place *Place) {
 		t.Fatal(err)
 	}
 	s.until("a dead letter", func() bool {
-		return s.count("select count(*) from queue.dead_letter where last_error like '%no StringValue%' and delivery_count = 1") == 1
+		return s.count("select count(*) from queue.dead_letter where last_error like '%not a valid StringValue%' and delivery_count = 1") == 1
 	})
 }

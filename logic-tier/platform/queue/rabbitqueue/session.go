@@ -177,7 +177,7 @@ func (s *session) handle(m *message) {
 		s.settle(m, true)
 	case s.ctx.Err() != nil:
 		// Draining, or the channel was lost: not the message's fault.
-	case queue.Rejected(err) || m.Count >= s.deliveryLimit:
+	case queue.IsRejected(err) || m.Count >= s.deliveryLimit:
 		s.bury(m, err)
 	default:
 		s.back(m, err)
