@@ -1,11 +1,10 @@
-// Package wake tells waiting goroutines, here and in other processes, that there
-// is something new for them in the database: by NOTIFY, sent after the
-// transaction that made it, on a connection of its own and at most every few
-// milliseconds. Inside the transaction it would make all who publish commit one
-// after the other.
+// Package notify signals waiting goroutines, in this process and in others, that
+// the database holds new work for them. It sends NOTIFY on a separate connection,
+// after the publishing transaction has committed and at most once every few
+// milliseconds. NOTIFY inside the transactions would serialise their commits.
 //
-// A wake may be lost, with the process that was to send it. Whoever waits looks
-// all the same from time to time.
+// A notification is lost if its process crashes before sending it. Subscribers
+// therefore also poll.
 package notify
 
 import (
@@ -21,164 +20,172 @@ import (
 	"techtalks.example/logic-tier/platform/postgres"
 )
 
-// channel is the channel of NOTIFY; its payload is the places' numbers.
+// channel is the NOTIFY channel. The payload is a comma-separated list of sources.
 const channel = "queue_wake"
 
-// debounce gathers the wakes of many publishers into one NOTIFY. Short beside a
-// round trip to a busy database, long beside the gap between commits under load.
+// debounce coalesces the notifications of many publishers into one NOTIFY: short
+// compared with a round trip to a busy database, long compared with the interval
+// between commits under load.
 const debounce = 2 * time.Millisecond
 
-// sendTimeout bounds a NOTIFY: a wake that is later than the next look is none.
+// sendTimeout bounds a NOTIFY: by then, subscribers have polled.
 const sendTimeout = 5 * time.Second
 
-// Bell wakes who waits at a place: a queue's number, or Outbox.
-type Bell struct {
+// Notifier notifies the subscribers of a source of new work. A source is the id of
+// a queue, or Outbox.
+type Notifier struct {
 	db     *postgres.DB
 	listen postgres.Options
 	log    *slog.Logger
 
-	mu      sync.Mutex
-	waiting map[int]chan struct{}
-	pending map[int]bool // since the last NOTIFY
-	some    chan struct{}
+	mu          sync.Mutex
+	subscribers map[int]chan struct{}
+	pending     map[int]bool // sources to notify with the next NOTIFY
+	hasPending  chan struct{}
 }
 
-// Outbox is the place of who ships the outbox. Queues' numbers begin with 1.
+// Outbox is the source of messages to ship. Queue ids begin with 1.
 const Outbox = 0
 
-// New returns a bell that notifies on db, and listens as listen says.
-func New(db *postgres.DB, listen postgres.Options, log *slog.Logger) *Bell {
-	return &Bell{
+// New returns a notifier that sends NOTIFY on db and listens on a connection with
+// the options listen.
+func New(db *postgres.DB, listen postgres.Options, log *slog.Logger) *Notifier {
+	return &Notifier{
 		db: db, listen: listen, log: log,
-		waiting: map[int]chan struct{}{}, pending: map[int]bool{}, some: make(chan struct{}, 1),
+		subscribers: map[int]chan struct{}{}, pending: map[int]bool{}, hasPending: make(chan struct{}, 1),
 	}
 }
 
-// At returns the channel that is filled when there may be something at a place.
-// Its capacity of one is enough: it says "look", not how much there is.
-func (b *Bell) At(place int) <-chan struct{} {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	c := b.waiting[place]
+// Subscribe returns a channel that receives a value when the source may have new
+// work. All subscribers of a source in this process share the channel. It buffers
+// one value, which stands for any amount of work.
+func (n *Notifier) Subscribe(source int) <-chan struct{} {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	c := n.subscribers[source]
 	if c == nil {
 		c = make(chan struct{}, 1)
-		b.waiting[place] = c
+		n.subscribers[source] = c
 	}
 	return c
 }
 
-// Leave forgets a place that nobody here waits at any more.
-func (b *Bell) Leave(place int) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	delete(b.waiting, place)
+// Unsubscribe drops the channel of a source.
+func (n *Notifier) Unsubscribe(source int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.subscribers, source)
 }
 
-// Ring wakes who waits at places, here and elsewhere, while Run runs.
-func (b *Bell) Ring(places ...int64) {
-	if len(places) == 0 {
+// Notify notifies the subscribers of sources in all processes. It returns at once;
+// Run sends the notifications.
+func (n *Notifier) Notify(sources ...int64) {
+	if len(sources) == 0 {
 		return
 	}
-	b.mu.Lock()
-	for _, place := range places {
-		b.pending[int(place)] = true
+	n.mu.Lock()
+	for _, source := range sources {
+		n.pending[int(source)] = true
 	}
-	b.mu.Unlock()
-	Fill(b.some)
+	n.mu.Unlock()
+	Signal(n.hasPending)
 }
 
-// Here wakes who waits at places in this process.
-func (b *Bell) Here(places ...int) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, place := range places {
-		b.fill(place)
-	}
-}
-
-// fill does nothing where nobody waits: a nil channel takes nothing.
-func (b *Bell) fill(place int) { Fill(b.waiting[place]) }
-
-// everywhere wakes everybody in this process.
-func (b *Bell) everywhere() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for place := range b.waiting {
-		b.fill(place)
+// NotifyLocal notifies the subscribers of sources in this process.
+func (n *Notifier) NotifyLocal(sources ...int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, source := range sources {
+		n.signal(source)
 	}
 }
 
-// Run sends this process's wakes and receives the others' until ctx ends.
-func (b *Bell) Run(ctx context.Context) error {
+// signal does nothing without a subscriber: a send on a nil channel blocks, and
+// Signal does not wait.
+func (n *Notifier) signal(source int) { Signal(n.subscribers[source]) }
+
+// notifyAllLocal notifies all subscribers in this process.
+func (n *Notifier) notifyAllLocal() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for source := range n.subscribers {
+		n.signal(source)
+	}
+}
+
+// Run sends this process's notifications and receives those of other processes
+// until ctx ends.
+func (n *Notifier) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return b.send(ctx) })
-	g.Go(func() error { return b.receive(ctx) })
+	g.Go(func() error { return n.send(ctx) })
+	g.Go(func() error { return n.receive(ctx) })
 	return g.Wait()
 }
 
-func (b *Bell) take() []int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	places := make([]int, 0, len(b.pending))
-	for place := range b.pending {
-		places = append(places, place)
+func (n *Notifier) takePending() []int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	sources := make([]int, 0, len(n.pending))
+	for source := range n.pending {
+		sources = append(sources, source)
 	}
-	clear(b.pending)
-	return places
+	clear(n.pending)
+	return sources
 }
 
-func (b *Bell) send(ctx context.Context) error {
+func (n *Notifier) send(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-b.some:
+		case <-n.hasPending:
 		}
-		places := b.take()
-		b.Here(places...)
-		text := make([]string, len(places))
-		for i, place := range places {
-			text[i] = strconv.Itoa(place)
+		sources := n.takePending()
+		n.NotifyLocal(sources...)
+		text := make([]string, len(sources))
+		for i, source := range sources {
+			text[i] = strconv.Itoa(source)
 		}
-		sending, done := context.WithTimeout(ctx, sendTimeout)
-		if err := notify(sending, b.db, strings.Join(text, ",")); err != nil && ctx.Err() == nil {
-			b.log.Warn("queue: nobody elsewhere was woken; they look within a second", "error", err)
+		sendCtx, cancel := context.WithTimeout(ctx, sendTimeout)
+		if err := sendNotify(sendCtx, n.db, strings.Join(text, ",")); err != nil && ctx.Err() == nil {
+			n.log.Warn("queue: cannot notify other processes; they poll within a second", "error", err)
 		}
-		done()
-		if !Pause(ctx, debounce) {
+		cancel()
+		if !Sleep(ctx, debounce) {
 			return nil
 		}
 	}
 }
 
-func (b *Bell) receive(ctx context.Context) error {
-	return postgres.Listen(ctx, b.listen, channel, b.log, func(payload string, gap bool) {
+func (n *Notifier) receive(ctx context.Context) error {
+	return postgres.Listen(ctx, n.listen, channel, n.log, func(payload string, gap bool) {
 		if gap {
-			b.everywhere()
+			n.notifyAllLocal()
 			return
 		}
 		for _, text := range strings.Split(payload, ",") {
-			if place, err := strconv.Atoi(text); err == nil {
-				b.Here(place)
+			if source, err := strconv.Atoi(text); err == nil {
+				n.NotifyLocal(source)
 			}
 		}
 	})
 }
 
-// Fill puts an entry into a channel of capacity one, unless it is full.
-func Fill(c chan<- struct{}) {
+// Signal sends on c without blocking. With a channel of capacity one, signals
+// coalesce until they are received.
+func Signal(c chan<- struct{}) {
 	select {
 	case c <- struct{}{}:
 	default:
 	}
 }
 
-// Pause waits so long; false when ctx ended first.
-func Pause(ctx context.Context, length time.Duration) bool {
+// Sleep waits for d. It reports false if ctx ended first.
+func Sleep(ctx context.Context, d time.Duration) bool {
 	select {
 	case <-ctx.Done():
 		return false
-	case <-time.After(length):
+	case <-time.After(d):
 		return true
 	}
 }

@@ -47,7 +47,7 @@ func (q *Queue) Consume(ctx context.Context, consumer queue.Consumer) error {
 			if ctx.Err() == nil {
 				q.log.Warn("queue: cannot consume yet", "queue", consumer.Queue, "error", err)
 			}
-			notify.Pause(ctx, q.look)
+			notify.Sleep(ctx, q.look)
 			continue
 		}
 		c.run(ctx)
@@ -116,7 +116,7 @@ func (c *consumption) leave(ctx context.Context) {
 	c.Queue.mu.Lock()
 	delete(c.consuming, c)
 	c.Queue.mu.Unlock()
-	c.bell.Leave(c.id)
+	c.notifier.Unsubscribe(c.id)
 	ctx, done := context.WithTimeout(ctx, statementTimeout)
 	defer done()
 	if c.exclusive {
@@ -140,7 +140,7 @@ type delivery struct {
 
 // fetch leases messages and hands them to the handlers until ctx ends.
 func (c *consumption) fetch(ctx context.Context, to *prefetch.Buffer[delivery]) {
-	woken := c.bell.At(c.id)
+	woken := c.notifier.Subscribe(c.id)
 	for more := true; ctx.Err() == nil; {
 		free := c.free()
 		if !more || free == 0 {
@@ -164,7 +164,7 @@ func (c *consumption) fetch(ctx context.Context, to *prefetch.Buffer[delivery]) 
 			if ctx.Err() == nil {
 				c.log.Warn("queue: cannot fetch; trying again", "queue", c.Consumer.Queue, "error", err)
 			}
-			notify.Pause(ctx, c.look)
+			notify.Sleep(ctx, c.look)
 			continue
 		}
 		more = len(batch) == free
@@ -273,7 +273,7 @@ func (c *consumption) acknowledgeHandled(ctx context.Context) {
 		c.mu.Lock()
 		c.done = c.done[len(ids):] // what came meanwhile
 		c.mu.Unlock()
-		notify.Fill(c.settle)
+		notify.Signal(c.settle)
 		c.roomier()
 	}
 }
@@ -282,7 +282,7 @@ func (c *consumption) acknowledgeHandled(ctx context.Context) {
 // lease was lost all the same has its handler's context ended: somebody else
 // works it.
 func (c *consumption) extendHeld(ctx context.Context) {
-	for notify.Pause(ctx, c.Lease/3) {
+	for notify.Sleep(ctx, c.Lease/3) {
 		ids := c.holding()
 		if len(ids) == 0 {
 			continue
@@ -331,7 +331,7 @@ func (c *consumption) release(id int64, handled bool) {
 	}
 	c.mu.Unlock()
 	if handled {
-		notify.Fill(c.settle)
+		notify.Signal(c.settle)
 	} else {
 		c.roomier()
 	}
@@ -340,7 +340,7 @@ func (c *consumption) release(id int64, handled bool) {
 // roomier tells fetch when there is room for a batch again.
 func (c *consumption) roomier() {
 	if c.free() > 0 {
-		notify.Fill(c.room)
+		notify.Signal(c.room)
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 // lookOut looks for messages that nobody was woken for, says who consumes here,
 // and keeps exclusive queues, in one statement for all queues of the process.
 func (q *Queue) lookOut(ctx context.Context) error {
-	for notify.Pause(ctx, q.look) {
+	for notify.Sleep(ctx, q.look) {
 		all, ids := q.consumptions()
 		if len(ids) == 0 {
 			continue
@@ -31,7 +31,7 @@ func (q *Queue) lookOut(ctx context.Context) error {
 			q.registry.Missed()
 			continue
 		}
-		q.bell.Here(seen.ready...)
+		q.notifier.NotifyLocal(seen.ready...)
 		if !due {
 			continue
 		}

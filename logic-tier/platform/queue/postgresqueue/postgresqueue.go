@@ -45,7 +45,7 @@ type Queue struct {
 	db       *postgres.DB
 	log      *slog.Logger
 	look     time.Duration
-	bell     *notify.Bell
+	notifier *notify.Notifier
 	registry *ledger.Registry
 
 	mu        sync.Mutex
@@ -57,7 +57,7 @@ type Queue struct {
 // make the one connection that it listens on.
 func New(db *postgres.DB, listen postgres.Options, log *slog.Logger) *Queue {
 	return &Queue{
-		db: db, log: log, look: look, bell: notify.New(db, listen, log), registry: ledger.NewRegistry(Engine),
+		db: db, log: log, look: look, notifier: notify.New(db, listen, log), registry: ledger.NewRegistry(Engine),
 		exclusive: map[string]queue.Queue{}, consuming: map[*consumption]bool{},
 	}
 }
@@ -94,7 +94,7 @@ func (q *Queue) Publish(ctx context.Context, in postgres.Querier, m queue.Messag
 		q.log.Error("queue: no binding matches; the message is among the dead letters", "message", p.id, "exchange", m.Exchange, "routing_key", m.RoutingKey, "type", m.Type)
 	}
 	if m.Delay == 0 {
-		in.AfterCommit(func() { q.bell.Ring(p.reached...) })
+		in.AfterCommit(func() { q.notifier.Notify(p.reached...) })
 	}
 	return p.id, nil
 }
@@ -102,7 +102,7 @@ func (q *Queue) Publish(ctx context.Context, in postgres.Querier, m queue.Messag
 // Run wakes, looks and sweeps until ctx ends; see queue.Broker.
 func (q *Queue) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return q.bell.Run(ctx) })
+	g.Go(func() error { return q.notifier.Run(ctx) })
 	g.Go(func() error { return q.lookOut(ctx) })
 	g.Go(func() error { return ledger.Sweep(ctx, q.db, q.log) })
 	return g.Wait()
@@ -137,7 +137,7 @@ func (q *Queue) Redrive(ctx context.Context, name string, ids []int64) (int, err
 		reached, n, err = redriveLetters(ctx, q.db, name, ids)
 	}
 	if err == nil {
-		q.bell.Ring(reached...)
+		q.notifier.Notify(reached...)
 	}
 	return n, err
 }

@@ -169,7 +169,7 @@ func (c *connection) watch() {
 			} else {
 				c.why.Store(nil)
 			}
-			notify.Fill(c.blocking)
+			notify.Signal(c.blocking)
 		}
 	}
 }

@@ -71,7 +71,7 @@ func (c *consumption) run(ctx context.Context) {
 			if ctx.Err() == nil {
 				c.log.Warn("queue: cannot consume yet", "queue", c.Consumer.Queue, "error", err)
 			}
-			notify.Pause(ctx, look)
+			notify.Sleep(ctx, look)
 			continue
 		}
 		connection := c.link.get(ctx)
@@ -89,7 +89,7 @@ func (c *consumption) run(ctx context.Context) {
 		if ctx.Err() == nil {
 			c.log.Warn("queue: consumer lost; making another", "queue", c.Consumer.Queue, "error", err)
 		}
-		notify.Pause(ctx, look)
+		notify.Sleep(ctx, look)
 	}
 }
 

@@ -66,7 +66,7 @@ func (l *link) keep(ctx context.Context) {
 			if l.state.set(err) {
 				l.log.Warn("queue: cannot consume from RabbitMQ; trying again", "error", err)
 			}
-			notify.Pause(ctx, retryPause(failed))
+			notify.Sleep(ctx, retryPause(failed))
 			continue
 		}
 		if l.state.set(nil) {

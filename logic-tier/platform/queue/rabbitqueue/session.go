@@ -213,7 +213,7 @@ func (s *session) back(m *message, cause error) {
 		return putBack(ctx, s.db, []*message{m}, func(m *message) int { return m.Count }, wait)
 	})
 	if put {
-		s.bell.Ring(notify.Outbox)
+		s.notifier.Notify(notify.Outbox)
 		s.settle(m, false)
 	}
 }
@@ -233,7 +233,7 @@ func (s *session) keepTrying(otherwise string, m *message, do func(context.Conte
 		}
 		failed++
 		s.log.Warn(otherwise, "queue", m.Queue, "message", m.ID, "error", err)
-		if !notify.Pause(s.ctx, retryPause(failed)) {
+		if !notify.Sleep(s.ctx, retryPause(failed)) {
 			return false
 		}
 	}
@@ -246,7 +246,7 @@ func (s *session) settle(m *message, worked bool) {
 		s.held[at].over, s.held[at].worked = true, worked
 	}
 	s.mu.Unlock()
-	notify.Fill(s.settled)
+	notify.Signal(s.settled)
 }
 
 func (s *session) at(tag uint64) int {
@@ -339,6 +339,6 @@ func (s *session) putBack() {
 		_ = s.channel.Nack(last, true, true)
 		return
 	}
-	s.bell.Ring(notify.Outbox)
+	s.notifier.Notify(notify.Outbox)
 	_ = s.channel.Ack(last, true)
 }
