@@ -27,7 +27,7 @@ var (
 	errBoth     = apperror.InvalidField("FIELDS_INVALID", "unroutable", "leave the queue empty: those that no binding matched were in none")
 )
 
-func message(l ledger.Letter) *queuepb.DeadLetter {
+func message(l ledger.DeadLetter) *queuepb.DeadLetter {
 	return &queuepb.DeadLetter{
 		Queue: l.Queue, Id: l.ID, DeathTime: timestamppb.New(l.Died), DeliveryCount: int32(l.Count), PublishTime: timestamppb.New(l.Published),
 		Exchange: l.Exchange, RoutingKey: l.RoutingKey, Type: l.Type, Headers: l.Headers, Traceparent: l.Traceparent, Error: l.Error,
@@ -45,16 +45,16 @@ func (s *Service) ListDeadLetters(ctx context.Context, r *queuepb.ListDeadLetter
 		of, which = &r.Queue, "of"
 	}
 	question := pagetoken.Question("dead letters", which, r.Queue)
-	from, err := pagetoken.Decode[ledger.Edge](r.PageToken, question)
+	from, err := pagetoken.Decode[ledger.DeadLetterKey](r.PageToken, question)
 	if err != nil {
 		return nil, err
 	}
-	before := ledger.FirstEdge()
+	before := ledger.FirstDeadLetterKey()
 	if from != nil {
 		before = from.Key
 	}
 	size := pagetoken.Size(r.PageSize, defaultPage, maxPage)
-	read, err := ledger.Letters(ctx, s.needs.DB, of, before, size+1)
+	read, err := ledger.ListDeadLetters(ctx, s.needs.DB, of, before, size+1)
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +62,7 @@ func (s *Service) ListDeadLetters(ctx context.Context, r *queuepb.ListDeadLetter
 	if len(read) > size {
 		read = read[:size]
 		last := read[size-1]
-		response.NextPageToken = pagetoken.Token[ledger.Edge]{Key: ledger.Edge{Died: last.Died, Queue: last.Queue, ID: last.ID}}.Encode(question)
+		response.NextPageToken = pagetoken.Token[ledger.DeadLetterKey]{Key: ledger.DeadLetterKey{Died: last.Died, Queue: last.Queue, ID: last.ID}}.Encode(question)
 	}
 	for _, l := range read {
 		response.DeadLetters = append(response.DeadLetters, message(l))
@@ -72,8 +72,8 @@ func (s *Service) ListDeadLetters(ctx context.Context, r *queuepb.ListDeadLetter
 
 // GetDeadLetter returns a dead letter, whole; see the contract.
 func (s *Service) GetDeadLetter(ctx context.Context, r *queuepb.GetDeadLetterRequest) (*queuepb.GetDeadLetterResponse, error) {
-	l, err := ledger.FindLetter(ctx, s.needs.DB, r.Queue, r.Id)
-	if errors.Is(err, ledger.ErrNoLetter) {
+	l, err := ledger.FindDeadLetter(ctx, s.needs.DB, r.Queue, r.Id)
+	if errors.Is(err, ledger.ErrDeadLetterNotFound) {
 		return nil, errNoLetter
 	}
 	if err != nil {
@@ -88,7 +88,7 @@ func (s *Service) GetDeadLetter(ctx context.Context, r *queuepb.GetDeadLetterReq
 }
 
 // readable returns a body as people read it.
-func (s *Service) readable(l ledger.Letter) string {
+func (s *Service) readable(l ledger.DeadLetter) string {
 	if known := s.topology.bodies[l.Type]; known != nil {
 		body := known.ProtoReflect().New().Interface()
 		if proto.Unmarshal(l.Body, body) == nil {
@@ -128,7 +128,7 @@ func (s *Service) DiscardDeadLetters(ctx context.Context, r *queuepb.DiscardDead
 	if err != nil {
 		return nil, err
 	}
-	n, err := ledger.Discard(ctx, s.needs.DB, r.Queue, ids)
+	n, err := ledger.DiscardDeadLetters(ctx, s.needs.DB, r.Queue, ids)
 	if err != nil {
 		return nil, err
 	}

@@ -29,7 +29,7 @@ type sample struct {
 	depths    map[string]queue.Depth
 	consumers []ledger.Consumer
 	letters   map[string]int64
-	outbox    ledger.Outbox
+	outbox    ledger.OutboxDepth
 	down      error // why the broker does not answer
 }
 
@@ -41,10 +41,10 @@ func (s *Service) take(ctx context.Context) (t sample, err error) {
 	if t.consumers, err = ledger.Consumers(ctx, s.needs.DB); err != nil {
 		return t, err
 	}
-	if t.letters, err = ledger.LetterCounts(ctx, s.needs.DB); err != nil {
+	if t.letters, err = ledger.CountDeadLetters(ctx, s.needs.DB); err != nil {
 		return t, err
 	}
-	if t.outbox, err = ledger.OutboxDepth(ctx, s.needs.DB); err != nil {
+	if t.outbox, err = ledger.ReadOutboxDepth(ctx, s.needs.DB); err != nil {
 		return t, err
 	}
 	if t.down = s.needs.Up(); t.down != nil {

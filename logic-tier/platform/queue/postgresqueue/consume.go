@@ -67,7 +67,7 @@ func (c *consumption) find(ctx context.Context) (err error) {
 		return err
 	}
 	c.exclusive, c.deliveryLimit = true, like.WithDefaults().DeliveryLimit
-	c.id, err = ledger.MakeExclusive(ctx, c.db, fmt.Sprintf("%s%s%s-%04x", like.Name, exclusiveMark, c.registry.Process, rand.N(1<<16)), like)
+	c.id, err = ledger.CreateExclusive(ctx, c.db, fmt.Sprintf("%s%s%s-%04x", like.Name, exclusiveMark, c.registry.Process, rand.N(1<<16)), like)
 	return err
 }
 
@@ -180,7 +180,7 @@ func (c *consumption) fetch(ctx context.Context, to *prefetch.Buffer[delivery]) 
 			d.Queue, d.ContentType, d.Priority = c.Consumer.Queue, queue.ContentType, ledger.PriorityOf(d.ID)
 			handling, cancel := context.WithCancel(ctx)
 			c.hold(d.ID, cancel)
-			c.member.Delivered(d.Count)
+			c.member.CountDelivery(d.Count)
 			to.Put(d.Priority, delivery{*d, handling}) // it holds a whole prefetch
 		}
 	}
@@ -232,7 +232,7 @@ func (c *consumption) bury(d queue.Delivery, cause error) {
 		c.log.Warn("queue: dead letter not kept; the message comes back", "queue", d.Queue, "message", d.ID, "error", err)
 		return
 	}
-	c.member.Died(1)
+	c.member.CountDead(1)
 }
 
 // back puts a message back for a while. When that fails, its lease's end does the
@@ -268,7 +268,7 @@ func (c *consumption) acknowledgeHandled(ctx context.Context) {
 		if err != nil {
 			c.log.Warn("queue: not acknowledged; the messages are delivered again", "queue", c.Consumer.Queue, "messages", len(ids), "error", err)
 		} else {
-			c.member.Acknowledged(len(ids))
+			c.member.CountAcknowledged(len(ids))
 		}
 		c.mu.Lock()
 		c.done = c.done[len(ids):] // what came meanwhile
@@ -318,7 +318,7 @@ func (c *consumption) hold(id int64, cancel context.CancelFunc) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.held[id] = cancel
-	c.member.Holds(len(c.held))
+	c.member.SetHeld(len(c.held))
 }
 
 // release ends the handler's context and forgets the message, or has it
@@ -357,7 +357,7 @@ func (c *consumption) forget(id int64) bool {
 	if held {
 		cancel()
 		delete(c.held, id)
-		c.member.Holds(len(c.held))
+		c.member.SetHeld(len(c.held))
 	}
 	return held
 }

@@ -15,7 +15,7 @@ func (q *Queue) lookOut(ctx context.Context) error {
 			continue
 		}
 		looking, done := context.WithTimeout(ctx, statementTimeout)
-		beat, due := q.registry.Beat()
+		beat, due := q.registry.Heartbeat()
 		var seen seen
 		var err error
 		if due {
@@ -28,7 +28,7 @@ func (q *Queue) lookOut(ctx context.Context) error {
 			if ctx.Err() == nil {
 				q.log.Warn("queue: cannot look for messages; trying again", "error", err)
 			}
-			q.registry.Missed()
+			q.registry.HeartbeatFailed()
 			continue
 		}
 		q.notifier.NotifyLocal(seen.ready...)

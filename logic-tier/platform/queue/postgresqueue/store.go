@@ -69,7 +69,7 @@ where  m.ctid = any(array(
            select ctid
            from   queue.message
            where  queue_id = $1
-             and  ` + ledger.Due + `
+             and  ` + ledger.DueCondition + `
            order by id
            limit  $2
            for update skip locked
@@ -171,10 +171,10 @@ from   unnest($1::integer[]) as q (id)
 where  exists (
            select from queue.message m
            where  m.queue_id = q.id
-             and  ` + ledger.Due + `)`
+             and  ` + ledger.DueCondition + `)`
 
 // The same, while saying who consumes and which exclusive queues are in use.
-var lookAndBeatStatement = ledger.BeatCTE + fmt.Sprintf(`,
+var lookAndBeatStatement = ledger.HeartbeatCTE + fmt.Sprintf(`,
 kept as (
     update queue.queue
     set    expires_at = now() + make_interval(secs => $%[2]d)
@@ -187,10 +187,10 @@ from   unnest($%[1]d::integer[]) as q (id)
 where  exists (
            select from queue.message m
            where  m.queue_id = q.id
-             and  `+ledger.Due+`)
+             and  `+ledger.DueCondition+`)
 union all
 select id, true
-from   kept`, ledger.BeatArguments+1, ledger.BeatArguments+2)
+from   kept`, ledger.HeartbeatArguments+1, ledger.HeartbeatArguments+2)
 
 // seen is what a look found.
 type seen struct {
@@ -225,17 +225,17 @@ func lookOnly(ctx context.Context, db *postgres.DB, queueIDs []int64) (seen, err
 	return sortSeen(rows), err
 }
 
-func lookAndBeat(ctx context.Context, db *postgres.DB, queueIDs []int64, beat ledger.Beat) (seen, error) {
+func lookAndBeat(ctx context.Context, db *postgres.DB, queueIDs []int64, beat ledger.Heartbeat) (seen, error) {
 	rows, err := postgres.Collect(ctx, db, scanSeen, lookAndBeatStatement,
-		append(beat.Arguments(), pq.Array(queueIDs), ledger.ExclusiveLife.Seconds())...)
+		append(beat.Arguments(), pq.Array(queueIDs), ledger.ExclusiveTTL.Seconds())...)
 	return sortSeen(rows), err
 }
 
 const depthsStatement = `
 select q.name,
-       count(*) filter (where ` + ledger.Due + `),
-       count(*) filter (where not ` + ledger.Due + ` and m.lease = 0),
-       count(*) filter (where not ` + ledger.Due + ` and m.lease <> 0),
+       count(*) filter (where ` + ledger.DueCondition + `),
+       count(*) filter (where not ` + ledger.DueCondition + ` and m.lease = 0),
+       count(*) filter (where not ` + ledger.DueCondition + ` and m.lease <> 0),
        coalesce(min(m.published_at), 'epoch')
 from   queue.queue q
 join   queue.message m on m.queue_id = q.id

@@ -155,7 +155,7 @@ func badTopology(t *testing.T, place *Place) {
 		},
 		"headers where none are looked at": {
 			queue.Topology{Exchanges: topic, Queues: []queue.Queue{{Name: "q", Bindings: []queue.Binding{{Exchange: "t", Headers: map[string]string{"a": "b"}}}}}},
-			"does not look at",
+			"exchange ignores",
 		},
 	} {
 		if err := s.engine.Declare(t.Context(), c.topology); err == nil || !strings.Contains(err.Error(), c.says) {
@@ -214,7 +214,7 @@ func unroutable(t *testing.T, place *Place) {
 		t.Fatal(err)
 	}
 	s.until("it among the dead letters", func() bool { return s.dead(ledger.Unroutable) == 1 })
-	letter, err := ledger.FindLetter(t.Context(), s.Queue, ledger.Unroutable, id)
+	letter, err := ledger.FindDeadLetter(t.Context(), s.Queue, ledger.Unroutable, id)
 	if err != nil || !strings.Contains(letter.Error, "no binding") || letter.RoutingKey != "elsewhere" {
 		t.Fatalf("got %+v, %v", letter, err)
 	}

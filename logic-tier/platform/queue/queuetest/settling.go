@@ -64,7 +64,7 @@ func poison(t *testing.T, place *Place) {
 		if text(d) == "good" {
 			continue
 		}
-		letter, err := ledger.FindLetter(t.Context(), s.Queue, "work", d.ID)
+		letter, err := ledger.FindDeadLetter(t.Context(), s.Queue, "work", d.ID)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -107,11 +107,11 @@ func redrive(t *testing.T, place *Place) {
 	if d := got.all()[0]; d.Count != 1 || d.ID != first {
 		t.Errorf("it is delivery %d of message %d, want the first again", d.Count, d.ID)
 	}
-	letters, err := ledger.Letters(t.Context(), s.Queue, nil, ledger.FirstEdge(), 10)
+	letters, err := ledger.ListDeadLetters(t.Context(), s.Queue, nil, ledger.FirstDeadLetterKey(), 10)
 	if err != nil || len(letters) != 3 || letters[0].Error != "not yet" {
 		t.Fatalf("%d letters are left, %v", len(letters), err)
 	}
-	if n, err := ledger.Discard(t.Context(), s.Queue, "work", []int64{letters[0].ID}); n != 1 || err != nil {
+	if n, err := ledger.DiscardDeadLetters(t.Context(), s.Queue, "work", []int64{letters[0].ID}); n != 1 || err != nil {
 		t.Fatalf("%d discarded, %v", n, err)
 	}
 	if n, err := s.engine.Redrive(t.Context(), "work", nil); n != 2 || err != nil {

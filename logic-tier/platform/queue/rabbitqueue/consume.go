@@ -44,7 +44,7 @@ func (q *Queue) Consume(ctx context.Context, consumer queue.Consumer) error {
 	c.run(ctx)
 	q.remove(c)
 	// Written down once more, so that nobody thinks that it still holds messages.
-	member.Holds(0)
+	member.SetHeld(0)
 	q.writeBeat(context.WithoutCancel(ctx))
 	q.registry.Leave(member)
 	return nil

@@ -150,14 +150,14 @@ func (q *Queue) beat(ctx context.Context) error {
 }
 
 func (q *Queue) writeBeat(ctx context.Context) {
-	beat, due := q.registry.Beat()
+	beat, due := q.registry.Heartbeat()
 	if !due {
 		return
 	}
 	ctx, done := context.WithTimeout(ctx, statementTimeout)
 	defer done()
 	if err := beat.Write(ctx, q.db); err != nil {
-		q.registry.Missed()
+		q.registry.HeartbeatFailed()
 		if ctx.Err() == nil {
 			q.log.Warn("queue: who consumes is not written down; trying again", "error", err)
 		}

@@ -144,7 +144,7 @@ func (s *session) take(d *amqp.Delivery, handlers *sync.WaitGroup) {
 	s.hold(len(s.held))
 	s.mu.Unlock()
 	if m.refused == nil {
-		s.member.Delivered(m.Count)
+		s.member.CountDelivery(m.Count)
 		s.waiting.Put(m.Priority, m)
 		return
 	}
@@ -154,7 +154,7 @@ func (s *session) take(d *amqp.Delivery, handlers *sync.WaitGroup) {
 
 func (c *consumption) hold(n int) {
 	c.holding.Store(int64(n))
-	c.member.Holds(n)
+	c.member.SetHeld(n)
 }
 
 // work handles messages, one at a time.
@@ -195,10 +195,10 @@ func (s *session) bury(m *message, cause error) {
 				return err
 			}
 		}
-		return ledger.Bury(ctx, s.db, letter)
+		return ledger.AddDeadLetter(ctx, s.db, letter)
 	})
 	if kept {
-		s.member.Died(1)
+		s.member.CountDead(1)
 		s.settle(m, false)
 	}
 }
@@ -208,7 +208,7 @@ func (s *session) bury(m *message, cause error) {
 func (s *session) back(m *message, cause error) {
 	wait := queue.Backoff(m.Count)
 	s.log.Warn("queue: message not handled; it is delivered again", "queue", m.Queue, "message", m.ID, "type", m.Type, "deliveries", m.Count, "again_in", wait, "error", cause)
-	m.history = ledger.History(m.history, ledger.NewFailure(s.registry.Host, m.Delivery, cause))
+	m.history = ledger.AppendFailure(m.history, ledger.NewFailure(s.registry.Host, m.Delivery, cause))
 	put := s.keepTrying("queue: message not put back; trying again", m, func(ctx context.Context) error {
 		return putBack(ctx, s.db, []*message{m}, func(m *message) int { return m.Count }, wait)
 	})
@@ -283,7 +283,7 @@ func (s *session) acknowledge() {
 			return err
 		})
 		if err == nil {
-			s.member.Acknowledged(worked)
+			s.member.CountAcknowledged(worked)
 		}
 	}
 }
