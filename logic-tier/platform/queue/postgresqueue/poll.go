@@ -6,44 +6,45 @@ import (
 	"techtalks.example/logic-tier/platform/queue/notify"
 )
 
-// lookOut looks for messages that nobody was woken for, says who consumes here,
-// and keeps exclusive queues, in one statement for all queues of the process.
-func (q *Queue) lookOut(ctx context.Context) error {
-	for notify.Sleep(ctx, q.look) {
-		all, ids := q.consumptions()
+// poll looks for messages without a notification, writes heartbeats and renews
+// exclusive queues until ctx ends, with one statement for all queues of the process.
+func (q *Queue) poll(ctx context.Context) error {
+	for notify.Sleep(ctx, q.pollInterval) {
+		consumptions, ids := q.consumptions()
 		if len(ids) == 0 {
 			continue
 		}
-		looking, done := context.WithTimeout(ctx, statementTimeout)
-		beat, due := q.registry.Heartbeat()
-		var seen seen
+		pollCtx, cancel := context.WithTimeout(ctx, statementTimeout)
+		heartbeat, due := q.registry.Heartbeat()
+		var result pollResult
 		var err error
 		if due {
-			seen, err = lookAndBeat(looking, q.db, ids, beat)
+			result, err = pollWithHeartbeat(pollCtx, q.db, ids, heartbeat)
 		} else {
-			seen, err = lookOnly(looking, q.db, ids)
+			result, err = pollQueues(pollCtx, q.db, ids)
 		}
-		done()
+		cancel()
 		if err != nil {
 			if ctx.Err() == nil {
-				q.log.Warn("queue: cannot look for messages; trying again", "error", err)
+				q.log.Warn("queue: cannot poll for messages; retrying", "error", err)
 			}
 			q.registry.HeartbeatFailed()
 			continue
 		}
-		q.notifier.NotifyLocal(seen.ready...)
+		q.notifier.NotifyLocal(result.ready...)
 		if !due {
 			continue
 		}
-		for _, c := range all {
-			if c.exclusive && !seen.kept[c.id] {
-				c.loseQueue() // it expired while the database was away
+		for _, c := range consumptions {
+			if c.exclusive && !result.renewed[c.id] {
+				c.restart() // the queue expired while the database was unavailable
 			}
 		}
 	}
 	return nil
 }
 
+// consumptions returns the running consumptions and the ids of their queues.
 func (q *Queue) consumptions() (all []*consumption, ids []int64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

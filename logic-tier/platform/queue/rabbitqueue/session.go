@@ -159,7 +159,7 @@ func (c *consumption) hold(n int) {
 
 // work handles messages, one at a time.
 func (s *session) work() {
-	for m := range s.waiting.InTurn() {
+	for m := range s.waiting.Receive() {
 		if s.ctx.Err() != nil {
 			continue // it stays held
 		}
