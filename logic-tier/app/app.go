@@ -136,8 +136,8 @@ func (a *app) wire(srv *server.Server, to grpc.ClientConnInterface, watch *sessi
 		drawn = append(drawn, m.topology...)
 	}
 	all = append(all, part{"queue", []queue.Topology{inspection.Topology()}, func() module {
-		return inspection.New(inspection.Needs{
-			DB: queueDB, Broker: p.broker, Engine: p.broker.name, Up: p.broker.Up, Registry: p.broker.Registry(), Topologies: drawn, Log: a.log,
+		return inspection.New(inspection.Deps{
+			DB: queueDB, Broker: p.broker, Engine: p.broker.name, BrokerHealth: p.broker.Up, Registry: p.broker.Registry(), Topologies: drawn, Log: a.log,
 		})
 	}})
 	here := names(a.settings.modules)

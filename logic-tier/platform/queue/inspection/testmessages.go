@@ -17,15 +17,14 @@ import (
 	queuepb "techtalks.example/proto/techtalks/queue/v1"
 )
 
-// testModule is who declares the topology of test messages.
+// testModule is the module of the topology for test messages.
 const testModule = "test"
 
-// testType is their type.
-const testType = "test.message"
+const testMessageType = "test.message"
 
-// testLimit is how often a test message is delivered at most: few enough that one
-// sees it die within seconds.
-const testLimit = 5
+// testDeliveryLimit is small, so that a failing test message is dead-lettered within
+// seconds.
+const testDeliveryLimit = 5
 
 // Exchanges and queues for test messages, one exchange of each type.
 const (
@@ -34,81 +33,82 @@ const (
 	testBlue, testGreen, testEveryProcess = "test.blue", "test.green", "test.every-process"
 )
 
-// Topology is what test messages need: each type of exchange leads to some of the
-// same queues, so that one sees what makes the difference.
+// Topology returns the topology for test messages. All exchanges are bound to the
+// same few queues, which shows how the exchange types differ.
 func Topology() queue.Topology {
 	return queue.Topology{
 		Module: testModule, Role: "queue", Publishes: []string{testDirect, testTopic, testFanout, testHeaders},
-		Bodies: map[string]proto.Message{testType: &queuepb.TestMessage{}},
+		Bodies: map[string]proto.Message{testMessageType: &queuepb.TestMessage{}},
 		Exchanges: []queue.Exchange{
 			{Name: testDirect, Type: queue.Direct}, {Name: testTopic, Type: queue.Topic},
 			{Name: testFanout, Type: queue.Fanout}, {Name: testHeaders, Type: queue.Headers},
 		},
 		Queues: []queue.Queue{
-			{Name: testBlue, DeliveryLimit: testLimit, Bindings: []queue.Binding{
+			{Name: testBlue, DeliveryLimit: testDeliveryLimit, Bindings: []queue.Binding{
 				{Exchange: testDirect, Pattern: "blue"},
 				{Exchange: testTopic, Pattern: "colour.blue.#"},
 				{Exchange: testFanout},
 				{Exchange: testHeaders, Headers: map[string]string{"colour": "blue", "size": "large"}},
 			}},
-			{Name: testGreen, DeliveryLimit: testLimit, Bindings: []queue.Binding{
+			{Name: testGreen, DeliveryLimit: testDeliveryLimit, Bindings: []queue.Binding{
 				{Exchange: testDirect, Pattern: "green"},
 				{Exchange: testTopic, Pattern: "colour.*.large"},
 				{Exchange: testFanout},
 				{Exchange: testHeaders, Headers: map[string]string{"colour": "green", "size": "large"}, AnyHeader: true},
 			}},
-			{Name: testEveryProcess, DeliveryLimit: testLimit, Exclusive: true, Bindings: []queue.Binding{{Exchange: testFanout}}},
+			{Name: testEveryProcess, DeliveryLimit: testDeliveryLimit, Exclusive: true, Bindings: []queue.Binding{{Exchange: testFanout}}},
 		},
 	}
 }
 
-// Consumers note that they got a test message, and do with it what it says.
-func (s *Service) Consumers() (all []queue.Consumer) {
+// Consumers returns the consumers of test messages. They record each delivery, and
+// acknowledge, fail or reject it as the message requests.
+func (s *Service) Consumers() (consumers []queue.Consumer) {
 	for _, q := range Topology().Queues {
-		all = append(all, queue.Consumer{Queue: q.Name, Concurrency: 1, Prefetch: 10, Handle: queue.Idempotent(s.tested)})
+		consumers = append(consumers, queue.Consumer{Queue: q.Name, Concurrency: 1, Prefetch: 10, Handle: queue.Idempotent(s.handleTestMessage)})
 	}
-	return all
+	return consumers
 }
 
 var (
-	errAsked  = errors.New("the test message asks for deliveries that fail")
+	errFail   = errors.New("the test message asks for deliveries that fail")
 	errReject = errors.New("the test message asks to be rejected")
 )
 
 // Outcomes of a delivery of a test message.
 const (
-	acknowledged = "acknowledged"
-	failed       = "failed"
-	rejected     = "rejected"
+	outcomeAcknowledged = "acknowledged"
+	outcomeFailed       = "failed"
+	outcomeRejected     = "rejected"
 )
 
-func (s *Service) tested(ctx context.Context, d queue.Delivery, asked *queuepb.TestMessage) error {
-	outcome, err := acknowledged, error(nil)
+func (s *Service) handleTestMessage(ctx context.Context, d queue.Delivery, m *queuepb.TestMessage) error {
+	outcome, result := outcomeAcknowledged, error(nil)
 	switch {
-	case asked.Reject:
-		outcome, err = rejected, queue.Reject(errReject)
-	case d.Count <= int(asked.FailingDeliveries):
-		outcome, err = failed, errAsked
+	case m.Reject:
+		outcome, result = outcomeRejected, queue.Reject(errReject)
+	case d.Count <= int(m.FailingDeliveries):
+		outcome, result = outcomeFailed, errFail
 	}
-	if noted := s.store.addDelivery(ctx, d, s.needs.Registry.Host, s.needs.Registry.Process, outcome); noted != nil {
-		return noted
+	if err := s.store.addDelivery(ctx, d, s.deps.Registry.Host, s.deps.Registry.Process, outcome); err != nil {
+		return err
 	}
-	return err
+	return result
 }
 
 // SendTestMessage publishes a test message; see the contract.
 func (s *Service) SendTestMessage(ctx context.Context, r *queuepb.SendTestMessageRequest) (*queuepb.SendTestMessageResponse, error) {
-	var known []string
+	var exchanges []string
 	for _, e := range Topology().Exchanges {
-		known = append(known, e.Name)
+		exchanges = append(exchanges, e.Name)
 	}
-	if !slices.Contains(known, r.Exchange) {
-		return nil, apperror.New(apperror.NotFound, "EXCHANGE_NOT_FOUND", fmt.Sprintf("there is no test exchange %q: use %s", r.Exchange, strings.Join(known, ", ")))
+	if !slices.Contains(exchanges, r.Exchange) {
+		return nil, apperror.New(apperror.NotFound, "EXCHANGE_NOT_FOUND", fmt.Sprintf("no such test exchange %q: use %s", r.Exchange, strings.Join(exchanges, ", ")))
 	}
 	var id int64
-	err := s.needs.DB.InTransaction(ctx, func(tx *postgres.Tx) (err error) {
-		id, err = s.needs.Broker.Publish(ctx, tx, queue.Message{
-			Exchange: r.Exchange, RoutingKey: r.RoutingKey, Headers: r.Headers, Type: testType, Priority: int(r.Priority), Delay: r.Delay.AsDuration(),
+	err := s.deps.DB.InTransaction(ctx, func(tx *postgres.Tx) (err error) {
+		id, err = s.deps.Broker.Publish(ctx, tx, queue.Message{
+			Exchange: r.Exchange, RoutingKey: r.RoutingKey, Headers: r.Headers, Type: testMessageType, Priority: int(r.Priority), Delay: r.Delay.AsDuration(),
 			Body: &queuepb.TestMessage{Text: r.Text, FailingDeliveries: r.FailingDeliveries, Reject: r.Reject},
 		})
 		if err != nil {
@@ -118,7 +118,7 @@ func (s *Service) SendTestMessage(ctx context.Context, r *queuepb.SendTestMessag
 		if err != nil {
 			return err
 		}
-		return s.store.addTest(ctx, tx, id, request)
+		return s.store.addTestMessage(ctx, tx, id, request)
 	})
 	if err != nil {
 		return nil, err
@@ -126,16 +126,16 @@ func (s *Service) SendTestMessage(ctx context.Context, r *queuepb.SendTestMessag
 	return &queuepb.SendTestMessageResponse{Id: id}, nil
 }
 
-var errNoTest = apperror.New(apperror.NotFound, "TEST_MESSAGE_NOT_FOUND", "this test message is not there: they are kept for an hour; send another")
+var errTestMessageNotFound = apperror.New(apperror.NotFound, "TEST_MESSAGE_NOT_FOUND", "no such test message: they are stored for an hour; send another")
 
-// GetTestMessage says what became of a test message; see the contract.
+// GetTestMessage returns a test message with its deliveries; see the contract.
 func (s *Service) GetTestMessage(ctx context.Context, r *queuepb.GetTestMessageRequest) (*queuepb.GetTestMessageResponse, error) {
-	t, err := s.store.test(ctx, r.Id)
+	stored, err := s.store.findTestMessage(ctx, r.Id)
 	if err != nil {
 		return nil, err
 	}
-	sent := &queuepb.SendTestMessageRequest{}
-	if err := proto.Unmarshal(t.request, sent); err != nil {
+	request := &queuepb.SendTestMessageRequest{}
+	if err := proto.Unmarshal(stored.request, request); err != nil {
 		return nil, err
 	}
 	deliveries, err := s.store.deliveries(ctx, r.Id)
@@ -143,7 +143,8 @@ func (s *Service) GetTestMessage(ctx context.Context, r *queuepb.GetTestMessageR
 		return nil, err
 	}
 	response := &queuepb.GetTestMessageResponse{
-		Message: sent, SendTime: timestamppb.New(t.sent), MatchingBindings: s.topology.matching(sent.Exchange, sent.RoutingKey, sent.Headers),
+		Message: request, SendTime: timestamppb.New(stored.sent),
+		MatchingBindings: s.topology.matchingBindings(request.Exchange, request.RoutingKey, request.Headers),
 	}
 	for _, d := range deliveries {
 		response.Deliveries = append(response.Deliveries, &queuepb.TestDelivery{
@@ -154,24 +155,26 @@ func (s *Service) GetTestMessage(ctx context.Context, r *queuepb.GetTestMessageR
 }
 
 const (
-	// testLife is how long a test message is kept, and maxTests how many are.
-	testLife, maxTests = time.Hour, 1000
-	sweepEvery         = 5 * time.Minute
-	sweepTimeout       = 10 * time.Second
+	// Test messages are stored for testMessageLifetime, but no more than the latest
+	// maxTestMessages.
+	testMessageLifetime = time.Hour
+	maxTestMessages     = 1000
+	sweepInterval       = 5 * time.Minute
+	sweepTimeout        = 10 * time.Second
 )
 
-// sweepTests removes old test messages until ctx ends.
-func (s *Service) sweepTests(ctx context.Context) error {
+// sweepTestMessages deletes old test messages until ctx ends.
+func (s *Service) sweepTestMessages(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(sweepEvery):
+		case <-time.After(sweepInterval):
 		}
-		sweeping, done := context.WithTimeout(ctx, sweepTimeout)
-		if err := s.store.sweepTests(sweeping); err != nil && ctx.Err() == nil {
-			s.needs.Log.Warn("queue: old test messages were not removed; trying again later", "error", err)
+		sweepCtx, cancel := context.WithTimeout(ctx, sweepTimeout)
+		if err := s.store.sweepTestMessages(sweepCtx); err != nil && ctx.Err() == nil {
+			s.deps.Log.Warn("queue: cannot delete old test messages; retrying later", "error", err)
 		}
-		done()
+		cancel()
 	}
 }
