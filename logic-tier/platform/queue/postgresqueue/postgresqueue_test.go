@@ -161,16 +161,16 @@ func (r *received) atLeast(n int) func() bool {
 
 func TestConformance(t *testing.T) {
 	t.Parallel()
-	queuetest.Run(t, func(t *testing.T) *queuetest.Place {
+	queuetest.Run(t, func(t *testing.T) *queuetest.Env {
 		database := postgrestest.New(t)
-		return &queuetest.Place{
+		return &queuetest.Env{
 			Module: database.Open("talks"), Queue: database.Open("queue"), Superuser: database.Superuser(),
 			Engine: func() queue.Broker {
 				q := postgresqueue.New(database.Open("queue"), database.Options("queue"), slog.New(slog.DiscardHandler))
 				q.SetPollInterval(20 * time.Millisecond)
 				return q
 			},
-			Where: string(ledger.JSON(database.Options("queue"))),
+			Address: string(ledger.JSON(database.Options("queue"))),
 		}
 	})
 }

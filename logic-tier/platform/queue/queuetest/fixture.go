@@ -1,5 +1,5 @@
-// Package queuetest holds every engine of the queue to the same behaviour: what a
-// producer or a consumer may rely on, whichever engine carries the message.
+// Package queuetest is the conformance suite of the queue: the behaviour that
+// producers and consumers can rely on with every engine.
 package queuetest
 
 import (
@@ -17,142 +17,142 @@ import (
 	"techtalks.example/logic-tier/platform/queue"
 )
 
-// patience bounds every wait for a condition.
+// patience bounds each wait for a condition.
 const patience = 3 * time.Minute
 
-// Place is where an engine is tested: a database and a broker of its own.
-type Place struct {
+// Env is a test environment of an engine, with a separate database and broker.
+type Env struct {
 	// Module is a pool of the role "talks", a module that publishes.
 	Module *postgres.DB
 	// Queue is a pool of the role "queue".
 	Queue *postgres.DB
-	// Superuser sees and changes everything.
+	// Superuser is a pool of the database's superuser.
 	Superuser *sql.DB
-	// Engine returns the engine as another process has it. It does not run yet.
+	// Engine returns the engine of a new process. The engine does not run yet.
 	Engine func() queue.Broker
-	// Where is what another process needs to find the place; see Main.
-	Where string
+	// Address locates the environment for another process; see Main.
+	Address string
 }
 
-// site is a place in a test, with one process that publishes.
-type site struct {
-	*Place
+// fixture is an environment in a test, with one process that publishes.
+type fixture struct {
+	*Env
 	t      *testing.T
 	engine queue.Broker
 }
 
-func newSite(t *testing.T, place *Place, topologies ...queue.Topology) *site {
+func newFixture(t *testing.T, env *Env, topologies ...queue.Topology) *fixture {
 	t.Helper()
-	s := &site{Place: place, t: t}
-	s.engine = s.process(topologies...)
-	return s
+	f := &fixture{Env: env, t: t}
+	f.engine = f.newProcess(topologies...)
+	return f
 }
 
-// process starts a process that uses the engine.
-func (s *site) process(topologies ...queue.Topology) queue.Broker {
-	s.t.Helper()
-	engine := s.Engine()
-	if err := engine.Declare(s.t.Context(), topologies...); err != nil {
-		s.t.Fatal(err)
+// newProcess runs the engine of another process, and returns it.
+func (f *fixture) newProcess(topologies ...queue.Topology) queue.Broker {
+	f.t.Helper()
+	engine := f.Engine()
+	if err := engine.Declare(f.t.Context(), topologies...); err != nil {
+		f.t.Fatal(err)
 	}
-	s.run(engine.Run)
+	f.run(engine.Run)
 	return engine
 }
 
-// run runs something until the returned function is called, or the test ends.
-func (s *site) run(do func(context.Context) error) (stop func()) {
+// run runs do until stop is called or the test ends.
+func (f *fixture) run(do func(context.Context) error) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- do(ctx) }()
+	result := make(chan error, 1)
+	go func() { result <- do(ctx) }()
 	stop = sync.OnceFunc(func() {
 		cancel()
-		if err := <-ended; err != nil {
-			s.t.Error(err)
+		if err := <-result; err != nil {
+			f.t.Error(err)
 		}
 	})
-	s.t.Cleanup(stop)
+	f.t.Cleanup(stop)
 	return stop
 }
 
-func (s *site) consume(by queue.Broker, c queue.Consumer) (stop func()) {
-	return s.run(func(ctx context.Context) error { return by.Consume(ctx, c) })
+func (f *fixture) consume(engine queue.Broker, c queue.Consumer) (stop func()) {
+	return f.run(func(ctx context.Context) error { return engine.Consume(ctx, c) })
 }
 
-func (s *site) publish(m queue.Message, bodies ...string) {
-	s.t.Helper()
+func (f *fixture) publish(m queue.Message, bodies ...string) {
+	f.t.Helper()
 	for _, body := range bodies {
-		if _, err := s.tryPublish(m, body); err != nil {
-			s.t.Fatal(err)
+		if _, err := f.tryPublish(m, body); err != nil {
+			f.t.Fatal(err)
 		}
 	}
 }
 
-func (s *site) tryPublish(m queue.Message, body string) (id int64, err error) {
+func (f *fixture) tryPublish(m queue.Message, body string) (id int64, err error) {
 	if m.Type == "" {
 		m.Type = "test"
 	}
 	m.Body = wrapperspb.String(body)
-	err = s.Module.InTransaction(s.t.Context(), func(tx *postgres.Tx) error {
-		id, err = s.engine.Publish(s.t.Context(), tx, m)
+	err = f.Module.InTransaction(f.t.Context(), func(tx *postgres.Tx) error {
+		id, err = f.engine.Publish(f.t.Context(), tx, m)
 		return err
 	})
 	return id, err
 }
 
-// until waits for a condition.
-func (s *site) until(what string, is func() bool) {
-	s.t.Helper()
-	for deadline := time.Now().Add(patience); !is(); time.Sleep(5 * time.Millisecond) {
+// until waits until ok reports true.
+func (f *fixture) until(condition string, ok func() bool) {
+	f.t.Helper()
+	for deadline := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			s.t.Fatalf("in %s it does not come: %s", patience, what)
+			f.t.Fatalf("timed out after %s waiting for %s", patience, condition)
 		}
 	}
 }
 
-// depth asks the engine how much waits in a queue.
-func (s *site) depth(name string) queue.Depth {
-	s.t.Helper()
-	all, err := s.engine.Depths(s.t.Context())
+// depth returns the depth of a queue.
+func (f *fixture) depth(name string) queue.Depth {
+	f.t.Helper()
+	depths, err := f.engine.Depths(f.t.Context())
 	if err != nil {
-		s.t.Fatal(err)
+		f.t.Fatal(err)
 	}
-	return all[name]
+	return depths[name]
 }
 
-func (s *site) untilDepth(name, what string, is func(queue.Depth) bool) {
-	s.t.Helper()
+func (f *fixture) untilDepth(name, condition string, ok func(queue.Depth) bool) {
+	f.t.Helper()
 	var last queue.Depth
 	defer func() {
-		if s.t.Failed() {
-			s.t.Logf("the depth of %s is %+v", name, last)
+		if f.t.Failed() {
+			f.t.Logf("the depth of %s is %+v", name, last)
 		}
 	}()
-	s.until(what, func() bool { last = s.depth(name); return is(last) })
+	f.until(condition, func() bool { last = f.depth(name); return ok(last) })
 }
 
 func empty(d queue.Depth) bool { return d.Ready+d.Delayed+d.Unacknowledged == 0 }
 
-// count asks the database for a number.
-func (s *site) count(statement string, arguments ...any) (n int) {
-	s.t.Helper()
-	if err := s.Superuser.QueryRowContext(s.t.Context(), statement, arguments...).Scan(&n); err != nil {
-		s.t.Fatal(err)
+// count returns the number that a query selects.
+func (f *fixture) count(query string, arguments ...any) (n int) {
+	f.t.Helper()
+	if err := f.Superuser.QueryRowContext(f.t.Context(), query, arguments...).Scan(&n); err != nil {
+		f.t.Fatal(err)
 	}
 	return n
 }
 
-func (s *site) dead(queue string) int {
-	s.t.Helper()
-	return s.count("select count(*) from queue.dead_letter where queue = $1", queue)
+func (f *fixture) deadLetters(queue string) int {
+	f.t.Helper()
+	return f.count("select count(*) from queue.dead_letter where queue = $1", queue)
 }
 
-// notes are what handlers have seen, in order.
-type notes struct {
-	mu   sync.Mutex
-	seen []queue.Delivery
+// received records deliveries in their order.
+type received struct {
+	mu         sync.Mutex
+	deliveries []queue.Delivery
 }
 
-// text is a test message's body.
+// text returns the body of a test message.
 func text(d queue.Delivery) string {
 	var body wrapperspb.StringValue
 	if err := proto.Unmarshal(d.Body, &body); err != nil {
@@ -161,43 +161,47 @@ func text(d queue.Delivery) string {
 	return body.Value
 }
 
-func (n *notes) add(d queue.Delivery) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.seen = append(n.seen, d)
+func (r *received) add(d queue.Delivery) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.deliveries = append(r.deliveries, d)
 }
 
-// handle notes a message and acknowledges it.
-func (n *notes) handle(_ context.Context, d queue.Delivery) error {
-	n.add(d)
+// handle records a message and acknowledges it.
+func (r *received) handle(_ context.Context, d queue.Delivery) error {
+	r.add(d)
 	return nil
 }
 
-func (n *notes) all() []queue.Delivery {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return slices.Clone(n.seen)
+func (r *received) all() []queue.Delivery {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.deliveries)
 }
 
-func (n *notes) texts() (texts []string) {
-	for _, d := range n.all() {
+func (r *received) texts() (texts []string) {
+	for _, d := range r.all() {
 		texts = append(texts, text(d))
 	}
 	return texts
 }
 
-func (n *notes) has(count int) func() bool { return func() bool { return len(n.all()) >= count } }
-
-func (n *notes) holds(body string) func() bool {
-	return func() bool { return slices.Contains(n.texts(), body) }
+// atLeast returns a condition for until: at least n messages were delivered.
+func (r *received) atLeast(n int) func() bool {
+	return func() bool { return len(r.all()) >= n }
 }
 
-// one is a topology of one queue that gets all of one exchange.
-func one(limit int) queue.Topology {
+// contains returns a condition for until: a message with this body was delivered.
+func (r *received) contains(body string) func() bool {
+	return func() bool { return slices.Contains(r.texts(), body) }
+}
+
+// workTopology is one queue that receives all messages of one exchange.
+func workTopology(limit int) queue.Topology {
 	return queue.Topology{
 		Exchanges: []queue.Exchange{{Name: "work", Type: queue.Fanout}},
 		Queues:    []queue.Queue{{Name: "work", DeliveryLimit: limit, Bindings: []queue.Binding{{Exchange: "work"}}}},
 	}
 }
 
-var toWork = queue.Message{Exchange: "work"}
+var workMessage = queue.Message{Exchange: "work"}

@@ -16,40 +16,39 @@ import (
 	"techtalks.example/logic-tier/platform/queue"
 )
 
-// A process that the suite starts to be killed in the middle of something finds
-// out by these what it is to do, and where.
+// Environment variables of a process that a test starts and that kills itself.
 const (
-	deathSetting = "QUEUETEST_DEATH"
-	whereSetting = "QUEUETEST_WHERE"
+	crashVariable   = "QUEUETEST_DEATH" // a key of crashes
+	addressVariable = "QUEUETEST_WHERE" // an Env.Address
 )
 
-// Process is a process's own way to a place.
+// Process is another process's access to an environment.
 type Process struct {
 	Module *postgres.DB
 	Engine queue.Broker
 }
 
-// Main is a package's TestMain: it runs tests, or, in a process that a test
-// started to die, does what that is to die of. find finds the place again by its
-// Where.
-func Main(tests func(), find func(where string) (Process, error)) {
-	death := deaths[os.Getenv(deathSetting)]
-	if death == nil {
+// Main is the TestMain of an engine's package. It runs the tests or, in a process that
+// a test started, the requested crash. connect connects to the environment with an
+// address.
+func Main(tests func(), connect func(address string) (Process, error)) {
+	crash := crashes[os.Getenv(crashVariable)]
+	if crash == nil {
 		tests()
 		return
 	}
-	p, err := find(os.Getenv(whereSetting))
+	p, err := connect(os.Getenv(addressVariable))
 	if err == nil {
-		err = death(context.Background(), p)
+		err = crash(context.Background(), p)
 	}
-	fmt.Fprintln(os.Stderr, "it lives:", err)
+	fmt.Fprintln(os.Stderr, "process did not crash:", err)
 	os.Exit(1)
 }
 
-// deaths are what processes die of.
-var deaths = map[string]func(context.Context, Process) error{
+// crashes are the points at which a process kills itself.
+var crashes = map[string]func(context.Context, Process) error{
 	"between commit and shipping": func(ctx context.Context, p Process) error {
-		if err := p.Engine.Declare(ctx, one(0)); err != nil {
+		if err := p.Engine.Declare(ctx, workTopology(0)); err != nil {
 			return err
 		}
 		err := p.Module.InTransaction(ctx, func(tx *postgres.Tx) error {
@@ -60,24 +59,24 @@ var deaths = map[string]func(context.Context, Process) error{
 			}
 			return nil
 		})
-		die() // Run, which ships and wakes, never began
+		killSelf() // before Run, which ships and notifies
 		return err
 	},
 	"between effect and acknowledgement": func(ctx context.Context, p Process) error {
 		go func() { _ = p.Engine.Run(ctx) }()
-		if err := p.Engine.Declare(ctx, one(0)); err != nil {
+		if err := p.Engine.Declare(ctx, workTopology(0)); err != nil {
 			return err
 		}
-		return p.Engine.Consume(ctx, queue.Consumer{Queue: "work", Concurrency: 1, Lease: time.Second, Handle: affect(p.Module, func(queue.Delivery) { die() })})
+		return p.Engine.Consume(ctx, queue.Consumer{Queue: "work", Concurrency: 1, Lease: time.Second, Handle: effectHandler(p.Module, func(queue.Delivery) { killSelf() })})
 	},
 }
 
-// die ends the process as kill -9 does.
-func die() { _ = syscall.Kill(os.Getpid(), syscall.SIGKILL) }
+// killSelf ends the process like kill -9.
+func killSelf() { _ = syscall.Kill(os.Getpid(), syscall.SIGKILL) }
 
-// affect returns a handler with an effect that is to be there once; afterwards is
-// called when it is there, and before the message is acknowledged.
-func affect(module *postgres.DB, afterwards func(queue.Delivery)) queue.Handler {
+// effectHandler returns an idempotent handler that inserts a row. It calls afterCommit
+// before the message is acknowledged.
+func effectHandler(module *postgres.DB, afterCommit func(queue.Delivery)) queue.Handler {
 	return queue.Idempotent(func(ctx context.Context, d queue.Delivery, _ *wrapperspb.StringValue) error {
 		err := module.InTransaction(ctx, func(tx *postgres.Tx) error {
 			if err := d.Once(ctx, tx); err != nil {
@@ -87,31 +86,31 @@ func affect(module *postgres.DB, afterwards func(queue.Delivery)) queue.Handler 
 			return err
 		})
 		if err == nil {
-			afterwards(d)
+			afterCommit(d)
 		}
 		return err
 	})
 }
 
-func (s *site) effects() {
-	s.t.Helper()
-	if _, err := s.Superuser.Exec(`create table talks.effect (id bigint); grant all on talks.effect to talks`); err != nil {
-		s.t.Fatal(err)
+func (f *fixture) createEffectTable() {
+	f.t.Helper()
+	if _, err := f.Superuser.Exec(`create table talks.effect (id bigint); grant all on talks.effect to talks`); err != nil {
+		f.t.Fatal(err)
 	}
 }
 
-// kill runs a process until it dies.
-func (s *site) kill(death string) {
-	s.t.Helper()
-	ctx, done := context.WithTimeout(s.t.Context(), patience)
-	defer done()
+// crash runs a process that kills itself at a key of crashes.
+func (f *fixture) crash(point string) {
+	f.t.Helper()
+	ctx, cancel := context.WithTimeout(f.t.Context(), patience)
+	defer cancel()
 	command := exec.CommandContext(ctx, os.Args[0])
-	command.Env = append(os.Environ(), deathSetting+"="+death, whereSetting+"="+s.Where)
+	command.Env = append(os.Environ(), crashVariable+"="+point, addressVariable+"="+f.Address)
 	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	var output bytes.Buffer
 	command.Stdout, command.Stderr = &output, &output
 	if err := command.Run(); ctx.Err() != nil || command.ProcessState == nil || !killed(command) {
-		s.t.Fatalf("the process did not die as it should: %v, %v\n%s", err, ctx.Err(), output.String())
+		f.t.Fatalf("process was not killed: %v, %v\n%s", err, ctx.Err(), output.String())
 	}
 }
 
@@ -120,45 +119,46 @@ func killed(command *exec.Cmd) bool {
 	return ok && status.Signaled() && status.Signal() == syscall.SIGKILL
 }
 
-// Who publishes is killed after its commit, before anybody was woken or anything
-// shipped.
-func killedPublisher(t *testing.T, place *Place) {
-	s := newSite(t, place, one(0))
-	var got notes
-	s.consume(s.engine, queue.Consumer{Queue: "work", Concurrency: 1, Handle: got.handle})
-	s.kill("between commit and shipping")
-	s.publish(toWork, "last")
-	s.until("the last message", got.holds("last"))
-	s.until("all messages", got.has(4))
+// testPublisherKilled kills a publisher after its commit, before it notifies consumers
+// or ships the outbox.
+func testPublisherKilled(t *testing.T, env *Env) {
+	f := newFixture(t, env, workTopology(0))
+	var got received
+	f.consume(f.engine, queue.Consumer{Queue: "work", Concurrency: 1, Handle: got.handle})
+	f.crash("between commit and shipping")
+	f.publish(workMessage, "last")
+	f.until("the last message", got.contains("last"))
+	f.until("all messages", got.atLeast(4))
 	if len(got.all()) != 4 {
-		t.Errorf("%d deliveries of four messages: %v", len(got.all()), got.texts())
+		t.Errorf("got %d deliveries of four messages: %v", len(got.all()), got.texts())
 	}
 }
 
-// Who consumes is killed when the effect is there and the acknowledgement is not.
-func killedConsumer(t *testing.T, place *Place) {
-	s := newSite(t, place, one(0))
-	s.effects()
-	s.publish(toWork, "one", "two")
-	s.kill("between effect and acknowledgement")
-	if n := s.count("select count(*) from talks.effect"); n != 1 {
-		t.Fatalf("%d effects before its death", n)
+// testConsumerKilled kills a consumer after its effect has committed, before it
+// acknowledges.
+func testConsumerKilled(t *testing.T, env *Env) {
+	f := newFixture(t, env, workTopology(0))
+	f.createEffectTable()
+	f.publish(workMessage, "one", "two")
+	f.crash("between effect and acknowledgement")
+	if n := f.count("select count(*) from talks.effect"); n != 1 {
+		t.Fatalf("got %d effects before the crash, want 1", n)
 	}
-	var again notes
-	s.consume(s.engine, queue.Consumer{Queue: "work", Handle: func(ctx context.Context, d queue.Delivery) error {
+	var again received
+	f.consume(f.engine, queue.Consumer{Queue: "work", Handle: func(ctx context.Context, d queue.Delivery) error {
 		again.add(d)
-		return affect(s.Module, func(queue.Delivery) {})(ctx, d)
+		return effectHandler(f.Module, func(queue.Delivery) {})(ctx, d)
 	}})
-	s.until("both messages again", again.has(2))
-	s.untilDepth("work", "the acknowledgements", empty)
-	if n := s.count("select count(*) from talks.effect"); n != 2 {
-		t.Errorf("%d effects of two messages", n)
+	f.until("both messages again", again.atLeast(2))
+	f.untilDepth("work", "the acknowledgements", empty)
+	if n := f.count("select count(*) from talks.effect"); n != 2 {
+		t.Errorf("got %d effects of two messages, want 2", n)
 	}
-	most := 0
+	maxCount := 0
 	for _, d := range again.all() {
-		most = max(most, d.Count)
+		maxCount = max(maxCount, d.Count)
 	}
-	if most != 2 {
-		t.Errorf("the message that its consumer died of counts %d deliveries, want 2", most)
+	if maxCount != 2 {
+		t.Errorf("message of the killed consumer: got %d deliveries, want 2", maxCount)
 	}
 }
