@@ -28,8 +28,8 @@ type Consumer struct {
 	// Concurrency limits the running handlers; 0 means 4.
 	Concurrency int
 	// Lease is how long a message stays with a consumer that stopped renewing its
-	// lease; 0 means 30 s, and the maximum is 5 minutes. A consumer renews it three
-	// times within that time.
+	// lease; 0 means 30 s, and the maximum is 5 minutes. A consumer renews its
+	// leases after each third of that time.
 	Lease time.Duration
 	// Handle processes a message.
 	Handle Handler

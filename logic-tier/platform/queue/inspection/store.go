@@ -61,8 +61,8 @@ type delivery struct {
 	at                            time.Time
 }
 
-// The limit is more than the delivery limits of all test queues in any number of
-// processes add up to in practice.
+// The limit exceeds the deliveries that a message can have: the sum of its queues'
+// delivery limits, times the number of processes.
 const deliveriesStatement = `
 select queue, delivery_count, host, process, outcome, delivered_at
 from   queue.test_delivery

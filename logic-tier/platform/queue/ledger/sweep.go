@@ -10,8 +10,8 @@ import (
 
 const (
 	// handledLifetime is how long marks of handled messages are stored: longer than
-	// a message is redelivered, which is less than an hour, and longer than a
-	// broker is likely to be unavailable.
+	// the backoffs of a message, which add up to less than an hour, and longer than
+	// a broker is likely to be unavailable.
 	handledLifetime = 24 * time.Hour
 	// sweepInterval is the time between sweeps. Expired rows are ignored before
 	// they are deleted.
