@@ -234,7 +234,7 @@ func (c *consumption) deadLetter(d queue.Delivery, cause error) {
 // message returns when its lease expires.
 func (c *consumption) retry(d queue.Delivery, cause error) {
 	backoff := queue.Backoff(d.Count)
-	c.log.Warn("queue: handler failed; the message is redelivered", "queue", d.Queue, "message", d.ID, "type", d.Type, "deliveries", d.Count, "again_in", backoff, "error", cause)
+	c.log.Warn("queue: handler failed; the message will be redelivered", "queue", d.Queue, "message", d.ID, "type", d.Type, "deliveries", d.Count, "again_in", backoff, "error", cause)
 	ctx, cancel := context.WithTimeout(context.Background(), statementTimeout)
 	defer cancel()
 	if err := putBack(ctx, c.db, c.id, d.ID, c.leaseID, backoff, ledger.NewFailure(c.registry.Host, d, cause)); err != nil {
