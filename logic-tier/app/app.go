@@ -136,8 +136,8 @@ func (p *process) assemble(srv *server.Server, modules grpc.ClientConnInterface,
 		topologies = append(topologies, spec.topology...)
 	}
 	specs = append(specs, moduleSpec{"queue", []queue.Topology{inspection.Topology()}, func() module {
-		return inspection.New(inspection.Needs{
-			DB: queueDB, Broker: broker, Engine: broker.name, Up: broker.Up, Registry: broker.Registry(), Topologies: topologies, Log: log,
+		return inspection.New(inspection.Deps{
+			DB: queueDB, Broker: broker, Engine: broker.name, BrokerHealth: broker.Up, Registry: broker.Registry(), Topologies: topologies, Log: log,
 		})
 	}})
 	selected := splitList(p.settings.modules)

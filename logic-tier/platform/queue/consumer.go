@@ -12,30 +12,30 @@ import (
 	"techtalks.example/proto/transport"
 )
 
-// Handler works one message. Returning nil acknowledges it; an error puts it
-// back, to be delivered again after a pause, to anybody; Reject sends it to the
-// dead letters. It may be called again for a message whose effect is there
-// already, and must then change nothing: Idempotent makes handlers. The context
-// ends when the consumer drains or has lost the message.
+// Handler processes one message. Returning nil acknowledges the message; an error
+// has it redelivered to any consumer after a backoff; Reject dead-letters it. A
+// handler can be called again for a message that already had its effect, and must
+// then change nothing: create handlers with Idempotent. The context ends when the
+// consumer drains or loses its lease on the message.
 type Handler func(context.Context, Delivery) error
 
-// Consumer says how a queue is consumed.
+// Consumer configures the consumption of a queue.
 type Consumer struct {
-	// Queue is its name.
+	// Queue is the queue's name.
 	Queue string
-	// Prefetch bounds the messages leased and not yet acknowledged; 0 means 100.
+	// Prefetch limits the messages leased and not yet acknowledged; 0 means 100.
 	Prefetch int
-	// Concurrency bounds the handlers under way; 0 means 4.
+	// Concurrency limits the running handlers; 0 means 4.
 	Concurrency int
-	// Lease is how long a message stays with a consumer that no longer says it
-	// works on it; 0 means 30 s, and it is 5 minutes at most. It is extended every
-	// third of that.
+	// Lease is how long a message stays with a consumer that stopped renewing its
+	// lease; 0 means 30 s, and the maximum is 5 minutes. A consumer renews its
+	// leases after each third of that time.
 	Lease time.Duration
-	// Handle works a message.
+	// Handle processes a message.
 	Handle Handler
 }
 
-// WithDefaults returns c with its zero fields filled in.
+// WithDefaults returns c with defaults for its zero fields.
 func (c Consumer) WithDefaults() Consumer {
 	if c.Prefetch == 0 {
 		c.Prefetch = 100
@@ -46,23 +46,24 @@ func (c Consumer) WithDefaults() Consumer {
 	if c.Lease == 0 {
 		c.Lease = 30 * time.Second
 	}
-	c.Lease = min(c.Lease, longPause)
+	c.Lease = min(c.Lease, maxBackoff)
 	return c
 }
 
-// MaxError bounds what is kept of a handler's error, in bytes.
+// MaxError limits the stored text of a handler's error, in bytes.
 const MaxError = 2000
 
-// ErrorText returns what is kept of a handler's error.
+// ErrorText returns the text of a handler's error as it is stored, truncated to
+// MaxError bytes.
 func ErrorText(err error) string {
 	text := err.Error()
-	// Postgres stores neither half a character nor NUL.
+	// Postgres stores neither invalid UTF-8 nor NUL.
 	text = strings.ToValidUTF8(text[:min(len(text), MaxError)], "")
 	return strings.ReplaceAll(text, "\x00", "")
 }
 
-// Call calls the handler with a message's trace; its panic is an error of this
-// message alone.
+// Call calls the handler with the message's trace in the context. It returns a
+// panic as an error, so that it fails this message alone.
 func (h Handler) Call(ctx context.Context, d Delivery) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -80,30 +81,29 @@ type rejection struct{ cause error }
 func (r rejection) Error() string { return r.cause.Error() }
 func (r rejection) Unwrap() error { return r.cause }
 
-// Reject returns an error that sends a message to the dead letters at once:
-// for one that no number of tries will mend.
+// Reject returns an error that dead-letters a message at once, for messages that
+// fail on every delivery.
 func Reject(cause error) error { return rejection{cause} }
 
-// Rejected says whether a handler's error rejects the message.
-func Rejected(err error) bool {
+// IsRejected reports whether a handler's error rejects the message.
+func IsRejected(err error) bool {
 	var r rejection
 	return errors.As(err, &r)
 }
 
-// Pause before a message is delivered again; longPause is the longest lease too.
+// Bounds of Backoff, before jitter. maxBackoff is also the longest lease.
 const (
-	firstPause = 100 * time.Millisecond
-	longPause  = 5 * time.Minute
+	minBackoff = 100 * time.Millisecond
+	maxBackoff = 5 * time.Minute
 )
 
-// Backoff returns the pause before a message that was delivered count times is
-// delivered again: doubled each time, bounded, and between half of it and all
-// of it by chance, so that messages that failed together do not come back
-// together.
+// Backoff returns how long to wait before redelivering a message that was
+// delivered count times. It doubles with each delivery, up to 5 minutes. Jitter of
+// up to half of it spreads out messages that failed together.
 func Backoff(count int) time.Duration {
-	pause := longPause
-	if count < 13 {
-		pause = min(longPause, firstPause<<max(count-1, 0))
+	backoff := maxBackoff
+	if count < 13 { // beyond, the shift passes maxBackoff anyway
+		backoff = min(maxBackoff, minBackoff<<max(count-1, 0))
 	}
-	return pause/2 + rand.N(pause/2)
+	return backoff/2 + rand.N(backoff/2)
 }

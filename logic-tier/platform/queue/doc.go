@@ -1,55 +1,55 @@
-// Package queue lets programs tell each other things without waiting for each
-// other, in the words of AMQP 0-9-1.
+// Package queue is the asynchronous messaging between modules, with the terms and
+// routing rules of AMQP 0-9-1.
 //
-// A producer publishes a message to an exchange. The exchange keeps nothing: it
-// compares the message with its bindings, each of which leads to a queue, and
-// adds the message to every queue that a binding matches, once each. How it
-// compares is the exchange's type: a direct exchange takes the routing key as it
-// is, a topic exchange word by word with wildcards, a headers exchange looks at
-// the message's headers instead, and a fanout exchange matches always. A queue
-// keeps a message until one of its consumers has worked it and acknowledged it;
-// then it is deleted. Any number of consumers share a queue, and each message is
-// with one of them at a time.
+// A producer publishes a message to an exchange. The exchange stores nothing: it
+// routes the message to every queue that has a matching binding, at most once per
+// queue. The exchange type decides what matches: a direct exchange compares the
+// whole routing key, a topic exchange compares it word by word with wildcards, a
+// headers exchange compares the message's headers, and a fanout exchange matches
+// every message. A queue stores a message until a consumer acknowledges it. Any
+// number of consumers share a queue, and one consumer at a time holds a message.
 //
 //	producer → exchange → binding → queue → consumer
 //
 // # Producers
 //
-// A message is published inside the database transaction that makes it true (an
-// outbox), so the two are there together or not at all. Publishing waits for no
-// consumer and for no broker. A message that no binding matches is not lost: it
-// is kept among the dead letters, where somebody sees it.
+// A message is published inside the database transaction that makes it true
+// (transactional outbox), so both commit or neither does. Publishing waits neither
+// for a consumer nor for a broker. A message that no binding matches is stored as
+// a dead letter, where an operator can inspect and redrive it.
 //
 // # Consumers
 //
-// A consumer is handed up to its prefetch of messages ahead, and works so many
-// side by side as its concurrency says. Its handler's answer settles a message:
+// A consumer holds up to Prefetch messages and runs up to Concurrency handlers.
+// The handler's result settles the message:
 //
 //   - nil acknowledges it;
-//   - an error puts it back, to be delivered again after a pause that grows with
-//     every delivery (exponential backoff with jitter), to any consumer;
-//   - Reject sends it to the dead letters, and so does the delivery after which
-//     the queue's delivery limit is reached: a poison message blocks nobody.
+//   - an error returns it to the queue, to be redelivered to any consumer after
+//     an exponential backoff with jitter;
+//   - Reject dead-letters it at once. So does the error of the last delivery
+//     within the queue's delivery limit: a poison message does not block the
+//     queue.
 //
-// A consumer that dies is noticed within its lease, and its messages go to
-// others; one that lives keeps a message for as long as the work takes. One that
-// drains takes no more, ends its handlers' contexts, and puts back what they did
-// not finish without counting it as a delivery.
+// A lease that its consumer stops renewing expires, and the messages are
+// redelivered to other consumers. A live consumer holds a message for as long as
+// its handler runs. A consumer that drains fetches nothing more, cancels its
+// handlers' contexts and returns what they did not finish, without counting that
+// as a delivery.
 //
-// # What is promised
+// # Guarantees
 //
-// A message is delivered at least once: a consumer may die after its work and
-// before its acknowledgement. So a handler is called again for a message whose
-// effect is there already, and must then change nothing; Idempotent says how.
-// Then every effect is there once.
+// Delivery is at least once: a consumer can crash after its effect and before its
+// acknowledgement. A handler is then called again for a message that already had
+// its effect, and must change nothing. Idempotent turns at-least-once delivery
+// into effects that happen once.
 //
-// Messages of one queue are handed out in the order they were published, those
-// of a higher priority first. Handlers that run side by side, redeliveries and
-// delays overtake; with one handler at a time and no failure the order is kept.
+// Messages of one queue are delivered in the order of publication, higher
+// priorities first. Concurrent handlers, redeliveries and delays break that order;
+// with one handler at a time and no failure it holds.
 //
 // # Engines
 //
-// Two engines do this: postgresqueue keeps messages in the database that the
-// transaction is in, and rabbitqueue keeps an outbox there and ships it to
-// RabbitMQ. The package queuetest holds both to the same behaviour.
+// There are two engines. postgresqueue stores messages in the database of the
+// publishing transaction. rabbitqueue stores an outbox there and ships it to
+// RabbitMQ. Package queuetest is the conformance suite for both.
 package queue

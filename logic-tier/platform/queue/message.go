@@ -14,58 +14,60 @@ import (
 
 // Limits of a message.
 const (
-	// MaxBody bounds a body, in bytes. Messages tell what happened; what is big is
-	// kept where it belongs and named.
+	// MaxBody limits a body, in bytes. Messages report events; larger data is
+	// stored by its module, and the message refers to it.
 	MaxBody = 64 << 10
-	// MaxRoutingKey bounds a routing key, in bytes (AMQP 0-9-1, short string).
+	// MaxRoutingKey limits a routing key, in bytes (AMQP 0-9-1, short string).
 	MaxRoutingKey = 255
-	// MaxHeaders bounds all headers of a message together, in bytes.
+	// MaxHeaders limits the headers of a message together, encoded as JSON, in
+	// bytes.
 	MaxHeaders = 4 << 10
-	// MaxPriority is the most urgent there is.
+	// MaxPriority is the highest priority.
 	MaxPriority = 9
-	// MaxDelay bounds a delay. What is to happen later than that is a date to keep
-	// beside its subject, and no message yet.
+	// MaxDelay limits a delay. Store a later date with its subject, and publish
+	// when it is due.
 	MaxDelay = 30 * 24 * time.Hour
 )
 
-// ContentType is what bodies are.
+// ContentType is the content type of message bodies.
 const ContentType = "application/protobuf"
 
 // Message is what a producer publishes.
 type Message struct {
-	// Exchange routes it.
+	// Exchange is the name of the exchange that routes the message.
 	Exchange string
-	// RoutingKey is what direct and topic exchanges look at: words separated by
+	// RoutingKey is compared by direct and topic exchanges: words separated by
 	// dots.
 	RoutingKey string
-	// Type says what the body is, "talk.published".
+	// Type names the kind of body, such as "talk.published".
 	Type string
-	// Headers are what headers exchanges look at.
+	// Headers are compared by headers exchanges.
 	Headers map[string]string
-	// Priority is from 0, as most messages are, to MaxPriority. A queue hands out
-	// those of a higher one first. RabbitMQ keeps two levels from version 4.0 on,
-	// up to 4 and from 5, and none before; beyond that, the order is by priority
-	// among the messages that a consumer has prefetched.
+	// Priority ranges from 0, the default, to MaxPriority. A queue delivers higher
+	// priorities first. RabbitMQ distinguishes two levels since version 4.0 (0 to 4
+	// and 5 to 9), and none before. Within a level, a consumer still orders its
+	// prefetched messages by priority.
 	Priority int
-	// Delay is how long it is kept before it is handed out, at least.
+	// Delay is the minimum time before the message is delivered.
 	Delay time.Duration
 	// Body is encoded as protobuf.
 	Body proto.Message
 }
 
-// Encoded is a message in the form that engines keep.
+// Encoded is a message in the form that engines store.
 type Encoded struct {
 	Message
-	// HeadersJSON is an object of strings; nil when there are none.
+	// HeadersJSON is a JSON object of strings; nil without headers.
 	HeadersJSON []byte
-	// Traceparent is the trace of the request that publishes it.
+	// Traceparent is the trace of the publishing request (W3C Trace Context);
+	// empty if it has none.
 	Traceparent string
 	// Body is the encoded protobuf message.
 	Body []byte
 }
 
-// Encode encodes m, for engines. The error of a message beyond a limit names
-// it.
+// Encode encodes m for an engine. If m exceeds a limit, the error names the
+// limit.
 func (m Message) Encode(ctx context.Context) (e Encoded, err error) {
 	e.Message = m
 	if len(m.RoutingKey) > MaxRoutingKey {
@@ -89,7 +91,7 @@ func (m Message) Encode(ctx context.Context) (e Encoded, err error) {
 		return e, err
 	}
 	if len(e.Body) > MaxBody {
-		return e, fmt.Errorf("body of %d bytes: use at most %d, and name what is bigger", len(e.Body), MaxBody)
+		return e, fmt.Errorf("body of %d bytes: use at most %d, and refer to larger data by its name", len(e.Body), MaxBody)
 	}
 	if trace, ok := transport.TraceFrom(ctx); ok {
 		e.Traceparent = trace.String()
@@ -97,53 +99,55 @@ func (m Message) Encode(ctx context.Context) (e Encoded, err error) {
 	return e, nil
 }
 
-// Delivery is a message handed to a consumer.
+// Delivery is a message delivered to a consumer. Exchange, RoutingKey, Type,
+// Headers and Priority are as published.
 type Delivery struct {
-	// ID is the message's own; the same on every redelivery and in every queue.
+	// ID identifies the message, in every queue and on every redelivery.
 	ID int64
-	// Queue is where it was kept, as declared: of an exclusive queue, without what
-	// tells its consumer's from another's.
+	// Queue is the declared name of the queue; for an exclusive queue, without the
+	// suffix that identifies its consumer.
 	Queue string
-	// Exchange, RoutingKey, Type and Headers are as published.
+
 	Exchange, RoutingKey, Type string
-	// Headers may be nil.
-	Headers map[string]string
-	// Priority is as published.
-	Priority int
-	// Traceparent is the trace of the request that published it (W3C Trace
-	// Context); empty when it had none.
+	Headers                    map[string]string // can be nil
+	Priority                   int
+
+	// Traceparent is the trace of the publishing request (W3C Trace Context);
+	// empty if it has none.
 	Traceparent string
-	// ContentType says how the body is encoded.
+	// ContentType is the encoding of Body.
 	ContentType string
-	// Body is the encoded message.
+	// Body is the encoded protobuf message.
 	Body []byte
-	// Count is how often the message was delivered, this time included.
+	// Count is the number of deliveries of the message, including this one.
 	Count int
-	// Published is when.
+	// Published is when the message was published.
 	Published time.Time
 }
 
 // Failure is a delivery that failed: an entry in a message's history.
 type Failure struct {
-	// Count says which delivery it was.
+	// Count is the number of deliveries up to this one.
 	Count int `json:"count"`
-	// At is when it ended.
+	// At is when the handler failed.
 	At time.Time `json:"at"`
-	// Host is where.
+	// Host is the consumer's host.
 	Host string `json:"host"`
-	// Error is what its handler said, clipped.
+	// Error is the handler's error (see ErrorText).
 	Error string `json:"error"`
 }
 
-// MaxHistory bounds a message's history: of more failures, the latest.
+// MaxHistory limits a message's history to its latest failures.
 const MaxHistory = 20
 
 // Publisher publishes messages.
 type Publisher interface {
-	// Publish adds m to the transaction q and returns its id; the message reaches
-	// its queues when q commits. Where nothing else changes, q may be a DB: the
-	// message is committed by itself, in one round trip. Errors: an exchange that is not declared, a
-	// message beyond a limit, and those of the database (postgres.ErrUnavailable:
-	// nothing was published, and trying again makes sense).
+	// Publish adds m to the transaction q and returns the message's id; the message
+	// reaches its queues when q commits. If nothing else changes with the message, q
+	// can be a DB: the message commits by itself, in one round trip.
+	//
+	// Publish fails if the exchange is not declared, m exceeds a limit, or the
+	// database fails. After postgres.ErrUnavailable nothing was published and the
+	// caller can retry.
 	Publish(ctx context.Context, q postgres.Querier, m Message) (id int64, err error)
 }

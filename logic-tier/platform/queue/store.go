@@ -6,7 +6,7 @@ import (
 	"techtalks.example/logic-tier/platform/postgres"
 )
 
-// It runs as the module's own role, in the module's own transaction.
+// handleOnceStatement runs with the module's role, in the module's transaction.
 const handleOnceStatement = `
 select queue.handle_once($1, $2)`
 

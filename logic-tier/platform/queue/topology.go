@@ -10,26 +10,26 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// ExchangeType is how an exchange compares a routing key with its bindings.
+// ExchangeType selects how an exchange matches messages with its bindings.
 type ExchangeType string
 
 // The exchange types of AMQP 0-9-1 (section 3.1.3).
 const (
-	// Direct: the binding's pattern is the routing key.
+	// Direct: the routing key equals the binding's pattern.
 	Direct ExchangeType = "direct"
-	// Topic: the pattern's words are the key's; * stands for one word, # for
-	// any number of them.
+	// Topic: the words of the routing key match those of the pattern; * matches
+	// one word, # any number of words.
 	Topic ExchangeType = "topic"
 	// Fanout: every binding matches.
 	Fanout ExchangeType = "fanout"
-	// Headers: the message's headers hold the binding's, all of them or any; the
-	// routing key is not looked at.
+	// Headers: the message's headers contain all, or any, of the binding's
+	// headers; the routing key is ignored.
 	Headers ExchangeType = "headers"
 )
 
 // DefaultDeliveryLimit is how often a message is delivered before it counts as
-// poison: with the backoff between deliveries it is tried for over an hour,
-// longer than a neighbour is away for.
+// poison. With the backoff between deliveries that takes 20 to 40 minutes: longer
+// than a dependency is usually unavailable.
 const DefaultDeliveryLimit = 20
 
 // Exchange routes messages.
@@ -41,15 +41,15 @@ type Exchange struct {
 // Binding routes an exchange's messages to a queue.
 type Binding struct {
 	Exchange string
-	// Pattern is compared with the routing key as the exchange's type says.
+	// Pattern is matched against the routing key by direct and topic exchanges.
 	Pattern string
-	// Headers is what a headers exchange compares with the message's.
+	// Headers are matched against the message's by headers exchanges.
 	Headers map[string]string
-	// AnyHeader asks for one of Headers instead of all (AMQP: x-match).
+	// AnyHeader matches if one of Headers does, instead of all (AMQP: x-match).
 	AnyHeader bool
 }
 
-// Text says what b asks for: its pattern, or its headers as
+// Text returns the condition of b in words: its pattern, or its headers as in
 // "all: kind=talk, language=en".
 func (b Binding) Text() string {
 	if len(b.Headers) == 0 {
@@ -67,20 +67,20 @@ func (b Binding) Text() string {
 	return match + strings.Join(pairs, ", ")
 }
 
-// Queue keeps messages until they are acknowledged.
+// Queue stores messages until they are acknowledged.
 type Queue struct {
 	Name string
-	// DeliveryLimit is how often a message is delivered at most; 0 means
+	// DeliveryLimit is the maximum number of deliveries of a message; 0 means
 	// DefaultDeliveryLimit.
 	DeliveryLimit int
-	// Exclusive gives each consumer a queue of its own, made when it begins and
-	// deleted when it ends or vanishes (AMQP: exclusive, auto-delete): every
-	// consumer gets every message, from when it began.
+	// Exclusive gives each consumer a separate queue, created when the consumer
+	// starts and deleted when it stops or crashes (AMQP: exclusive, auto-delete).
+	// So every consumer receives every message published since it started.
 	Exclusive bool
 	Bindings  []Binding
 }
 
-// WithDefaults returns q with its zero fields filled in.
+// WithDefaults returns q with defaults for its zero fields.
 func (q Queue) WithDefaults() Queue {
 	if q.DeliveryLimit == 0 {
 		q.DeliveryLimit = DefaultDeliveryLimit
@@ -88,30 +88,31 @@ func (q Queue) WithDefaults() Queue {
 	return q
 }
 
-// Topology is what a module declares beside what it does: the exchanges it knows,
-// those of them that it publishes to, and the queues it consumes.
+// Topology is a module's declaration of exchanges, queues and bindings.
 type Topology struct {
-	// Module is who declares it.
+	// Module is the name of the declaring module.
 	Module string
-	// Role is the database role that owns the exchanges in Publishes and the
-	// queues: no other module's role can publish to the ones or mark messages of
-	// the others as handled. Empty means Module.
+	// Role is the database role that owns Queues and the exchanges in Publishes:
+	// no other role can publish to these exchanges or mark messages of these
+	// queues as handled. Empty means Module.
 	Role string
-	// Exchanges are those it publishes to or binds its queues to.
+	// Exchanges are the exchanges that the module publishes to or binds queues to.
 	Exchanges []Exchange
-	// Publishes names those it publishes to; an exchange has one publisher.
+	// Publishes names the exchanges that the module publishes to. An exchange has
+	// one publishing module.
 	Publishes []string
-	// Bodies are what it publishes, by type.
+	// Bodies maps the types of published messages to their bodies.
 	Bodies map[string]proto.Message
-	// Queues are those it consumes.
+	// Queues are the queues that the module consumes.
 	Queues []Queue
 }
 
-// Owner returns the role that owns t's queues; empty when nobody does.
+// Owner returns the role that owns t's queues; empty if t names neither a role
+// nor a module.
 func (t Topology) Owner() string { return cmp.Or(t.Role, t.Module) }
 
-// OwnerOf returns the role that owns an exchange, as far as t knows; empty when
-// another module publishes to it.
+// OwnerOf returns the role that owns an exchange; empty if t does not publish to
+// it.
 func (t Topology) OwnerOf(exchange string) string {
 	if !slices.Contains(t.Publishes, exchange) {
 		return ""
@@ -119,8 +120,9 @@ func (t Topology) OwnerOf(exchange string) string {
 	return t.Owner()
 }
 
-// Matches says whether a binding of an exchange of this type matches a message:
-// the same answer that the engines give, for drawings and for tests of them.
+// Matches reports whether a binding of an exchange of type t matches a message.
+// The engines route by the same rules; Matches serves the queue page, and queuetest
+// compares it with the engines.
 func (t ExchangeType) Matches(b Binding, routingKey string, headers map[string]string) bool {
 	switch t {
 	case Fanout:
@@ -143,10 +145,10 @@ func (t ExchangeType) Matches(b Binding, routingKey string, headers map[string]s
 	return matched == len(b.Headers)
 }
 
-var word = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
+var topicWord = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
 
-// TopicExpression returns a regular expression (POSIX and RE2 alike) that
-// matches the routing keys that a topic pattern does.
+// TopicExpression returns a regular expression, valid in POSIX and RE2, that
+// matches the same routing keys as a topic pattern.
 func TopicExpression(pattern string) (string, error) {
 	if len(pattern) > MaxRoutingKey {
 		return "", fmt.Errorf("pattern of %d bytes: use at most %d", len(pattern), MaxRoutingKey)
@@ -157,7 +159,7 @@ func TopicExpression(pattern string) (string, error) {
 	words := slices.CompactFunc(strings.Split(pattern, "."), func(a, b string) bool { return a == "#" && b == "#" })
 	var b strings.Builder
 	b.WriteString("^")
-	// "#" takes its dot with it, before or behind, so that "a.#" matches "a".
+	// The expression of "#" includes the adjacent dot, so that "a.#" matches "a".
 	dot := ""
 	for i, w := range words {
 		switch {
@@ -170,10 +172,10 @@ func TopicExpression(pattern string) (string, error) {
 			b.WriteString(`(\.[^.]+)*`)
 		case w == "*":
 			b.WriteString(dot + `[^.]+`)
-		case word.MatchString(w):
+		case topicWord.MatchString(w):
 			b.WriteString(dot + w)
 		default:
-			return "", fmt.Errorf("pattern %q: %q is no word, * or #", pattern, w)
+			return "", fmt.Errorf("pattern %q: %q is not a word, * or #", pattern, w)
 		}
 		dot = `\.`
 	}

@@ -7,11 +7,11 @@ import (
 	"techtalks.example/logic-tier/platform/queue"
 )
 
-func TestTopicPatternsMatchWholeWords(t *testing.T) {
+func TestTopicExpression_MatchesWholeWords(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		pattern string
-		yes, no []string
+		pattern         string
+		matches, misses []string
 	}{
 		{"talk.published", []string{"talk.published"}, []string{"talk", "talk.published.now", "talkxpublished"}},
 		{"talk.*", []string{"talk.published", "talk.withdrawn"}, []string{"talk", "talk.a.b", "atalk.b"}},
@@ -27,25 +27,25 @@ func TestTopicPatternsMatchWholeWords(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		matches := regexp.MustCompile(expression)
-		for _, key := range c.yes {
-			if !matches.MatchString(key) {
+		compiled := regexp.MustCompile(expression)
+		for _, key := range c.matches {
+			if !compiled.MatchString(key) {
 				t.Errorf("%q (%s) does not match %q", c.pattern, expression, key)
 			}
 		}
-		for _, key := range c.no {
-			if matches.MatchString(key) {
+		for _, key := range c.misses {
+			if compiled.MatchString(key) {
 				t.Errorf("%q (%s) matches %q", c.pattern, expression, key)
 			}
 		}
 	}
 }
 
-func TestBadTopicPatternIsRefused(t *testing.T) {
+func TestTopicExpression_RejectsInvalidPatterns(t *testing.T) {
 	t.Parallel()
 	for _, pattern := range []string{"a..b", "a b", "talk*", "a.(b)"} {
 		if _, err := queue.TopicExpression(pattern); err == nil {
-			t.Errorf("%q was taken", pattern)
+			t.Errorf("TopicExpression(%q) = nil error, want an error", pattern)
 		}
 	}
 }

@@ -1,11 +1,12 @@
-// Package inspection shows those who run the system what is in the message queue,
-// whichever engine carries it: the topology, what waits, who consumes, dead
-// letters; and lets them try it with messages that do nothing.
+// Package inspection serves the operators' view of the message queue, for any
+// engine: topology, depths, rates, consumers and dead letters. Operators can also
+// send test messages, which have no effect, to see how they are routed.
 package inspection
 
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -17,41 +18,40 @@ import (
 	queuepb "techtalks.example/proto/techtalks/queue/v1"
 )
 
-// Needs is what the service is given.
-type Needs struct {
+// Deps holds the service's dependencies.
+type Deps struct {
 	// DB is a pool of the role "queue".
 	DB *postgres.DB
 	// Broker is the engine, and Engine its name.
 	Broker queue.Broker
 	Engine string
-	// Up says why the broker does not answer; nil when it does.
-	Up func() error
-	// Registry says which process this is.
+	// BrokerHealth returns why the broker is unavailable, or nil.
+	BrokerHealth func() error
+	// Registry identifies this process and its host.
 	Registry *ledger.Registry
-	// Topologies is what the modules declare.
+	// Topologies are the modules' topologies.
 	Topologies []queue.Topology
 	Log        *slog.Logger
 }
 
-// Service answers techtalks.queue.v1.Queues.
+// Service implements techtalks.queue.v1.Queues.
 type Service struct {
 	queuepb.UnimplementedQueuesServer
-	needs    Needs
+	deps     Deps
 	store    store
 	topology topology
 
 	mu       sync.Mutex
 	watchers map[*watcher]bool
-	watched  chan struct{} // capacity 1: somebody begins to watch
-	samples  []sample      // the last few seconds', oldest first
+	watched  chan struct{} // capacity 1: signals a new watcher
+	samples  []sample      // of the last few seconds, oldest first
 	draining chan struct{}
 }
 
-// New returns the service. Its topology is part of what must be declared, beside
-// the modules'.
-func New(n Needs) *Service {
+// New returns the service. Declare Topology together with the modules' topologies.
+func New(deps Deps) *Service {
 	return &Service{
-		needs: n, store: store{n.DB}, topology: newTopology(append(n.Topologies[:len(n.Topologies):len(n.Topologies)], Topology())),
+		deps: deps, store: store{deps.DB}, topology: newTopology(append(slices.Clone(deps.Topologies), Topology())),
 		watchers: map[*watcher]bool{}, watched: make(chan struct{}, 1), draining: make(chan struct{}),
 	}
 }
@@ -59,11 +59,11 @@ func New(n Needs) *Service {
 // Register adds the service to a server.
 func (s *Service) Register(r grpc.ServiceRegistrar) { queuepb.RegisterQueuesServer(r, s) }
 
-// Run takes samples while somebody watches, and removes old test messages, until
-// ctx ends; then every stream ends.
+// Run takes samples for watchers and deletes old test messages until ctx ends. Then
+// it ends all streams.
 func (s *Service) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.takeSamples(ctx) })
-	g.Go(func() error { return s.sweepTests(ctx) })
+	g.Go(func() error { return s.sweepTestMessages(ctx) })
 	return g.Wait()
 }

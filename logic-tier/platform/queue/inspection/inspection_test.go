@@ -27,19 +27,19 @@ import (
 
 func TestMain(m *testing.M) { postgrestest.Main(m) }
 
-// patience bounds every wait for a condition.
+// patience bounds each wait for a condition.
 const patience = 3 * time.Minute
 
-// site is the service beside a module that says what a talk is.
-type site struct {
+// fixture is a database with a module that publishes.
+type fixture struct {
 	t        *testing.T
 	database *postgrestest.Database
 	module   *postgres.DB
 }
 
-// process is one process of it.
+// process is a logic tier process that serves and consumes.
 type process struct {
-	*site
+	*fixture
 	engine  *postgresqueue.Queue
 	service *inspection.Service
 	client  queuepb.QueuesClient
@@ -52,23 +52,23 @@ var talks = queue.Topology{
 	Queues:    []queue.Queue{{Name: "listeners", Bindings: []queue.Binding{{Exchange: "talks", Pattern: "talk.#"}}}},
 }
 
-func newSite(t *testing.T) *site {
+func newFixture(t *testing.T) *fixture {
 	database := postgrestest.New(t)
-	return &site{t: t, database: database, module: database.Open("talks")}
+	return &fixture{t: t, database: database, module: database.Open("talks")}
 }
 
-// start runs a process that consumes, until the end of the test.
-func (s *site) start(consumers ...queue.Consumer) *process {
-	s.t.Helper()
+// start runs a process with these consumers until the test ends.
+func (f *fixture) start(consumers ...queue.Consumer) *process {
+	f.t.Helper()
 	log := slog.New(slog.DiscardHandler)
-	db := s.database.Open("queue")
-	p := &process{site: s, engine: postgresqueue.New(db, s.database.Options("queue"), log)}
-	p.service = inspection.New(inspection.Needs{
-		DB: db, Broker: p.engine, Engine: postgresqueue.Engine, Up: p.engine.Up, Registry: p.engine.Registry(),
+	db := f.database.Open("queue")
+	p := &process{fixture: f, engine: postgresqueue.New(db, f.database.Options("queue"), log)}
+	p.service = inspection.New(inspection.Deps{
+		DB: db, Broker: p.engine, Engine: postgresqueue.Engine, BrokerHealth: p.engine.Up, Registry: p.engine.Registry(),
 		Topologies: []queue.Topology{talks}, Log: log,
 	})
-	if err := p.engine.Declare(s.t.Context(), talks, inspection.Topology()); err != nil {
-		s.t.Fatal(err)
+	if err := p.engine.Declare(f.t.Context(), talks, inspection.Topology()); err != nil {
+		f.t.Fatal(err)
 	}
 	channel := new(inprocgrpc.Channel)
 	p.service.Register(channel)
@@ -78,7 +78,7 @@ func (s *site) start(consumers ...queue.Consumer) *process {
 	run := func(do func(context.Context) error) {
 		running.Go(func() {
 			if err := do(ctx); err != nil {
-				s.t.Error(err)
+				f.t.Error(err)
 			}
 		})
 	}
@@ -91,7 +91,7 @@ func (s *site) start(consumers ...queue.Consumer) *process {
 		cancel()
 		running.Wait()
 	})
-	s.t.Cleanup(p.stop)
+	f.t.Cleanup(p.stop)
 	return p
 }
 
@@ -106,22 +106,23 @@ func (p *process) publish(key string) {
 	}
 }
 
-func (s *site) until(what string, is func() bool) {
-	s.t.Helper()
-	for deadline := time.Now().Add(patience); !is(); time.Sleep(5 * time.Millisecond) {
+// until waits until ok reports true.
+func (f *fixture) until(condition string, ok func() bool) {
+	f.t.Helper()
+	for deadline := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			s.t.Fatalf("in %s it does not come: %s", patience, what)
+			f.t.Fatalf("timed out after %s waiting for %s", patience, condition)
 		}
 	}
 }
 
-func of(s *queuepb.Snapshot, name string) *queuepb.Queue {
+func findQueue(s *queuepb.Snapshot, name string) *queuepb.Queue {
 	i := slices.IndexFunc(s.Queues, func(q *queuepb.Queue) bool { return q.Name == name })
 	return s.Queues[i]
 }
 
-// watch follows the queues until seen says that it has.
-func (p *process) watch(what string, seen func(*queuepb.Snapshot) bool) {
+// watch watches the queues until a snapshot satisfies ok.
+func (p *process) watch(condition string, ok func(*queuepb.Snapshot) bool) {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(p.t.Context(), patience)
 	defer cancel()
@@ -132,24 +133,24 @@ func (p *process) watch(what string, seen func(*queuepb.Snapshot) bool) {
 	for {
 		response, err := call.Recv()
 		if err != nil {
-			p.t.Fatalf("%s does not come: %v", what, err)
+			p.t.Fatalf("waiting for %s: %v", condition, err)
 		}
-		if seen(response.Snapshot) {
+		if ok(response.Snapshot) {
 			return
 		}
 	}
 }
 
-func TestWhatIsInTheQueuesIsSeen(t *testing.T) {
+func TestWatchQueues_ReportsDepthsRatesAndConsumers(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	hold := make(chan struct{})
-	p := s.start(queue.Consumer{Queue: "listeners", Prefetch: 2, Concurrency: 1, Handle: func(ctx context.Context, d queue.Delivery) error {
+	f := newFixture(t)
+	finish := make(chan struct{})
+	p := f.start(queue.Consumer{Queue: "listeners", Prefetch: 2, Concurrency: 1, Handle: func(ctx context.Context, d queue.Delivery) error {
 		if d.RoutingKey == "talk.poison" {
 			return queue.Reject(context.DeadlineExceeded)
 		}
 		select {
-		case <-hold:
+		case <-finish:
 		case <-ctx.Done():
 		}
 		return ctx.Err()
@@ -160,22 +161,22 @@ func TestWhatIsInTheQueuesIsSeen(t *testing.T) {
 	}
 	p.publish("nowhere")
 	p.watch("a backlog", func(s *queuepb.Snapshot) bool {
-		q := of(s, "listeners")
+		q := findQueue(s, "listeners")
 		return q.ReadyCount == 3 && q.UnacknowledgedCount == 2 && q.OldestPublishTime != nil && q.DeadLetterCount == 1 &&
 			s.UnroutableCount == 1 && s.BrokerUp && s.Engine == "postgres" && len(q.Consumers) == 1 && q.Consumers[0].HeldCount == 2 &&
 			q.Consumers[0].Prefetch == 2 && q.Consumers[0].Concurrency == 1
 	})
-	close(hold)
-	p.watch("an empty queue, and what was worked", func(s *queuepb.Snapshot) bool {
-		q := of(s, "listeners")
+	close(finish)
+	p.watch("an empty queue and the rate of acknowledgements", func(s *queuepb.Snapshot) bool {
+		q := findQueue(s, "listeners")
 		return q.ReadyCount+q.UnacknowledgedCount == 0 && q.OldestPublishTime == nil && q.Consumers[0].AcknowledgedCount == 5 && q.OutRate > 0
 	})
-	p.watch("quiet", func(s *queuepb.Snapshot) bool { q := of(s, "listeners"); return q.OutRate == 0 && q.InRate == 0 })
+	p.watch("rates of zero", func(s *queuepb.Snapshot) bool { q := findQueue(s, "listeners"); return q.OutRate == 0 && q.InRate == 0 })
 }
 
-func TestTheTopologyIsSeen(t *testing.T) {
+func TestGetQueues_ReturnsTopology(t *testing.T) {
 	t.Parallel()
-	p := newSite(t).start()
+	p := newFixture(t).start()
 	response, err := p.client.GetQueues(t.Context(), &queuepb.GetQueuesRequest{})
 	if err != nil {
 		t.Fatal(err)
@@ -183,85 +184,85 @@ func TestTheTopologyIsSeen(t *testing.T) {
 	types := map[string]bool{}
 	for _, e := range response.Snapshot.Exchanges {
 		if e.Name == "talks" && (e.Test || e.Type != "topic" || !slices.Equal(e.Producers, []string{"talks"})) {
-			t.Errorf("the exchange is %v", e)
+			t.Errorf("got exchange %v, want a topic exchange with the producer talks", e)
 		}
 		types[e.Type] = true
 	}
 	if want := []string{"direct", "fanout", "headers", "topic"}; !slices.Equal(slices.Sorted(maps.Keys(types)), want) {
-		t.Errorf("there are exchanges of the types %v", types)
+		t.Errorf("got exchange types %v, want %v", types, want)
 	}
 	if !slices.ContainsFunc(response.Snapshot.Bindings, func(b *queuepb.Binding) bool {
 		return b.Exchange == "test.headers" && b.Queue == "test.blue" && b.Pattern == "all: colour=blue, size=large"
 	}) {
-		t.Errorf("the bindings are %v", response.Snapshot.Bindings)
+		t.Errorf("got bindings %v, want one with the headers of test.blue", response.Snapshot.Bindings)
 	}
-	if q := of(response.Snapshot, "test.every-process"); !q.Exclusive || !q.Test {
-		t.Errorf("the exclusive queue is %v", q)
+	if q := findQueue(response.Snapshot, "test.every-process"); !q.Exclusive || !q.Test {
+		t.Errorf("got %v, want an exclusive test queue", q)
 	}
 }
 
-func TestATestMessageShowsItsWay(t *testing.T) {
+func TestSendTestMessage_RecordsBindingsAndDeliveries(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	first := s.start()
-	s.start() // another process consumes, too
+	f := newFixture(t)
+	first := f.start()
+	f.start() // a second consumer of each queue
 	for _, c := range []struct {
-		says    *queuepb.SendTestMessageRequest
-		reaches []string
+		request *queuepb.SendTestMessageRequest
+		want    []string // the queues of the deliveries
 	}{
 		{&queuepb.SendTestMessageRequest{Exchange: "test.direct", RoutingKey: "blue"}, []string{"test.blue"}},
 		{&queuepb.SendTestMessageRequest{Exchange: "test.topic", RoutingKey: "colour.blue.large"}, []string{"test.blue", "test.green"}},
 		{&queuepb.SendTestMessageRequest{Exchange: "test.headers", Headers: map[string]string{"size": "large"}}, []string{"test.green"}},
 		{&queuepb.SendTestMessageRequest{Exchange: "test.fanout", Text: "to all"}, []string{"test.blue", "test.every-process", "test.every-process", "test.green"}},
 	} {
-		// An exclusive queue is there a moment after its process.
-		s.until("both processes' own queues", func() bool {
+		// A process creates its exclusive queue some time after its start.
+		f.until("the exclusive queues of both processes", func() bool {
 			response, err := first.client.GetQueues(t.Context(), &queuepb.GetQueuesRequest{})
 			if err != nil {
 				t.Fatal(err)
 			}
-			return len(of(response.Snapshot, "test.every-process").Consumers) == 2
+			return len(findQueue(response.Snapshot, "test.every-process").Consumers) == 2
 		})
-		sent, err := first.client.SendTestMessage(t.Context(), c.says)
+		sent, err := first.client.SendTestMessage(t.Context(), c.request)
 		if err != nil {
 			t.Fatal(err)
 		}
-		var became *queuepb.GetTestMessageResponse
-		s.until("its deliveries", func() bool {
-			became, err = first.client.GetTestMessage(t.Context(), &queuepb.GetTestMessageRequest{Id: sent.Id})
+		var got *queuepb.GetTestMessageResponse
+		f.until("the deliveries", func() bool {
+			got, err = first.client.GetTestMessage(t.Context(), &queuepb.GetTestMessageRequest{Id: sent.Id})
 			if err != nil {
 				t.Fatal(err)
 			}
-			return len(became.Deliveries) >= len(c.reaches)
+			return len(got.Deliveries) >= len(c.want)
 		})
 		var queues []string
 		bound := map[string]bool{}
-		for _, d := range became.Deliveries {
+		for _, d := range got.Deliveries {
 			queues = append(queues, d.Queue)
 			if d.Outcome != "acknowledged" || d.DeliveryCount != 1 || d.Host == "" {
-				t.Errorf("a delivery is %v", d)
+				t.Errorf("got %v, want a first delivery that was acknowledged", d)
 			}
 		}
-		for _, b := range became.MatchingBindings {
+		for _, b := range got.MatchingBindings {
 			bound[b.Queue] = true
 		}
 		slices.Sort(queues)
-		if !slices.Equal(queues, c.reaches) || !slices.Equal(slices.Sorted(maps.Keys(bound)), slices.Compact(slices.Clone(c.reaches))) {
-			t.Errorf("%v was delivered from %v, bound to %v; want %v", c.says, queues, bound, c.reaches)
+		if !slices.Equal(queues, c.want) || !slices.Equal(slices.Sorted(maps.Keys(bound)), slices.Compact(slices.Clone(c.want))) {
+			t.Errorf("%v: got deliveries from %v and bindings of %v, want %v", c.request, queues, bound, c.want)
 		}
-		if became.Message.Exchange != c.says.Exchange || became.Message.Text != c.says.Text || became.SendTime == nil {
-			t.Errorf("it was sent as %v", became.Message)
+		if got.Message.Exchange != c.request.Exchange || got.Message.Text != c.request.Text || got.SendTime == nil {
+			t.Errorf("got message %v, want %v", got.Message, c.request)
 		}
 	}
 	_, err := first.client.SendTestMessage(t.Context(), &queuepb.SendTestMessageRequest{Exchange: "talks"})
 	if err == nil || !strings.Contains(err.Error(), "test.direct, test.topic, test.fanout, test.headers") {
-		t.Errorf("a message to an exchange that is in use: %v; want the names of the test exchanges", err)
+		t.Errorf("test message to a module's exchange: got %v, want an error with the names of the test exchanges", err)
 	}
 }
 
-func TestDeadLettersAreReadRedrivenAndDiscarded(t *testing.T) {
+func TestDeadLetters_AreListedRedrivenAndDiscarded(t *testing.T) {
 	t.Parallel()
-	p := newSite(t).start()
+	p := newFixture(t).start()
 	send := func(m *queuepb.SendTestMessageRequest) int64 {
 		t.Helper()
 		m.Exchange, m.RoutingKey, m.Headers = "test.direct", "blue", map[string]string{"why": "a test"}
@@ -279,80 +280,78 @@ func TestDeadLettersAreReadRedrivenAndDiscarded(t *testing.T) {
 		}
 		return response
 	}
-	ofBlue := &queuepb.ListDeadLettersRequest{Queue: "test.blue"}
+	inBlue := &queuepb.ListDeadLettersRequest{Queue: "test.blue"}
 	poison := send(&queuepb.SendTestMessageRequest{FailingDeliveries: 20, Text: "fails"})
-	p.until("a dead letter", func() bool { return len(list(ofBlue).DeadLetters) == 1 })
+	p.until("a dead letter", func() bool { return len(list(inBlue).DeadLetters) == 1 })
 	rejected := send(&queuepb.SendTestMessageRequest{Reject: true})
-	p.until("another", func() bool { return len(list(ofBlue).DeadLetters) == 2 })
+	p.until("a second dead letter", func() bool { return len(list(inBlue).DeadLetters) == 2 })
 	p.publish("nowhere")
 
-	one := list(&queuepb.ListDeadLettersRequest{Queue: "test.blue", PageSize: 1})
-	if len(one.DeadLetters) != 1 || one.DeadLetters[0].Id != rejected || one.DeadLetters[0].Error != "the test message asks to be rejected" {
-		t.Errorf("the latest is %v", one.DeadLetters)
+	first := list(&queuepb.ListDeadLettersRequest{Queue: "test.blue", PageSize: 1})
+	if len(first.DeadLetters) != 1 || first.DeadLetters[0].Id != rejected || first.DeadLetters[0].Error != "the test message asks to be rejected" {
+		t.Errorf("first page: got %v, want the rejected message", first.DeadLetters)
 	}
-	next := list(&queuepb.ListDeadLettersRequest{Queue: "test.blue", PageSize: 1, PageToken: one.NextPageToken})
+	next := list(&queuepb.ListDeadLettersRequest{Queue: "test.blue", PageSize: 1, PageToken: first.NextPageToken})
 	if len(next.DeadLetters) != 1 || next.DeadLetters[0].Id != poison || next.NextPageToken != "" {
-		t.Errorf("the one before is %v", next)
+		t.Errorf("second page: got %v, want the poison message and no further page", next)
 	}
 	if all := list(&queuepb.ListDeadLettersRequest{}); len(all.DeadLetters) != 3 {
-		t.Errorf("there are %d of all queues", len(all.DeadLetters))
+		t.Errorf("got %d dead letters of all queues, want 3", len(all.DeadLetters))
 	}
-	if lost := list(&queuepb.ListDeadLettersRequest{Unroutable: true}); len(lost.DeadLetters) != 1 || lost.DeadLetters[0].RoutingKey != "nowhere" {
-		t.Errorf("those that no binding matched are %v", lost)
+	if unroutable := list(&queuepb.ListDeadLettersRequest{Unroutable: true}); len(unroutable.DeadLetters) != 1 || unroutable.DeadLetters[0].RoutingKey != "nowhere" {
+		t.Errorf("got unroutable messages %v, want the one with the key nowhere", unroutable)
 	}
-	whole, err := p.client.GetDeadLetter(t.Context(), &queuepb.GetDeadLetterRequest{Queue: "test.blue", Id: poison})
+	found, err := p.client.GetDeadLetter(t.Context(), &queuepb.GetDeadLetterRequest{Queue: "test.blue", Id: poison})
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := whole.DeadLetter
+	l := found.DeadLetter
 	if l.DeliveryCount != 5 || len(l.History) != 5 || l.History[4].DeliveryCount != 5 || l.History[0].Host == "" || l.Headers["why"] != "a test" ||
 		!strings.Contains(l.Body, `"fails"`) || !strings.Contains(l.Error, "asks for deliveries that fail") {
-		t.Errorf("the poison message is %v", l)
+		t.Errorf("got poison message %v, want 5 deliveries with their history", l)
 	}
 
-	for what, ask := range map[string]*queuepb.RedriveDeadLettersRequest{"nothing": {Queue: "test.blue"}, "both": {Queue: "test.blue", Ids: []int64{1}, All: true}} {
-		if _, err := p.client.RedriveDeadLetters(t.Context(), ask); err == nil || !strings.Contains(err.Error(), "or say all") {
-			t.Errorf("asked for %s: %v", what, err)
+	for name, request := range map[string]*queuepb.RedriveDeadLettersRequest{"neither ids nor all": {Queue: "test.blue"}, "ids and all": {Queue: "test.blue", Ids: []int64{1}, All: true}} {
+		if _, err := p.client.RedriveDeadLetters(t.Context(), request); err == nil || !strings.Contains(err.Error(), "or set all") {
+			t.Errorf("%s: got %v, want an error that names both", name, err)
 		}
 	}
 	redriven, err := p.client.RedriveDeadLetters(t.Context(), &queuepb.RedriveDeadLettersRequest{Queue: "test.blue", Ids: []int64{rejected}})
 	if err != nil || redriven.RedrivenCount != 1 {
-		t.Fatalf("%v, %v", redriven, err)
+		t.Fatalf("redrive: got %v, %v; want 1", redriven, err)
 	}
-	p.until("it to die again, with a longer history", func() bool {
+	p.until("the same dead letter with a longer history", func() bool {
 		again, err := p.client.GetDeadLetter(t.Context(), &queuepb.GetDeadLetterRequest{Queue: "test.blue", Id: rejected})
 		return err == nil && len(again.DeadLetter.History) == 2
 	})
 	discarded, err := p.client.DiscardDeadLetters(t.Context(), &queuepb.DiscardDeadLettersRequest{Queue: "test.blue", All: true})
 	if err != nil || discarded.DiscardedCount != 2 {
-		t.Errorf("%v, %v", discarded, err)
+		t.Errorf("discard: got %v, %v; want 2", discarded, err)
 	}
 	_, err = p.client.GetDeadLetter(t.Context(), &queuepb.GetDeadLetterRequest{Queue: "test.blue", Id: poison})
-	var refused *apperror.Failure
-	if ok := errors.As(err, &refused); !ok && status.Code(err) != codes.NotFound {
-		t.Errorf("a discarded letter: %v", err)
-	} else if ok && refused.Kind != apperror.NotFound {
-		t.Errorf("a discarded letter: %v", err)
+	var failure *apperror.Failure
+	if ok := errors.As(err, &failure); !ok && status.Code(err) != codes.NotFound || ok && failure.Kind != apperror.NotFound {
+		t.Errorf("discarded dead letter: got %v, want not found", err)
 	}
 }
 
-func TestADelayedTestMessageWaits(t *testing.T) {
+func TestSendTestMessage_CountsAsDelayedUntilDue(t *testing.T) {
 	t.Parallel()
-	p := newSite(t).start()
+	p := newFixture(t).start()
 	sent, err := p.client.SendTestMessage(t.Context(), &queuepb.SendTestMessageRequest{Exchange: "test.direct", RoutingKey: "blue", Delay: durationpb.New(time.Hour)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.watch("it among the delayed", func(s *queuepb.Snapshot) bool { return of(s, "test.blue").DelayedCount == 1 })
-	became, err := p.client.GetTestMessage(t.Context(), &queuepb.GetTestMessageRequest{Id: sent.Id})
-	if err != nil || len(became.Deliveries) != 0 || len(became.MatchingBindings) != 1 {
-		t.Errorf("%v, %v", became, err)
+	p.watch("a delayed message", func(s *queuepb.Snapshot) bool { return findQueue(s, "test.blue").DelayedCount == 1 })
+	got, err := p.client.GetTestMessage(t.Context(), &queuepb.GetTestMessageRequest{Id: sent.Id})
+	if err != nil || len(got.Deliveries) != 0 || len(got.MatchingBindings) != 1 {
+		t.Errorf("got %v, %v; want one binding and no delivery", got, err)
 	}
 }
 
-func TestWhoWatchesIsToldWhenTheServerDrains(t *testing.T) {
+func TestWatchQueues_EndsWhenServerDrains(t *testing.T) {
 	t.Parallel()
-	p := newSite(t).start()
+	p := newFixture(t).start()
 	call, err := p.client.WatchQueues(t.Context(), &queuepb.WatchQueuesRequest{})
 	if err != nil {
 		t.Fatal(err)
@@ -366,7 +365,7 @@ func TestWhoWatchesIsToldWhenTheServerDrains(t *testing.T) {
 		_, err = call.Recv()
 	}
 	<-stopped
-	if !strings.Contains(err.Error(), "going away") {
-		t.Errorf("the stream ends with %v", err)
+	if !strings.Contains(err.Error(), "shutting down") {
+		t.Errorf("stream: got %v, want an error that the server is shutting down", err)
 	}
 }

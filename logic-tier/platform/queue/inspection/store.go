@@ -8,41 +8,40 @@ import (
 	"techtalks.example/logic-tier/platform/queue"
 )
 
-// store keeps test messages with what became of them.
+// store stores test messages and their deliveries.
 type store struct{ db *postgres.DB }
 
-// test is a test message that was sent.
-type test struct {
+type testMessage struct {
 	sent    time.Time
-	request []byte
+	request []byte // an encoded queuepb.SendTestMessageRequest
 }
 
-const addTestStatement = `
+const addTestMessageStatement = `
 insert into queue.test_message (id, request)
 values ($1, $2)`
 
-func (s store) addTest(ctx context.Context, tx *postgres.Tx, id int64, request []byte) error {
-	_, err := postgres.Exec(ctx, tx, addTestStatement, id, request)
+func (s store) addTestMessage(ctx context.Context, tx *postgres.Tx, id int64, request []byte) error {
+	_, err := postgres.Exec(ctx, tx, addTestMessageStatement, id, request)
 	return err
 }
 
-const testStatement = `
+const findTestMessageStatement = `
 select sent_at, request
 from   queue.test_message
 where  id = $1`
 
-func (s store) test(ctx context.Context, id int64) (test, error) {
-	t, found, err := postgres.One(ctx, s.db, func(columns func(...any) error) (t test, err error) {
-		err = columns(&t.sent, &t.request)
-		return t, err
-	}, testStatement, id)
+func (s store) findTestMessage(ctx context.Context, id int64) (testMessage, error) {
+	m, found, err := postgres.One(ctx, s.db, func(columns func(...any) error) (m testMessage, err error) {
+		err = columns(&m.sent, &m.request)
+		return m, err
+	}, findTestMessageStatement, id)
 	if err == nil && !found {
-		err = errNoTest
+		err = errTestMessageNotFound
 	}
-	return t, err
+	return m, err
 }
 
-// The message may have been swept; nobody asks for it then.
+// addDeliveryStatement does nothing if the test message was swept.
 const addDeliveryStatement = `
 insert into queue.test_delivery (message_id, queue, delivery_count, host, process, outcome)
 select id, $2, $3, $4, $5, $6
@@ -62,7 +61,8 @@ type delivery struct {
 	at                            time.Time
 }
 
-// More than a message can have: its queues' limits, times the processes.
+// The limit exceeds the deliveries that a message can have: the sum of its queues'
+// delivery limits, times the number of processes.
 const deliveriesStatement = `
 select queue, delivery_count, host, process, outcome, delivered_at
 from   queue.test_delivery
@@ -77,12 +77,12 @@ func (s store) deliveries(ctx context.Context, id int64) ([]delivery, error) {
 	}, deliveriesStatement, id)
 }
 
-const sweepTestsStatement = `
+const sweepTestMessagesStatement = `
 delete from queue.test_message
 where  sent_at < now() - make_interval(secs => $1)
    or  id in (select id from queue.test_message order by sent_at desc offset $2)`
 
-func (s store) sweepTests(ctx context.Context) error {
-	_, err := postgres.Exec(ctx, s.db, sweepTestsStatement, testLife.Seconds(), maxTests)
+func (s store) sweepTestMessages(ctx context.Context) error {
+	_, err := postgres.Exec(ctx, s.db, sweepTestMessagesStatement, testMessageLifetime.Seconds(), maxTestMessages)
 	return err
 }

@@ -10,23 +10,22 @@ import (
 	queuepb "techtalks.example/proto/techtalks/queue/v1"
 )
 
-// topology is the whole of what is declared, as the contract shows it.
+// topology is the merged topology of all modules, in the types of the contract.
 type topology struct {
 	exchanges []*queuepb.Exchange
 	bindings  []*queuepb.Binding
 	queues    []queue.Queue
 	bodies    map[string]proto.Message
-	tests     map[string]bool // names of test exchanges and queues
-	// of finds a test exchange's bindings.
-	types map[string]queue.ExchangeType
+	tests     map[string]bool               // names of test exchanges and queues
+	types     map[string]queue.ExchangeType // by exchange
 }
 
-func newTopology(all []queue.Topology) topology {
+func newTopology(declared []queue.Topology) topology {
 	t := topology{bodies: map[string]proto.Message{}, tests: map[string]bool{}, types: map[string]queue.ExchangeType{}}
 	exchanges := map[string]*queuepb.Exchange{}
-	for _, one := range all {
-		test := one.Module == testModule
-		for _, e := range one.Exchanges {
+	for _, d := range declared {
+		test := d.Module == testModule
+		for _, e := range d.Exchanges {
 			if exchanges[e.Name] == nil {
 				exchanges[e.Name] = &queuepb.Exchange{Name: e.Name, Type: string(e.Type), Test: test}
 				t.exchanges = append(t.exchanges, exchanges[e.Name])
@@ -35,19 +34,19 @@ func newTopology(all []queue.Topology) topology {
 			t.tests[e.Name] = t.tests[e.Name] || test
 		}
 	}
-	for _, one := range all {
-		for _, name := range one.Publishes {
-			if one.Module == testModule {
-				continue // operators publish to them, not a module
+	for _, d := range declared {
+		for _, name := range d.Publishes {
+			if d.Module == testModule {
+				continue // operators publish to test exchanges
 			}
-			exchanges[name].Producers = append(exchanges[name].Producers, one.Module)
+			exchanges[name].Producers = append(exchanges[name].Producers, d.Module)
 		}
-		for kind, body := range one.Bodies {
-			t.bodies[kind] = body
+		for messageType, body := range d.Bodies {
+			t.bodies[messageType] = body
 		}
-		for _, q := range one.Queues {
+		for _, q := range d.Queues {
 			t.queues = append(t.queues, q.WithDefaults())
-			t.tests[q.Name] = one.Module == testModule
+			t.tests[q.Name] = d.Module == testModule
 			for _, b := range q.Bindings {
 				t.bindings = append(t.bindings, &queuepb.Binding{Exchange: b.Exchange, Queue: q.Name, Pattern: b.Text()})
 			}
@@ -61,14 +60,14 @@ func newTopology(all []queue.Topology) topology {
 	return t
 }
 
-// matching returns the bindings that match a message.
-func (t topology) matching(exchange, routingKey string, headers map[string]string) (matching []*queuepb.Binding) {
+// matchingBindings returns the bindings of an exchange that match a message.
+func (t topology) matchingBindings(exchange, routingKey string, headers map[string]string) (bindings []*queuepb.Binding) {
 	for _, q := range t.queues {
 		for _, b := range q.Bindings {
 			if b.Exchange == exchange && t.types[exchange].Matches(b, routingKey, headers) {
-				matching = append(matching, &queuepb.Binding{Exchange: exchange, Queue: q.Name, Pattern: b.Text()})
+				bindings = append(bindings, &queuepb.Binding{Exchange: exchange, Queue: q.Name, Pattern: b.Text()})
 			}
 		}
 	}
-	return matching
+	return bindings
 }

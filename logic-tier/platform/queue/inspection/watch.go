@@ -10,24 +10,25 @@ import (
 	queuepb "techtalks.example/proto/techtalks/queue/v1"
 )
 
-var errDraining = apperror.New(apperror.Unavailable, "DRAINING", "this server is going away; connect again").RetryIn(time.Second)
+var errDraining = apperror.New(apperror.Unavailable, "DRAINING", "the server is shutting down; reconnect").RetryIn(time.Second)
 
-// watcher is a WatchQueues call. Only the latest waits for it.
+// watcher is a WatchQueues call. Its channel holds the latest unsent snapshot.
 type watcher struct{ latest chan *queuepb.Snapshot }
 
-func (w *watcher) hear(snapshot *queuepb.Snapshot) {
+// offer replaces an unsent snapshot.
+func (w *watcher) offer(snapshot *queuepb.Snapshot) {
 	for {
 		select {
 		case w.latest <- snapshot:
 			return
-		case <-w.latest: // what it has not read is old
+		case <-w.latest:
 		}
 	}
 }
 
-// WatchQueues says how the queues are every second; see the contract.
+// WatchQueues sends a snapshot of the queues every second; see the contract.
 func (s *Service) WatchQueues(_ *queuepb.WatchQueuesRequest, call grpc.ServerStreamingServer[queuepb.WatchQueuesResponse]) error {
-	first, err := s.now(call.Context())
+	first, err := s.currentSnapshot(call.Context())
 	if err != nil {
 		return err
 	}
@@ -59,36 +60,35 @@ func (s *Service) WatchQueues(_ *queuepb.WatchQueuesRequest, call grpc.ServerStr
 	}
 }
 
-// GetQueues says how the queues are; see the contract.
+// GetQueues returns a snapshot of the queues; see the contract.
 func (s *Service) GetQueues(ctx context.Context, _ *queuepb.GetQueuesRequest) (*queuepb.GetQueuesResponse, error) {
-	snapshot, err := s.now(ctx)
+	snapshot, err := s.currentSnapshot(ctx)
 	if err != nil {
 		return nil, err
 	}
 	return &queuepb.GetQueuesResponse{Snapshot: snapshot}, nil
 }
 
-// now returns a snapshot: of the samples that somebody's watching took, or of one
-// taken now.
-func (s *Service) now(ctx context.Context) (*queuepb.Snapshot, error) {
-	samples := s.recent()
-	if len(samples) == 0 || time.Since(samples[len(samples)-1].at) > fresh {
-		t, err := s.take(ctx)
+// currentSnapshot returns a snapshot of recent samples that were taken for watchers,
+// or else of a new sample.
+func (s *Service) currentSnapshot(ctx context.Context) (*queuepb.Snapshot, error) {
+	samples := s.recentSamples()
+	if len(samples) == 0 || time.Since(samples[len(samples)-1].at) > maxSampleAge {
+		t, err := s.takeSample(ctx)
 		if err != nil {
 			return nil, err
 		}
-		s.add(t)
-		samples = s.recent()
+		s.addSample(t)
+		samples = s.recentSamples()
 	}
 	return s.snapshot(samples), nil
 }
 
-// takeSamples takes a sample every second while somebody watches: one for all.
+// takeSamples takes one sample a second for all watchers while there are any.
 func (s *Service) takeSamples(ctx context.Context) error {
 	defer close(s.draining)
 	for {
-		watchers := s.watching()
-		if len(watchers) == 0 {
+		if len(s.currentWatchers()) == 0 {
 			select {
 			case <-ctx.Done():
 				return nil
@@ -98,29 +98,29 @@ func (s *Service) takeSamples(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(sampleEvery):
+		case <-time.After(sampleInterval):
 		}
-		t, err := s.take(ctx)
+		t, err := s.takeSample(ctx)
 		if err != nil {
 			if ctx.Err() == nil {
-				s.needs.Log.Warn("queue: those who watch hear nothing new", "error", err)
+				s.deps.Log.Warn("queue: cannot update watchers; retrying", "error", err)
 			}
 			continue
 		}
-		s.add(t)
-		snapshot := s.snapshot(s.recent())
-		for _, w := range s.watching() {
-			w.hear(snapshot)
+		s.addSample(t)
+		snapshot := s.snapshot(s.recentSamples())
+		for _, w := range s.currentWatchers() {
+			w.offer(snapshot)
 		}
 	}
 }
 
-func (s *Service) watching() []*watcher {
+func (s *Service) currentWatchers() []*watcher {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	all := make([]*watcher, 0, len(s.watchers))
+	watchers := make([]*watcher, 0, len(s.watchers))
 	for w := range s.watchers {
-		all = append(all, w)
+		watchers = append(watchers, w)
 	}
-	return all
+	return watchers
 }

@@ -13,18 +13,19 @@ import (
 	"techtalks.example/logic-tier/platform/queue"
 )
 
-// Registry counts what the consumers of this process do. An engine writes it down
-// from time to time (Beat), so that whoever runs the system sees them all.
+// Registry counts what the consumers of this process do. An engine writes its
+// heartbeats to the database, so that operators see the consumers of all
+// processes.
 type Registry struct {
-	// Host and Process say where; Process is unique as long as it runs.
+	// Host is the host's name. Process identifies this process while it runs.
 	Host, Process string
 	engine        string
 
-	mu      sync.Mutex
-	members map[*Member]bool
-	numbers int
-	written string // what the last beat said
-	at      time.Time
+	mu        sync.Mutex
+	members   map[*Member]bool
+	joined    int       // members so far
+	written   string    // the last heartbeat
+	writtenAt time.Time // zero: the last heartbeat was not written
 }
 
 // NewRegistry returns the registry of a process that uses an engine.
@@ -39,7 +40,7 @@ func NewRegistry(engine string) *Registry {
 	}
 }
 
-// Member is one consumer.
+// Member is a consumer of this process.
 type Member struct {
 	queue    string
 	process  string
@@ -49,15 +50,15 @@ type Member struct {
 	held, acknowledged, redelivered, dead atomic.Int64
 }
 
-// Join adds a consumer of a queue. It leaves with Leave.
+// Join adds a consumer of a queue to the registry, until Leave.
 func (r *Registry) Join(c queue.Consumer) *Member {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.numbers++
+	r.joined++
 	process := r.Process
 	for m := range r.members {
-		if m.queue == c.Queue { // a second one in this process
-			process = fmt.Sprintf("%s-%d", r.Process, r.numbers)
+		if m.queue == c.Queue { // rows are keyed by process and queue
+			process = fmt.Sprintf("%s-%d", r.Process, r.joined)
 		}
 	}
 	m := &Member{queue: c.Queue, process: process, consumer: c, began: time.Now()}
@@ -65,36 +66,36 @@ func (r *Registry) Join(c queue.Consumer) *Member {
 	return m
 }
 
-// Leave removes a consumer; it is no longer seen a few seconds later.
+// Leave removes a consumer. Operators stop seeing it a few seconds later.
 func (r *Registry) Leave(m *Member) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.members, m)
 }
 
-// Holds says how many messages the consumer holds.
-func (m *Member) Holds(n int) { m.held.Store(int64(n)) }
+// SetHeld sets the number of messages that the consumer holds.
+func (m *Member) SetHeld(n int) { m.held.Store(int64(n)) }
 
-// Delivered counts a delivery, the count-th of its message.
-func (m *Member) Delivered(count int) {
+// CountDelivery counts the count-th delivery of a message.
+func (m *Member) CountDelivery(count int) {
 	if count > 1 {
 		m.redelivered.Add(1)
 	}
 }
 
-// Acknowledged counts messages that were worked.
-func (m *Member) Acknowledged(n int) { m.acknowledged.Add(int64(n)) }
+// CountAcknowledged counts n acknowledged messages.
+func (m *Member) CountAcknowledged(n int) { m.acknowledged.Add(int64(n)) }
 
-// Died counts messages that became dead letters.
-func (m *Member) Died(n int) { m.dead.Add(int64(n)) }
+// CountDead counts n dead-lettered messages.
+func (m *Member) CountDead(n int) { m.dead.Add(int64(n)) }
 
-// beatEvery is how often a registry is written down while nothing changes: often
-// enough that a consumer that vanished is not shown for long.
-const beatEvery = 5 * time.Second
+// heartbeatInterval is the time between heartbeats while no count changes. It
+// limits how long a crashed consumer is still shown.
+const heartbeatInterval = 5 * time.Second
 
-// Beat returns the rows to write, when it is time to: something changed, or the
-// last time was a while ago.
-func (r *Registry) Beat() (b Beat, due bool) {
+// Heartbeat returns the rows to write, and reports whether to write them: when a
+// count changed, or heartbeatInterval after the last heartbeat.
+func (r *Registry) Heartbeat() (h Heartbeat, due bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	members := make([]*Member, 0, len(r.members))
@@ -104,35 +105,36 @@ func (r *Registry) Beat() (b Beat, due bool) {
 	slices.SortFunc(members, func(a, b *Member) int {
 		return cmp.Or(cmp.Compare(a.queue, b.queue), cmp.Compare(a.process, b.process))
 	})
-	b = Beat{host: r.Host, engine: r.engine}
+	h = Heartbeat{host: r.Host, engine: r.engine}
 	for _, m := range members {
-		b.process = append(b.process, m.process)
-		b.queue = append(b.queue, m.queue)
-		b.prefetch = append(b.prefetch, int64(m.consumer.Prefetch))
-		b.concurrency = append(b.concurrency, int64(m.consumer.Concurrency))
-		b.held = append(b.held, m.held.Load())
-		b.acknowledged = append(b.acknowledged, m.acknowledged.Load())
-		b.redelivered = append(b.redelivered, m.redelivered.Load())
-		b.dead = append(b.dead, m.dead.Load())
-		b.began = append(b.began, m.began.Format(time.RFC3339Nano))
+		h.process = append(h.process, m.process)
+		h.queue = append(h.queue, m.queue)
+		h.prefetch = append(h.prefetch, int64(m.consumer.Prefetch))
+		h.concurrency = append(h.concurrency, int64(m.consumer.Concurrency))
+		h.held = append(h.held, m.held.Load())
+		h.acknowledged = append(h.acknowledged, m.acknowledged.Load())
+		h.redelivered = append(h.redelivered, m.redelivered.Load())
+		h.dead = append(h.dead, m.dead.Load())
+		h.began = append(h.began, m.began.Format(time.RFC3339Nano))
 	}
-	text := fmt.Sprint(b)
-	if len(members) == 0 || (text == r.written && time.Since(r.at) < beatEvery) {
-		return b, false
+	text := fmt.Sprint(h)
+	if len(members) == 0 || (text == r.written && time.Since(r.writtenAt) < heartbeatInterval) {
+		return h, false
 	}
-	r.written, r.at = text, time.Now()
-	return b, true
+	r.written, r.writtenAt = text, time.Now()
+	return h, true
 }
 
-// Missed says that the last beat was not written: the next one is due at once.
-func (r *Registry) Missed() {
+// HeartbeatFailed records that the last heartbeat was not written: the next one is
+// due at once.
+func (r *Registry) HeartbeatFailed() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.at = time.Time{}
+	r.writtenAt = time.Time{}
 }
 
-// Beat is a registry's rows, column by column.
-type Beat struct {
+// Heartbeat is the rows of a registry's consumers, column by column.
+type Heartbeat struct {
 	host, engine                          string
 	process, queue                        []string
 	prefetch, concurrency                 []int64

@@ -11,7 +11,8 @@ import (
 	"techtalks.example/logic-tier/platform/queue"
 )
 
-// Two processes that start together declare one after the other.
+// lockTopologyStatement serialises the declarations of processes that start at the
+// same time.
 const lockTopologyStatement = `
 select pg_advisory_xact_lock(hashtext('queue.topology'))`
 
@@ -26,13 +27,13 @@ values ($1, $2, nullif($3, ''))
 on conflict (name) do update set owner = coalesce(e.owner, excluded.owner)
 returning type, coalesce(owner, '')`
 
-// declareExchange returns the type and the owner that the exchange has now. The
-// first owner stays.
-func declareExchange(ctx context.Context, tx *postgres.Tx, e queue.Exchange, owner string) (kind queue.ExchangeType, ownedBy string, err error) {
+// declareExchange creates the exchange if it does not exist, and returns its stored
+// type and owner. The first owner stays the owner.
+func declareExchange(ctx context.Context, tx *postgres.Tx, e queue.Exchange, owner string) (storedType queue.ExchangeType, storedOwner string, err error) {
 	_, _, err = postgres.One(ctx, tx, func(columns func(...any) error) (struct{}, error) {
-		return struct{}{}, columns(&kind, &ownedBy)
+		return struct{}{}, columns(&storedType, &storedOwner)
 	}, declareExchangeStatement, e.Name, string(e.Type), owner)
-	return kind, ownedBy, err
+	return storedType, storedOwner, err
 }
 
 const exchangeTypeStatement = `
@@ -40,9 +41,9 @@ select type
 from   queue.exchange
 where  name = $1`
 
-func exchangeType(ctx context.Context, tx *postgres.Tx, name string) (queue.ExchangeType, bool, error) {
-	found, declared, err := postgres.One(ctx, tx, postgres.Value[string], exchangeTypeStatement, name)
-	return queue.ExchangeType(found), declared, err
+func exchangeType(ctx context.Context, tx *postgres.Tx, name string) (t queue.ExchangeType, declared bool, err error) {
+	text, declared, err := postgres.One(ctx, tx, postgres.Value[string], exchangeTypeStatement, name)
+	return queue.ExchangeType(text), declared, err
 }
 
 const declareQueueStatement = `
@@ -51,14 +52,14 @@ values ($1, $2, nullif($3, ''))
 on conflict (name) do update set delivery_limit = excluded.delivery_limit, owner = coalesce(q.owner, excluded.owner)
 returning id`
 
-func declareQueue(ctx context.Context, tx *postgres.Tx, declared queue.Queue, owner string) (int, error) {
-	id, _, err := postgres.One(ctx, tx, postgres.Value[int], declareQueueStatement, declared.Name, declared.DeliveryLimit, owner)
+func declareQueue(ctx context.Context, tx *postgres.Tx, q queue.Queue, owner string) (id int, err error) {
+	id, _, err = postgres.One(ctx, tx, postgres.Value[int], declareQueueStatement, q.Name, q.DeliveryLimit, owner)
 	return id, err
 }
 
-// ExclusiveLife is how long an exclusive queue outlives the last sign of its
-// consumer.
-const ExclusiveLife = time.Minute
+// ExclusiveTTL is how long an exclusive queue outlives its consumer's last
+// heartbeat.
+const ExclusiveTTL = time.Minute
 
 const declareExclusiveStatement = `
 insert into queue.queue (name, delivery_limit, expires_at)
@@ -66,8 +67,8 @@ values ($1, $2, now() + make_interval(secs => $3))
 on conflict (name) do update set expires_at = excluded.expires_at
 returning id`
 
-func declareExclusive(ctx context.Context, tx *postgres.Tx, name string, deliveryLimit int, life time.Duration) (int, error) {
-	id, _, err := postgres.One(ctx, tx, postgres.Value[int], declareExclusiveStatement, name, deliveryLimit, life.Seconds())
+func declareExclusive(ctx context.Context, tx *postgres.Tx, name string, deliveryLimit int, ttl time.Duration) (id int, err error) {
+	id, _, err = postgres.One(ctx, tx, postgres.Value[int], declareExclusiveStatement, name, deliveryLimit, ttl.Seconds())
 	return id, err
 }
 
@@ -85,12 +86,12 @@ insert into queue.binding (exchange, queue_id, pattern, matches, headers, any_he
 values ($1, $2, $3, $4, $5, $6)
 on conflict do nothing`
 
-func bind(ctx context.Context, tx *postgres.Tx, queueID int, b binding) error {
+func bind(ctx context.Context, tx *postgres.Tx, queueID int, b storedBinding) error {
 	_, err := postgres.Exec(ctx, tx, bindStatement, b.Exchange, queueID, b.pattern, b.matches, b.headers, b.AnyHeader)
 	return err
 }
 
-const beatStatement = `
+const heartbeatStatement = `
 insert into queue.consumer (process, queue, host, engine, prefetch, concurrency, held, acknowledged, redelivered, dead, began_at, seen_at)
 select process, queue, $1, $2, prefetch, concurrency, held, acknowledged, redelivered, dead, began_at, now()
 from   unnest($3::text[], $4::text[], $5::integer[], $6::integer[], $7::integer[], $8::bigint[], $9::bigint[], $10::bigint[], $11::timestamptz[])
@@ -102,30 +103,30 @@ set    held         = excluded.held,
        dead         = excluded.dead,
        seen_at      = excluded.seen_at`
 
-// BeatCTE is a beat as part of an engine's own statement, with the arguments
-// that Arguments gives, so that saying who is there costs no query of its own.
-const BeatCTE = `
-with beat as (` + beatStatement + `)`
+// HeartbeatCTE writes a heartbeat as part of an engine's statement, so that it costs
+// no extra query. It takes the arguments $1 to $11, which Arguments returns.
+const HeartbeatCTE = `
+with heartbeat as (` + heartbeatStatement + `)`
 
-// BeatArguments is how many arguments a beat takes.
-const BeatArguments = 11
+// HeartbeatArguments is the number of arguments of a heartbeat.
+const HeartbeatArguments = 11
 
-// Arguments returns what a beat's statement takes.
-func (b Beat) Arguments() []any {
+// Arguments returns the arguments of HeartbeatCTE.
+func (h Heartbeat) Arguments() []any {
 	return []any{
-		b.host, b.engine, pq.Array(b.process), pq.Array(b.queue), pq.Array(b.prefetch), pq.Array(b.concurrency),
-		pq.Array(b.held), pq.Array(b.acknowledged), pq.Array(b.redelivered), pq.Array(b.dead), pq.Array(b.began),
+		h.host, h.engine, pq.Array(h.process), pq.Array(h.queue), pq.Array(h.prefetch), pq.Array(h.concurrency),
+		pq.Array(h.held), pq.Array(h.acknowledged), pq.Array(h.redelivered), pq.Array(h.dead), pq.Array(h.began),
 	}
 }
 
-// Write writes the beat.
-func (b Beat) Write(ctx context.Context, db *postgres.DB) error {
-	_, err := postgres.Exec(ctx, db, beatStatement, b.Arguments()...)
+// Write writes the heartbeat.
+func (h Heartbeat) Write(ctx context.Context, db *postgres.DB) error {
+	_, err := postgres.Exec(ctx, db, heartbeatStatement, h.Arguments()...)
 	return err
 }
 
-// seenWithin is how long a consumer counts as there after its last beat.
-const seenWithin = 3 * beatEvery
+// consumerTTL is how long a consumer counts as running after its last heartbeat.
+const consumerTTL = 3 * heartbeatInterval
 
 const consumersStatement = `
 select process, queue, host, prefetch, concurrency, held, acknowledged, redelivered, dead, began_at
@@ -133,7 +134,7 @@ from   queue.consumer
 where  seen_at > now() - make_interval(secs => $1)
 order by queue, began_at, process`
 
-// Consumer is a consumer somewhere, as it said last.
+// Consumer is a consumer of any process, as of its last heartbeat.
 type Consumer struct {
 	Process, Queue, Host            string
 	Prefetch, Concurrency, Held     int
@@ -141,21 +142,21 @@ type Consumer struct {
 	Began                           time.Time
 }
 
-// Consumers returns who consumes, everywhere.
+// Consumers returns the running consumers of all processes.
 func Consumers(ctx context.Context, db *postgres.DB) ([]Consumer, error) {
 	return postgres.Collect(ctx, db, func(columns func(...any) error) (c Consumer, err error) {
 		err = columns(&c.Process, &c.Queue, &c.Host, &c.Prefetch, &c.Concurrency, &c.Held, &c.Acknowledged, &c.Redelivered, &c.Dead, &c.Began)
 		return c, err
-	}, consumersStatement, seenWithin.Seconds())
+	}, consumersStatement, consumerTTL.Seconds())
 }
 
-const buryStatement = `
+const addDeadLetterStatement = `
 insert into queue.dead_letter (queue, id, delivery_count, published_at, exchange, routing_key, type, traceparent, headers, history, last_error, body)
 values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 on conflict (queue, id) do nothing`
 
-// Bury keeps a dead letter. The same twice is once.
-func Bury(ctx context.Context, q postgres.Querier, l Letter) error {
+// AddDeadLetter stores a dead letter. It is idempotent.
+func AddDeadLetter(ctx context.Context, q postgres.Querier, l DeadLetter) error {
 	var headers, history []byte
 	if len(l.Headers) > 0 {
 		headers = JSON(l.Headers)
@@ -167,44 +168,44 @@ func Bury(ctx context.Context, q postgres.Querier, l Letter) error {
 	if body == nil {
 		body = []byte{}
 	}
-	_, err := postgres.Exec(ctx, q, buryStatement, l.Queue, l.ID, l.Count, l.Published, l.Exchange, l.RoutingKey, l.Type, l.Traceparent, headers, history, l.Error, body)
+	_, err := postgres.Exec(ctx, q, addDeadLetterStatement, l.Queue, l.ID, l.Count, l.Published, l.Exchange, l.RoutingKey, l.Type, l.Traceparent, headers, history, l.Error, body)
 	return err
 }
 
-const letterCountsStatement = `
+const countDeadLettersStatement = `
 select queue, count(*)
 from   queue.dead_letter
 group by queue`
 
-type letterCount struct {
+type deadLetterCount struct {
 	queue string
 	count int64
 }
 
-// LetterCounts returns how many dead letters each queue has.
-func LetterCounts(ctx context.Context, db *postgres.DB) (map[string]int64, error) {
-	read, err := postgres.Collect(ctx, db, func(columns func(...any) error) (c letterCount, err error) {
+// CountDeadLetters returns the number of dead letters of each queue that has any.
+func CountDeadLetters(ctx context.Context, db *postgres.DB) (map[string]int64, error) {
+	rows, err := postgres.Collect(ctx, db, func(columns func(...any) error) (c deadLetterCount, err error) {
 		err = columns(&c.queue, &c.count)
 		return c, err
-	}, letterCountsStatement)
-	counts := make(map[string]int64, len(read))
-	for _, c := range read {
+	}, countDeadLettersStatement)
+	counts := make(map[string]int64, len(rows))
+	for _, c := range rows {
 		counts[c.queue] = c.count
 	}
 	return counts, err
 }
 
-// Edge is a dead letter's place in the list.
-type Edge struct {
+// DeadLetterKey is the position of a dead letter in the list, for pagination.
+type DeadLetterKey struct {
 	Died  time.Time `json:"t"`
 	Queue string    `json:"q"`
 	ID    int64     `json:"i"`
 }
 
-// FirstEdge is before all dead letters.
-func FirstEdge() Edge { return Edge{Died: time.Now().AddDate(1, 0, 0)} }
+// FirstDeadLetterKey returns a position before all dead letters.
+func FirstDeadLetterKey() DeadLetterKey { return DeadLetterKey{Died: time.Now().AddDate(1, 0, 0)} }
 
-const lettersStatement = `
+const listDeadLettersStatement = `
 select queue, id, died_at, published_at, delivery_count, exchange, routing_key, type, traceparent, headers, last_error
 from   queue.dead_letter
 where  ($1 or queue = $2)
@@ -212,31 +213,33 @@ where  ($1 or queue = $2)
 order by died_at desc, queue desc, id desc
 limit  $6`
 
-// Letters returns dead letters without body and history, the latest first, from
-// before an edge: of a queue, or of all when queue is nil.
-func Letters(ctx context.Context, db *postgres.DB, queue *string, before Edge, most int) ([]Letter, error) {
+// ListDeadLetters returns up to limit dead letters after a position, the latest
+// first, without their bodies and histories: those of a queue, or of all queues if
+// queue is nil.
+func ListDeadLetters(ctx context.Context, db *postgres.DB, queue *string, after DeadLetterKey, limit int) ([]DeadLetter, error) {
 	name := ""
 	if queue != nil {
 		name = *queue
 	}
-	return postgres.Collect(ctx, db, func(columns func(...any) error) (l Letter, err error) {
+	return postgres.Collect(ctx, db, func(columns func(...any) error) (l DeadLetter, err error) {
 		var headers []byte
 		if err = columns(&l.Queue, &l.ID, &l.Died, &l.Published, &l.Count, &l.Exchange, &l.RoutingKey, &l.Type, &l.Traceparent, &headers, &l.Error); err == nil && headers != nil {
 			err = json.Unmarshal(headers, &l.Headers)
 		}
 		return l, err
-	}, lettersStatement, queue == nil, name, before.Died, before.Queue, before.ID, most)
+	}, listDeadLettersStatement, queue == nil, name, after.Died, after.Queue, after.ID, limit)
 }
 
-const letterStatement = `
+const findDeadLetterStatement = `
 select died_at, published_at, delivery_count, exchange, routing_key, type, traceparent, headers, history, last_error, body
 from   queue.dead_letter
 where  queue = $1
   and  id = $2`
 
-// FindLetter returns a dead letter, whole; ErrNoLetter when it is not there.
-func FindLetter(ctx context.Context, db *postgres.DB, queue string, id int64) (Letter, error) {
-	l, found, err := postgres.One(ctx, db, func(columns func(...any) error) (l Letter, err error) {
+// FindDeadLetter returns a dead letter with its body and history, or
+// ErrDeadLetterNotFound.
+func FindDeadLetter(ctx context.Context, db *postgres.DB, queue string, id int64) (DeadLetter, error) {
+	l, found, err := postgres.One(ctx, db, func(columns func(...any) error) (l DeadLetter, err error) {
 		l.Queue, l.ID = queue, id
 		var headers, history []byte
 		if err = columns(&l.Died, &l.Published, &l.Count, &l.Exchange, &l.RoutingKey, &l.Type, &l.Traceparent, &headers, &history, &l.Error, &l.Body); err != nil {
@@ -251,41 +254,42 @@ func FindLetter(ctx context.Context, db *postgres.DB, queue string, id int64) (L
 			err = json.Unmarshal(history, &l.History)
 		}
 		return l, err
-	}, letterStatement, queue, id)
+	}, findDeadLetterStatement, queue, id)
 	if err == nil && !found {
-		err = ErrNoLetter
+		err = ErrDeadLetterNotFound
 	}
 	return l, err
 }
 
-const discardStatement = `
+const discardDeadLettersStatement = `
 delete from queue.dead_letter
 where  queue = $1
   and  ($2 or id = any($3))`
 
-// Discard deletes dead letters of a queue for good, all of them when no ids are
-// given, and returns how many there were.
-func Discard(ctx context.Context, db *postgres.DB, queue string, ids []int64) (int, error) {
-	n, err := postgres.Exec(ctx, db, discardStatement, queue, len(ids) == 0, pq.Array(ids))
+// DiscardDeadLetters deletes the dead letters of a queue with these ids, or all of
+// them if ids is empty, and returns how many it deleted.
+func DiscardDeadLetters(ctx context.Context, db *postgres.DB, queue string, ids []int64) (int, error) {
+	n, err := postgres.Exec(ctx, db, discardDeadLettersStatement, queue, len(ids) == 0, pq.Array(ids))
 	return int(n), err
 }
 
-const outboxStatement = `
+const outboxDepthStatement = `
 select count(*), coalesce(min(published_at), 'epoch')
 from   queue.outbox`
 
-// Outbox is what waits for a broker elsewhere.
-type Outbox struct {
+// OutboxDepth describes the messages in the outbox, which an external broker has not
+// confirmed yet.
+type OutboxDepth struct {
 	Count  int64
-	Oldest time.Time
+	Oldest time.Time // when the oldest was published; zero if there are none
 }
 
-// OutboxDepth returns how much waits in the outbox.
-func OutboxDepth(ctx context.Context, db *postgres.DB) (Outbox, error) {
-	o, _, err := postgres.One(ctx, db, func(columns func(...any) error) (o Outbox, err error) {
+// ReadOutboxDepth returns the depth of the outbox.
+func ReadOutboxDepth(ctx context.Context, db *postgres.DB) (OutboxDepth, error) {
+	o, _, err := postgres.One(ctx, db, func(columns func(...any) error) (o OutboxDepth, err error) {
 		err = columns(&o.Count, &o.Oldest)
 		return o, err
-	}, outboxStatement)
+	}, outboxDepthStatement)
 	if o.Count == 0 {
 		o.Oldest = time.Time{}
 	}
@@ -293,36 +297,36 @@ func OutboxDepth(ctx context.Context, db *postgres.DB) (Outbox, error) {
 }
 
 const sweepStatement = `
-with vanished as (
+with expired_consumer as (
     delete from queue.consumer
     where  seen_at < now() - make_interval(secs => $1)
-), forgotten as (
+), expired_mark as (
     delete from queue.handled
     where  handled_at < now() - make_interval(secs => $2)
-), gone as (
+), expired_queue as (
     delete from queue.queue
     where  expires_at < now()
     returning id
 )
 delete from queue.message
-where  queue_id in (select id from gone)`
+where  queue_id in (select id from expired_queue)`
 
 func sweep(ctx context.Context, db *postgres.DB) error {
-	_, err := postgres.Exec(ctx, db, sweepStatement, (2 * seenWithin).Seconds(), handledLife.Seconds())
+	_, err := postgres.Exec(ctx, db, sweepStatement, (2 * consumerTTL).Seconds(), handledLifetime.Seconds())
 	return err
 }
 
 const dropExclusiveStatement = `
-with gone as (
+with dropped as (
     delete from queue.queue
     where  id = $1
       and  expires_at is not null
     returning id
 )
 delete from queue.message
-where  queue_id in (select id from gone)`
+where  queue_id in (select id from dropped)`
 
-// DropExclusive deletes an exclusive queue with what is in it.
+// DropExclusive deletes an exclusive queue and its messages.
 func DropExclusive(ctx context.Context, db *postgres.DB, id int) error {
 	_, err := postgres.Exec(ctx, db, dropExclusiveStatement, id)
 	return err

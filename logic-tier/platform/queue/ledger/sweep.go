@@ -9,29 +9,30 @@ import (
 )
 
 const (
-	// handledLife is how long marks of what was handled are kept: over a message's
-	// deliveries, which end after an hour or so, and over a broker's absence.
-	handledLife = 24 * time.Hour
-	// sweepEvery is how often what has expired, and is no longer looked at, is
-	// removed.
-	sweepEvery = 5 * time.Minute
-	// sweepTimeout bounds the statement that does it.
+	// handledLifetime is how long marks of handled messages are stored: longer than
+	// the backoffs of a message, which add up to less than an hour, and longer than
+	// a broker is likely to be unavailable.
+	handledLifetime = 24 * time.Hour
+	// sweepInterval is the time between sweeps. Expired rows are ignored before
+	// they are deleted.
+	sweepInterval = 5 * time.Minute
+	// sweepTimeout bounds one sweep.
 	sweepTimeout = 30 * time.Second
 )
 
-// Sweep removes what has expired from time to time until ctx ends. Every process
-// may: who comes second finds nothing.
+// Sweep deletes expired rows from time to time until ctx ends. Every process can
+// run it: sweeps are idempotent.
 func Sweep(ctx context.Context, db *postgres.DB, log *slog.Logger) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(sweepEvery):
+		case <-time.After(sweepInterval):
 		}
-		sweeping, done := context.WithTimeout(ctx, sweepTimeout)
-		if err := sweep(sweeping, db); err != nil && ctx.Err() == nil {
-			log.Warn("queue: what has expired was not removed; trying again later", "error", err)
+		sweepCtx, cancel := context.WithTimeout(ctx, sweepTimeout)
+		if err := sweep(sweepCtx, db); err != nil && ctx.Err() == nil {
+			log.Warn("queue: cannot delete expired rows; retrying later", "error", err)
 		}
-		done()
+		cancel()
 	}
 }

@@ -1,8 +1,8 @@
-// Package ledger is what both engines of the queue keep in Postgres: the topology
-// as it was declared, who consumes, dead letters, and marks of what was handled.
-// Dead letters are for people, whatever carried the message: they are read,
-// searched, put back one at a time. So they are rows, and not messages in one
-// more queue.
+// Package ledger stores what both engines of the queue keep in Postgres: the
+// declared topology, the running consumers, dead letters, and marks of handled
+// messages. Operators read, search and redrive dead letters one at a time,
+// whichever engine delivered them. Therefore dead letters are rows, not messages in
+// another queue.
 package ledger
 
 import (
@@ -14,21 +14,21 @@ import (
 	"techtalks.example/logic-tier/platform/queue"
 )
 
-// Declare makes the exchanges, queues and bindings that are not there yet, and
-// removes bindings of the named queues that are no longer declared. An exchange
-// of another type than declared is an error: messages published to it would go
-// elsewhere than its users think.
+// Declare creates the exchanges, queues and bindings that do not exist yet, and
+// deletes bindings of the declared queues that are no longer declared. It returns a
+// Permanent error if an existing exchange has another type, because messages
+// published to it would be routed by other rules than declared, or another owner.
 func Declare(ctx context.Context, db *postgres.DB, topologies ...queue.Topology) error {
 	return declareAll(ctx, db, false, topologies)
 }
 
-// Add is Declare but for bindings that are no longer declared, which stay: for an
-// engine that first removes them elsewhere.
-func Add(ctx context.Context, db *postgres.DB, topologies ...queue.Topology) error {
+// DeclareKeepingBindings is Declare without the deletion of bindings: for an engine
+// that deletes them from its broker first.
+func DeclareKeepingBindings(ctx context.Context, db *postgres.DB, topologies ...queue.Topology) error {
 	return declareAll(ctx, db, true, topologies)
 }
 
-func declareAll(ctx context.Context, db *postgres.DB, keep bool, topologies []queue.Topology) error {
+func declareAll(ctx context.Context, db *postgres.DB, keepBindings bool, topologies []queue.Topology) error {
 	return db.InTransaction(ctx, func(tx *postgres.Tx) error {
 		if err := lockTopology(ctx, tx); err != nil {
 			return err
@@ -36,22 +36,22 @@ func declareAll(ctx context.Context, db *postgres.DB, keep bool, topologies []qu
 		for _, t := range topologies {
 			for _, e := range t.Exchanges {
 				owner := t.OwnerOf(e.Name)
-				found, ownedBy, err := declareExchange(ctx, tx, e, owner)
+				storedType, storedOwner, err := declareExchange(ctx, tx, e, owner)
 				if err != nil {
 					return err
 				}
-				if owner != "" && ownedBy != owner {
-					return queue.Permanent(fmt.Errorf("exchange %q belongs to the module %s and not to %s: publish to an exchange of the module's own", e.Name, ownedBy, owner))
+				if owner != "" && storedOwner != owner {
+					return queue.Permanent(fmt.Errorf("exchange %q belongs to module %s: %s cannot publish to it; declare another exchange", e.Name, storedOwner, owner))
 				}
-				if found != e.Type {
-					return queue.Permanent(fmt.Errorf("exchange %q is %s in the database and %s in this program: run one version of it, or declare another name", e.Name, found, e.Type))
+				if storedType != e.Type {
+					return queue.Permanent(fmt.Errorf("exchange %q is %s in the database and %s in this program: run one version of it, or declare another name", e.Name, storedType, e.Type))
 				}
 			}
 		}
 		for _, t := range topologies {
-			for _, declared := range t.Queues {
-				if err := declare(ctx, tx, declared, t.Owner(), keep); err != nil {
-					return fmt.Errorf("declare queue %q: %w", declared.Name, err)
+			for _, q := range t.Queues {
+				if err := declare(ctx, tx, q, t.Owner(), keepBindings); err != nil {
+					return fmt.Errorf("declare queue %q: %w", q.Name, err)
 				}
 			}
 		}
@@ -59,92 +59,94 @@ func declareAll(ctx context.Context, db *postgres.DB, keep bool, topologies []qu
 	})
 }
 
-func declare(ctx context.Context, tx *postgres.Tx, declared queue.Queue, owner string, keep bool) error {
-	if declared.Exclusive {
-		// Made when it is consumed; what is wrong with it is said now.
-		for _, b := range declared.Bindings {
-			if _, err := expressed(ctx, tx, b); err != nil {
+func declare(ctx context.Context, tx *postgres.Tx, q queue.Queue, owner string, keepBindings bool) error {
+	if q.Exclusive {
+		// Its consumers create it; report invalid bindings now.
+		for _, b := range q.Bindings {
+			if _, err := compile(ctx, tx, b); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
-	id, err := declareQueue(ctx, tx, declared.WithDefaults(), owner)
+	id, err := declareQueue(ctx, tx, q.WithDefaults(), owner)
 	if err != nil {
 		return err
 	}
-	return rebind(ctx, tx, id, declared.Bindings, keep)
+	return rebind(ctx, tx, id, q.Bindings, keepBindings)
 }
 
-// MakeExclusive makes a queue that is one consumer's alone until it expires, and
-// returns its number.
-func MakeExclusive(ctx context.Context, db *postgres.DB, name string, like queue.Queue) (id int, err error) {
+// CreateExclusive creates the queue of one consumer of the exclusive queue declared,
+// and returns its id. The queue expires after ExclusiveTTL unless the engine renews
+// it.
+func CreateExclusive(ctx context.Context, db *postgres.DB, name string, declared queue.Queue) (id int, err error) {
 	err = db.InTransaction(ctx, func(tx *postgres.Tx) error {
 		if err := lockTopology(ctx, tx); err != nil {
 			return err
 		}
-		like = like.WithDefaults()
-		if id, err = declareExclusive(ctx, tx, name, like.DeliveryLimit, ExclusiveLife); err != nil {
+		declared = declared.WithDefaults()
+		if id, err = declareExclusive(ctx, tx, name, declared.DeliveryLimit, ExclusiveTTL); err != nil {
 			return err
 		}
-		return rebind(ctx, tx, id, like.Bindings, false)
+		return rebind(ctx, tx, id, declared.Bindings, false)
 	})
 	return id, err
 }
 
-func rebind(ctx context.Context, tx *postgres.Tx, queueID int, bindings []queue.Binding, keep bool) error {
-	if !keep {
+func rebind(ctx context.Context, tx *postgres.Tx, queueID int, bindings []queue.Binding, keepBindings bool) error {
+	if !keepBindings {
 		if err := unbind(ctx, tx, queueID); err != nil {
 			return err
 		}
 	}
 	for _, b := range bindings {
-		e, err := expressed(ctx, tx, b)
+		stored, err := compile(ctx, tx, b)
 		if err != nil {
 			return err
 		}
-		if err := bind(ctx, tx, queueID, e); err != nil {
+		if err := bind(ctx, tx, queueID, stored); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// binding is a binding as rows have it.
-type binding struct {
+// storedBinding is a binding as it is stored.
+type storedBinding struct {
 	queue.Binding
-	pattern string // of headers: their text
-	matches string // of a topic pattern: its expression
-	headers []byte
+	pattern string // Binding.Text
+	matches string // the regular expression of a topic pattern
+	headers []byte // a JSON object, for headers exchanges
 }
 
-// expressed checks a binding against its exchange's type.
-func expressed(ctx context.Context, tx *postgres.Tx, b queue.Binding) (e binding, err error) {
-	of, declared, err := exchangeType(ctx, tx, b.Exchange)
+// compile validates a binding against its exchange's type and returns it as it is
+// stored.
+func compile(ctx context.Context, tx *postgres.Tx, b queue.Binding) (s storedBinding, err error) {
+	kind, declared, err := exchangeType(ctx, tx, b.Exchange)
 	if err != nil {
-		return e, err
+		return s, err
 	}
 	if !declared {
-		return e, queue.Permanent(fmt.Errorf("bound to exchange %q, which is not declared: declare it", b.Exchange))
+		return s, queue.Permanent(fmt.Errorf("binding to exchange %q, which is not declared: declare it", b.Exchange))
 	}
-	e = binding{Binding: b, pattern: b.Text()}
-	switch {
-	case of == queue.Topic:
-		if e.matches, err = queue.TopicExpression(b.Pattern); err != nil {
-			return e, queue.Permanent(err)
+	s = storedBinding{Binding: b, pattern: b.Text()}
+	switch kind {
+	case queue.Topic:
+		if s.matches, err = queue.TopicExpression(b.Pattern); err != nil {
+			return s, queue.Permanent(err)
 		}
-	case of == queue.Headers:
+	case queue.Headers:
 		if b.Headers == nil {
-			e.headers = []byte("{}")
-		} else if e.headers, err = json.Marshal(b.Headers); err != nil {
-			return e, err
+			s.headers = []byte("{}")
+		} else if s.headers, err = json.Marshal(b.Headers); err != nil {
+			return s, err
 		}
 	}
-	if of != queue.Headers && len(b.Headers) > 0 {
-		return e, queue.Permanent(fmt.Errorf("binding to exchange %q asks for headers, which a %s exchange does not look at: bind to a headers exchange, or by a pattern", b.Exchange, of))
+	if kind != queue.Headers && len(b.Headers) > 0 {
+		return s, queue.Permanent(fmt.Errorf("binding to exchange %q has headers, which a %s exchange ignores: bind to a headers exchange, or by a pattern", b.Exchange, kind))
 	}
-	if len(e.pattern) > queue.MaxRoutingKey {
-		return e, queue.Permanent(fmt.Errorf("binding %q of %d bytes: use at most %d", e.pattern, len(e.pattern), queue.MaxRoutingKey))
+	if len(s.pattern) > queue.MaxRoutingKey {
+		return s, queue.Permanent(fmt.Errorf("binding %q of %d bytes: use at most %d", s.pattern, len(s.pattern), queue.MaxRoutingKey))
 	}
-	return e, nil
+	return s, nil
 }

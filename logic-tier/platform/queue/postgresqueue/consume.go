@@ -1,6 +1,7 @@
 package postgresqueue
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -10,25 +11,25 @@ import (
 
 	"techtalks.example/logic-tier/platform/queue"
 	"techtalks.example/logic-tier/platform/queue/ledger"
+	"techtalks.example/logic-tier/platform/queue/notify"
 	"techtalks.example/logic-tier/platform/queue/prefetch"
-	"techtalks.example/logic-tier/platform/queue/wake"
 )
 
-// consumption is one Consume under way. All its leases share one number.
+// consumption is one consumer of one queue. All its leases have the same lease id.
 type consumption struct {
 	*Queue
 	queue.Consumer
-	found
+	queueRow
 	exclusive bool
-	number    int64
+	leaseID   int64
 	member    *ledger.Member
-	loseQueue context.CancelFunc
+	restart   context.CancelFunc // ends run, so that Consume starts again
 
-	mu     sync.Mutex
-	held   map[int64]context.CancelFunc // leased and not settled
-	done   []int64                      // handled, to be acknowledged
-	settle chan struct{}                // done is not empty
-	room   chan struct{}                // fewer are held
+	mu          sync.Mutex
+	held        map[int64]context.CancelFunc // leased and not settled
+	handled     []int64                      // to be acknowledged
+	hasHandled  chan struct{}                // signals that handled is not empty
+	hasCapacity chan struct{}                // signals that batchSize is not zero
 }
 
 // Consume delivers a queue's messages; see queue.Broker.
@@ -38,16 +39,15 @@ func (q *Queue) Consume(ctx context.Context, consumer queue.Consumer) error {
 	defer q.registry.Leave(member)
 	for ctx.Err() == nil {
 		c := &consumption{
-			Queue: q, Consumer: consumer, number: rand.Int64(), member: member,
-			held: map[int64]context.CancelFunc{}, settle: make(chan struct{}, 1), room: make(chan struct{}, 1),
+			Queue: q, Consumer: consumer, leaseID: rand.Int64(), member: member,
+			held: map[int64]context.CancelFunc{}, hasHandled: make(chan struct{}, 1), hasCapacity: make(chan struct{}, 1),
 		}
-		// Looked up again until it is there: a process may start while the database
-		// is away.
+		// Retried, because a process can start while the database is unavailable.
 		if err := c.find(ctx); err != nil {
 			if ctx.Err() == nil {
-				q.log.Warn("queue: cannot consume yet", "queue", consumer.Queue, "error", err)
+				q.log.Warn("queue: cannot consume; retrying", "queue", consumer.Queue, "error", err)
 			}
-			wake.Pause(ctx, q.look)
+			notify.Sleep(ctx, q.pollInterval)
 			continue
 		}
 		c.run(ctx)
@@ -55,35 +55,36 @@ func (q *Queue) Consume(ctx context.Context, consumer queue.Consumer) error {
 	return nil
 }
 
-// find finds the queue, or makes the one that is to be this consumer's alone.
+// find looks up the queue, or creates this consumer's exclusive queue.
 func (c *consumption) find(ctx context.Context) (err error) {
-	ctx, done := context.WithTimeout(ctx, statementTimeout)
-	defer done()
+	ctx, cancel := context.WithTimeout(ctx, statementTimeout)
+	defer cancel()
 	c.Queue.mu.Lock()
-	like, exclusive := c.Queue.exclusive[c.Consumer.Queue]
+	declared, exclusive := c.Queue.exclusive[c.Consumer.Queue]
 	c.Queue.mu.Unlock()
 	if !exclusive {
-		c.found, err = findQueue(ctx, c.db, c.Consumer.Queue)
+		c.queueRow, err = findQueue(ctx, c.db, c.Consumer.Queue)
 		return err
 	}
-	c.exclusive, c.deliveryLimit = true, like.WithDefaults().DeliveryLimit
-	c.id, err = ledger.MakeExclusive(ctx, c.db, fmt.Sprintf("%s%s%s-%04x", like.Name, exclusiveMark, c.registry.Process, rand.N(1<<16)), like)
+	c.exclusive, c.deliveryLimit = true, declared.WithDefaults().DeliveryLimit
+	name := fmt.Sprintf("%s%s%s-%04x", declared.Name, exclusiveSeparator, c.registry.Process, rand.N(1<<16))
+	c.id, err = ledger.CreateExclusive(ctx, c.db, name, declared)
 	return err
 }
 
-// exclusiveMark stands between an exclusive queue's declared name and what tells
-// its consumer's from another's.
-const exclusiveMark = "@"
+// exclusiveSeparator separates the declared name of an exclusive queue from the
+// suffix that identifies its consumer.
+const exclusiveSeparator = "@"
 
-// declaredName returns a queue's name as it was declared.
+// declaredName returns the declared name of a queue.
 func declaredName(name string) string {
-	declared, _, _ := strings.Cut(name, exclusiveMark)
+	declared, _, _ := strings.Cut(name, exclusiveSeparator)
 	return declared
 }
 
 func (c *consumption) run(ctx context.Context) {
-	ctx, c.loseQueue = context.WithCancel(ctx)
-	defer c.loseQueue()
+	ctx, c.restart = context.WithCancel(ctx)
+	defer c.restart()
 	c.Queue.mu.Lock()
 	c.consuming[c] = true
 	c.Queue.mu.Unlock()
@@ -92,15 +93,15 @@ func (c *consumption) run(ctx context.Context) {
 	var handlers, background sync.WaitGroup
 	for range c.Concurrency {
 		handlers.Go(func() {
-			for d := range deliveries.InTurn() {
+			for d := range deliveries.Receive() {
 				c.handle(d)
 			}
 		})
 	}
-	// Acknowledging and extending go on while handlers drain.
-	working, stop := context.WithCancel(context.WithoutCancel(ctx))
-	background.Go(func() { c.acknowledgeHandled(working) })
-	background.Go(func() { c.extendHeld(working) })
+	// Acknowledgements and lease renewals continue while handlers drain.
+	backgroundCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	background.Go(func() { c.acknowledgeHandled(backgroundCtx) })
+	background.Go(func() { c.renewLeases(backgroundCtx) })
 
 	c.fetch(ctx, deliveries)
 	deliveries.Close()
@@ -110,201 +111,194 @@ func (c *consumption) run(ctx context.Context) {
 	c.leave(context.WithoutCancel(ctx))
 }
 
-// leave puts back what no handler began, and drops a queue that was this
-// consumer's alone.
+// leave returns unstarted messages to the queue, and drops an exclusive queue.
 func (c *consumption) leave(ctx context.Context) {
 	c.Queue.mu.Lock()
 	delete(c.consuming, c)
 	c.Queue.mu.Unlock()
-	c.bell.Leave(c.id)
-	ctx, done := context.WithTimeout(ctx, statementTimeout)
-	defer done()
+	c.notifier.Unsubscribe(c.id)
+	ctx, cancel := context.WithTimeout(ctx, statementTimeout)
+	defer cancel()
 	if c.exclusive {
 		if err := ledger.DropExclusive(ctx, c.db, c.id); err != nil {
-			c.log.Warn("queue: exclusive queue not dropped; it expires", "queue", c.Consumer.Queue, "error", err)
+			c.log.Warn("queue: cannot drop exclusive queue; it expires", "queue", c.Consumer.Queue, "error", err)
 		}
 		return
 	}
-	if ids := c.holding(); len(ids) > 0 {
-		if err := putBackUntried(ctx, c.db, c.id, ids, c.number); err != nil {
-			c.log.Warn("queue: messages not put back; they return when their lease ends", "queue", c.Consumer.Queue, "messages", len(ids), "error", err)
+	if ids := c.heldIDs(); len(ids) > 0 {
+		if err := putBackUntried(ctx, c.db, c.id, ids, c.leaseID); err != nil {
+			c.log.Warn("queue: cannot return messages; they are redelivered when their leases expire", "queue", c.Consumer.Queue, "messages", len(ids), "error", err)
 		}
 	}
 }
 
-// delivery is a message with the context its handler gets.
+// delivery is a message with its handler's context.
 type delivery struct {
 	queue.Delivery
 	ctx context.Context
 }
 
-// fetch leases messages and hands them to the handlers until ctx ends.
-func (c *consumption) fetch(ctx context.Context, to *prefetch.Buffer[delivery]) {
-	woken := c.bell.At(c.id)
+// fetch leases messages into the buffer until ctx ends.
+func (c *consumption) fetch(ctx context.Context, buffer *prefetch.Buffer[delivery]) {
+	notified := c.notifier.Subscribe(c.id)
 	for more := true; ctx.Err() == nil; {
-		free := c.free()
-		if !more || free == 0 {
-			// What there is to wait for: messages, or room for them.
-			room := c.room
+		size := c.batchSize()
+		if !more || size == 0 {
+			// Wait for new messages or, if more are ready, for capacity.
+			hasCapacity := c.hasCapacity
 			if !more {
-				room = nil
+				hasCapacity = nil
 			}
 			select {
 			case <-ctx.Done():
-			case <-woken:
+			case <-notified:
 				more = true
-			case <-room:
+			case <-hasCapacity:
 			}
 			continue
 		}
-		leasing, done := context.WithTimeout(ctx, statementTimeout)
-		batch, err := lease(leasing, c.db, c.id, free, c.number, c.Lease)
-		done()
+		leaseCtx, cancelLease := context.WithTimeout(ctx, statementTimeout)
+		batch, err := lease(leaseCtx, c.db, c.id, size, c.leaseID, c.Lease)
+		cancelLease()
 		if err != nil {
 			if ctx.Err() == nil {
-				c.log.Warn("queue: cannot fetch; trying again", "queue", c.Consumer.Queue, "error", err)
+				c.log.Warn("queue: cannot fetch messages; retrying", "queue", c.Consumer.Queue, "error", err)
 			}
-			wake.Pause(ctx, c.look)
+			notify.Sleep(ctx, c.pollInterval)
 			continue
 		}
-		more = len(batch) == free
-		// "returning" promises no order.
-		slices.SortFunc(batch, func(a, b queue.Delivery) int {
-			if a.ID < b.ID {
-				return -1
-			}
-			return 1
-		})
+		more = len(batch) == size
+		// "returning" does not guarantee an order.
+		slices.SortFunc(batch, func(a, b queue.Delivery) int { return cmp.Compare(a.ID, b.ID) })
 		for i := range batch {
 			d := &batch[i]
 			d.Queue, d.ContentType, d.Priority = c.Consumer.Queue, queue.ContentType, ledger.PriorityOf(d.ID)
-			handling, cancel := context.WithCancel(ctx)
+			handlerCtx, cancel := context.WithCancel(ctx)
 			c.hold(d.ID, cancel)
-			c.member.Delivered(d.Count)
-			to.Put(d.Priority, delivery{*d, handling}) // it holds a whole prefetch
+			c.member.CountDelivery(d.Count)
+			buffer.Put(d.Priority, delivery{*d, handlerCtx}) // does not block: its capacity is Prefetch
 		}
 	}
 }
 
-// free is how many messages to fetch: none while there is little room and every
-// handler has work, because big batches are what makes a queue in a database
-// fast; and no more than half of what is held at most, so that one half is
-// fetched while the other is acknowledged.
-func (c *consumption) free() int {
+// batchSize returns how many messages to fetch. Large batches make a queue in a
+// database fast, so it returns 0 while the free capacity is small and every handler
+// has work. It returns at most half of Prefetch, so that one half is fetched while
+// the other is acknowledged.
+func (c *consumption) batchSize() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	half := (c.Prefetch + 1) / 2
-	free := min(half, c.Prefetch-len(c.held)-len(c.done))
+	free := min(half, c.Prefetch-len(c.held)-len(c.handled))
 	if 2*free < half && len(c.held) >= c.Concurrency {
 		return 0
 	}
 	return max(0, free)
 }
 
-// handle calls the handler and settles the message as its answer says. One that
-// no handler had begun when its consumer drains stays held, for leave.
+// handle calls the handler and settles the message by its result. A message that no
+// handler started before the consumer drained stays held, for leave.
 func (c *consumption) handle(d delivery) {
 	if d.ctx.Err() != nil {
 		return
 	}
 	err := c.Handle.Call(d.ctx, d.Delivery)
-	ended := d.ctx.Err() != nil
+	canceled := d.ctx.Err() != nil
 	switch {
 	case err == nil:
 		c.release(d.ID, true)
-	case ended:
-		// Draining, or the lease was lost: not the message's fault. leave puts back
-		// what is still this consumer's.
-	case queue.Rejected(err) || d.Count >= c.deliveryLimit:
-		c.bury(d.Delivery, err)
+	case canceled:
+		// The consumer drains or lost the lease, which is no failure of the message.
+		// leave returns it to the queue if the lease is still held.
+	case queue.IsRejected(err) || d.Count >= c.deliveryLimit:
+		c.deadLetter(d.Delivery, err)
 		c.release(d.ID, false)
 	default:
-		c.back(d.Delivery, err)
+		c.retry(d.Delivery, err)
 		c.release(d.ID, false)
 	}
 }
 
-func (c *consumption) bury(d queue.Delivery, cause error) {
-	c.log.Error("queue: message goes to the dead letters", "queue", d.Queue, "message", d.ID, "type", d.Type, "deliveries", d.Count, "error", cause)
-	ctx, done := context.WithTimeout(context.Background(), statementTimeout)
-	defer done()
-	if err := bury(ctx, c.db, c.id, d, c.number, ledger.NewFailure(c.registry.Host, d, cause)); err != nil {
-		c.log.Warn("queue: dead letter not kept; the message comes back", "queue", d.Queue, "message", d.ID, "error", err)
+func (c *consumption) deadLetter(d queue.Delivery, cause error) {
+	c.log.Error("queue: message is dead-lettered", "queue", d.Queue, "message", d.ID, "type", d.Type, "deliveries", d.Count, "error", cause)
+	ctx, cancel := context.WithTimeout(context.Background(), statementTimeout)
+	defer cancel()
+	if err := deadLetter(ctx, c.db, c.id, d, c.leaseID, ledger.NewFailure(c.registry.Host, d, cause)); err != nil {
+		c.log.Warn("queue: cannot store dead letter; the message is redelivered", "queue", d.Queue, "message", d.ID, "error", err)
 		return
 	}
-	c.member.Died(1)
+	c.member.CountDead(1)
 }
 
-// back puts a message back for a while. When that fails, its lease's end does the
-// same.
-func (c *consumption) back(d queue.Delivery, cause error) {
-	wait := queue.Backoff(d.Count)
-	c.log.Warn("queue: message not handled; it is delivered again", "queue", d.Queue, "message", d.ID, "type", d.Type, "deliveries", d.Count, "again_in", wait, "error", cause)
-	ctx, done := context.WithTimeout(context.Background(), statementTimeout)
-	defer done()
-	if err := putBack(ctx, c.db, c.id, d.ID, c.number, wait, ledger.NewFailure(c.registry.Host, d, cause)); err != nil {
-		c.log.Warn("queue: message not put back; it returns when its lease ends", "queue", d.Queue, "message", d.ID, "error", err)
+// retry returns a failed message to the queue after a backoff. If that fails, the
+// message returns when its lease expires.
+func (c *consumption) retry(d queue.Delivery, cause error) {
+	backoff := queue.Backoff(d.Count)
+	c.log.Warn("queue: handler failed; the message will be redelivered", "queue", d.Queue, "message", d.ID, "type", d.Type, "deliveries", d.Count, "again_in", backoff, "error", cause)
+	ctx, cancel := context.WithTimeout(context.Background(), statementTimeout)
+	defer cancel()
+	if err := putBack(ctx, c.db, c.id, d.ID, c.leaseID, backoff, ledger.NewFailure(c.registry.Host, d, cause)); err != nil {
+		c.log.Warn("queue: cannot return message; it is redelivered when its lease expires", "queue", d.Queue, "message", d.ID, "error", err)
 	}
 }
 
-// acknowledgeHandled deletes what was handled, as many at once as there are:
-// while one statement is under way, the next batch gathers.
+// acknowledgeHandled deletes handled messages, all that are ready in one statement:
+// while it runs, the next batch accumulates.
 func (c *consumption) acknowledgeHandled(ctx context.Context) {
-	for ending := false; !ending; {
+	for stopping := false; !stopping; {
 		select {
 		case <-ctx.Done():
-			ending = true // once more, for what the last handlers left
-		case <-c.settle:
+			stopping = true // after the messages of the last handlers
+		case <-c.hasHandled:
 		}
 		c.mu.Lock()
-		ids := c.done
+		ids := c.handled
 		c.mu.Unlock()
 		if len(ids) == 0 {
 			continue
 		}
-		acknowledging, done := context.WithTimeout(context.WithoutCancel(ctx), statementTimeout)
-		err := acknowledge(acknowledging, c.db, c.id, ids, c.number)
-		done()
+		acknowledgeCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), statementTimeout)
+		err := acknowledge(acknowledgeCtx, c.db, c.id, ids, c.leaseID)
+		cancel()
 		if err != nil {
-			c.log.Warn("queue: not acknowledged; the messages are delivered again", "queue", c.Consumer.Queue, "messages", len(ids), "error", err)
+			c.log.Warn("queue: cannot acknowledge; the messages are redelivered", "queue", c.Consumer.Queue, "messages", len(ids), "error", err)
 		} else {
-			c.member.Acknowledged(len(ids))
+			c.member.CountAcknowledged(len(ids))
 		}
 		c.mu.Lock()
-		c.done = c.done[len(ids):] // what came meanwhile
+		c.handled = c.handled[len(ids):] // handlers may have added more
 		c.mu.Unlock()
-		wake.Fill(c.settle)
-		c.roomier()
+		notify.Signal(c.hasHandled)
+		c.signalCapacity()
 	}
 }
 
-// extendHeld says that the messages under way are worked on. A message whose
-// lease was lost all the same has its handler's context ended: somebody else
-// works it.
-func (c *consumption) extendHeld(ctx context.Context) {
-	for wake.Pause(ctx, c.Lease/3) {
-		ids := c.holding()
+// renewLeases renews the leases of held messages. A message whose lease expired all
+// the same may be with another consumer: its handler's context ends.
+func (c *consumption) renewLeases(ctx context.Context) {
+	for notify.Sleep(ctx, c.Lease/3) {
+		ids := c.heldIDs()
 		if len(ids) == 0 {
 			continue
 		}
-		extending, done := context.WithTimeout(ctx, statementTimeout)
-		still, err := extend(extending, c.db, c.id, ids, c.number, c.Lease)
-		done()
+		renewCtx, cancel := context.WithTimeout(ctx, statementTimeout)
+		renewed, err := renew(renewCtx, c.db, c.id, ids, c.leaseID, c.Lease)
+		cancel()
 		if err != nil {
-			c.log.Warn("queue: leases not extended", "queue", c.Consumer.Queue, "messages", len(ids), "error", err)
+			c.log.Warn("queue: cannot renew leases", "queue", c.Consumer.Queue, "messages", len(ids), "error", err)
 			continue
 		}
-		slices.Sort(still)
+		slices.Sort(renewed)
 		for _, id := range ids {
-			if _, held := slices.BinarySearch(still, id); !held {
-				c.lose(id)
+			if _, ok := slices.BinarySearch(renewed, id); !ok {
+				c.leaseLost(id)
 			}
 		}
 	}
 }
 
-// holding returns which messages are leased and not settled.
-func (c *consumption) holding() []int64 {
+// heldIDs returns the ids of the messages that are leased and not settled.
+func (c *consumption) heldIDs() []int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	ids := make([]int64, 0, len(c.held))
@@ -318,46 +312,47 @@ func (c *consumption) hold(id int64, cancel context.CancelFunc) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.held[id] = cancel
-	c.member.Holds(len(c.held))
+	c.member.SetHeld(len(c.held))
 }
 
-// release ends the handler's context and forgets the message, or has it
-// acknowledged.
+// release stops holding a message, and queues it for acknowledgement if it was
+// handled.
 func (c *consumption) release(id int64, handled bool) {
 	c.mu.Lock()
-	handled = c.forget(id) && handled
+	handled = c.removeHeld(id) && handled
 	if handled {
-		c.done = append(c.done, id)
+		c.handled = append(c.handled, id)
 	}
 	c.mu.Unlock()
 	if handled {
-		wake.Fill(c.settle)
+		notify.Signal(c.hasHandled)
 	} else {
-		c.roomier()
+		c.signalCapacity()
 	}
 }
 
-// roomier tells fetch when there is room for a batch again.
-func (c *consumption) roomier() {
-	if c.free() > 0 {
-		wake.Fill(c.room)
+// signalCapacity signals fetch if there is capacity for a batch.
+func (c *consumption) signalCapacity() {
+	if c.batchSize() > 0 {
+		notify.Signal(c.hasCapacity)
 	}
 }
 
-// lose ends the handler's context: the message is somebody else's.
-func (c *consumption) lose(id int64) {
+// leaseLost cancels the handler of a message whose lease expired.
+func (c *consumption) leaseLost(id int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.forget(id)
+	c.removeHeld(id)
 }
 
-// forget says whether the message was held. The caller has the lock.
-func (c *consumption) forget(id int64) bool {
-	cancel, held := c.held[id]
-	if held {
+// removeHeld cancels the handler's context and reports whether the message was held.
+// The caller holds c.mu.
+func (c *consumption) removeHeld(id int64) bool {
+	cancel, ok := c.held[id]
+	if ok {
 		cancel()
 		delete(c.held, id)
-		c.member.Holds(len(c.held))
+		c.member.SetHeld(len(c.held))
 	}
-	return held
+	return ok
 }

@@ -2,5 +2,5 @@ package postgresqueue
 
 import "time"
 
-// LookEvery sets how often a process looks without being woken.
-func (q *Queue) LookEvery(d time.Duration) { q.look = d }
+// SetPollInterval sets how often a process polls for messages.
+func (q *Queue) SetPollInterval(d time.Duration) { q.pollInterval = d }

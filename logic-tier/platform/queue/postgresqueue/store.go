@@ -18,48 +18,47 @@ select id, delivery_limit
 from queue.queue
 where name = $1`
 
-type found struct{ id, deliveryLimit int }
+type queueRow struct{ id, deliveryLimit int }
 
-func findQueue(ctx context.Context, db *postgres.DB, name string) (found, error) {
-	f, ok, err := postgres.One(ctx, db, func(columns func(...any) error) (f found, err error) {
-		err = columns(&f.id, &f.deliveryLimit)
-		return f, err
+func findQueue(ctx context.Context, db *postgres.DB, name string) (queueRow, error) {
+	q, ok, err := postgres.One(ctx, db, func(columns func(...any) error) (q queueRow, err error) {
+		err = columns(&q.id, &q.deliveryLimit)
+		return q, err
 	}, findQueueStatement, name)
 	if err == nil && !ok {
 		err = fmt.Errorf("queue %q is not declared: declare it before consuming it", name)
 	}
-	return f, err
+	return q, err
 }
 
-// publish runs as the module's own role, in the module's own transaction.
+// publishStatement runs with the module's role, in the module's transaction.
 const publishStatement = `
 select id, reached
 from   queue.publish($1, $2, $3, $4, $5, $6, $7, $8)`
 
 type published struct {
 	id      int64
-	reached pq.Int64Array
+	reached pq.Int64Array // the ids of the queues
 }
 
-func publish(ctx context.Context, in postgres.Querier, e queue.Encoded) (published, error) {
-	p, _, err := postgres.One(ctx, in, func(columns func(...any) error) (p published, err error) {
+func publish(ctx context.Context, db postgres.Querier, e queue.Encoded) (published, error) {
+	p, _, err := postgres.One(ctx, db, func(columns func(...any) error) (p published, err error) {
 		err = columns(&p.id, &p.reached)
 		return p, err
 	}, publishStatement, e.Exchange, e.RoutingKey, e.Type, e.Traceparent, e.Body, e.HeadersJSON, e.Priority, e.Delay.Seconds())
 	return p, err
 }
 
-// forgettable has the statement's commit wait for no disk (synchronous_commit,
-// PostgreSQL manual 20.5). A crash of Postgres may then forget a lease, or an
-// acknowledgement, of its last moment: the message is delivered again, as after
-// the crash of a consumer.
-const forgettable = `(select set_config('synchronous_commit', 'off', true)) is not null`
+// asyncCommit makes the statement's commit asynchronous (synchronous_commit,
+// PostgreSQL manual 20.5). A crash of Postgres can then lose its last leases and
+// acknowledgements: the messages are redelivered, as after the crash of a consumer.
+const asyncCommit = `(select set_config('synchronous_commit', 'off', true)) is not null`
 
-// A lease makes a message invisible until it ends; the next lease has another
-// number, so that whoever held the last one can no longer acknowledge. The rows
-// are locked once, in an array, and then found where they lie: joined, the
-// selection may be run once a row, skip what it had locked before, and lease
-// beyond the limit.
+// leaseStatement makes messages invisible to other consumers until the lease
+// expires. The next lease has another id, so that the previous consumer can no
+// longer acknowledge. The rows are selected in an array and then updated by ctid: as
+// a join, the planner could run the subquery once per row, which skips the rows it
+// has locked before and leases more than the limit.
 const leaseStatement = `
 update queue.message m
 set    lease          = $3,
@@ -69,36 +68,36 @@ where  m.ctid = any(array(
            select ctid
            from   queue.message
            where  queue_id = $1
-             and  ` + ledger.Due + `
+             and  ` + ledger.DueCondition + `
            order by id
            limit  $2
            for update skip locked
        ))
-  and  ` + forgettable + `
+  and  ` + asyncCommit + `
 returning m.id, m.exchange, m.routing_key, m.type, m.traceparent, m.headers, m.body, m.delivery_count, m.published_at`
 
-func lease(ctx context.Context, db *postgres.DB, queueID, most int, number int64, length time.Duration) ([]queue.Delivery, error) {
+func lease(ctx context.Context, db *postgres.DB, queueID, limit int, leaseID int64, duration time.Duration) ([]queue.Delivery, error) {
 	var headers []byte
 	return postgres.Collect(ctx, db, func(columns func(...any) error) (d queue.Delivery, err error) {
 		if err = columns(&d.ID, &d.Exchange, &d.RoutingKey, &d.Type, &d.Traceparent, &headers, &d.Body, &d.Count, &d.Published); err == nil && headers != nil {
 			err = json.Unmarshal(headers, &d.Headers)
 		}
 		return d, err
-	}, leaseStatement, queueID, most, number, length.Seconds())
+	}, leaseStatement, queueID, limit, leaseID, duration.Seconds())
 }
 
-const extendStatement = `
+const renewStatement = `
 update queue.message
 set    available_at = now() + make_interval(secs => $4)
 where  queue_id = $1
   and  id = any($2)
   and  lease = $3
-  and  ` + forgettable + `
+  and  ` + asyncCommit + `
 returning id`
 
-// extend renews leases and returns which of them were still held.
-func extend(ctx context.Context, db *postgres.DB, queueID int, ids []int64, number int64, length time.Duration) ([]int64, error) {
-	return postgres.Collect(ctx, db, postgres.Value[int64], extendStatement, queueID, pq.Array(ids), number, length.Seconds())
+// renew renews leases and returns the ids of the messages that were still leased.
+func renew(ctx context.Context, db *postgres.DB, queueID int, ids []int64, leaseID int64, duration time.Duration) ([]int64, error) {
+	return postgres.Collect(ctx, db, postgres.Value[int64], renewStatement, queueID, pq.Array(ids), leaseID, duration.Seconds())
 }
 
 const acknowledgeStatement = `
@@ -106,32 +105,33 @@ delete from queue.message
 where  queue_id = $1
   and  id = any($2)
   and  lease = $3
-  and  ` + forgettable
+  and  ` + asyncCommit
 
-func acknowledge(ctx context.Context, db *postgres.DB, queueID int, ids []int64, number int64) error {
-	_, err := postgres.Exec(ctx, db, acknowledgeStatement, queueID, pq.Array(ids), number)
+func acknowledge(ctx context.Context, db *postgres.DB, queueID int, ids []int64, leaseID int64) error {
+	_, err := postgres.Exec(ctx, db, acknowledgeStatement, queueID, pq.Array(ids), leaseID)
 	return err
 }
 
-// history is what a message's becomes with one more failure, bounded.
-const history = `(case when jsonb_array_length(m.history) >= 20 then m.history - 0 else coalesce(m.history, '[]') end || $5::jsonb)`
+// appendedHistory is a message's history with one more failure, limited to
+// queue.MaxHistory.
+const appendedHistory = `(case when jsonb_array_length(m.history) >= 20 then m.history - 0 else coalesce(m.history, '[]') end || $5::jsonb)`
 
 const putBackStatement = `
 update queue.message m
 set    available_at = now() + make_interval(secs => $4),
        lease        = 0,
-       history      = ` + history + `
+       history      = ` + appendedHistory + `
 where  queue_id = $1
   and  id = $2
   and  lease = $3`
 
-func putBack(ctx context.Context, db *postgres.DB, queueID int, id, number int64, pause time.Duration, f queue.Failure) error {
-	_, err := postgres.Exec(ctx, db, putBackStatement, queueID, id, number, pause.Seconds(), ledger.JSON(f))
+func putBack(ctx context.Context, db *postgres.DB, queueID int, id, leaseID int64, backoff time.Duration, f queue.Failure) error {
+	_, err := postgres.Exec(ctx, db, putBackStatement, queueID, id, leaseID, backoff.Seconds(), ledger.JSON(f))
 	return err
 }
 
-// The count goes back too when nothing was tried, so that a consumer that drains
-// does not bring messages nearer to their limit.
+// putBackUntriedStatement restores the delivery count too, so that a draining
+// consumer does not use up the delivery limit.
 const putBackUntriedStatement = `
 update queue.message
 set    available_at   = queue.due(0),
@@ -141,41 +141,41 @@ where  queue_id = $1
   and  id = any($2)
   and  lease = $3`
 
-func putBackUntried(ctx context.Context, db *postgres.DB, queueID int, ids []int64, number int64) error {
-	_, err := postgres.Exec(ctx, db, putBackUntriedStatement, queueID, pq.Array(ids), number)
+func putBackUntried(ctx context.Context, db *postgres.DB, queueID int, ids []int64, leaseID int64) error {
+	_, err := postgres.Exec(ctx, db, putBackUntriedStatement, queueID, pq.Array(ids), leaseID)
 	return err
 }
 
-const buryStatement = `
+const deadLetterStatement = `
 with dead as (
     delete from queue.message m
     where  queue_id = $1
       and  id = $2
       and  lease = $3
-    returning m.*, ` + history + ` as whole_history
+    returning m.*, ` + appendedHistory + ` as full_history
 )
 insert into queue.dead_letter (id, queue, delivery_count, published_at, exchange, routing_key, type, traceparent, headers, history, last_error, body)
-select id, $6, delivery_count, published_at, exchange, routing_key, type, traceparent, headers, whole_history, $4, body
+select id, $6, delivery_count, published_at, exchange, routing_key, type, traceparent, headers, full_history, $4, body
 from   dead
 on conflict (queue, id) do nothing`
 
-func bury(ctx context.Context, db *postgres.DB, queueID int, d queue.Delivery, number int64, f queue.Failure) error {
-	_, err := postgres.Exec(ctx, db, buryStatement, queueID, d.ID, number, f.Error, ledger.JSON(f), d.Queue)
+func deadLetter(ctx context.Context, db *postgres.DB, queueID int, d queue.Delivery, leaseID int64, f queue.Failure) error {
+	_, err := postgres.Exec(ctx, db, deadLetterStatement, queueID, d.ID, leaseID, f.Error, ledger.JSON(f), d.Queue)
 	return err
 }
 
-// lookStatement says in which of the queues somebody has something to do.
-const lookStatement = `
+// pollStatement returns which of the queues have messages that can be delivered.
+const pollStatement = `
 select q.id, false
 from   unnest($1::integer[]) as q (id)
 where  exists (
            select from queue.message m
            where  m.queue_id = q.id
-             and  ` + ledger.Due + `)`
+             and  ` + ledger.DueCondition + `)`
 
-// The same, while saying who consumes and which exclusive queues are in use.
-var lookAndBeatStatement = ledger.BeatCTE + fmt.Sprintf(`,
-kept as (
+// pollWithHeartbeatStatement also writes a heartbeat and renews exclusive queues.
+var pollWithHeartbeatStatement = ledger.HeartbeatCTE + fmt.Sprintf(`,
+renewed as (
     update queue.queue
     set    expires_at = now() + make_interval(secs => $%[2]d)
     where  id = any($%[1]d)
@@ -187,55 +187,54 @@ from   unnest($%[1]d::integer[]) as q (id)
 where  exists (
            select from queue.message m
            where  m.queue_id = q.id
-             and  `+ledger.Due+`)
+             and  `+ledger.DueCondition+`)
 union all
 select id, true
-from   kept`, ledger.BeatArguments+1, ledger.BeatArguments+2)
+from   renewed`, ledger.HeartbeatArguments+1, ledger.HeartbeatArguments+2)
 
-// seen is what a look found.
-type seen struct {
-	ready []int
-	kept  map[int]bool // exclusive queues that are still there
+type pollResult struct {
+	ready   []int        // ids of queues with messages that can be delivered
+	renewed map[int]bool // ids of exclusive queues that had not expired
 }
 
-type seenRow struct {
-	id   int
-	kept bool
+type pollRow struct {
+	id      int
+	renewed bool
 }
 
-func scanSeen(columns func(...any) error) (r seenRow, err error) {
-	err = columns(&r.id, &r.kept)
+func scanPollRow(columns func(...any) error) (r pollRow, err error) {
+	err = columns(&r.id, &r.renewed)
 	return r, err
 }
 
-func sortSeen(rows []seenRow) (s seen) {
-	s.kept = map[int]bool{}
+func newPollResult(rows []pollRow) pollResult {
+	result := pollResult{renewed: map[int]bool{}}
 	for _, r := range rows {
-		if r.kept {
-			s.kept[r.id] = true
+		if r.renewed {
+			result.renewed[r.id] = true
 		} else {
-			s.ready = append(s.ready, r.id)
+			result.ready = append(result.ready, r.id)
 		}
 	}
-	return s
+	return result
 }
 
-func lookOnly(ctx context.Context, db *postgres.DB, queueIDs []int64) (seen, error) {
-	rows, err := postgres.Collect(ctx, db, scanSeen, lookStatement, pq.Array(queueIDs))
-	return sortSeen(rows), err
+func pollQueues(ctx context.Context, db *postgres.DB, queueIDs []int64) (pollResult, error) {
+	rows, err := postgres.Collect(ctx, db, scanPollRow, pollStatement, pq.Array(queueIDs))
+	return newPollResult(rows), err
 }
 
-func lookAndBeat(ctx context.Context, db *postgres.DB, queueIDs []int64, beat ledger.Beat) (seen, error) {
-	rows, err := postgres.Collect(ctx, db, scanSeen, lookAndBeatStatement,
-		append(beat.Arguments(), pq.Array(queueIDs), ledger.ExclusiveLife.Seconds())...)
-	return sortSeen(rows), err
+func pollWithHeartbeat(ctx context.Context, db *postgres.DB, queueIDs []int64, h ledger.Heartbeat) (pollResult, error) {
+	rows, err := postgres.Collect(ctx, db, scanPollRow, pollWithHeartbeatStatement,
+		append(h.Arguments(), pq.Array(queueIDs), ledger.ExclusiveTTL.Seconds())...)
+	return newPollResult(rows), err
 }
 
 const depthsStatement = `
 select q.name,
-       count(*) filter (where ` + ledger.Due + `),
-       count(*) filter (where not ` + ledger.Due + ` and m.lease = 0),
-       count(*) filter (where not ` + ledger.Due + ` and m.lease <> 0),
+       count(*) filter (where ` + ledger.DueCondition + `),
+       count(*) filter (where not ` + ledger.DueCondition + ` and m.lease = 0),
+       count(*) filter (where not ` + ledger.DueCondition + ` and m.lease <> 0),
        coalesce(min(m.published_at), 'epoch')
 from   queue.queue q
 join   queue.message m on m.queue_id = q.id
@@ -267,24 +266,25 @@ select queue_id, id, queue.due(0), published_at, exchange, routing_key, type, tr
 from   letter
 returning queue_id`
 
-// redriveLetters puts dead letters back into their queue.
-func redriveLetters(ctx context.Context, db *postgres.DB, name string, ids []int64) (reached []int64, n int, err error) {
+// redriveDeadLetters moves dead letters back to their queue, and returns the queue's
+// id and the number of dead letters.
+func redriveDeadLetters(ctx context.Context, db *postgres.DB, name string, ids []int64) (reached []int64, n int, err error) {
 	reached, err = postgres.Collect(ctx, db, postgres.Value[int64], redriveStatement, name, len(ids) == 0, pq.Array(ids))
 	n = len(reached)
 	return reached[:min(n, 1)], n, err
 }
 
-// A letter that still reaches nobody stays where it is.
+// rerouteStatement leaves dead letters that are still unroutable.
 const rerouteStatement = `
 with letter as (
-    select d.*, d.ctid as place, array(select queue.route(d.exchange, d.routing_key, d.headers)) as reached
+    select d.*, d.ctid as row_id, array(select queue.route(d.exchange, d.routing_key, d.headers)) as reached
     from   queue.dead_letter d
     where  d.queue = ''
       and  ($1 or d.id = any($2))
     for update of d
-), gone as (
+), routed as (
     delete from queue.dead_letter
-    where  ctid = any(array(select place from letter where reached <> '{}'))
+    where  ctid = any(array(select row_id from letter where reached <> '{}'))
 )
 insert into queue.message (queue_id, id, available_at, published_at, exchange, routing_key, type, traceparent, headers, body)
 select r.queue_id, l.id, queue.due(0), l.published_at, l.exchange, l.routing_key, l.type, l.traceparent, l.headers, l.body
@@ -294,9 +294,9 @@ returning queue_id, id`
 
 type rerouted struct{ queueID, id int64 }
 
-// rerouteLetters publishes dead letters that no binding matched through their
-// exchanges again.
-func rerouteLetters(ctx context.Context, db *postgres.DB, ids []int64) (reached []int64, n int, err error) {
+// rerouteDeadLetters publishes unroutable messages to their exchanges again, and
+// returns the ids of the queues they reached and the number of dead letters.
+func rerouteDeadLetters(ctx context.Context, db *postgres.DB, ids []int64) (reached []int64, n int, err error) {
 	rows, err := postgres.Collect(ctx, db, func(columns func(...any) error) (r rerouted, err error) {
 		err = columns(&r.queueID, &r.id)
 		return r, err
@@ -312,24 +312,24 @@ func rerouteLetters(ctx context.Context, db *postgres.DB, ids []int64) (reached 
 }
 
 const adoptOutboxStatement = `
-with waiting as (
-    select o.*, o.ctid as place, case when o.queue = ''
+with shipment as (
+    select o.*, o.ctid as row_id, case when o.queue = ''
                then array(select queue.route(o.exchange, o.routing_key, o.headers))
                else (select array_agg(q.id) from queue.queue q where q.name = o.queue)
            end as reached
     from   queue.outbox o
     for update of o skip locked
-), gone as (
+), routed as (
     delete from queue.outbox
-    where  ctid = any(array(select place from waiting where reached <> '{}'))
+    where  ctid = any(array(select row_id from shipment where reached <> '{}'))
 )
 insert into queue.message (queue_id, id, available_at, delivery_count, published_at, exchange, routing_key, type, traceparent, headers, history, body)
-select r.queue_id, w.id, w.available_at, w.delivery_count, w.published_at, w.exchange, w.routing_key, w.type, w.traceparent, w.headers, w.history, w.body
-from   waiting w
-cross join unnest(w.reached) as r (queue_id)
+select r.queue_id, s.id, s.available_at, s.delivery_count, s.published_at, s.exchange, s.routing_key, s.type, s.traceparent, s.headers, s.history, s.body
+from   shipment s
+cross join unnest(s.reached) as r (queue_id)
 on conflict do nothing`
 
-// adoptOutbox moves messages that wait for another engine's broker to their
+// adoptOutbox moves the messages that another engine has not shipped to their
 // queues.
 func adoptOutbox(ctx context.Context, db *postgres.DB) error {
 	_, err := postgres.Exec(ctx, db, adoptOutboxStatement)

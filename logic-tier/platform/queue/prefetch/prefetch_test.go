@@ -9,7 +9,7 @@ import (
 	"techtalks.example/logic-tier/platform/queue/prefetch"
 )
 
-func TestTheHighestPriorityComesFirstAndWithinOneTheOldest(t *testing.T) {
+func TestBuffer_OrdersByPriorityThenArrival(t *testing.T) {
 	t.Parallel()
 	b := prefetch.New[string](6)
 	for _, m := range []struct {
@@ -20,23 +20,23 @@ func TestTheHighestPriorityComesFirstAndWithinOneTheOldest(t *testing.T) {
 	}
 	b.Close()
 	want := []string{"most urgent", "urgent", "urgent too", "first", "second", "third"}
-	if got := slices.Collect(b.InTurn()); !slices.Equal(got, want) {
-		t.Errorf("they come as %v, want %v", got, want)
+	if got := slices.Collect(b.Receive()); !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }
 
-func TestEachComesToOneOfThoseThatTake(t *testing.T) {
+func TestBuffer_DeliversEachMessageToOneReceiver(t *testing.T) {
 	t.Parallel()
 	const messages = 10_000
 	b := prefetch.New[int](16)
 	var mu sync.Mutex
 	var got []int
-	var takers sync.WaitGroup
+	var receivers sync.WaitGroup
 	for range 4 {
-		takers.Go(func() {
-			for one := range b.InTurn() {
+		receivers.Go(func() {
+			for m := range b.Receive() {
 				mu.Lock()
-				got = append(got, one)
+				got = append(got, m)
 				mu.Unlock()
 			}
 		})
@@ -45,9 +45,9 @@ func TestEachComesToOneOfThoseThatTake(t *testing.T) {
 		b.Put(i%(queue.MaxPriority+1), i)
 	}
 	b.Close()
-	takers.Wait()
+	receivers.Wait()
 	slices.Sort(got)
-	if len(got) != messages || len(slices.Compact(got)) != messages {
-		t.Errorf("%d of %d came", len(got), messages)
+	if distinct := len(slices.Compact(slices.Clone(got))); len(got) != messages || distinct != messages {
+		t.Errorf("got %d deliveries of %d messages, want %d of each", len(got), distinct, messages)
 	}
 }

@@ -13,76 +13,76 @@ import (
 	"techtalks.example/proto/transport"
 )
 
-func badMessages(t *testing.T, place *Place) {
-	s := newSite(t, place, one(0))
-	for what, m := range map[string]queue.Message{
+func testInvalidMessages(t *testing.T, env *Env) {
+	f := newFixture(t, env, workTopology(0))
+	for want, m := range map[string]queue.Message{
 		`exchange "nowhere" is not declared`: {Exchange: "nowhere"},
 		"use at most 255":                    {Exchange: "work", RoutingKey: strings.Repeat("k", 256)},
 		"use 0 to 9":                         {Exchange: "work", Priority: 10},
 		"use at most 720h0m0s":               {Exchange: "work", Delay: 31 * 24 * time.Hour},
 		"use at most 4096":                   {Exchange: "work", Headers: map[string]string{"h": strings.Repeat("x", 5000)}},
 	} {
-		if _, err := s.tryPublish(m, "x"); err == nil || !strings.Contains(err.Error(), what) {
-			t.Errorf("got %v, want it to say %q", err, what)
+		if _, err := f.tryPublish(m, "x"); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want an error with %q", err, want)
 		}
 	}
-	if _, err := s.tryPublish(toWork, strings.Repeat("x", queue.MaxBody)); err == nil || !strings.Contains(err.Error(), "use at most 65536") {
-		t.Errorf("got %v, want the bound of a body", err)
+	if _, err := f.tryPublish(workMessage, strings.Repeat("x", queue.MaxBody)); err == nil || !strings.Contains(err.Error(), "use at most 65536") {
+		t.Errorf("got %v, want an error with the limit of a body", err)
 	}
-	var got notes
-	s.consume(s.engine, queue.Consumer{Queue: "work", Concurrency: 1, Handle: got.handle})
-	// The longest that may be.
-	s.publish(queue.Message{Exchange: "work", RoutingKey: strings.Repeat("k", queue.MaxRoutingKey), Headers: map[string]string{"h": strings.Repeat("x", 4000)}},
+	var got received
+	f.consume(f.engine, queue.Consumer{Queue: "work", Concurrency: 1, Handle: got.handle})
+	// The limits themselves are valid.
+	f.publish(queue.Message{Exchange: "work", RoutingKey: strings.Repeat("k", queue.MaxRoutingKey), Headers: map[string]string{"h": strings.Repeat("x", 4000)}},
 		strings.Repeat("y", queue.MaxBody-10))
-	s.until("a message", got.has(1))
+	f.until("a message", got.atLeast(1))
 	if d := got.all()[0]; text(d)[0] != 'y' || len(d.RoutingKey) != queue.MaxRoutingKey {
-		t.Error("what was refused arrived all the same")
+		t.Errorf("got a message with the key %q, want the valid one", d.RoutingKey)
 	}
 }
 
-func rolledBack(t *testing.T, place *Place) {
-	s := newSite(t, place, one(0))
-	no := errors.New("no")
-	err := s.Module.InTransaction(t.Context(), func(tx *postgres.Tx) error {
-		if _, err := s.engine.Publish(t.Context(), tx, queue.Message{Exchange: "work", Type: "test", Body: wrapperspb.String("never was")}); err != nil {
+func testRollback(t *testing.T, env *Env) {
+	f := newFixture(t, env, workTopology(0))
+	errRollback := errors.New("roll back")
+	err := f.Module.InTransaction(t.Context(), func(tx *postgres.Tx) error {
+		if _, err := f.engine.Publish(t.Context(), tx, queue.Message{Exchange: "work", Type: "test", Body: wrapperspb.String("rolled back")}); err != nil {
 			return err
 		}
-		return no
+		return errRollback
 	})
-	if !errors.Is(err, no) {
+	if !errors.Is(err, errRollback) {
 		t.Fatal(err)
 	}
-	var got notes
-	s.consume(s.engine, queue.Consumer{Queue: "work", Concurrency: 1, Handle: got.handle})
-	s.publish(toWork, "was")
-	s.until("the other message", got.holds("was"))
-	if got.holds("never was")() {
-		t.Error("what was rolled back was delivered")
+	var got received
+	f.consume(f.engine, queue.Consumer{Queue: "work", Concurrency: 1, Handle: got.handle})
+	f.publish(workMessage, "committed")
+	f.until("the committed message", got.contains("committed"))
+	if got.contains("rolled back")() {
+		t.Error("a rolled-back message was delivered")
 	}
 }
 
-func byItself(t *testing.T, place *Place) {
-	s := newSite(t, place, one(0))
-	id, err := s.engine.Publish(t.Context(), s.Module, queue.Message{Exchange: "work", Type: "test", Body: wrapperspb.String("alone")})
+func testPublishWithoutTransaction(t *testing.T, env *Env) {
+	f := newFixture(t, env, workTopology(0))
+	id, err := f.engine.Publish(t.Context(), f.Module, queue.Message{Exchange: "work", Type: "test", Body: wrapperspb.String("alone")})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.engine.Publish(t.Context(), s.Module, queue.Message{Exchange: "nowhere", Type: "test", Body: wrapperspb.String("lost")}); err == nil {
-		t.Error("an exchange that is not declared took a message")
+	if _, err := f.engine.Publish(t.Context(), f.Module, queue.Message{Exchange: "nowhere", Type: "test", Body: wrapperspb.String("lost")}); err == nil {
+		t.Error("got no error for an exchange that is not declared")
 	}
-	var got notes
-	s.consume(s.engine, queue.Consumer{Queue: "work", Handle: got.handle})
-	s.until("the message", got.has(1))
+	var got received
+	f.consume(f.engine, queue.Consumer{Queue: "work", Handle: got.handle})
+	f.until("the message", got.atLeast(1))
 	if d := got.all()[0]; d.ID != id || text(d) != "alone" {
-		t.Errorf("message %d came with %q, want %d", d.ID, text(d), id)
+		t.Errorf("got message %d with %q, want %d with %q", d.ID, text(d), id, "alone")
 	}
 }
 
-func asPublished(t *testing.T, place *Place) {
-	s := newSite(t, place, one(0))
+func testDeliveredFields(t *testing.T, env *Env) {
+	f := newFixture(t, env, workTopology(0))
 	trace, ok := transport.ParseTrace("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
 	if !ok {
-		t.Fatal("no trace")
+		t.Fatal("cannot parse the trace")
 	}
 	m := queue.Message{
 		Exchange: "work", RoutingKey: "a.b", Type: "talk.published", Priority: 3,
@@ -90,51 +90,52 @@ func asPublished(t *testing.T, place *Place) {
 	}
 	before := time.Now().Add(-time.Minute)
 	var id int64
-	err := s.Module.InTransaction(t.Context(), func(tx *postgres.Tx) (err error) {
-		id, err = s.engine.Publish(transport.WithTrace(t.Context(), trace), tx, m)
+	err := f.Module.InTransaction(t.Context(), func(tx *postgres.Tx) (err error) {
+		id, err = f.engine.Publish(transport.WithTrace(t.Context(), trace), tx, m)
 		return err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	var got notes
-	s.consume(s.engine, queue.Consumer{Queue: "work", Handle: got.handle})
-	s.until("the message", got.has(1))
+	var got received
+	f.consume(f.engine, queue.Consumer{Queue: "work", Handle: got.handle})
+	f.until("the message", got.atLeast(1))
 	d := got.all()[0]
 	if d.ID != id || d.Queue != "work" || d.Exchange != m.Exchange || d.RoutingKey != m.RoutingKey || d.Type != m.Type ||
 		d.Priority != m.Priority || d.Count != 1 || d.ContentType != queue.ContentType || text(d) != "body" {
-		t.Errorf("it arrived as %+v", d)
+		t.Errorf("got %+v, want the fields of %+v", d, m)
 	}
 	if len(d.Headers) != 2 || d.Headers["kind"] != "talk" || d.Headers["title"] != m.Headers["title"] {
-		t.Errorf("with the headers %v", d.Headers)
+		t.Errorf("got headers %v, want %v", d.Headers, m.Headers)
 	}
 	if d.Traceparent != trace.String() {
-		t.Errorf("with the trace %q", d.Traceparent)
+		t.Errorf("got trace %q, want %q", d.Traceparent, trace)
 	}
 	if d.Published.Before(before) || d.Published.After(time.Now().Add(time.Minute)) {
-		t.Errorf("published at %s", d.Published)
+		t.Errorf("got publication time %s, want about now", d.Published)
 	}
 }
 
-// The database goes away with every connection, and comes back.
-func databaseAway(t *testing.T, place *Place) {
-	s := newSite(t, place, one(0))
-	var got notes
-	s.consume(s.engine, queue.Consumer{Queue: "work", Handle: got.handle})
-	s.publish(toWork, "first")
-	s.until("the first message", got.has(1))
-	if _, err := s.Superuser.Exec(`do $$ begin execute format('alter database %I connection limit 0', current_database()); end $$`); err != nil {
+// testDatabaseUnavailable closes all connections to the database and rejects new ones
+// for a while.
+func testDatabaseUnavailable(t *testing.T, env *Env) {
+	f := newFixture(t, env, workTopology(0))
+	var got received
+	f.consume(f.engine, queue.Consumer{Queue: "work", Handle: got.handle})
+	f.publish(workMessage, "first")
+	f.until("the first message", got.atLeast(1))
+	if _, err := f.Superuser.Exec(`do $$ begin execute format('alter database %I connection limit 0', current_database()); end $$`); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Superuser.Exec(`select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and usename <> 'postgres'`); err != nil {
+	if _, err := f.Superuser.Exec(`select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and usename <> 'postgres'`); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.tryPublish(toWork, "while away"); !errors.Is(err, postgres.ErrUnavailable) {
-		t.Errorf("publishing without a database: %v; want one that says to try again", err)
+	if _, err := f.tryPublish(workMessage, "unavailable"); !errors.Is(err, postgres.ErrUnavailable) {
+		t.Errorf("publish without a database: got %v, want postgres.ErrUnavailable", err)
 	}
-	if _, err := s.Superuser.Exec(`do $$ begin execute format('alter database %I connection limit -1', current_database()); end $$`); err != nil {
+	if _, err := f.Superuser.Exec(`do $$ begin execute format('alter database %I connection limit -1', current_database()); end $$`); err != nil {
 		t.Fatal(err)
 	}
-	s.until("a database that takes messages", func() bool { _, err := s.tryPublish(toWork, "second"); return err == nil })
-	s.until("the second message", got.holds("second"))
+	f.until("a successful publication", func() bool { _, err := f.tryPublish(workMessage, "second"); return err == nil })
+	f.until("the second message", got.contains("second"))
 }

@@ -10,48 +10,48 @@ import (
 	"techtalks.example/logic-tier/platform/queue/ledger"
 )
 
-// all bounds everything that is published to one exchange: a fanout to every
-// queue. With one handler a queue, whatever was published before end is there
-// before it.
-const all, end = "all", "end"
+// endMessage is published to endExchange, a fanout to every queue, after all other
+// messages of a test. A queue with one handler delivers it last.
+const endExchange, endMessage = "end", "end"
 
-// closed adds the exchange "all", bound to every queue.
-func closed(t queue.Topology) queue.Topology {
-	t.Exchanges = append(t.Exchanges, queue.Exchange{Name: all, Type: queue.Fanout})
+// withEndExchange adds the end exchange and binds every queue to it.
+func withEndExchange(t queue.Topology) queue.Topology {
+	t.Exchanges = append(t.Exchanges, queue.Exchange{Name: endExchange, Type: queue.Fanout})
 	for i := range t.Queues {
-		t.Queues[i].Bindings = append(t.Queues[i].Bindings, queue.Binding{Exchange: all})
+		t.Queues[i].Bindings = append(t.Queues[i].Bindings, queue.Binding{Exchange: endExchange})
 	}
 	return t
 }
 
-// read consumes queues, each with one handler, until end came out of all.
-func (s *site) read(names ...string) map[string][]string {
-	s.t.Helper()
-	got := map[string]*notes{}
+// consumeAll consumes queues, each with one handler, and returns their messages up
+// to the end message.
+func (f *fixture) consumeAll(names ...string) map[string][]string {
+	f.t.Helper()
+	byQueue := map[string]*received{}
 	for _, name := range names {
-		n := &notes{}
-		got[name] = n
-		defer s.consume(s.engine, queue.Consumer{Queue: name, Concurrency: 1, Handle: n.handle})()
+		r := &received{}
+		byQueue[name] = r
+		defer f.consume(f.engine, queue.Consumer{Queue: name, Concurrency: 1, Handle: r.handle})()
 	}
-	s.publish(queue.Message{Exchange: all}, end)
-	read := map[string][]string{}
-	for name, n := range got {
-		s.until("the last message of "+name, n.holds(end))
-		read[name] = slices.DeleteFunc(n.texts(), func(text string) bool { return text == end })
+	f.publish(queue.Message{Exchange: endExchange}, endMessage)
+	texts := map[string][]string{}
+	for name, r := range byQueue {
+		f.until("the end message of "+name, r.contains(endMessage))
+		texts[name] = slices.DeleteFunc(r.texts(), func(text string) bool { return text == endMessage })
 	}
-	return read
+	return texts
 }
 
-func routesByType(t *testing.T, place *Place) {
+func testRouting(t *testing.T, env *Env) {
 	headers := func(pairs ...string) map[string]string {
-		made := map[string]string{}
+		m := map[string]string{}
 		for _, pair := range pairs {
 			key, value, _ := strings.Cut(pair, "=")
-			made[key] = value
+			m[key] = value
 		}
-		return made
+		return m
 	}
-	topology := closed(queue.Topology{
+	topology := withEndExchange(queue.Topology{
 		Exchanges: []queue.Exchange{{Name: "d", Type: queue.Direct}, {Name: "t", Type: queue.Topic}, {Name: "f", Type: queue.Fanout}, {Name: "h", Type: queue.Headers}},
 		Queues: []queue.Queue{
 			{Name: "exact", Bindings: []queue.Binding{{Exchange: "d", Pattern: "a.b"}, {Exchange: "t", Pattern: "a.b"}}},
@@ -64,12 +64,12 @@ func routesByType(t *testing.T, place *Place) {
 			{Name: "every", Bindings: []queue.Binding{{Exchange: "h"}}},
 		},
 	})
-	s := newSite(t, place, topology)
+	f := newFixture(t, env, topology)
 	want := map[string][]string{}
 	for i, c := range []struct {
 		exchange, key string
 		headers       map[string]string
-		reaches       []string
+		queues        []string
 	}{
 		{"d", "a.b", nil, []string{"exact"}},
 		{"d", "a.*", nil, []string{"star"}},
@@ -86,33 +86,33 @@ func routesByType(t *testing.T, place *Place) {
 		{"h", "", nil, []string{"every"}},
 	} {
 		body := fmt.Sprintf("%d: %s %q %v", i, c.exchange, c.key, c.headers)
-		s.publish(queue.Message{Exchange: c.exchange, RoutingKey: c.key, Headers: c.headers}, body)
-		for _, name := range c.reaches {
+		f.publish(queue.Message{Exchange: c.exchange, RoutingKey: c.key, Headers: c.headers}, body)
+		for _, name := range c.queues {
 			want[name] = append(want[name], body)
 		}
-		// What drawings say is what engines do.
+		// Matches agrees with the engine.
 		for _, q := range topology.Queues {
 			matches := slices.ContainsFunc(q.Bindings, func(b queue.Binding) bool {
-				at := slices.IndexFunc(topology.Exchanges, func(e queue.Exchange) bool { return e.Name == c.exchange })
-				return b.Exchange == c.exchange && topology.Exchanges[at].Type.Matches(b, c.key, c.headers)
+				i := slices.IndexFunc(topology.Exchanges, func(e queue.Exchange) bool { return e.Name == c.exchange })
+				return b.Exchange == c.exchange && topology.Exchanges[i].Type.Matches(b, c.key, c.headers)
 			})
-			if matches != slices.Contains(c.reaches, q.Name) {
-				t.Errorf("Matches says %v of %s to %s", matches, body, q.Name)
+			if want := slices.Contains(c.queues, q.Name); matches != want {
+				t.Errorf("Matches: got %v for %s and queue %s, want %v", matches, body, q.Name, want)
 			}
 		}
 	}
 	names := []string{"exact", "star", "middle", "twice", "fan", "both", "either", "every"}
-	got := s.read(names...)
+	got := f.consumeAll(names...)
 	for _, name := range names {
 		if !slices.Equal(got[name], want[name]) {
-			t.Errorf("%s got %q, want %q", name, got[name], want[name])
+			t.Errorf("queue %s: got %q, want %q", name, got[name], want[name])
 		}
 	}
 }
 
-func oldBindingsGo(t *testing.T, place *Place) {
+func testObsoleteBindings(t *testing.T, env *Env) {
 	topology := func(pattern string) queue.Topology {
-		return closed(queue.Topology{
+		return withEndExchange(queue.Topology{
 			Exchanges: []queue.Exchange{{Name: "t", Type: queue.Topic}},
 			Queues: []queue.Queue{
 				{Name: "q", Bindings: []queue.Binding{{Exchange: "t", Pattern: pattern}}},
@@ -120,24 +120,24 @@ func oldBindingsGo(t *testing.T, place *Place) {
 			},
 		})
 	}
-	s := newSite(t, place, topology("old"))
-	if err := s.engine.Declare(t.Context(), topology("new")); err != nil {
+	f := newFixture(t, env, topology("old"))
+	if err := f.engine.Declare(t.Context(), topology("new")); err != nil {
 		t.Fatal(err)
 	}
-	s.publish(queue.Message{Exchange: "t", RoutingKey: "old"}, "x")
-	s.publish(queue.Message{Exchange: "t", RoutingKey: "new"}, "y")
-	got := s.read("q", "rest")
+	f.publish(queue.Message{Exchange: "t", RoutingKey: "old"}, "x")
+	f.publish(queue.Message{Exchange: "t", RoutingKey: "new"}, "y")
+	got := f.consumeAll("q", "rest")
 	if !slices.Equal(got["q"], []string{"y"}) || !slices.Equal(got["rest"], []string{"x", "y"}) {
-		t.Errorf("got %v, want y by the new binding, and both where both belong", got)
+		t.Errorf("got %v, want y in q and both messages in rest", got)
 	}
 }
 
-func badTopology(t *testing.T, place *Place) {
-	s := newSite(t, place, one(0))
+func testInvalidTopology(t *testing.T, env *Env) {
+	f := newFixture(t, env, workTopology(0))
 	topic := []queue.Exchange{{Name: "t", Type: queue.Topic}}
-	for what, c := range map[string]struct {
+	for name, c := range map[string]struct {
 		topology queue.Topology
-		says     string
+		want     string
 	}{
 		"another type":     {queue.Topology{Exchanges: []queue.Exchange{{Name: "work", Type: queue.Direct}}}, "is fanout in the database and direct in this program"},
 		"no such exchange": {queue.Topology{Queues: []queue.Queue{{Name: "q", Bindings: []queue.Binding{{Exchange: "nowhere"}}}}}, `exchange "nowhere", which is not declared`},
@@ -147,87 +147,87 @@ func badTopology(t *testing.T, place *Place) {
 		},
 		"a pattern of spaces": {
 			queue.Topology{Exchanges: topic, Queues: []queue.Queue{{Name: "q", Bindings: []queue.Binding{{Exchange: "t", Pattern: "a b"}}}}},
-			`"a b" is no word`,
+			`"a b" is not a word`,
 		},
 		"a pattern that is too long": {
 			queue.Topology{Exchanges: topic, Queues: []queue.Queue{{Name: "q", Bindings: []queue.Binding{{Exchange: "t", Pattern: strings.Repeat("a", 256)}}}}},
 			"use at most 255",
 		},
-		"headers where none are looked at": {
+		"headers for a topic exchange": {
 			queue.Topology{Exchanges: topic, Queues: []queue.Queue{{Name: "q", Bindings: []queue.Binding{{Exchange: "t", Headers: map[string]string{"a": "b"}}}}}},
-			"does not look at",
+			"exchange ignores",
 		},
 	} {
-		if err := s.engine.Declare(t.Context(), c.topology); err == nil || !strings.Contains(err.Error(), c.says) {
-			t.Errorf("%s: %v; want it to say %q", what, err, c.says)
+		if err := f.engine.Declare(t.Context(), c.topology); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: got %v, want an error with %q", name, err, c.want)
 		}
 	}
 }
 
-func exclusiveQueues(t *testing.T, place *Place) {
+func testExclusiveQueues(t *testing.T, env *Env) {
 	topology := queue.Topology{
 		Exchanges: []queue.Exchange{{Name: "f", Type: queue.Fanout}},
 		Queues: []queue.Queue{
 			{Name: "replica", Exclusive: true, Bindings: []queue.Binding{{Exchange: "f"}}},
-			{Name: "kept", Bindings: []queue.Binding{{Exchange: "f"}}},
+			{Name: "shared", Bindings: []queue.Binding{{Exchange: "f"}}},
 		},
 	}
-	s := newSite(t, place, topology)
-	first, second := &notes{}, &notes{}
-	s.consume(s.engine, queue.Consumer{Queue: "replica", Concurrency: 1, Handle: first.handle})
-	stop := s.consume(s.process(topology), queue.Consumer{Queue: "replica", Concurrency: 1, Handle: second.handle})
-	greet := queue.Message{Exchange: "f"}
-	// A queue is there from when its consumer has begun, which takes a moment.
-	s.until("a message at each", func() bool {
-		s.publish(greet, "hello")
+	f := newFixture(t, env, topology)
+	first, second := &received{}, &received{}
+	f.consume(f.engine, queue.Consumer{Queue: "replica", Concurrency: 1, Handle: first.handle})
+	stop := f.consume(f.newProcess(topology), queue.Consumer{Queue: "replica", Concurrency: 1, Handle: second.handle})
+	m := queue.Message{Exchange: "f"}
+	// A consumer creates its queue some time after it starts.
+	f.until("a message at each consumer", func() bool {
+		f.publish(m, "hello")
 		return len(first.all()) > 0 && len(second.all()) > 0
 	})
-	s.publish(greet, "to both")
-	s.until("it at each", func() bool { return first.holds("to both")() && second.holds("to both")() })
+	f.publish(m, "to both")
+	f.until("the message at both consumers", func() bool { return first.contains("to both")() && second.contains("to both")() })
 	for _, d := range append(first.all(), second.all()...) {
 		if d.Queue != "replica" {
-			t.Fatalf("it came from %q, want the declared name", d.Queue)
+			t.Fatalf("got queue %q, want the declared name replica", d.Queue)
 		}
 	}
 	stop()
-	s.publish(greet, "to one")
-	s.until("it at the one that is left", first.holds("to one"))
-	s.untilDepth("replica", "no queue of who is gone", empty)
-	if second.holds("to one")() {
-		t.Error("who has stopped got a message")
+	f.publish(m, "to one")
+	f.until("the message at the remaining consumer", first.contains("to one"))
+	f.untilDepth("replica", "the deletion of the stopped consumer's queue", empty)
+	if second.contains("to one")() {
+		t.Error("a stopped consumer received a message")
 	}
-	kept := &notes{}
-	s.consume(s.engine, queue.Consumer{Queue: "kept", Handle: kept.handle})
-	s.until("everything where it is kept", kept.holds("to one"))
+	shared := &received{}
+	f.consume(f.engine, queue.Consumer{Queue: "shared", Handle: shared.handle})
+	f.until("the message in the shared queue", shared.contains("to one"))
 }
 
-func unroutable(t *testing.T, place *Place) {
-	bound := func(pattern string) queue.Topology {
+func testUnroutable(t *testing.T, env *Env) {
+	topology := func(pattern string) queue.Topology {
 		return queue.Topology{
 			Exchanges: []queue.Exchange{{Name: "t", Type: queue.Topic}},
 			Queues:    []queue.Queue{{Name: "q", Bindings: []queue.Binding{{Exchange: "t", Pattern: pattern}}}},
 		}
 	}
-	s := newSite(t, place, bound("somewhere"))
-	id, err := s.tryPublish(queue.Message{Exchange: "t", RoutingKey: "elsewhere"}, "lost?")
+	f := newFixture(t, env, topology("somewhere"))
+	id, err := f.tryPublish(queue.Message{Exchange: "t", RoutingKey: "elsewhere"}, "lost?")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.until("it among the dead letters", func() bool { return s.dead(ledger.Unroutable) == 1 })
-	letter, err := ledger.FindLetter(t.Context(), s.Queue, ledger.Unroutable, id)
+	f.until("a dead letter", func() bool { return f.deadLetters(ledger.Unroutable) == 1 })
+	letter, err := ledger.FindDeadLetter(t.Context(), f.Queue, ledger.Unroutable, id)
 	if err != nil || !strings.Contains(letter.Error, "no binding") || letter.RoutingKey != "elsewhere" {
-		t.Fatalf("got %+v, %v", letter, err)
+		t.Fatalf("got dead letter %+v, %v; want one without a matching binding", letter, err)
 	}
-	if err := s.engine.Declare(t.Context(), bound("elsewhere")); err != nil {
+	if err := f.engine.Declare(t.Context(), topology("elsewhere")); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := s.engine.Redrive(t.Context(), ledger.Unroutable, []int64{id}); n != 1 || err != nil {
-		t.Fatalf("%d were published again, %v", n, err)
+	if n, err := f.engine.Redrive(t.Context(), ledger.Unroutable, []int64{id}); n != 1 || err != nil {
+		t.Fatalf("redrive: got %d, %v; want 1", n, err)
 	}
-	var got notes
-	s.consume(s.engine, queue.Consumer{Queue: "q", Handle: got.handle})
-	s.until("the message", got.holds("lost?"))
-	if got.all()[0].ID != id || s.dead(ledger.Unroutable) != 0 {
-		t.Error("it is another message, or still dead")
+	var got received
+	f.consume(f.engine, queue.Consumer{Queue: "q", Handle: got.handle})
+	f.until("the message", got.contains("lost?"))
+	if d := got.all()[0]; d.ID != id || f.deadLetters(ledger.Unroutable) != 0 {
+		t.Errorf("got message %d and %d dead letters, want message %d and none", d.ID, f.deadLetters(ledger.Unroutable), id)
 	}
 }

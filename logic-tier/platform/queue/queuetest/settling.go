@@ -14,144 +14,143 @@ import (
 	"techtalks.example/logic-tier/platform/queue/ledger"
 )
 
-func failing(t *testing.T, place *Place) {
-	s := newSite(t, place, one(0))
-	s.publish(toWork, "x")
-	var got notes
-	s.consume(s.engine, queue.Consumer{Queue: "work", Handle: func(_ context.Context, d queue.Delivery) error {
+func testRetry(t *testing.T, env *Env) {
+	f := newFixture(t, env, workTopology(0))
+	f.publish(workMessage, "x")
+	var got received
+	f.consume(f.engine, queue.Consumer{Queue: "work", Handle: func(_ context.Context, d queue.Delivery) error {
 		got.add(d)
 		switch d.Count {
 		case 1:
-			return errors.New("not now")
+			return errors.New("first failure")
 		case 2:
-			panic("nor now")
+			panic("second failure")
 		}
 		return nil
 	}})
-	s.until("three deliveries", got.has(3))
-	s.untilDepth("work", "the acknowledgement", empty)
+	f.until("three deliveries", got.atLeast(3))
+	f.untilDepth("work", "the acknowledgement", empty)
 	for i, d := range got.all() {
 		if d.Count != i+1 || d.ID != got.all()[0].ID {
-			t.Errorf("delivery %d counts as %d, of message %d", i+1, d.Count, d.ID)
+			t.Errorf("got delivery %d of message %d, want delivery %d of message %d", d.Count, d.ID, i+1, got.all()[0].ID)
 		}
 	}
 }
 
-func poison(t *testing.T, place *Place) {
-	s := newSite(t, place, one(3))
-	s.publish(toWork, "poison", "rejected", "good")
-	var got notes
-	s.consume(s.engine, queue.Consumer{Queue: "work", Concurrency: 1, Prefetch: 1, Handle: func(_ context.Context, d queue.Delivery) error {
+func testPoison(t *testing.T, env *Env) {
+	f := newFixture(t, env, workTopology(3))
+	f.publish(workMessage, "poison", "rejected", "good")
+	var got received
+	f.consume(f.engine, queue.Consumer{Queue: "work", Concurrency: 1, Prefetch: 1, Handle: func(_ context.Context, d queue.Delivery) error {
 		got.add(d)
 		switch text(d) {
 		case "poison":
 			return errors.New("bad \x00 \xff every time")
 		case "rejected":
-			return queue.Reject(errors.New("never will"))
+			return queue.Reject(errors.New("rejected"))
 		}
 		return nil
 	}})
-	s.until("two dead letters", func() bool { return s.dead("work") == 2 })
-	s.untilDepth("work", "nothing left", empty)
-	tries := map[string]int{}
+	f.until("two dead letters", func() bool { return f.deadLetters("work") == 2 })
+	f.untilDepth("work", "an empty queue", empty)
+	deliveries := map[string]int{}
 	for _, body := range got.texts() {
-		tries[body]++
+		deliveries[body]++
 	}
-	if tries["poison"] != 3 || tries["rejected"] != 1 || tries["good"] != 1 {
-		t.Errorf("tried %v; want poison 3 times, its limit, and the others once", tries)
+	if deliveries["poison"] != 3 || deliveries["rejected"] != 1 || deliveries["good"] != 1 {
+		t.Errorf("got deliveries %v, want 3 of poison, the limit, and 1 of the others", deliveries)
 	}
 	for _, d := range got.all() {
 		if text(d) == "good" {
 			continue
 		}
-		letter, err := ledger.FindLetter(t.Context(), s.Queue, "work", d.ID)
+		letter, err := ledger.FindDeadLetter(t.Context(), f.Queue, "work", d.ID)
 		if err != nil {
 			t.Fatal(err)
 		}
 		want := map[string]int{"poison": 3, "rejected": 1}[text(d)]
 		if letter.Count != want || len(letter.History) != want || letter.Exchange != "work" || !slices.Equal(letter.Body, d.Body) {
-			t.Errorf("the dead letter is %+v, want %d deliveries", letter, want)
+			t.Errorf("got dead letter %+v, want %d deliveries", letter, want)
 			continue
 		}
 		last := letter.History[want-1]
-		if last.Count != want || last.Host == "" || last.At.IsZero() || last.Error != letter.Error || !(strings.HasSuffix(last.Error, "every time") || last.Error == "never will") {
-			t.Errorf("its last failure is %+v", last)
+		if last.Count != want || last.Host == "" || last.At.IsZero() || last.Error != letter.Error || !(strings.HasSuffix(last.Error, "every time") || last.Error == "rejected") {
+			t.Errorf("got last failure %+v, want that of delivery %d", last, want)
 		}
 	}
 }
 
-func redrive(t *testing.T, place *Place) {
-	s := newSite(t, place, one(0))
-	heal := make(chan struct{})
-	var got notes
-	s.consume(s.engine, queue.Consumer{Queue: "work", Concurrency: 1, Handle: func(_ context.Context, d queue.Delivery) error {
+func testRedrive(t *testing.T, env *Env) {
+	f := newFixture(t, env, workTopology(0))
+	fixed := make(chan struct{})
+	var got received
+	f.consume(f.engine, queue.Consumer{Queue: "work", Concurrency: 1, Handle: func(_ context.Context, d queue.Delivery) error {
 		select {
-		case <-heal:
+		case <-fixed:
 			got.add(d)
 			return nil
 		default:
 			return queue.Reject(errors.New("not yet"))
 		}
 	}})
-	first, err := s.tryPublish(toWork, "one")
+	first, err := f.tryPublish(workMessage, "one")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.publish(toWork, "two", "three", "four")
-	s.until("four dead letters", func() bool { return s.dead("work") == 4 })
-	close(heal)
-	if n, err := s.engine.Redrive(t.Context(), "work", []int64{first, 4711}); n != 1 || err != nil {
-		t.Fatalf("%d were delivered again, %v; want the one that is there", n, err)
+	f.publish(workMessage, "two", "three", "four")
+	f.until("four dead letters", func() bool { return f.deadLetters("work") == 4 })
+	close(fixed)
+	if n, err := f.engine.Redrive(t.Context(), "work", []int64{first, 4711}); n != 1 || err != nil {
+		t.Fatalf("redrive of one existing id: got %d, %v; want 1", n, err)
 	}
-	s.until("it", got.holds("one"))
+	f.until("the redriven message", got.contains("one"))
 	if d := got.all()[0]; d.Count != 1 || d.ID != first {
-		t.Errorf("it is delivery %d of message %d, want the first again", d.Count, d.ID)
+		t.Errorf("got delivery %d of message %d, want delivery 1 of %d", d.Count, d.ID, first)
 	}
-	letters, err := ledger.Letters(t.Context(), s.Queue, nil, ledger.FirstEdge(), 10)
+	letters, err := ledger.ListDeadLetters(t.Context(), f.Queue, nil, ledger.FirstDeadLetterKey(), 10)
 	if err != nil || len(letters) != 3 || letters[0].Error != "not yet" {
-		t.Fatalf("%d letters are left, %v", len(letters), err)
+		t.Fatalf("got %d dead letters, %v; want 3", len(letters), err)
 	}
-	if n, err := ledger.Discard(t.Context(), s.Queue, "work", []int64{letters[0].ID}); n != 1 || err != nil {
-		t.Fatalf("%d discarded, %v", n, err)
+	if n, err := ledger.DiscardDeadLetters(t.Context(), f.Queue, "work", []int64{letters[0].ID}); n != 1 || err != nil {
+		t.Fatalf("discard: got %d, %v; want 1", n, err)
 	}
-	if n, err := s.engine.Redrive(t.Context(), "work", nil); n != 2 || err != nil {
-		t.Fatalf("%d were delivered again, %v; want all that are left", n, err)
+	if n, err := f.engine.Redrive(t.Context(), "work", nil); n != 2 || err != nil {
+		t.Fatalf("redrive of all: got %d, %v; want 2", n, err)
 	}
-	s.until("the rest", got.has(3))
-	if s.dead("work") != 0 {
-		t.Error("dead letters are left")
+	f.until("the other messages", got.atLeast(3))
+	if n := f.deadLetters("work"); n != 0 {
+		t.Errorf("got %d dead letters, want none", n)
 	}
 }
 
-func idempotent(t *testing.T, place *Place) {
-	s := newSite(t, place, one(3))
-	s.effects()
-	var got notes
-	effect := affect(s.Module, func(queue.Delivery) {})
-	s.consume(s.engine, queue.Consumer{Queue: "work", Handle: func(ctx context.Context, d queue.Delivery) error {
+func testIdempotent(t *testing.T, env *Env) {
+	f := newFixture(t, env, workTopology(3))
+	f.createEffectTable()
+	var got received
+	effect := effectHandler(f.Module, func(queue.Delivery) {})
+	f.consume(f.engine, queue.Consumer{Queue: "work", Handle: func(ctx context.Context, d queue.Delivery) error {
 		got.add(d)
 		err := effect(ctx, d)
-		if err == nil && d.Count == 1 && text(d) == "dies before it acknowledges" {
-			err = errors.New("as if it had died")
+		if err == nil && d.Count == 1 && text(d) == "not acknowledged" {
+			err = errors.New("crash before the acknowledgement")
 		}
 		return err
 	}})
-	s.publish(toWork, "dies before it acknowledges", "lives")
-	s.until("a second delivery", got.has(3))
-	s.untilDepth("work", "the acknowledgements", empty)
-	if n := s.count("select count(*) from talks.effect"); n != 2 {
-		t.Errorf("%d effects of two messages", n)
+	f.publish(workMessage, "not acknowledged", "acknowledged")
+	f.until("a second delivery", got.atLeast(3))
+	f.untilDepth("work", "the acknowledgements", empty)
+	if n := f.count("select count(*) from talks.effect"); n != 2 {
+		t.Errorf("got %d effects of two messages, want 2", n)
 	}
-	// A byte that no text has is no string: what is no message of the type is dead
-	// at once.
-	err := s.Module.InTransaction(t.Context(), func(tx *postgres.Tx) error {
-		_, err := s.engine.Publish(t.Context(), tx, queue.Message{Exchange: "work", Type: "test", Body: wrapperspb.Bytes([]byte{0xff})})
+	// A StringValue must be UTF-8, so this body is invalid and rejected.
+	err := f.Module.InTransaction(t.Context(), func(tx *postgres.Tx) error {
+		_, err := f.engine.Publish(t.Context(), tx, queue.Message{Exchange: "work", Type: "test", Body: wrapperspb.Bytes([]byte{0xff})})
 		return err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.until("a dead letter", func() bool {
-		return s.count("select count(*) from queue.dead_letter where last_error like '%no StringValue%' and delivery_count = 1") == 1
+	f.until("a dead letter", func() bool {
+		return f.count("select count(*) from queue.dead_letter where last_error like '%not a valid StringValue%' and delivery_count = 1") == 1
 	})
 }

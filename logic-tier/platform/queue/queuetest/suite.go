@@ -2,46 +2,46 @@ package queuetest
 
 import "testing"
 
-// Run runs the suite. place makes a place as new for each test.
-func Run(t *testing.T, place func(*testing.T) *Place) {
+// Run runs the suite. newEnv creates a fresh environment for each test.
+func Run(t *testing.T, newEnv func(*testing.T) *Env) {
 	for _, c := range []struct {
 		name string
-		test func(*testing.T, *Place)
+		test func(*testing.T, *Env)
 	}{
-		{"an exchange routes by its type", routesByType},
-		{"no binding is left of an earlier version", oldBindingsGo},
-		{"a topology that cannot be is refused", badTopology},
-		{"an exclusive queue is each consumer's own", exclusiveQueues},
-		{"what no binding matches is noticed, and can be published again", unroutable},
+		{"exchanges route by their types", testRouting},
+		{"declaring deletes the bindings of earlier versions", testObsoleteBindings},
+		{"declaring an invalid topology fails", testInvalidTopology},
+		{"each consumer has a separate exclusive queue", testExclusiveQueues},
+		{"an unroutable message is dead-lettered and can be redriven", testUnroutable},
 
-		{"a message that cannot be is refused", badMessages},
-		{"only an exchange's owner publishes to it", exchangeOwner},
-		{"only a queue's owner marks its messages as handled", queueOwner},
-		{"a rolled-back transaction publishes nothing", rolledBack},
-		{"a message that nothing goes with is published by itself", byItself},
-		{"a message arrives as it was published", asPublished},
-		{"publishing fails at once while the database is away, and consumers come back", databaseAway},
+		{"publishing an invalid message fails", testInvalidMessages},
+		{"only an exchange's owner publishes to it", testExchangeOwner},
+		{"only a queue's owner marks its messages as handled", testQueueOwner},
+		{"a rolled-back transaction publishes nothing", testRollback},
+		{"a message can be published without a transaction", testPublishWithoutTransaction},
+		{"a message arrives as published", testDeliveredFields},
+		{"publishing fails while the database is unavailable, and consumers recover", testDatabaseUnavailable},
 
-		{"each message is worked by one consumer", oneConsumer},
-		{"one handler sees the order of publishing", order},
-		{"of what waits the higher priority comes first", priority},
-		{"a delayed message comes when it is due", delay},
-		{"prefetch bounds what a consumer holds, and draining puts it back", prefetch},
-		{"concurrency bounds the handlers under way", concurrency},
-		{"work longer than the lease stays with its consumer", longWork},
-		{"a queue that is declared later is consumed", declaredLater},
+		{"each message goes to one consumer", testSharedQueue},
+		{"one handler at a time receives messages in order", testOrder},
+		{"higher priorities are delivered first", testPriority},
+		{"a delayed message is delivered when it is due", testDelay},
+		{"prefetch limits held messages, and draining returns them", testPrefetch},
+		{"concurrency limits running handlers", testConcurrency},
+		{"a handler that outlasts its lease keeps the message", testLeaseRenewal},
+		{"a queue is consumed once it is declared", testDeclaredLater},
 
-		{"a message that fails comes back with its count", failing},
-		{"a poison message ends in the dead letters and blocks nothing", poison},
-		{"dead letters are delivered again, or discarded", redrive},
-		{"an effect is there once however often a message is delivered", idempotent},
+		{"a failed message is redelivered with its count", testRetry},
+		{"a poison message is dead-lettered without blocking the queue", testPoison},
+		{"dead letters are redriven or discarded", testRedrive},
+		{"an effect happens once however often its message is delivered", testIdempotent},
 
-		{"nothing is lost with who is killed after publishing", killedPublisher},
-		{"nothing is lost or done twice with who is killed before acknowledging", killedConsumer},
+		{"no message is lost when its publisher is killed", testPublisherKilled},
+		{"no message is lost or handled twice when its consumer is killed", testConsumerKilled},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			c.test(t, place(t))
+			c.test(t, newEnv(t))
 		})
 	}
 }

@@ -43,12 +43,12 @@ func TestMain(m *testing.M) {
 }
 
 func TestConformance(t *testing.T) {
-	queuetest.Run(t, func(t *testing.T) *queuetest.Place {
+	queuetest.Run(t, func(t *testing.T) *queuetest.Env {
 		database := postgrestest.New(t)
 		broker := rabbittest.New(t, database.Options("queue").Certificates)
-		return &queuetest.Place{
+		return &queuetest.Env{
 			Module: database.Open("talks"), Queue: database.Open("queue"), Superuser: database.Superuser(),
-			Where: string(ledger.JSON(where{database.Options("queue"), broker.URL()})),
+			Address: string(ledger.JSON(where{database.Options("queue"), broker.URL()})),
 			Engine: func() queue.Broker {
 				engine, err := rabbitqueue.New(rabbitqueue.Options{
 					URL: broker.URL(), Certificates: database.Options("queue").Certificates,

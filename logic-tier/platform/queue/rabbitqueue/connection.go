@@ -15,7 +15,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"techtalks.example/logic-tier/platform/queue"
-	"techtalks.example/logic-tier/platform/queue/wake"
+	"techtalks.example/logic-tier/platform/queue/notify"
 )
 
 const (
@@ -169,7 +169,7 @@ func (c *connection) watch() {
 			} else {
 				c.why.Store(nil)
 			}
-			wake.Fill(c.blocking)
+			notify.Signal(c.blocking)
 		}
 	}
 }

@@ -11,7 +11,7 @@ import (
 
 	"techtalks.example/logic-tier/platform/queue"
 	"techtalks.example/logic-tier/platform/queue/ledger"
-	"techtalks.example/logic-tier/platform/queue/wake"
+	"techtalks.example/logic-tier/platform/queue/notify"
 )
 
 // consumption is one Consume under way.
@@ -44,7 +44,7 @@ func (q *Queue) Consume(ctx context.Context, consumer queue.Consumer) error {
 	c.run(ctx)
 	q.remove(c)
 	// Written down once more, so that nobody thinks that it still holds messages.
-	member.Holds(0)
+	member.SetHeld(0)
 	q.writeBeat(context.WithoutCancel(ctx))
 	q.registry.Leave(member)
 	return nil
@@ -71,7 +71,7 @@ func (c *consumption) run(ctx context.Context) {
 			if ctx.Err() == nil {
 				c.log.Warn("queue: cannot consume yet", "queue", c.Consumer.Queue, "error", err)
 			}
-			wake.Pause(ctx, look)
+			notify.Sleep(ctx, look)
 			continue
 		}
 		connection := c.link.get(ctx)
@@ -89,7 +89,7 @@ func (c *consumption) run(ctx context.Context) {
 		if ctx.Err() == nil {
 			c.log.Warn("queue: consumer lost; making another", "queue", c.Consumer.Queue, "error", err)
 		}
-		wake.Pause(ctx, look)
+		notify.Sleep(ctx, look)
 	}
 }
 

@@ -68,7 +68,7 @@ func (q *Queue) Declare(ctx context.Context, topologies ...queue.Topology) error
 	}
 	// Bindings that are no longer declared stay in the ledger until RabbitMQ has
 	// removed them: it cannot be asked which it has.
-	if err := ledger.Add(ctx, q.db, topologies...); err != nil {
+	if err := ledger.DeclareKeepingBindings(ctx, q.db, topologies...); err != nil {
 		return err
 	}
 	q.remember(topologies)

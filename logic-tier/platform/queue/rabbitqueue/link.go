@@ -5,7 +5,7 @@ import (
 	"errors"
 	"sync"
 
-	"techtalks.example/logic-tier/platform/queue/wake"
+	"techtalks.example/logic-tier/platform/queue/notify"
 )
 
 // link is the connection of this process on which it consumes. Shipping has one of
@@ -66,7 +66,7 @@ func (l *link) keep(ctx context.Context) {
 			if l.state.set(err) {
 				l.log.Warn("queue: cannot consume from RabbitMQ; trying again", "error", err)
 			}
-			wake.Pause(ctx, retryPause(failed))
+			notify.Sleep(ctx, retryPause(failed))
 			continue
 		}
 		if l.state.set(nil) {

@@ -41,7 +41,7 @@ import (
 	"techtalks.example/logic-tier/platform/postgres"
 	"techtalks.example/logic-tier/platform/queue"
 	"techtalks.example/logic-tier/platform/queue/ledger"
-	"techtalks.example/logic-tier/platform/queue/wake"
+	"techtalks.example/logic-tier/platform/queue/notify"
 )
 
 // Engine is the engine's name.
@@ -74,7 +74,7 @@ type Queue struct {
 	address  address
 	db       *postgres.DB
 	log      *slog.Logger
-	bell     *wake.Bell
+	notifier *notify.Notifier
 	registry *ledger.Registry
 	link     *link
 	// shippingState is the relay's, when it is this process that ships.
@@ -98,7 +98,7 @@ func New(o Options) (*Queue, error) {
 		return nil, err
 	}
 	q := &Queue{
-		address: a, db: o.DB, log: o.Log, bell: wake.New(o.DB, o.Listen, o.Log), registry: ledger.NewRegistry(Engine),
+		address: a, db: o.DB, log: o.Log, notifier: notify.New(o.DB, o.Listen, o.Log), registry: ledger.NewRegistry(Engine),
 		consuming: map[*consumption]bool{}, asking: make(chan struct{}, 1),
 	}
 	q.link = newLink(q)
@@ -123,7 +123,7 @@ func (q *Queue) Publish(ctx context.Context, in postgres.Querier, m queue.Messag
 	if err != nil {
 		return 0, fmt.Errorf("publish %s to exchange %q: %w", m.Type, m.Exchange, err)
 	}
-	in.AfterCommit(func() { q.bell.Ring(wake.Outbox) })
+	in.AfterCommit(func() { q.notifier.Notify(notify.Outbox) })
 	return id, nil
 }
 
@@ -133,7 +133,7 @@ func (q *Queue) Run(ctx context.Context) error {
 	q.link.join()
 	defer q.link.leave()
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return q.bell.Run(ctx) })
+	g.Go(func() error { return q.notifier.Run(ctx) })
 	g.Go(func() error { return q.relay(ctx) })
 	g.Go(func() error { return q.buryDeadLetters(ctx) })
 	g.Go(func() error { return q.beat(ctx) })
@@ -143,21 +143,21 @@ func (q *Queue) Run(ctx context.Context) error {
 
 // beat writes down who consumes here, when that is due.
 func (q *Queue) beat(ctx context.Context) error {
-	for wake.Pause(ctx, time.Second) {
+	for notify.Sleep(ctx, time.Second) {
 		q.writeBeat(ctx)
 	}
 	return nil
 }
 
 func (q *Queue) writeBeat(ctx context.Context) {
-	beat, due := q.registry.Beat()
+	beat, due := q.registry.Heartbeat()
 	if !due {
 		return
 	}
 	ctx, done := context.WithTimeout(ctx, statementTimeout)
 	defer done()
 	if err := beat.Write(ctx, q.db); err != nil {
-		q.registry.Missed()
+		q.registry.HeartbeatFailed()
 		if ctx.Err() == nil {
 			q.log.Warn("queue: who consumes is not written down; trying again", "error", err)
 		}
@@ -168,7 +168,7 @@ func (q *Queue) writeBeat(ctx context.Context) {
 func (q *Queue) Redrive(ctx context.Context, name string, ids []int64) (int, error) {
 	n, err := redrive(ctx, q.db, name, ids)
 	if err == nil && n > 0 {
-		q.bell.Ring(wake.Outbox)
+		q.notifier.Notify(notify.Outbox)
 	}
 	return n, err
 }

@@ -7,7 +7,7 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"techtalks.example/logic-tier/platform/queue/wake"
+	"techtalks.example/logic-tier/platform/queue/notify"
 )
 
 const (
@@ -25,7 +25,7 @@ const (
 
 // relay ships the outbox whenever no other process does, until ctx ends.
 func (q *Queue) relay(ctx context.Context) error {
-	for failed, wait := 0, time.Duration(0); wake.Pause(ctx, wait); {
+	for failed, wait := 0, time.Duration(0); notify.Sleep(ctx, wait); {
 		shipped, err := q.relayOnce(ctx)
 		if ctx.Err() != nil {
 			return nil
@@ -109,7 +109,7 @@ func (s *shipping) adopt(ctx context.Context) {
 	}
 	if total > 0 {
 		s.log.Info("queue: messages of another engine are in the outbox now", "messages", total)
-		s.bell.Here(wake.Outbox)
+		s.notifier.NotifyLocal(notify.Outbox)
 	}
 }
 

@@ -13,8 +13,8 @@ import (
 
 	"techtalks.example/logic-tier/platform/queue"
 	"techtalks.example/logic-tier/platform/queue/ledger"
+	"techtalks.example/logic-tier/platform/queue/notify"
 	"techtalks.example/logic-tier/platform/queue/prefetch"
-	"techtalks.example/logic-tier/platform/queue/wake"
 )
 
 // session is a consumer on one channel. What it holds is RabbitMQ's prefetch.
@@ -144,7 +144,7 @@ func (s *session) take(d *amqp.Delivery, handlers *sync.WaitGroup) {
 	s.hold(len(s.held))
 	s.mu.Unlock()
 	if m.refused == nil {
-		s.member.Delivered(m.Count)
+		s.member.CountDelivery(m.Count)
 		s.waiting.Put(m.Priority, m)
 		return
 	}
@@ -154,12 +154,12 @@ func (s *session) take(d *amqp.Delivery, handlers *sync.WaitGroup) {
 
 func (c *consumption) hold(n int) {
 	c.holding.Store(int64(n))
-	c.member.Holds(n)
+	c.member.SetHeld(n)
 }
 
 // work handles messages, one at a time.
 func (s *session) work() {
-	for m := range s.waiting.InTurn() {
+	for m := range s.waiting.Receive() {
 		if s.ctx.Err() != nil {
 			continue // it stays held
 		}
@@ -177,7 +177,7 @@ func (s *session) handle(m *message) {
 		s.settle(m, true)
 	case s.ctx.Err() != nil:
 		// Draining, or the channel was lost: not the message's fault.
-	case queue.Rejected(err) || m.Count >= s.deliveryLimit:
+	case queue.IsRejected(err) || m.Count >= s.deliveryLimit:
 		s.bury(m, err)
 	default:
 		s.back(m, err)
@@ -195,10 +195,10 @@ func (s *session) bury(m *message, cause error) {
 				return err
 			}
 		}
-		return ledger.Bury(ctx, s.db, letter)
+		return ledger.AddDeadLetter(ctx, s.db, letter)
 	})
 	if kept {
-		s.member.Died(1)
+		s.member.CountDead(1)
 		s.settle(m, false)
 	}
 }
@@ -208,12 +208,12 @@ func (s *session) bury(m *message, cause error) {
 func (s *session) back(m *message, cause error) {
 	wait := queue.Backoff(m.Count)
 	s.log.Warn("queue: message not handled; it is delivered again", "queue", m.Queue, "message", m.ID, "type", m.Type, "deliveries", m.Count, "again_in", wait, "error", cause)
-	m.history = ledger.History(m.history, ledger.NewFailure(s.registry.Host, m.Delivery, cause))
+	m.history = ledger.AppendFailure(m.history, ledger.NewFailure(s.registry.Host, m.Delivery, cause))
 	put := s.keepTrying("queue: message not put back; trying again", m, func(ctx context.Context) error {
 		return putBack(ctx, s.db, []*message{m}, func(m *message) int { return m.Count }, wait)
 	})
 	if put {
-		s.bell.Ring(wake.Outbox)
+		s.notifier.Notify(notify.Outbox)
 		s.settle(m, false)
 	}
 }
@@ -233,7 +233,7 @@ func (s *session) keepTrying(otherwise string, m *message, do func(context.Conte
 		}
 		failed++
 		s.log.Warn(otherwise, "queue", m.Queue, "message", m.ID, "error", err)
-		if !wake.Pause(s.ctx, retryPause(failed)) {
+		if !notify.Sleep(s.ctx, retryPause(failed)) {
 			return false
 		}
 	}
@@ -246,7 +246,7 @@ func (s *session) settle(m *message, worked bool) {
 		s.held[at].over, s.held[at].worked = true, worked
 	}
 	s.mu.Unlock()
-	wake.Fill(s.settled)
+	notify.Signal(s.settled)
 }
 
 func (s *session) at(tag uint64) int {
@@ -283,7 +283,7 @@ func (s *session) acknowledge() {
 			return err
 		})
 		if err == nil {
-			s.member.Acknowledged(worked)
+			s.member.CountAcknowledged(worked)
 		}
 	}
 }
@@ -339,6 +339,6 @@ func (s *session) putBack() {
 		_ = s.channel.Nack(last, true, true)
 		return
 	}
-	s.bell.Ring(wake.Outbox)
+	s.notifier.Notify(notify.Outbox)
 	_ = s.channel.Ack(last, true)
 }

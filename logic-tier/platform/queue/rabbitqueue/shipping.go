@@ -10,7 +10,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
-	"techtalks.example/logic-tier/platform/queue/wake"
+	"techtalks.example/logic-tier/platform/queue/notify"
 )
 
 const (
@@ -80,7 +80,7 @@ func (q *Queue) newShipping(ctx context.Context, h *hold, c *connection) (*shipp
 
 // run ships until ctx ends, or the lock or the connection is lost.
 func (s *shipping) run(ctx context.Context) error {
-	woken := s.bell.At(wake.Outbox)
+	woken := s.notifier.Subscribe(notify.Outbox)
 	next, adopts, scan := time.NewTimer(0), time.NewTimer(0), time.NewTicker(scanEvery)
 	defer next.Stop()
 	defer adopts.Stop()

@@ -167,11 +167,11 @@ func (s *site) untilShipped() {
 }
 
 // letter waits for a dead letter of a queue, and returns it.
-func (s *site) letter(name string) ledger.Letter {
+func (s *site) letter(name string) ledger.DeadLetter {
 	s.t.Helper()
 	s.until("a dead letter of "+name, func() bool { return s.count(dead, name) > 0 })
 	id := s.count(`select min(id) from queue.dead_letter where queue = $1`, name)
-	letter, err := ledger.FindLetter(s.t.Context(), s.queue, name, int64(id))
+	letter, err := ledger.FindDeadLetter(s.t.Context(), s.queue, name, int64(id))
 	if err != nil {
 		s.t.Fatal(err)
 	}

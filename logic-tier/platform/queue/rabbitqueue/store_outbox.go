@@ -130,7 +130,7 @@ with gone as (
     select id, queue, (extract(epoch from available_at) * 1000000)::bigint as at, delivery_count,
            (extract(epoch from published_at) * 1000000)::bigint as published, exchange, routing_key, type, traceparent, headers, history, body
     from   queue.outbox
-    where  ` + ledger.Due + `
+    where  ` + ledger.DueCondition + `
       and  id <> all($4::bigint[])
       and  id >= $6
     order by id, queue

@@ -248,11 +248,11 @@ func readDeadLetter(d *amqp.Delivery, _ string) *message {
 
 // letter returns the message as a dead letter. What came from elsewhere may hold
 // what Postgres does not store.
-func (m *message) letter(f queue.Failure) ledger.Letter {
-	l := ledger.Letter{
+func (m *message) letter(f queue.Failure) ledger.DeadLetter {
+	l := ledger.DeadLetter{
 		Queue: clean(m.Queue), ID: m.ID, Published: m.Published, Count: m.Count, Exchange: clean(m.Exchange),
 		RoutingKey: clean(m.RoutingKey), Type: clean(m.Type), Traceparent: clean(m.Traceparent), Headers: cleaned(m.Headers),
-		Error: f.Error, History: ledger.History(slices.Clone(m.history), f), Body: m.Body[:min(len(m.Body), queue.MaxBody)],
+		Error: f.Error, History: ledger.AppendFailure(slices.Clone(m.history), f), Body: m.Body[:min(len(m.Body), queue.MaxBody)],
 	}
 	for i := range l.History {
 		l.History[i].Error = clean(l.History[i].Error)

@@ -1,4 +1,4 @@
-package wake
+package notify
 
 import (
 	"context"
@@ -9,7 +9,7 @@ import (
 const notifyStatement = `
 select pg_notify('` + channel + `', $1)`
 
-func notify(ctx context.Context, db *postgres.DB, payload string) error {
+func sendNotify(ctx context.Context, db *postgres.DB, payload string) error {
 	_, err := postgres.Exec(ctx, db, notifyStatement, payload)
 	return err
 }

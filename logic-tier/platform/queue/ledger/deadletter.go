@@ -8,27 +8,29 @@ import (
 	"techtalks.example/logic-tier/platform/queue"
 )
 
-// Unroutable is the queue of dead letters that no binding matched.
+// Unroutable is the queue name of dead letters that no binding matched.
 const Unroutable = ""
 
-// Letter is a dead letter.
-type Letter struct {
+// DeadLetter is a message that was rejected, failed too often, or was unroutable.
+type DeadLetter struct {
 	Queue                                   string
 	ID                                      int64
 	Died, Published                         time.Time
-	Count                                   int
+	Count                                   int // deliveries
 	Exchange, RoutingKey, Type, Traceparent string
 	Headers                                 map[string]string
-	Error                                   string
+	Error                                   string // of the last delivery
 	History                                 []queue.Failure
 	Body                                    []byte
 }
 
-// ErrNoLetter: the dead letter is not there, or not any more.
-var ErrNoLetter = errors.New("no such dead letter")
+// ErrDeadLetterNotFound is returned for a dead letter that does not exist, or was
+// redriven or discarded.
+var ErrDeadLetterNotFound = errors.New("dead letter not found")
 
-// History returns history with one more failure, bounded.
-func History(history []queue.Failure, f queue.Failure) []queue.Failure {
+// AppendFailure appends f to history and drops the oldest failures beyond
+// queue.MaxHistory.
+func AppendFailure(history []queue.Failure, f queue.Failure) []queue.Failure {
 	history = append(history, f)
 	return history[max(0, len(history)-queue.MaxHistory):]
 }
@@ -38,8 +40,8 @@ func NewFailure(host string, d queue.Delivery, err error) queue.Failure {
 	return queue.Failure{Count: d.Count, At: time.Now().UTC(), Host: host, Error: queue.ErrorText(err)}
 }
 
-// JSON returns v encoded; v is of this package's or queue's types, which always
-// encode.
+// JSON returns v encoded as JSON. It panics if v cannot be encoded; the types of
+// this package and of queue always can.
 func JSON(v any) []byte {
 	text, err := json.Marshal(v)
 	if err != nil {
@@ -48,6 +50,5 @@ func JSON(v any) []byte {
 	return text
 }
 
-// PriorityOf returns the priority that is in a message's id, as queue.next_id
-// made it.
+// PriorityOf returns the priority encoded in a message id by queue.next_id.
 func PriorityOf(id int64) int { return int(-(id >> 52)) }
