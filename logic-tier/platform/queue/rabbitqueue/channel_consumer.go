@@ -17,240 +17,237 @@ import (
 	"techtalks.example/logic-tier/platform/queue/wake"
 )
 
-// session is a consumer on one channel. What it holds is RabbitMQ's prefetch.
-type session struct {
-	*consumption
+// channelConsumer consumes a queue on one channel. RabbitMQ's prefetch limits the
+// messages that it holds.
+type channelConsumer struct {
+	*subscription
 	connection *connection
 	channel    *amqp.Channel
 	// ctx ends when the consumer drains or the channel is lost.
-	ctx  context.Context
-	lose context.CancelFunc
-	// waiting is what no handler has begun.
-	waiting *prefetch.Buffer[*message]
-	// settled is filled when there is something to acknowledge.
+	ctx    context.Context
+	cancel context.CancelFunc
+	// unhandled buffers the messages for which no handler has started.
+	unhandled *prefetch.Buffer[*message]
+	// settled receives when there are messages to acknowledge.
 	settled chan struct{}
 
 	mu   sync.Mutex
-	held []held // in the order of their tags
+	held []heldMessage // in the order of their delivery tags
 }
 
-// held is a message that is not acknowledged.
-type held struct {
+// heldMessage is an unacknowledged message.
+type heldMessage struct {
 	*message
-	// over says that it may be acknowledged; worked, that its handler is why.
-	over, worked bool
+	settled bool // can be acknowledged
+	handled bool // settled because its handler succeeded
 }
 
-// session consumes on a channel of its own until ctx ends or the channel is lost.
-func (c *consumption) session(ctx context.Context, connection *connection) error {
+// consumeOn consumes on a new channel until ctx ends or the channel is lost.
+func (s *subscription) consumeOn(ctx context.Context, connection *connection) error {
 	channel, err := connection.channel()
 	if err != nil {
 		return err
 	}
 	defer connection.closeChannel(channel)
 	closed := channel.NotifyClose(make(chan *amqp.Error, 1))
-	if c.exclusive != nil {
-		if err := c.makeExclusive(connection, channel); err != nil {
+	if s.exclusive != nil {
+		if err := s.declareExclusive(connection, channel); err != nil {
 			return err
 		}
-		defer c.kept.Store(nil)
+		defer s.exclusiveName.Store(nil)
 	}
 	var deliveries <-chan amqp.Delivery
 	err = connection.within(callTimeout, func() (err error) {
-		if err = channel.Qos(c.Prefetch, 0, false); err == nil {
-			deliveries, err = channel.Consume(c.queueName(), c.registry.Process, false, false, false, false, nil)
+		if err = channel.Qos(s.Prefetch, 0, false); err == nil {
+			deliveries, err = channel.Consume(s.queueName(), s.registry.Process, false, false, false, false, nil)
 		}
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	s := &session{
-		consumption: c, connection: connection, channel: channel,
-		waiting: prefetch.New[*message](c.Prefetch), settled: make(chan struct{}, 1),
+	c := &channelConsumer{
+		subscription: s, connection: connection, channel: channel,
+		unhandled: prefetch.New[*message](s.Prefetch), settled: make(chan struct{}, 1),
 	}
-	s.ctx, s.lose = context.WithCancel(ctx)
-	defer s.lose()
-	var handlers, acknowledging sync.WaitGroup
-	for range c.Concurrency {
-		handlers.Go(s.work)
+	c.ctx, c.cancel = context.WithCancel(ctx)
+	defer c.cancel()
+	var handlers, acknowledger sync.WaitGroup
+	for range s.Concurrency {
+		handlers.Go(c.handleAll)
 	}
-	acknowledging.Go(s.acknowledge)
-	s.receive(ctx, deliveries, &handlers)
+	acknowledger.Go(c.acknowledge)
+	c.receive(ctx, deliveries, &handlers)
 	draining := ctx.Err() != nil
-	s.lose()
-	s.waiting.Close()
+	c.cancel()
+	c.unhandled.Close()
 	handlers.Wait()
-	close(s.settled)
-	acknowledging.Wait()
-	defer c.hold(0)
+	close(c.settled)
+	acknowledger.Wait()
+	defer s.setUnacknowledged(0)
 	if draining && !channel.IsClosed() {
-		s.putBack()
+		c.requeueHeld()
 		return nil
 	}
-	return whyClosed(closed)
+	return channelCloseErr(closed)
 }
 
-// whyClosed returns why a channel was lost.
-func whyClosed(closed <-chan *amqp.Error) error {
-	var said *amqp.Error
+// channelCloseErr returns the reason for which a channel was closed.
+func channelCloseErr(closed <-chan *amqp.Error) error {
+	var err *amqp.Error
 	select {
-	case said = <-closed:
+	case err = <-closed:
 	case <-time.After(closeTimeout):
 	}
 	switch {
-	case said == nil:
-		return errors.New("RabbitMQ ended it: is the queue deleted?")
-	case said.Code == amqp.PreconditionFailed && strings.Contains(said.Reason, "timed out"):
-		return fmt.Errorf("it worked on a message for longer than RabbitMQ allows: set consumer_timeout = %d in rabbitmq.conf (%w)", consumerTimeout.Milliseconds(), said)
+	case err == nil:
+		return errors.New("RabbitMQ cancelled the consumer: check whether the queue was deleted")
+	case err.Code == amqp.PreconditionFailed && strings.Contains(err.Reason, "timed out"):
+		return fmt.Errorf("a message was unacknowledged for longer than RabbitMQ allows: set consumer_timeout = %d in rabbitmq.conf (%w)", consumerTimeout.Milliseconds(), err)
 	}
-	return said
+	return err
 }
 
-// receive takes deliveries until there are no more: the channel was lost, or ctx
-// ended and RabbitMQ has confirmed that no more come.
-func (s *session) receive(ctx context.Context, deliveries <-chan amqp.Delivery, handlers *sync.WaitGroup) {
-	var cancelling sync.WaitGroup
-	defer cancelling.Wait()
-	for ending := ctx.Done(); ; {
+// receive accepts deliveries until the channel is lost, or ctx ends and RabbitMQ
+// has confirmed the cancellation.
+func (c *channelConsumer) receive(ctx context.Context, deliveries <-chan amqp.Delivery, handlers *sync.WaitGroup) {
+	var canceller sync.WaitGroup
+	defer canceller.Wait()
+	for draining := ctx.Done(); ; {
 		select {
 		case d, open := <-deliveries:
 			if !open {
 				return
 			}
-			s.take(&d, handlers)
-		case <-ending:
-			ending = nil
-			cancelling.Go(func() {
-				_ = s.connection.within(callTimeout, func() error { return s.channel.Cancel(s.registry.Process, false) })
+			c.accept(&d, handlers)
+		case <-draining:
+			draining = nil
+			canceller.Go(func() {
+				_ = c.connection.within(callTimeout, func() error { return c.channel.Cancel(c.registry.Process, false) })
 			})
 		}
 	}
 }
 
-// take holds a delivery, and has it wait for a handler unless no handler is to
-// get it.
-func (s *session) take(d *amqp.Delivery, handlers *sync.WaitGroup) {
-	m := s.read(d, s.queueName())
-	if m.Queue == s.queueName() {
-		m.Queue = s.Consumer.Queue
+// accept holds a delivery, and buffers it for a handler or dead-letters it.
+func (c *channelConsumer) accept(d *amqp.Delivery, handlers *sync.WaitGroup) {
+	m := c.decode(d, c.queueName())
+	if m.Queue == c.queueName() {
+		m.Queue = c.Consumer.Queue
 	}
-	if m.refused == nil && m.Count > s.deliveryLimit {
+	if m.rejection == nil && m.Count > c.deliveryLimit {
 		m.Count--
-		m.refused = fmt.Errorf("delivered %d times, and its consumers did not live to answer: the limit is %d", m.Count, s.deliveryLimit)
+		m.rejection = fmt.Errorf("delivered %d times, but no consumer lived to acknowledge it: the limit is %d", m.Count, c.deliveryLimit)
 	}
-	s.mu.Lock()
-	s.held = append(s.held, held{message: m})
-	s.hold(len(s.held))
-	s.mu.Unlock()
-	if m.refused == nil {
-		s.member.Delivered(m.Count)
-		s.waiting.Put(m.Priority, m)
+	c.mu.Lock()
+	c.held = append(c.held, heldMessage{message: m})
+	c.setUnacknowledged(len(c.held))
+	c.mu.Unlock()
+	if m.rejection == nil {
+		c.member.Delivered(m.Count)
+		c.unhandled.Put(m.Priority, m)
 		return
 	}
-	// Beside the handlers, which may all be busy for long.
-	handlers.Go(func() { s.bury(m, m.refused) })
+	// In a goroutine of its own, because all handlers can be busy for long.
+	handlers.Go(func() { c.deadLetter(m, m.rejection) })
 }
 
-func (c *consumption) hold(n int) {
-	c.holding.Store(int64(n))
-	c.member.Holds(n)
-}
-
-// work handles messages, one at a time.
-func (s *session) work() {
-	for m := range s.waiting.InTurn() {
-		if s.ctx.Err() != nil {
-			continue // it stays held
+// handleAll handles messages one at a time.
+func (c *channelConsumer) handleAll() {
+	for m := range c.unhandled.InTurn() {
+		if c.ctx.Err() != nil {
+			continue // stays held
 		}
-		s.handle(m)
+		c.handle(m)
 	}
 }
 
-// handle calls the handler and settles the message as its answer says.
-func (s *session) handle(m *message) {
-	ctx, done := context.WithCancel(s.ctx)
-	err := s.Handle.Call(ctx, m.Delivery)
-	done()
+// handle calls the handler and settles the message according to its result.
+func (c *channelConsumer) handle(m *message) {
+	ctx, cancel := context.WithCancel(c.ctx)
+	err := c.Handle.Call(ctx, m.Delivery)
+	cancel()
 	switch {
 	case err == nil:
-		s.settle(m, true)
-	case s.ctx.Err() != nil:
-		// Draining, or the channel was lost: not the message's fault.
-	case queue.Rejected(err) || m.Count >= s.deliveryLimit:
-		s.bury(m, err)
+		c.settle(m, true)
+	case c.ctx.Err() != nil:
+		// The consumer drains or lost its channel: not a failure of the message.
+	case queue.Rejected(err) || m.Count >= c.deliveryLimit:
+		c.deadLetter(m, err)
 	default:
-		s.back(m, err)
+		c.retry(m, err)
 	}
 }
 
-// bury keeps a message as a dead letter and then has it acknowledged. While the
-// database is away it stays held.
-func (s *session) bury(m *message, cause error) {
-	s.log.Error("queue: message goes to the dead letters", "queue", m.Queue, "message", m.ID, "type", m.Type, "deliveries", m.Count, "error", cause)
-	letter := m.letter(ledger.NewFailure(s.registry.Host, m.Delivery, cause))
-	kept := s.keepTrying("queue: dead letter not kept; trying again", m, func(ctx context.Context) (err error) {
+// deadLetter stores a message as a dead letter and then settles it. The message
+// stays held while the database is unavailable.
+func (c *channelConsumer) deadLetter(m *message, cause error) {
+	c.log.Error("queue: message goes to the dead letters", "queue", m.Queue, "message", m.ID, "type", m.Type, "deliveries", m.Count, "error", cause)
+	letter := m.deadLetter(ledger.NewFailure(c.registry.Host, m.Delivery, cause))
+	stored := c.retryStore("queue: cannot store a dead letter; retrying", m, func(ctx context.Context) (err error) {
 		if letter.ID == 0 {
-			if letter.ID, err = nextID(ctx, s.db); err != nil {
+			if letter.ID, err = nextID(ctx, c.db); err != nil {
 				return err
 			}
 		}
-		return ledger.Bury(ctx, s.db, letter)
+		return ledger.Bury(ctx, c.db, letter)
 	})
-	if kept {
-		s.member.Died(1)
-		s.settle(m, false)
+	if stored {
+		c.member.Died(1)
+		c.settle(m, false)
 	}
 }
 
-// back puts a message into the outbox for a while, for its own queue, and then
-// has it acknowledged. While the database is away it stays held.
-func (s *session) back(m *message, cause error) {
-	wait := queue.Backoff(m.Count)
-	s.log.Warn("queue: message not handled; it is delivered again", "queue", m.Queue, "message", m.ID, "type", m.Type, "deliveries", m.Count, "again_in", wait, "error", cause)
-	m.history = ledger.History(m.history, ledger.NewFailure(s.registry.Host, m.Delivery, cause))
-	put := s.keepTrying("queue: message not put back; trying again", m, func(ctx context.Context) error {
-		return putBack(ctx, s.db, []*message{m}, func(m *message) int { return m.Count }, wait)
+// retry puts a failed message into the outbox, addressed to its own queue and due
+// after a backoff, and then settles it. The message stays held while the database
+// is unavailable.
+func (c *channelConsumer) retry(m *message, cause error) {
+	pause := queue.Backoff(m.Count)
+	c.log.Warn("queue: handler failed; the message will be redelivered", "queue", m.Queue, "message", m.ID, "type", m.Type, "deliveries", m.Count, "again_in", pause, "error", cause)
+	m.history = ledger.History(m.history, ledger.NewFailure(c.registry.Host, m.Delivery, cause))
+	stored := c.retryStore("queue: cannot put a failed message back; retrying", m, func(ctx context.Context) error {
+		return requeue(ctx, c.db, []*message{m}, func(m *message) int { return m.Count }, pause)
 	})
-	if put {
-		s.bell.Ring(wake.Outbox)
-		s.settle(m, false)
+	if stored {
+		c.notifier.Ring(wake.Outbox)
+		c.settle(m, false)
 	}
 }
 
-// keepTrying does something in the database until it is done; false when the
-// message is not this consumer's any more, or the consumer drains.
-func (s *session) keepTrying(otherwise string, m *message, do func(context.Context) error) bool {
-	for failed := 0; ; {
-		ctx, done := context.WithTimeout(context.WithoutCancel(s.ctx), statementTimeout)
-		err := do(ctx)
-		done()
+// retryStore calls store until it succeeds. It reports false if the consumer drains
+// or loses its channel first. It logs each failure as warning.
+func (c *channelConsumer) retryStore(warning string, m *message, store func(context.Context) error) bool {
+	for failures := 0; ; {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(c.ctx), statementTimeout)
+		err := store(ctx)
+		cancel()
 		if err == nil {
 			return true
 		}
-		if s.ctx.Err() != nil {
+		if c.ctx.Err() != nil {
 			return false
 		}
-		failed++
-		s.log.Warn(otherwise, "queue", m.Queue, "message", m.ID, "error", err)
-		if !wake.Pause(s.ctx, retryPause(failed)) {
+		failures++
+		c.log.Warn(warning, "queue", m.Queue, "message", m.ID, "error", err)
+		if !wake.Pause(c.ctx, retryPause(failures)) {
 			return false
 		}
 	}
 }
 
-// settle has a message acknowledged.
-func (s *session) settle(m *message, worked bool) {
-	s.mu.Lock()
-	if at := s.at(m.tag); at >= 0 {
-		s.held[at].over, s.held[at].worked = true, worked
+// settle marks a message for acknowledgement.
+func (c *channelConsumer) settle(m *message, handled bool) {
+	c.mu.Lock()
+	if i := c.indexOf(m.tag); i >= 0 {
+		c.held[i].settled, c.held[i].handled = true, handled
 	}
-	s.mu.Unlock()
-	wake.Fill(s.settled)
+	c.mu.Unlock()
+	wake.Fill(c.settled)
 }
 
-func (s *session) at(tag uint64) int {
-	at, found := slices.BinarySearchFunc(s.held, tag, func(h held, tag uint64) int {
+// indexOf returns the index in c.held of a delivery tag, or -1.
+func (c *channelConsumer) indexOf(tag uint64) int {
+	i, found := slices.BinarySearchFunc(c.held, tag, func(h heldMessage, tag uint64) int {
 		switch {
 		case h.tag < tag:
 			return -1
@@ -262,83 +259,84 @@ func (s *session) at(tag uint64) int {
 	if !found {
 		return -1
 	}
-	return at
+	return i
 }
 
-// acknowledge acknowledges what is settled, as many at once as there are: those
-// with none before them that is still held in one word, the others one by one.
-func (s *session) acknowledge() {
-	for range s.settled {
-		first, others, worked := s.takeSettled()
-		if s.channel.IsClosed() {
+// acknowledge acknowledges settled messages in batches: those before the first
+// message that is still held with one basic.ack, the others one by one.
+func (c *channelConsumer) acknowledge() {
+	for range c.settled {
+		upTo, single, handled := c.takeSettled()
+		if c.channel.IsClosed() {
 			continue
 		}
-		err := s.connection.writes.together(func() (err error) {
-			if first > 0 {
-				err = s.channel.Ack(first, true)
+		err := c.connection.writes.batch(func() (err error) {
+			if upTo > 0 {
+				err = c.channel.Ack(upTo, true)
 			}
-			for _, tag := range others {
-				err = errors.Join(err, s.channel.Ack(tag, false))
+			for _, tag := range single {
+				err = errors.Join(err, c.channel.Ack(tag, false))
 			}
 			return err
 		})
 		if err == nil {
-			s.member.Acknowledged(worked)
+			c.member.Acknowledged(handled)
 		}
 	}
 }
 
-// takeSettled takes what is settled out of what is held: up to the tag first, and
-// others.
-func (s *session) takeSettled() (first uint64, others []uint64, worked int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// takeSettled removes the settled messages from c.held. It returns the tag up to
+// which all messages are settled (0 if none), the tags of the others, and how many
+// of all of them were handled.
+func (c *channelConsumer) takeSettled() (upTo uint64, single []uint64, handled int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	n := 0
-	for _, h := range s.held {
-		if !h.over {
-			s.held[n] = h
+	for _, h := range c.held {
+		if !h.settled {
+			c.held[n] = h
 			n++
 			continue
 		}
-		if h.worked {
-			worked++
+		if h.handled {
+			handled++
 		}
 		if n == 0 {
-			first = h.tag
+			upTo = h.tag
 		} else {
-			others = append(others, h.tag)
+			single = append(single, h.tag)
 		}
 	}
-	clear(s.held[n:])
-	s.held = s.held[:n]
-	s.hold(n)
-	return first, others, worked
+	clear(c.held[n:])
+	c.held = c.held[:n]
+	c.setUnacknowledged(n)
+	return upTo, single, handled
 }
 
-// putBack puts back what no handler finished, without counting it as a delivery.
-// RabbitMQ from 4.3 on does so by basic.nack; one before would count it, so it
-// goes through the outbox, and to the end of its queue.
-func (s *session) putBack() {
-	if len(s.held) == 0 || s.exclusive != nil {
+// requeueHeld returns the held messages to the queue without counting this delivery.
+// RabbitMQ does not count a basic.nack from 4.3 on. Earlier versions count it, so
+// the messages go through the outbox, and to the end of the queue.
+func (c *channelConsumer) requeueHeld() {
+	if len(c.held) == 0 || c.exclusive != nil {
 		return
 	}
-	last := s.held[len(s.held)-1].tag
-	major, minor := s.connection.version()
-	if major > 4 || major == 4 && minor >= 3 || s.Consumer.Queue == deadLetters {
-		_ = s.channel.Nack(last, true, true)
+	last := c.held[len(c.held)-1].tag
+	major, minor := c.connection.version()
+	if major > 4 || major == 4 && minor >= 3 || c.Consumer.Queue == deadLetterQueue {
+		_ = c.channel.Nack(last, true, true)
 		return
 	}
-	messages := make([]*message, len(s.held))
-	for i, h := range s.held {
+	messages := make([]*message, len(c.held))
+	for i, h := range c.held {
 		messages[i] = h.message
 	}
-	ctx, done := context.WithTimeout(context.WithoutCancel(s.ctx), statementTimeout)
-	defer done()
-	if err := putBack(ctx, s.db, messages, func(m *message) int { return m.Count - 1 }, 0); err != nil {
-		s.log.Warn("queue: messages not put into the outbox; RabbitMQ delivers them again, and counts this delivery", "queue", s.Consumer.Queue, "messages", len(messages), "error", err)
-		_ = s.channel.Nack(last, true, true)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.ctx), statementTimeout)
+	defer cancel()
+	if err := requeue(ctx, c.db, messages, func(m *message) int { return m.Count - 1 }, 0); err != nil {
+		c.log.Warn("queue: cannot put messages into the outbox; RabbitMQ redelivers them and counts this delivery", "queue", c.Consumer.Queue, "messages", len(messages), "error", err)
+		_ = c.channel.Nack(last, true, true)
 		return
 	}
-	s.bell.Ring(wake.Outbox)
-	_ = s.channel.Ack(last, true)
+	c.notifier.Ring(wake.Outbox)
+	_ = c.channel.Ack(last, true)
 }

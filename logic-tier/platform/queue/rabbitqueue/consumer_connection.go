@@ -8,12 +8,12 @@ import (
 	"techtalks.example/logic-tier/platform/queue/wake"
 )
 
-// link is the connection of this process on which it consumes. Shipping has one of
-// its own: RabbitMQ holds up a connection that publishes more than it has room
-// for, and acknowledgements would wait behind that.
-type link struct {
+// consumerConnection maintains the connection that all consumers of this process
+// share. The relay has a connection of its own: RabbitMQ blocks a connection that
+// publishes too fast, and acknowledgements would wait behind that.
+type consumerConnection struct {
 	*Queue
-	state state
+	health health
 
 	mu      sync.Mutex
 	users   int
@@ -22,104 +22,105 @@ type link struct {
 	changed chan struct{} // closed with every change of current
 }
 
-func newLink(q *Queue) *link {
-	l := &link{Queue: q, changed: make(chan struct{})}
-	l.state.set(errors.New("not connected to RabbitMQ yet"))
-	return l
+func newConsumerConnection(q *Queue) *consumerConnection {
+	c := &consumerConnection{Queue: q, changed: make(chan struct{})}
+	c.health.set(errors.New("not connected to RabbitMQ yet"))
+	return c
 }
 
-// join keeps the link connected until as many have left.
-func (l *link) join() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.users++; l.users > 1 {
+// acquire keeps the connection open until as many calls of release.
+func (c *consumerConnection) acquire() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.users++; c.users > 1 {
 		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	var keeping sync.WaitGroup
-	keeping.Go(func() { l.keep(ctx) })
-	l.stop = func() { cancel(); keeping.Wait() }
+	var maintaining sync.WaitGroup
+	maintaining.Go(func() { c.maintain(ctx) })
+	c.stop = func() { cancel(); maintaining.Wait() }
 }
 
-func (l *link) leave() {
-	l.mu.Lock()
+// release closes the connection if the caller was its last user.
+func (c *consumerConnection) release() {
+	c.mu.Lock()
 	stop := func() {}
-	if l.users--; l.users == 0 {
-		stop = l.stop
+	if c.users--; c.users == 0 {
+		stop = c.stop
 	}
-	l.mu.Unlock()
+	c.mu.Unlock()
 	stop()
 }
 
-// keep connects, again and again, until ctx ends.
-func (l *link) keep(ctx context.Context) {
-	for failed := 0; ctx.Err() == nil; {
-		c, err := l.connect(ctx)
+// maintain connects, and reconnects when the connection is lost, until ctx ends.
+func (c *consumerConnection) maintain(ctx context.Context) {
+	for failures := 0; ctx.Err() == nil; {
+		connection, err := c.connect(ctx)
 		if ctx.Err() != nil {
 			if err == nil {
-				c.close()
+				connection.close()
 			}
 			break
 		}
 		if err != nil {
-			failed++
-			if l.state.set(err) {
-				l.log.Warn("queue: cannot consume from RabbitMQ; trying again", "error", err)
+			failures++
+			if c.health.set(err) {
+				c.log.Warn("queue: cannot consume from RabbitMQ; retrying", "error", err)
 			}
-			wake.Pause(ctx, retryPause(failed))
+			wake.Pause(ctx, retryPause(failures))
 			continue
 		}
-		if l.state.set(nil) {
-			l.log.Info("queue: connected to RabbitMQ", "broker", l.address.String())
+		if c.health.set(nil) {
+			c.log.Info("queue: connected to RabbitMQ", "broker", c.address.String())
 		}
-		failed = 0
-		l.put(c)
+		failures = 0
+		c.set(connection)
 		select {
 		case <-ctx.Done():
-			l.put(nil)
-			c.close()
-		case <-c.ended:
-			l.put(nil)
-			if l.state.set(c.reason) {
-				l.log.Warn("queue: connection to RabbitMQ lost; making another", "error", c.reason)
+			c.set(nil)
+			connection.close()
+		case <-connection.done:
+			c.set(nil)
+			if c.health.set(connection.closeErr) {
+				c.log.Warn("queue: connection to RabbitMQ lost; reconnecting", "error", connection.closeErr)
 			}
 		}
 	}
-	l.state.set(errors.New("not connected to RabbitMQ"))
+	c.health.set(errors.New("not connected to RabbitMQ"))
 }
 
-// connect connects, and declares what is declared: RabbitMQ may have lost it, or
-// not have been there when it was.
-func (l *link) connect(ctx context.Context) (*connection, error) {
-	c, err := l.address.dial(ctx, l.connectionName("consumes"))
+// connect connects and applies the declared topology, which RabbitMQ lacks if it
+// lost its data or was unavailable to Declare.
+func (c *consumerConnection) connect(ctx context.Context) (*connection, error) {
+	connection, err := c.address.dial(ctx, c.connectionName("consumer"))
 	if err != nil {
 		return nil, err
 	}
-	stop := context.AfterFunc(ctx, func() { _ = c.socket.Close() })
+	stop := context.AfterFunc(ctx, func() { _ = connection.socket.Close() })
 	defer stop()
-	if err := l.declareOn(ctx, c); err != nil {
-		c.close()
+	if err := c.applyTopology(ctx, connection); err != nil {
+		connection.close()
 		return nil, err
 	}
-	return c, nil
+	return connection, nil
 }
 
-func (l *link) put(c *connection) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.current = c
-	close(l.changed)
-	l.changed = make(chan struct{})
+func (c *consumerConnection) set(connection *connection) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.current = connection
+	close(c.changed)
+	c.changed = make(chan struct{})
 }
 
-// get waits for the connection; nil when ctx ended first.
-func (l *link) get(ctx context.Context) *connection {
+// wait waits for the connection and returns it, or nil if ctx ends first.
+func (c *consumerConnection) wait(ctx context.Context) *connection {
 	for {
-		l.mu.Lock()
-		c, changed := l.current, l.changed
-		l.mu.Unlock()
-		if c != nil && !c.isOver() {
-			return c
+		c.mu.Lock()
+		connection, changed := c.current, c.changed
+		c.mu.Unlock()
+		if connection != nil && !connection.isDone() {
+			return connection
 		}
 		select {
 		case <-ctx.Done():
@@ -129,20 +130,20 @@ func (l *link) get(ctx context.Context) *connection {
 	}
 }
 
-// connected returns the connection, or why there is none.
-func (l *link) connected() (*connection, error) {
-	l.mu.Lock()
-	c := l.current
-	l.mu.Unlock()
-	if c != nil && !c.isOver() {
-		return c, nil
+// get returns the connection, or the reason for which there is none.
+func (c *consumerConnection) get() (*connection, error) {
+	c.mu.Lock()
+	connection := c.current
+	c.mu.Unlock()
+	if connection != nil && !connection.isDone() {
+		return connection, nil
 	}
-	if err := l.state.get(); err != nil {
+	if err := c.health.get(); err != nil {
 		return nil, err
 	}
 	return nil, errors.New("not connected to RabbitMQ")
 }
 
-// exclusiveMark stands between an exclusive queue's declared name and what tells
-// its consumer's from another's.
-const exclusiveMark = "@"
+// exclusiveSeparator separates the declared name of an exclusive queue from the
+// suffix that identifies its consumer.
+const exclusiveSeparator = "@"

@@ -14,47 +14,46 @@ import (
 	"techtalks.example/logic-tier/platform/queue/rabbitqueue"
 )
 
-func TestAForeignMessageIsBuriedAndBlocksNothing(t *testing.T) {
-	s := newSite(t)
-	s.declare(one(0))
-	s.run(s.engine.Run)
-	var got notes
-	s.consume(s.engine, queue.Consumer{Queue: "work", Concurrency: 1, Prefetch: 1, Handle: got.handle})
-	raw := s.raw()
+func TestMessagePublishedWithoutOutboxIsDeadLettered(t *testing.T) {
+	f := newFixture(t)
+	f.declare(workTopology(0))
+	f.run(f.engine.Run)
+	var got recorder
+	f.consume(f.engine, queue.Consumer{Queue: "work", Concurrency: 1, Prefetch: 1, Handle: got.handle})
+	channel := f.rawChannel()
 	for _, p := range []amqp.Publishing{
 		{Body: []byte("no id")},
 		{MessageId: "no number", Type: "a\x00b\xff", Headers: amqp.Table{"n": int32(7), "s": "\xff\x00"}, Priority: 200, Body: []byte{0}},
 		{MessageId: "1", Body: make([]byte, queue.MaxBody+1)},
 	} {
-		if err := raw.PublishWithContext(t.Context(), "", "work", false, false, p); err != nil {
+		if err := channel.PublishWithContext(t.Context(), "", "work", false, false, p); err != nil {
 			t.Fatal(err)
 		}
 	}
-	s.publish("ours")
-	s.until("our own message", got.holds("ours"))
-	s.until("three dead letters", func() bool { return s.count(dead, "work") == 3 })
-	if n := s.count(`select count(*) from queue.dead_letter where last_error like 'it did not come through the outbox%publish through the logic tier'`); n != 3 {
-		t.Errorf("%d say what to do", n)
+	f.publish("valid")
+	f.waitFor("the valid message", got.hasAll("valid"))
+	f.waitFor("three dead letters", func() bool { return f.count(deadLetterCount, "work") == 3 })
+	if n := f.count(`select count(*) from queue.dead_letter where last_error like 'not published through the outbox%publish through the logic tier'`); n != 3 {
+		t.Errorf("got %d dead letters whose error names the fix, want 3", n)
 	}
-	s.until("an empty queue", func() bool {
-		all, err := s.engine.Depths(t.Context())
-		return err == nil && all["work"].Ready+all["work"].Unacknowledged == 0
+	f.waitFor("an empty queue", func() bool {
+		depths, err := f.engine.Depths(t.Context())
+		return err == nil && depths["work"].Ready+depths["work"].Unacknowledged == 0
 	})
-	if len(got.all()) != 1 {
-		t.Errorf("a handler got %d messages", len(got.all()))
+	if n := len(got.deliveries()); n != 1 {
+		t.Errorf("handler got %d messages, want 1", n)
 	}
 }
 
-// Each consumer dies of it before it answers.
-func TestAMessageOfWhichConsumersDieEndsInTheDeadLetters(t *testing.T) {
-	s := newSite(t)
-	s.declare(one(2))
-	s.run(s.engine.Run)
-	var got notes
-	s.consume(s.engine, queue.Consumer{Queue: "work", Concurrency: 1, Prefetch: 1, Handle: func(ctx context.Context, d queue.Delivery) error {
-		got.add(d)
-		if text(d) == "deadly" {
-			if err := s.engine.Crash(); err != nil {
+func TestMessageThatKillsItsConsumersIsDeadLettered(t *testing.T) {
+	f := newFixture(t)
+	f.declare(workTopology(2))
+	f.run(f.engine.Run)
+	var got recorder
+	f.consume(f.engine, queue.Consumer{Queue: "work", Concurrency: 1, Prefetch: 1, Handle: func(ctx context.Context, d queue.Delivery) error {
+		got.record(d)
+		if bodyOf(d) == "deadly" {
+			if err := f.engine.CutConsumerConnection(); err != nil {
 				return err
 			}
 			<-ctx.Done()
@@ -62,81 +61,81 @@ func TestAMessageOfWhichConsumersDieEndsInTheDeadLetters(t *testing.T) {
 		}
 		return nil
 	}})
-	s.publish("deadly", "good")
-	letter := s.letter("work")
-	s.until("the other message", got.holds("good"))
+	f.publish("deadly", "harmless")
+	letter := f.waitDeadLetter("work")
+	f.waitFor("the other message", got.hasAll("harmless"))
 	if letter.Count != 2 || !strings.Contains(letter.Error, "delivered 2 times") || letter.Exchange != "work" {
-		t.Errorf("the dead letter is %+v", letter)
+		t.Errorf("got dead letter %+v, want one from exchange \"work\" after 2 deliveries", letter)
 	}
 	counts := []int{}
-	for _, d := range got.all() {
-		if text(d) == "deadly" {
+	for _, d := range got.deliveries() {
+		if bodyOf(d) == "deadly" {
 			counts = append(counts, d.Count)
 		}
 	}
 	if fmt.Sprint(counts) != "[1 2]" {
-		t.Errorf("the handler got it as %v, want two deliveries", counts)
+		t.Errorf("handler got delivery counts %v, want [1 2]", counts)
 	}
 }
 
-// An operator's policy may have RabbitMQ give up a message before the engine does.
-func TestWhatRabbitMQGivesUpIsADeadLetterToo(t *testing.T) {
-	s := newSite(t)
-	s.declare(one(0))
-	s.broker.SetPolicy(`{"delivery-limit": 1}`)
-	if err := s.tryPublish(queue.Message{Exchange: "work", RoutingKey: "a.b", Headers: map[string]string{"kind": "talk"}}, "deadly"); err != nil {
+// An operator's policy can have a lower delivery limit than the engine.
+func TestMessageDeadLetteredByRabbitMQIsStored(t *testing.T) {
+	f := newFixture(t)
+	f.declare(workTopology(0))
+	f.broker.SetPolicy(`{"delivery-limit": 1}`)
+	if err := f.tryPublish(queue.Message{Exchange: "work", RoutingKey: "a.b", Headers: map[string]string{"kind": "talk"}}, "deadly"); err != nil {
 		t.Fatal(err)
 	}
-	s.run(s.engine.Run)
-	s.until("the message buried", func() bool {
-		if s.count(dead, "work") > 0 {
+	f.run(f.engine.Run)
+	f.waitFor("the message among the dead letters", func() bool {
+		if f.count(deadLetterCount, "work") > 0 {
 			return true
 		}
-		connection, err := amqp.Dial(s.broker.PasswordURL())
+		connection, err := amqp.Dial(f.broker.PasswordURL())
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer connection.Close()
 		channel, err := connection.Channel()
 		if err == nil {
-			_, _, err = channel.Get("work", false) // and dies
+			_, _, err = channel.Get("work", false) // and closes the connection without an acknowledgement
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
 		return false
 	})
-	letter := s.letter("work")
-	if letter.Error != "RabbitMQ gave it up: delivery_limit" || letter.Exchange != "work" || letter.RoutingKey != "a.b" || letter.Headers["kind"] != "talk" || letter.Type != "test" {
-		t.Errorf("the dead letter is %+v", letter)
+	letter := f.waitDeadLetter("work")
+	if letter.Error != "dead-lettered by RabbitMQ: delivery_limit" || letter.Exchange != "work" || letter.RoutingKey != "a.b" || letter.Headers["kind"] != "talk" || letter.Type != "test" {
+		t.Errorf("got dead letter %+v, want the delivery limit as its error and the message's own data", letter)
 	}
-	s.until("nothing left in RabbitMQ", func() bool {
-		state, err := s.raw().QueueDeclarePassive(rabbitqueue.DeadLetters, true, false, false, false, nil)
-		return err == nil && state.Messages == 0
+	f.waitFor("an empty dead letter queue", func() bool {
+		status, err := f.rawChannel().QueueDeclarePassive(rabbitqueue.DeadLetterQueue, true, false, false, false, nil)
+		return err == nil && status.Messages == 0
 	})
 }
 
-// A long history does not keep a message from its next delivery.
-func TestAMessageKeepsItsHistory(t *testing.T) {
+// A history that exceeds MaxHistory does not prevent the next delivery.
+func TestMessageKeepsItsLatestFailures(t *testing.T) {
 	const limit = 6
-	s := newSite(t)
-	s.declare(one(limit))
-	s.run(s.engine.Run)
-	long := strings.Repeat("\x01\"", queue.MaxError) // six bytes and two, in JSON
-	s.consume(s.engine, queue.Consumer{Queue: "work", Handle: func(context.Context, queue.Delivery) error { return errors.New(long) }})
-	s.publish("x")
-	letter := s.letter("work")
+	f := newFixture(t)
+	f.declare(workTopology(limit))
+	f.run(f.engine.Run)
+	long := strings.Repeat("\x01\"", queue.MaxError) // 6 and 2 bytes in JSON
+	f.consume(f.engine, queue.Consumer{Queue: "work", Handle: func(context.Context, queue.Delivery) error { return errors.New(long) }})
+	f.publish("x")
+	letter := f.waitDeadLetter("work")
 	if letter.Count != limit || len(letter.History) < 3 || len(letter.History) == limit {
-		t.Fatalf("%d deliveries, of which %d are known", letter.Count, len(letter.History))
+		t.Fatalf("got %d deliveries and %d failures, want %d and from 3 to %d", letter.Count, len(letter.History), limit, limit-1)
 	}
-	for i, f := range letter.History {
-		if want := limit - len(letter.History) + 1 + i; f.Count != want || f.Host == "" || !strings.HasPrefix(long, f.Error) {
-			t.Errorf("delivery %d is remembered as %+v", want, f)
+	for i, failure := range letter.History {
+		if want := limit - len(letter.History) + 1 + i; failure.Count != want || failure.Host == "" || !strings.HasPrefix(long, failure.Error) {
+			t.Errorf("got failure %+v, want the one of delivery %d", failure, want)
 		}
 	}
 }
 
-func TestAHistoryIsCutToItsEnd(t *testing.T) {
+func TestHistoryIsTruncatedToLatestFailures(t *testing.T) {
 	for _, c := range []struct{ entries, kept int }{{0, 0}, {1, 1}, {15, 15}, {40, 15}} {
 		var history []queue.Failure
 		for i := range c.entries {
@@ -146,13 +145,13 @@ func TestAHistoryIsCutToItsEnd(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		cut := rabbitqueue.Latest(text)
-		var left []queue.Failure
-		if err := json.Unmarshal([]byte(cut), &left); err != nil || len(cut) > rabbitqueue.MaxHistory || len(left) != c.kept {
-			t.Errorf("of %d failures %d are left in %d bytes, %v", c.entries, len(left), len(cut), err)
+		truncated := rabbitqueue.TruncateHistory(text)
+		var kept []queue.Failure
+		if err := json.Unmarshal([]byte(truncated), &kept); err != nil || len(truncated) > rabbitqueue.MaxHistory || len(kept) != c.kept {
+			t.Errorf("%d failures: got %d in %d bytes, %v, want %d", c.entries, len(kept), len(truncated), err, c.kept)
 		}
-		if len(left) > 0 && left[len(left)-1].Count != c.entries {
-			t.Errorf("the latest is lost")
+		if len(kept) > 0 && kept[len(kept)-1].Count != c.entries {
+			t.Errorf("%d failures: the latest is missing", c.entries)
 		}
 	}
 }

@@ -24,87 +24,88 @@ import (
 	"techtalks.example/logic-tier/platform/queue/rabbitqueue/rabbittest"
 )
 
-// patience bounds every wait for a condition: RabbitMQ may be starting meanwhile.
-const patience = 3 * time.Minute
+// waitTimeout bounds every wait for a condition. RabbitMQ can be starting meanwhile.
+const waitTimeout = 3 * time.Minute
 
-// site is a database and a virtual host, with one process that publishes.
-type site struct {
-	t        *testing.T
-	database *postgrestest.Database
-	broker   *rabbittest.Broker
-	module   *postgres.DB
-	queue    *postgres.DB
-	inside   *sql.DB
-	said     *said
-	engine   *rabbitqueue.Queue
+// fixture is a database and a virtual host, with one process that publishes.
+type fixture struct {
+	t         *testing.T
+	database  *postgrestest.Database
+	broker    *rabbittest.Broker
+	module    *postgres.DB
+	queue     *postgres.DB
+	superuser *sql.DB
+	logs      *logBuffer
+	engine    *rabbitqueue.Queue
 }
 
-// newSite returns a site whose engine does not run yet. Tests of it stop the node, fill it
-// and wait for its retries; TestConformance alone runs under -short.
-func newSite(t *testing.T) *site {
+// newFixture returns a fixture whose engine is not running yet. Its tests stop the
+// node, fill it and wait for its retries, so under -short only TestConformance runs.
+func newFixture(t *testing.T) *fixture {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("takes long; make verify runs it")
 	}
 	database := postgrestest.New(t)
-	s := &site{
+	f := &fixture{
 		t: t, database: database, broker: rabbittest.New(t, database.Options("queue").Certificates),
-		module: database.Open("talks"), queue: database.Open("queue"), inside: database.Superuser(), said: &said{},
+		module: database.Open("talks"), queue: database.Open("queue"), superuser: database.Superuser(), logs: &logBuffer{},
 	}
-	s.engine = s.another()
-	return s
+	f.engine = f.newProcess()
+	return f
 }
 
-func (s *site) options() rabbitqueue.Options {
+func (f *fixture) options() rabbitqueue.Options {
 	return rabbitqueue.Options{
-		URL: s.broker.URL(), Certificates: s.database.Options("queue").Certificates,
-		DB: s.database.Open("queue"), Listen: s.database.Options("queue"), Log: slog.New(slog.NewTextHandler(s.said, nil)),
+		URL: f.broker.URL(), Certificates: f.database.Options("queue").Certificates,
+		DB: f.database.Open("queue"), Listen: f.database.Options("queue"), Log: slog.New(slog.NewTextHandler(f.logs, nil)),
 	}
 }
 
-func (s *site) make(o rabbitqueue.Options) *rabbitqueue.Queue {
-	s.t.Helper()
+func (f *fixture) newQueue(o rabbitqueue.Options) *rabbitqueue.Queue {
+	f.t.Helper()
 	engine, err := rabbitqueue.New(o)
 	if err != nil {
-		s.t.Fatal(err)
+		f.t.Fatal(err)
 	}
 	return engine
 }
 
-// another is the engine as another process has it.
-func (s *site) another() *rabbitqueue.Queue { return s.make(s.options()) }
+// newProcess returns the engine of another process.
+func (f *fixture) newProcess() *rabbitqueue.Queue { return f.newQueue(f.options()) }
 
-// one is a topology of one queue that gets all of one exchange.
-func one(limit int) queue.Topology {
+// workTopology returns a topology with the exchange "work" and the queue "work",
+// which receives all its messages.
+func workTopology(deliveryLimit int) queue.Topology {
 	return queue.Topology{
 		Exchanges: []queue.Exchange{{Name: "work", Type: queue.Fanout}},
-		Queues:    []queue.Queue{{Name: "work", DeliveryLimit: limit, Bindings: []queue.Binding{{Exchange: "work"}}}},
+		Queues:    []queue.Queue{{Name: "work", DeliveryLimit: deliveryLimit, Bindings: []queue.Binding{{Exchange: "work"}}}},
 	}
 }
 
-func (s *site) declare(topologies ...queue.Topology) {
-	s.t.Helper()
-	if err := s.engine.Declare(s.t.Context(), topologies...); err != nil {
-		s.t.Fatal(err)
+func (f *fixture) declare(topologies ...queue.Topology) {
+	f.t.Helper()
+	if err := f.engine.Declare(f.t.Context(), topologies...); err != nil {
+		f.t.Fatal(err)
 	}
 }
 
-func (s *site) publish(bodies ...string) {
-	s.t.Helper()
-	if err := s.tryPublish(queue.Message{Exchange: "work"}, bodies...); err != nil {
-		s.t.Fatal(err)
+func (f *fixture) publish(bodies ...string) {
+	f.t.Helper()
+	if err := f.tryPublish(queue.Message{Exchange: "work"}, bodies...); err != nil {
+		f.t.Fatal(err)
 	}
 }
 
-// tryPublish publishes all in one transaction.
-func (s *site) tryPublish(m queue.Message, bodies ...string) error {
+// tryPublish publishes a message with each body, in one transaction.
+func (f *fixture) tryPublish(m queue.Message, bodies ...string) error {
 	if m.Type == "" {
 		m.Type = "test"
 	}
-	return s.module.InTransaction(s.t.Context(), func(tx *postgres.Tx) error {
+	return f.module.InTransaction(f.t.Context(), func(tx *postgres.Tx) error {
 		for _, body := range bodies {
 			m.Body = wrapperspb.String(body)
-			if _, err := s.engine.Publish(s.t.Context(), tx, m); err != nil {
+			if _, err := f.engine.Publish(f.t.Context(), tx, m); err != nil {
 				return err
 			}
 		}
@@ -112,94 +113,96 @@ func (s *site) tryPublish(m queue.Message, bodies ...string) error {
 	})
 }
 
-// run runs something until the returned function is called, or the test ends.
-func (s *site) run(do func(context.Context) error) (stop func()) {
+// run calls do in a goroutine, and cancels its context when stop is called or the
+// test ends.
+func (f *fixture) run(do func(context.Context) error) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- do(ctx) }()
+	result := make(chan error, 1)
+	go func() { result <- do(ctx) }()
 	stop = sync.OnceFunc(func() {
 		cancel()
-		if err := <-ended; err != nil {
-			s.t.Error(err)
+		if err := <-result; err != nil {
+			f.t.Error(err)
 		}
 	})
-	s.t.Cleanup(stop)
+	f.t.Cleanup(stop)
 	return stop
 }
 
-func (s *site) consume(by *rabbitqueue.Queue, c queue.Consumer) (stop func()) {
-	return s.run(func(ctx context.Context) error { return by.Consume(ctx, c) })
+func (f *fixture) consume(engine *rabbitqueue.Queue, c queue.Consumer) (stop func()) {
+	return f.run(func(ctx context.Context) error { return engine.Consume(ctx, c) })
 }
 
-func (s *site) until(what string, is func() bool) {
-	s.t.Helper()
-	for deadline := time.Now().Add(patience); !is(); time.Sleep(5 * time.Millisecond) {
+// waitFor waits for a condition, which description names in the failure message.
+func (f *fixture) waitFor(description string, condition func() bool) {
+	f.t.Helper()
+	for deadline := time.Now().Add(waitTimeout); !condition(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			s.t.Fatalf("in %s it does not come: %s\n%s", patience, what, s.said)
+			f.t.Fatalf("timed out after %s waiting for %s\n%s", waitTimeout, description, f.logs)
 		}
 	}
 }
 
-// count asks the database for a number.
-func (s *site) count(statement string, arguments ...any) (n int) {
-	s.t.Helper()
-	if err := s.inside.QueryRow(statement, arguments...).Scan(&n); err != nil {
-		s.t.Fatal(err)
+// count runs a query whose result is a number.
+func (f *fixture) count(query string, arguments ...any) (n int) {
+	f.t.Helper()
+	if err := f.superuser.QueryRow(query, arguments...).Scan(&n); err != nil {
+		f.t.Fatal(err)
 	}
 	return n
 }
 
-func (s *site) exec(statement string, arguments ...any) {
-	s.t.Helper()
-	if _, err := s.inside.Exec(statement, arguments...); err != nil {
-		s.t.Fatal(err)
+func (f *fixture) exec(statement string, arguments ...any) {
+	f.t.Helper()
+	if _, err := f.superuser.Exec(statement, arguments...); err != nil {
+		f.t.Fatal(err)
 	}
 }
 
 const (
-	inOutbox = `select count(*) from queue.outbox`
-	dead     = `select count(*) from queue.dead_letter where queue = $1`
+	outboxCount     = `select count(*) from queue.outbox`
+	deadLetterCount = `select count(*) from queue.dead_letter where queue = $1`
 )
 
-func (s *site) untilShipped() {
-	s.t.Helper()
-	s.until("an empty outbox", func() bool { return s.count(inOutbox) == 0 })
+func (f *fixture) waitShipped() {
+	f.t.Helper()
+	f.waitFor("an empty outbox", func() bool { return f.count(outboxCount) == 0 })
 }
 
-// letter waits for a dead letter of a queue, and returns it.
-func (s *site) letter(name string) ledger.Letter {
-	s.t.Helper()
-	s.until("a dead letter of "+name, func() bool { return s.count(dead, name) > 0 })
-	id := s.count(`select min(id) from queue.dead_letter where queue = $1`, name)
-	letter, err := ledger.FindLetter(s.t.Context(), s.queue, name, int64(id))
+// waitDeadLetter waits for a dead letter of a queue and returns it.
+func (f *fixture) waitDeadLetter(queueName string) ledger.Letter {
+	f.t.Helper()
+	f.waitFor("a dead letter of "+queueName, func() bool { return f.count(deadLetterCount, queueName) > 0 })
+	id := f.count(`select min(id) from queue.dead_letter where queue = $1`, queueName)
+	letter, err := ledger.FindLetter(f.t.Context(), f.queue, queueName, int64(id))
 	if err != nil {
-		s.t.Fatal(err)
+		f.t.Fatal(err)
 	}
 	return letter
 }
 
-// raw is a channel of a program that knows nothing of the engine.
-func (s *site) raw() *amqp.Channel {
-	s.t.Helper()
-	connection, err := amqp.Dial(s.broker.PasswordURL())
+// rawChannel returns a channel that bypasses the engine.
+func (f *fixture) rawChannel() *amqp.Channel {
+	f.t.Helper()
+	connection, err := amqp.Dial(f.broker.PasswordURL())
 	if err != nil {
-		s.t.Fatal(err)
+		f.t.Fatal(err)
 	}
-	s.t.Cleanup(func() { _ = connection.Close() })
+	f.t.Cleanup(func() { _ = connection.Close() })
 	channel, err := connection.Channel()
 	if err != nil {
-		s.t.Fatal(err)
+		f.t.Fatal(err)
 	}
 	return channel
 }
 
-// notes are what handlers have seen, in order.
-type notes struct {
+// recorder records deliveries in the order in which handlers received them.
+type recorder struct {
 	mu   sync.Mutex
 	seen []queue.Delivery
 }
 
-func text(d queue.Delivery) string {
+func bodyOf(d queue.Delivery) string {
 	var body wrapperspb.StringValue
 	if err := proto.Unmarshal(d.Body, &body); err != nil {
 		panic(err)
@@ -207,70 +210,75 @@ func text(d queue.Delivery) string {
 	return body.Value
 }
 
-func (n *notes) add(d queue.Delivery) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.seen = append(n.seen, d)
+func (r *recorder) record(d queue.Delivery) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.seen = append(r.seen, d)
 }
 
-func (n *notes) handle(_ context.Context, d queue.Delivery) error {
-	n.add(d)
+func (r *recorder) handle(_ context.Context, d queue.Delivery) error {
+	r.record(d)
 	return nil
 }
 
-func (n *notes) all() []queue.Delivery {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return slices.Clone(n.seen)
+func (r *recorder) deliveries() []queue.Delivery {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.seen)
 }
 
-func (n *notes) has(count int) func() bool { return func() bool { return len(n.all()) >= count } }
+// hasAtLeast returns the condition that count deliveries were recorded.
+func (r *recorder) hasAtLeast(count int) func() bool {
+	return func() bool { return len(r.deliveries()) >= count }
+}
 
-// texts are the bodies, each where it came first.
-func (n *notes) texts() (texts []string) {
-	known := map[string]bool{}
-	for _, d := range n.all() {
-		if body := text(d); !known[body] {
-			known[body] = true
-			texts = append(texts, body)
+// bodies returns the distinct bodies in the order of their first delivery.
+func (r *recorder) bodies() (bodies []string) {
+	seen := map[string]bool{}
+	for _, d := range r.deliveries() {
+		if body := bodyOf(d); !seen[body] {
+			seen[body] = true
+			bodies = append(bodies, body)
 		}
 	}
-	return texts
+	return bodies
 }
 
-func (n *notes) holds(bodies ...string) func() bool {
+// hasAll returns the condition that all bodies were recorded.
+func (r *recorder) hasAll(bodies ...string) func() bool {
 	return func() bool {
-		texts := n.texts()
-		return !slices.ContainsFunc(bodies, func(body string) bool { return !slices.Contains(texts, body) })
+		recorded := r.bodies()
+		return !slices.ContainsFunc(bodies, func(body string) bool { return !slices.Contains(recorded, body) })
 	}
 }
 
-// numbered returns so many bodies.
-func numbered(from, to int) (bodies []string) {
-	for i := from; i < to; i++ {
+// numberedBodies returns the bodies from first to end, exclusive.
+func numberedBodies(first, end int) (bodies []string) {
+	for i := first; i < end; i++ {
 		bodies = append(bodies, fmt.Sprintf("%05d", i))
 	}
 	return bodies
 }
 
-// said is what the engine logs.
-type said struct {
+// logBuffer collects the engine's log.
+type logBuffer struct {
 	mu   sync.Mutex
 	text bytes.Buffer
 }
 
-func (s *said) Write(b []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.Write(b)
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
 }
 
-func (s *said) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.String()
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
 }
 
-func (s *said) has(what string) func() bool {
-	return func() bool { return strings.Contains(s.String(), what) }
+// contains returns the condition that text was logged.
+func (b *logBuffer) contains(text string) func() bool {
+	return func() bool { return strings.Contains(b.String(), text) }
 }

@@ -13,14 +13,15 @@ import (
 	"techtalks.example/logic-tier/platform/queue"
 )
 
-// load publishes messages with one key, a transaction each, until it is stopped,
-// and returns what it published. No publisher notices what RabbitMQ does.
-func (s *site) load(count *atomic.Int64) (stop func() []string) {
+// publishContinuously publishes messages in order, a transaction each, and counts
+// them until stop is called, which returns their bodies. It fails the test if
+// publishing fails, because publishing must not depend on RabbitMQ.
+func (f *fixture) publishContinuously(count *atomic.Int64) (stop func() []string) {
 	var bodies []string
-	end := s.run(func(ctx context.Context) error {
+	cancel := f.run(func(ctx context.Context) error {
 		for ctx.Err() == nil {
 			body := fmt.Sprintf("%05d", len(bodies))
-			if err := s.tryPublish(queue.Message{Exchange: "work", RoutingKey: "key"}, body); err != nil {
+			if err := f.tryPublish(queue.Message{Exchange: "work", RoutingKey: "key"}, body); err != nil {
 				return err
 			}
 			bodies = append(bodies, body)
@@ -28,185 +29,184 @@ func (s *site) load(count *atomic.Int64) (stop func() []string) {
 		}
 		return nil
 	})
-	return func() []string { end(); return bodies }
+	return func() []string { cancel(); return bodies }
 }
 
-func TestABrokerThatIsKilledUnderLoadLosesNothing(t *testing.T) {
-	s := newSite(t)
-	s.declare(one(0))
-	var got notes
-	s.run(s.engine.Run)
+func TestNoMessageIsLostWhenBrokerIsKilledUnderLoad(t *testing.T) {
+	f := newFixture(t)
+	f.declare(workTopology(0))
+	var got recorder
+	f.run(f.engine.Run)
 	const kills, prefetch = 2, 50
-	s.consume(s.engine, queue.Consumer{Queue: "work", Concurrency: 1, Prefetch: prefetch, Handle: got.handle})
+	f.consume(f.engine, queue.Consumer{Queue: "work", Concurrency: 1, Prefetch: prefetch, Handle: got.handle})
 	var published atomic.Int64
-	stop := s.load(&published)
+	stop := f.publishContinuously(&published)
 	for range kills {
-		before := len(got.all())
-		s.until("messages", got.has(before+200))
-		s.broker.Kill()
-		away := published.Load()
-		s.until("publishers that go on without a broker", func() bool { return published.Load() > away+200 })
-		s.until("it to be noticed", func() bool { return s.engine.Up() != nil })
-		s.broker.Start()
-		s.until("a broker that is up again", func() bool { return s.engine.Up() == nil })
+		before := len(got.deliveries())
+		f.waitFor("messages", got.hasAtLeast(before+200))
+		f.broker.Kill()
+		atKill := published.Load()
+		f.waitFor("publishing to continue without a broker", func() bool { return published.Load() > atKill+200 })
+		f.waitFor("the outage to be detected", func() bool { return f.engine.Up() != nil })
+		f.broker.Start()
+		f.waitFor("the broker to be back", func() bool { return f.engine.Up() == nil })
 	}
 	bodies := stop()
-	s.until("all messages", got.holds(bodies...))
-	s.untilShipped()
-	// Each may come again; where it came first, the order is that of publishing, but
-	// for those that the consumer held when RabbitMQ was killed, which others may
-	// pass.
-	texts := got.texts()
-	late, newest := 0, ""
-	for _, text := range texts {
-		if text < newest {
-			late++
+	f.waitFor("all messages", got.hasAll(bodies...))
+	f.waitShipped()
+	// Messages can be redelivered. Their first deliveries are in the order of
+	// publishing, except for messages that the consumer held when RabbitMQ was killed,
+	// which later ones can overtake.
+	received := got.bodies()
+	overtaken, latest := 0, ""
+	for _, body := range received {
+		if body < latest {
+			overtaken++
 		}
-		newest = max(newest, text)
+		latest = max(latest, body)
 	}
-	if slices.Sort(texts); !slices.Equal(texts, bodies) {
-		t.Errorf("%d messages came, of %d", len(texts), len(bodies))
+	if slices.Sort(received); !slices.Equal(received, bodies) {
+		t.Errorf("got %d distinct messages, want %d", len(received), len(bodies))
 	}
-	if late > kills*prefetch {
-		t.Errorf("%d messages came late; the consumer held %d at most", late, kills*prefetch)
+	if overtaken > kills*prefetch {
+		t.Errorf("got %d messages overtaken by later ones, want at most the %d that the consumer held", overtaken, kills*prefetch)
 	}
 }
 
-func TestWhatIsDeclaredWhileTheBrokerIsAwayIsDeclaredLater(t *testing.T) {
-	s := newSite(t)
-	s.declare(queue.Topology{
+func TestTopologyDeclaredDuringOutageIsAppliedAfterReconnect(t *testing.T) {
+	f := newFixture(t)
+	f.declare(queue.Topology{
 		Exchanges: []queue.Exchange{{Name: "t", Type: queue.Topic}},
 		Queues:    []queue.Queue{{Name: "q", Bindings: []queue.Binding{{Exchange: "t", Pattern: "old"}, {Exchange: "t", Pattern: "both"}}}},
 	})
-	s.broker.Kill()
-	s.declare(one(0), queue.Topology{
+	f.broker.Kill()
+	f.declare(workTopology(0), queue.Topology{
 		Exchanges: []queue.Exchange{{Name: "t", Type: queue.Topic}},
 		Queues:    []queue.Queue{{Name: "q", Bindings: []queue.Binding{{Exchange: "t", Pattern: "new"}, {Exchange: "t", Pattern: "both"}}}},
 	})
-	if !s.said.has("RabbitMQ is away; the topology is declared there when it is back")() {
-		t.Errorf("it said %s", s.said)
+	if !f.logs.contains("RabbitMQ is unavailable; declaring the topology when it is back")() {
+		t.Errorf("got log %s, want it to report the outage", f.logs)
 	}
-	s.publish("while away")
-	var got, q notes
-	s.run(s.engine.Run)
-	s.consume(s.engine, queue.Consumer{Queue: "work", Handle: got.handle})
-	s.consume(s.engine, queue.Consumer{Queue: "q", Concurrency: 1, Handle: q.handle})
-	if err := s.engine.Up(); err == nil || !strings.Contains(err.Error(), "RabbitMQ") {
-		t.Errorf("it is up: %v", err)
+	f.publish("during the outage")
+	var got, q recorder
+	f.run(f.engine.Run)
+	f.consume(f.engine, queue.Consumer{Queue: "work", Handle: got.handle})
+	f.consume(f.engine, queue.Consumer{Queue: "q", Concurrency: 1, Handle: q.handle})
+	if err := f.engine.Up(); err == nil || !strings.Contains(err.Error(), "RabbitMQ") {
+		t.Errorf("Up() = %v during the outage, want an error that names RabbitMQ", err)
 	}
-	s.broker.Start()
-	s.until("the message", got.has(1))
-	s.until("nothing of the old version", func() bool { return s.count(`select count(*) from queue.binding where pattern = 'old'`) == 0 })
+	f.broker.Start()
+	f.waitFor("the message", got.hasAtLeast(1))
+	f.waitFor("the stale binding to be removed", func() bool { return f.count(`select count(*) from queue.binding where pattern = 'old'`) == 0 })
 	for _, key := range []string{"old", "new", "both"} {
-		if err := s.tryPublish(queue.Message{Exchange: "t", RoutingKey: key}, key); err != nil {
+		if err := f.tryPublish(queue.Message{Exchange: "t", RoutingKey: key}, key); err != nil {
 			t.Fatal(err)
 		}
 	}
-	s.until("what is bound", q.holds("new", "both"))
-	if letter := s.letter(""); letter.RoutingKey != "old" || len(q.all()) != 2 {
-		t.Errorf("the unroutable one is %+v, and the queue got %v", letter, q.texts())
+	f.waitFor("the bound messages", q.hasAll("new", "both"))
+	if letter := f.waitDeadLetter(""); letter.RoutingKey != "old" || len(q.deliveries()) != 2 {
+		t.Errorf("got dead letter %+v and messages %v, want a dead letter for the removed binding and two messages", letter, q.bodies())
 	}
 }
 
-// A RabbitMQ that comes back empty gets its topology from whatever process is
-// there, though it was another that declared it.
-func TestALostTopologyIsRestored(t *testing.T) {
-	s := newSite(t)
-	s.declare(one(0))
-	other := s.another() // declares nothing
-	s.run(other.Run)
-	s.until("a connection", func() bool { return other.Up() == nil })
-	s.broker.DeleteVirtualHost()
-	s.until("it to be noticed", func() bool { return other.Up() != nil })
-	s.publish("x")
-	s.broker.AddVirtualHost()
-	s.untilShipped()
-	var got notes
-	s.consume(other, queue.Consumer{Queue: "work", Handle: got.handle})
-	s.until("the message", got.has(1))
-	if n := s.count(dead, ""); n != 0 {
-		t.Errorf("%d messages reached no queue", n)
+// Any process restores the topology, not only the one that declared it.
+func TestLostTopologyIsRestored(t *testing.T) {
+	f := newFixture(t)
+	f.declare(workTopology(0))
+	other := f.newProcess() // without a topology of its own
+	f.run(other.Run)
+	f.waitFor("a connection", func() bool { return other.Up() == nil })
+	f.broker.DeleteVirtualHost()
+	f.waitFor("the loss to be detected", func() bool { return other.Up() != nil })
+	f.publish("x")
+	f.broker.AddVirtualHost()
+	f.waitShipped()
+	var got recorder
+	f.consume(other, queue.Consumer{Queue: "work", Handle: got.handle})
+	f.waitFor("the message", got.hasAtLeast(1))
+	if n := f.count(deadLetterCount, ""); n != 0 {
+		t.Errorf("got %d unroutable messages, want none", n)
 	}
 }
 
-func TestAFullBrokerHoldsUpThePublisherAlone(t *testing.T) {
-	s := newSite(t)
-	s.declare(one(0))
-	s.run(s.engine.Run)
-	s.publish(numbered(0, 50)...)
-	s.untilShipped()
-	s.broker.SetAlarm(true)
-	defer s.broker.SetAlarm(false)
-	s.publish(numbered(50, 1000)...)
-	s.until("it to be noticed", func() bool { return s.engine.Up() != nil })
-	if err := s.engine.Up(); !strings.Contains(err.Error(), "takes no messages until it has room") {
-		t.Errorf("it says %v", err)
+func TestBlockedBrokerDelaysPublishersOnly(t *testing.T) {
+	f := newFixture(t)
+	f.declare(workTopology(0))
+	f.run(f.engine.Run)
+	f.publish(numberedBodies(0, 50)...)
+	f.waitShipped()
+	f.broker.SetAlarm(true)
+	defer f.broker.SetAlarm(false)
+	f.publish(numberedBodies(50, 1000)...)
+	f.waitFor("the engine to detect that it is blocked", func() bool { return f.engine.Up() != nil })
+	if err := f.engine.Up(); !strings.Contains(err.Error(), "blocks publishing until it has resources") {
+		t.Errorf("got error %v, want one that reports that RabbitMQ blocks publishing", err)
 	}
-	var got notes
-	stop := s.consume(s.engine, queue.Consumer{Queue: "work", Prefetch: 10, Handle: got.handle})
-	s.until("what was there before", got.holds(numbered(0, 50)...))
+	var got recorder
+	stop := f.consume(f.engine, queue.Consumer{Queue: "work", Prefetch: 10, Handle: got.handle})
+	f.waitFor("the messages shipped before", got.hasAll(numberedBodies(0, 50)...))
 	stop()
-	if n := s.count(inOutbox); n == 0 {
-		t.Error("a full broker took messages")
+	if n := f.count(outboxCount); n == 0 {
+		t.Error("the outbox is empty: a blocked broker accepted messages")
 	}
-	s.broker.SetAlarm(false)
-	s.consume(s.engine, queue.Consumer{Queue: "work", Handle: got.handle})
-	s.until("all messages", got.holds(numbered(0, 1000)...))
-	s.until("it to be over", func() bool { return s.engine.Up() == nil })
+	f.broker.SetAlarm(false)
+	f.consume(f.engine, queue.Consumer{Queue: "work", Handle: got.handle})
+	f.waitFor("all messages", got.hasAll(numberedBodies(0, 1000)...))
+	f.waitFor("the engine to be healthy", func() bool { return f.engine.Up() == nil })
 }
 
-func TestWhatFailsWhileTheDatabaseIsAwayIsTriedAgain(t *testing.T) {
-	s := newSite(t)
-	s.declare(one(0))
-	s.run(s.engine.Run)
-	away := make(chan struct{})
-	var got notes
-	s.consume(s.engine, queue.Consumer{Queue: "work", Concurrency: 1, Handle: func(_ context.Context, d queue.Delivery) error {
-		got.add(d)
+func TestFailedMessageIsRetriedWhenDatabaseWasUnavailable(t *testing.T) {
+	f := newFixture(t)
+	f.declare(workTopology(0))
+	f.run(f.engine.Run)
+	unavailable := make(chan struct{})
+	var got recorder
+	f.consume(f.engine, queue.Consumer{Queue: "work", Concurrency: 1, Handle: func(_ context.Context, d queue.Delivery) error {
+		got.record(d)
 		if d.Count == 1 {
-			<-away
+			<-unavailable
 			return errors.New("no database")
 		}
 		return nil
 	}})
-	s.publish("x")
-	s.until("a handler under way", got.has(1))
-	s.exec("alter database " + s.database.Options("queue").Database + " connection limit 0")
-	s.exec(`select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and usename <> 'postgres'`)
-	close(away)
-	s.until("a try to put it back", s.said.has("message not put back; trying again"))
-	if err := s.tryPublish(queue.Message{Exchange: "work"}, "y"); !errors.Is(err, postgres.ErrUnavailable) {
-		t.Errorf("publishing without a database: %v", err)
+	f.publish("x")
+	f.waitFor("a running handler", got.hasAtLeast(1))
+	f.exec("alter database " + f.database.Options("queue").Database + " connection limit 0")
+	f.exec(`select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and usename <> 'postgres'`)
+	close(unavailable)
+	f.waitFor("a failed attempt to put it back", f.logs.contains("cannot put a failed message back; retrying"))
+	if err := f.tryPublish(queue.Message{Exchange: "work"}, "y"); !errors.Is(err, postgres.ErrUnavailable) {
+		t.Errorf("publishing without a database: got error %v, want %v", err, postgres.ErrUnavailable)
 	}
-	s.exec("alter database " + s.database.Options("queue").Database + " connection limit -1")
-	s.until("its second delivery", got.has(2))
-	if d := got.all()[1]; d.Count != 2 || text(d) != "x" {
-		t.Errorf("it is %q, delivery %d", text(d), d.Count)
+	f.exec("alter database " + f.database.Options("queue").Database + " connection limit -1")
+	f.waitFor("the second delivery", got.hasAtLeast(2))
+	if d := got.deliveries()[1]; d.Count != 2 || bodyOf(d) != "x" {
+		t.Errorf("got %q, delivery %d, want \"x\", delivery 2", bodyOf(d), d.Count)
 	}
 }
 
-func TestAnExclusiveQueueIsMadeAgain(t *testing.T) {
-	s := newSite(t)
-	s.declare(queue.Topology{
+func TestExclusiveQueueIsRecreatedAfterReconnect(t *testing.T) {
+	f := newFixture(t)
+	f.declare(queue.Topology{
 		Exchanges: []queue.Exchange{{Name: "work", Type: queue.Fanout}},
 		Queues: []queue.Queue{
 			{Name: "replica", Exclusive: true, Bindings: []queue.Binding{{Exchange: "work"}}},
 			{Name: "kept", Bindings: []queue.Binding{{Exchange: "work"}}},
 		},
 	})
-	s.run(s.engine.Run)
-	var got notes
-	s.consume(s.engine, queue.Consumer{Queue: "replica", Handle: got.handle})
-	heard := func() bool {
-		before := len(got.all())
-		s.publish("hello")
-		s.untilShipped()
-		return len(got.all()) > before
+	f.run(f.engine.Run)
+	var got recorder
+	f.consume(f.engine, queue.Consumer{Queue: "replica", Handle: got.handle})
+	delivers := func() bool {
+		before := len(got.deliveries())
+		f.publish("hello")
+		f.waitShipped()
+		return len(got.deliveries()) > before
 	}
-	s.until("a queue", heard)
-	if err := s.engine.Crash(); err != nil {
+	f.waitFor("a delivery", delivers)
+	if err := f.engine.CutConsumerConnection(); err != nil {
 		t.Fatal(err)
 	}
-	s.until("it to be noticed", s.said.has("connection to RabbitMQ lost"))
-	s.until("another queue", heard)
+	f.waitFor("the loss to be detected", f.logs.contains("connection to RabbitMQ lost"))
+	f.waitFor("a delivery through another queue", delivers)
 }

@@ -14,196 +14,201 @@ import (
 )
 
 const (
-	// window bounds the messages that are published and not yet confirmed: some
-	// tenths of a second's work, many times what fills the time until a confirm.
+	// window bounds the unconfirmed messages: some tenths of a second's work, and many
+	// times what RabbitMQ receives until it confirms a message.
 	window = 2000
-	// batch is how many rows are read at once. With bodies as big as may be they
-	// take 16 MB.
-	batch = 250
-	// confirmTimeout is how long a confirm may stay out: long over a change of a
-	// quorum queue's leader.
+	// batchSize is how many rows are read at once: 16 MB with bodies of the maximum
+	// size.
+	batchSize = 250
+	// confirmTimeout bounds the wait for a confirm. It is well over the time that a
+	// quorum queue takes to elect a leader.
 	confirmTimeout = 30 * time.Second
-	// unconfirmedPause is how long messages wait that were not confirmed in time, so
-	// that a queue that is in trouble does not hold up the others.
+	// unconfirmedPause postpones messages that were not confirmed in time, so that an
+	// unavailable queue does not hold up the others.
 	unconfirmedPause = 30 * time.Second
-	// refusedPause is how long messages wait that RabbitMQ had no room for.
-	refusedPause = time.Second
-	// scanEvery is how often confirms are looked for that overtook others, and the
-	// outbox is read from its beginning while it is long.
-	scanEvery = 200 * time.Millisecond
-	// farewell is how long the last confirms are waited for.
-	farewell = 2 * time.Second
+	// nackedPause postpones messages that RabbitMQ rejected because a queue is full.
+	nackedPause = time.Second
+	// scanInterval is how often all unconfirmed messages are checked for confirms that
+	// arrived out of order. A long outbox is read from its beginning as often.
+	scanInterval = 200 * time.Millisecond
+	// drainTimeout bounds the wait for the last confirms when the relay stops.
+	drainTimeout = 2 * time.Second
 )
 
-// shipping is one term of a relay: a lock, a connection, and what is on its way.
-type shipping struct {
+// shipper is one term of the relay: the lock, the connection, and the messages in
+// flight.
+type shipper struct {
 	*Queue
-	hold       *hold
-	connection *connection
-	channel    *amqp.Channel
-	returns    chan amqp.Return
-	closed     chan *amqp.Error
-	exchanges  map[string]bool // that RabbitMQ has
-	onWay      []onWay         // in the order of publishing
-	shipped    []shipment      // confirmed, and still in the outbox
-	from       int64           // where the outbox is read on
-	began      time.Time       // when it was last read from its beginning
-	freed      time.Time       // when RabbitMQ last took messages again
+	lock        *outboxLock
+	connection  *connection
+	channel     *amqp.Channel
+	returns     chan amqp.Return
+	closed      chan *amqp.Error     // of the channel
+	exchanges   map[string]bool      // that RabbitMQ has
+	unconfirmed []unconfirmedMessage // in the order of publishing
+	shipped     []shipment           // confirmed, not yet deleted from the outbox
+	cursor      int64                // id from which the outbox is read next
+	rewoundAt   time.Time            // when cursor was last at the beginning
+	unblockedAt time.Time            // when RabbitMQ last resumed accepting messages
 }
 
-// onWay is a message that is published and not yet confirmed.
-type onWay struct {
+// unconfirmedMessage is a message that is published and not confirmed yet.
+type unconfirmedMessage struct {
 	shipment
-	since        time.Time
+	publishedAt  time.Time
 	confirmation *amqp.DeferredConfirmation
-	returned     bool
+	returned     bool // unroutable
 }
 
 func compareShipments(a, b shipment) int {
 	return cmp.Or(cmp.Compare(a.id, b.id), cmp.Compare(a.queue, b.queue))
 }
 
-func (q *Queue) newShipping(ctx context.Context, h *hold, c *connection) (*shipping, error) {
-	s := &shipping{Queue: q, hold: h, connection: c}
+func (q *Queue) newShipper(ctx context.Context, lock *outboxLock, c *connection) (*shipper, error) {
+	s := &shipper{Queue: q, lock: lock, connection: c}
 	var err error
-	if s.exchanges, err = q.restore(ctx, c); err != nil {
+	if s.exchanges, err = q.restoreTopology(ctx, c); err != nil {
 		return nil, err
 	}
 	if s.channel, err = c.channel(); err != nil {
 		return nil, err
 	}
-	// A message is returned once at most, and those of one window are waited for.
+	// Never blocks the library: a message is returned at most once, and at most window
+	// messages are unconfirmed.
 	s.returns = s.channel.NotifyReturn(make(chan amqp.Return, window))
 	s.closed = s.channel.NotifyClose(make(chan *amqp.Error, 1))
 	return s, c.within(callTimeout, func() error { return s.channel.Confirm(false) })
 }
 
 // run ships until ctx ends, or the lock or the connection is lost.
-func (s *shipping) run(ctx context.Context) error {
-	woken := s.bell.At(wake.Outbox)
-	next, adopts, scan := time.NewTimer(0), time.NewTimer(0), time.NewTicker(scanEvery)
-	defer next.Stop()
-	defer adopts.Stop()
+func (s *shipper) run(ctx context.Context) error {
+	woken := s.notifier.At(wake.Outbox)
+	poll, adopt, scan := time.NewTimer(0), time.NewTimer(0), time.NewTicker(scanInterval)
+	defer poll.Stop()
+	defer adopt.Stop()
 	defer scan.Stop()
 	for more := true; ctx.Err() == nil; {
-		for more && s.roomy() {
-			wait, full, err := s.load(ctx)
+		for more && s.hasCapacity() {
+			wait, full, err := s.publishBatch(ctx)
 			if err != nil {
 				return err
 			}
 			more = full
-			next.Reset(wait)
-			if err := s.settle(ctx, false); err != nil {
+			poll.Reset(wait)
+			if err := s.processConfirms(ctx, false); err != nil {
 				return err
 			}
 			if ctx.Err() != nil {
 				break
 			}
 		}
-		if len(s.onWay) == 0 || len(s.shipped) >= batch {
-			if err := s.clear(ctx); err != nil {
+		if len(s.unconfirmed) == 0 || len(s.shipped) >= batchSize {
+			if err := s.deleteShipped(ctx); err != nil {
 				return err
 			}
 		}
-		all := false
+		scanAll := false
 		select {
 		case <-ctx.Done():
-			return s.end(context.WithoutCancel(ctx))
-		case <-s.connection.ended:
-			return fmt.Errorf("connection lost: %w", s.connection.reason)
-		case <-s.connection.blocking:
-			s.tellBlocked()
+			return s.drain(context.WithoutCancel(ctx))
+		case <-s.connection.done:
+			return fmt.Errorf("connection lost: %w", s.connection.closeErr)
+		case <-s.connection.blockedChanged:
+			s.updateBlocked()
 		case <-woken:
 			more = true
-		case <-next.C:
+		case <-poll.C:
 			more = true
-		case <-adopts.C:
-			adopts.Reset(adoptEvery)
+		case <-adopt.C:
+			adopt.Reset(adoptInterval)
 			s.adopt(ctx)
-		case <-s.first():
+		case <-s.oldestSettled():
 		case <-scan.C:
-			if all = len(s.onWay) > 0; all {
-				if err := s.clear(ctx); err != nil {
+			if scanAll = len(s.unconfirmed) > 0; scanAll {
+				if err := s.deleteShipped(ctx); err != nil {
 					return err
 				}
 			}
 		}
-		if err := s.settle(ctx, all); err != nil {
+		if err := s.processConfirms(ctx, scanAll); err != nil {
 			return err
 		}
 	}
-	return s.end(context.WithoutCancel(ctx))
+	return s.drain(context.WithoutCancel(ctx))
 }
 
-// roomy says whether a batch may be published now.
-func (s *shipping) roomy() bool {
-	return len(s.onWay)+batch <= window && s.connection.blocked() == "" && !s.connection.IsClosed()
+// hasCapacity reports whether a batch can be published now.
+func (s *shipper) hasCapacity() bool {
+	return len(s.unconfirmed)+batchSize <= window && s.connection.blocked() == "" && !s.connection.IsClosed()
 }
 
-// first is closed when the oldest message is settled; nil without one.
-func (s *shipping) first() <-chan struct{} {
-	if len(s.onWay) == 0 {
+// oldestSettled returns a channel that is closed when the oldest unconfirmed message
+// is settled, or nil if there is none.
+func (s *shipper) oldestSettled() <-chan struct{} {
+	if len(s.unconfirmed) == 0 {
 		return nil
 	}
-	return s.onWay[0].confirmation.Done()
+	return s.unconfirmed[0].confirmation.Done()
 }
 
-// tellBlocked says that RabbitMQ takes no messages, or takes them again.
-func (s *shipping) tellBlocked() {
-	if why := s.connection.blocked(); why != "" {
-		err := fmt.Errorf("RabbitMQ takes no messages until it has room: %s", why)
-		if s.shippingState.set(err) {
-			s.log.Warn("queue: RabbitMQ takes no messages; the outbox keeps them", "reason", why)
+// updateBlocked records and logs that RabbitMQ blocked or unblocked publishing.
+func (s *shipper) updateBlocked() {
+	if reason := s.connection.blocked(); reason != "" {
+		err := fmt.Errorf("RabbitMQ blocks publishing until it has resources: %s", reason)
+		if s.relayHealth.set(err) {
+			s.log.Warn("queue: RabbitMQ blocks publishing; messages stay in the outbox", "reason", reason)
 		}
 		return
 	}
-	s.freed = time.Now()
-	if s.shippingState.set(nil) {
-		s.log.Info("queue: RabbitMQ takes messages again")
+	s.unblockedAt = time.Now()
+	if s.relayHealth.set(nil) {
+		s.log.Info("queue: RabbitMQ accepts messages again")
 	}
 }
 
-// load reads what is due and publishes it. wait is until the next look, and full
-// says that there may be more now.
-func (s *shipping) load(ctx context.Context) (wait time.Duration, full bool, err error) {
-	ids := make([]int64, 0, len(s.onWay)+len(s.shipped))
-	for _, m := range s.onWay {
+// publishBatch reads due messages and publishes them. It returns the time until the
+// next poll. full reports that the outbox may have more due messages.
+func (s *shipper) publishBatch(ctx context.Context) (wait time.Duration, full bool, err error) {
+	ids := make([]int64, 0, len(s.unconfirmed)+len(s.shipped))
+	for _, m := range s.unconfirmed {
 		ids = append(ids, m.id)
 	}
 	for _, m := range s.shipped {
 		ids = append(ids, m.id)
 	}
-	// Its beginning is full of rows that were deleted a moment ago, and reading over
-	// them takes longer than all the rest; but what is urgent is there, too.
-	if time.Since(s.began) > scanEvery {
-		s.from, s.began = math.MinInt64, time.Now()
+	// The beginning of a long outbox consists of rows that were just deleted, and
+	// skipping them takes longer than all the rest. But urgent messages are there too,
+	// so the relay reads from there only once per scanInterval.
+	if time.Since(s.rewoundAt) > scanInterval {
+		s.cursor, s.rewoundAt = math.MinInt64, time.Now()
 	}
-	reading, done := context.WithTimeout(context.WithoutCancel(ctx), statementTimeout)
-	rows, wait, err := s.hold.ship(reading, s.shipped, ids, s.from, batch)
-	done()
+	readCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), statementTimeout)
+	rows, wait, err := s.lock.nextBatch(readCtx, s.shipped, ids, s.cursor, batchSize)
+	cancel()
 	if err != nil {
-		return 0, false, fmt.Errorf("the outbox: %w", err)
+		return 0, false, fmt.Errorf("read the outbox: %w", err)
 	}
 	s.shipped = s.shipped[:0]
-	if wait == 0 || wait > shipEvery {
-		wait = shipEvery
+	if wait == 0 || wait > pollInterval {
+		wait = pollInterval
 	}
-	if full = len(rows) == batch; full {
-		s.from = rows[len(rows)-1].id
+	if full = len(rows) == batchSize; full {
+		s.cursor = rows[len(rows)-1].id
 	} else {
-		s.began = time.Time{}
+		s.rewoundAt = time.Time{}
 	}
-	if slices.ContainsFunc(rows, s.isUnknown) {
-		// Declared since; or not at all, which would end the channel.
-		if s.exchanges, err = s.restore(ctx, s.connection); err != nil {
+	if slices.ContainsFunc(rows, s.hasUnknownExchange) {
+		// Declared since the last restore, or not at all; publishing to an undeclared
+		// exchange would close the channel.
+		if s.exchanges, err = s.restoreTopology(ctx, s.connection); err != nil {
 			return 0, false, err
 		}
 	}
-	err = s.connection.writes.together(func() error {
+	err = s.connection.writes.batch(func() error {
 		for i := range rows {
 			if s.connection.blocked() != "" {
-				full, s.began = true, time.Time{}
-				break // the rest stays where it is, and is read again
+				full, s.rewoundAt = true, time.Time{}
+				break // the next batch reads the remaining rows again
 			}
 			if err := s.publish(ctx, &rows[i]); err != nil {
 				return err
@@ -214,83 +219,85 @@ func (s *shipping) load(ctx context.Context) (wait time.Duration, full bool, err
 	if err != nil {
 		return 0, false, err
 	}
-	s.mostOnWay.Store(max(s.mostOnWay.Load(), int64(len(s.onWay))))
+	s.maxUnconfirmed.Store(max(s.maxUnconfirmed.Load(), int64(len(s.unconfirmed))))
 	return wait, full, nil
 }
 
-// isUnknown says whether a row is for an exchange that RabbitMQ does not have.
-func (s *shipping) isUnknown(r row) bool { return r.queue == "" && !s.exchanges[r.exchange] }
+// hasUnknownExchange reports whether a row is for an exchange that RabbitMQ does not
+// have.
+func (s *shipper) hasUnknownExchange(r row) bool { return r.queue == "" && !s.exchanges[r.exchange] }
 
-// publish publishes a row. What AMQP cannot carry becomes a dead letter.
-func (s *shipping) publish(ctx context.Context, r *row) error {
-	exchange, key, p, err := r.publishing()
+// publish publishes a row. A message that AMQP cannot carry becomes a dead letter.
+func (s *shipper) publish(ctx context.Context, r *row) error {
+	exchange, key, p, err := r.encode()
 	if err != nil {
-		return s.bury(ctx, []shipment{r.shipment}, err.Error())
+		return s.deadLetter(ctx, []shipment{r.shipment}, err.Error())
 	}
-	if s.isUnknown(*r) {
-		return s.bury(ctx, []shipment{r.shipment}, fmt.Sprintf("exchange %q is not declared", exchange))
+	if s.hasUnknownExchange(*r) {
+		return s.deadLetter(ctx, []shipment{r.shipment}, fmt.Sprintf("exchange %q is not declared", exchange))
 	}
 	confirmation, err := s.channel.PublishWithDeferredConfirm(exchange, key, true, false, p)
 	if err != nil {
 		return fmt.Errorf("publish to RabbitMQ: %w", err)
 	}
-	s.onWay = append(s.onWay, onWay{shipment: r.shipment, since: time.Now(), confirmation: confirmation})
+	s.unconfirmed = append(s.unconfirmed, unconfirmedMessage{shipment: r.shipment, publishedAt: time.Now(), confirmation: confirmation})
 	return nil
 }
 
-func (s *shipping) postpone(ctx context.Context, rows []shipment, length time.Duration) error {
-	ctx, done := context.WithTimeout(context.WithoutCancel(ctx), statementTimeout)
-	defer done()
-	return s.hold.postpone(ctx, rows, length)
+func (s *shipper) postpone(ctx context.Context, rows []shipment, pause time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), statementTimeout)
+	defer cancel()
+	return s.lock.postpone(ctx, rows, pause)
 }
 
-// clear deletes what was shipped.
-func (s *shipping) clear(ctx context.Context) error {
+// deleteShipped deletes the confirmed messages from the outbox.
+func (s *shipper) deleteShipped(ctx context.Context) error {
 	if len(s.shipped) == 0 {
 		return nil
 	}
-	deleting, done := context.WithTimeout(context.WithoutCancel(ctx), statementTimeout)
-	defer done()
-	if err := s.hold.deleteShipped(deleting, s.shipped); err != nil {
-		return fmt.Errorf("the outbox: %w", err)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), statementTimeout)
+	defer cancel()
+	if err := s.lock.delete(ctx, s.shipped); err != nil {
+		return fmt.Errorf("delete shipped messages from the outbox: %w", err)
 	}
 	s.shipped = s.shipped[:0]
 	return nil
 }
 
-// bury makes rows dead letters: without a cause because no queue got them.
-func (s *shipping) bury(ctx context.Context, rows []shipment, cause string) error {
-	ctx, done := context.WithTimeout(context.WithoutCancel(ctx), statementTimeout)
-	defer done()
-	all, err := s.hold.bury(ctx, rows, cause)
+// deadLetter moves rows to the dead letters. An empty cause means that no queue
+// received the message.
+func (s *shipper) deadLetter(ctx context.Context, rows []shipment, cause string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), statementTimeout)
+	defer cancel()
+	letters, err := s.lock.deadLetter(ctx, rows, cause)
 	if err != nil {
-		return fmt.Errorf("the outbox: %w", err)
+		return fmt.Errorf("move messages from the outbox to the dead letters: %w", err)
 	}
-	for _, b := range all {
-		if b.queue == "" && cause == "" {
-			s.log.Error("queue: no binding matches; the message is among the dead letters", "message", b.id, "exchange", b.exchange, "routing_key", b.routingKey, "type", b.of)
+	for _, l := range letters {
+		if l.queue == "" && cause == "" {
+			s.log.Error("queue: no binding matches; the message is among the dead letters", "message", l.id, "exchange", l.exchange, "routing_key", l.routingKey, "type", l.messageType)
 			continue
 		}
-		s.log.Error("queue: message goes to the dead letters", "queue", b.queue, "message", b.id, "exchange", b.exchange, "type", b.of, "error", b.cause)
+		s.log.Error("queue: message goes to the dead letters", "queue", l.queue, "message", l.id, "exchange", l.exchange, "type", l.messageType, "error", l.cause)
 	}
 	return nil
 }
 
-// end waits a little for the last confirms: what is deleted now is not shipped
-// again by the next relay.
-func (s *shipping) end(ctx context.Context) error {
-	deadline := time.After(farewell)
-	for waiting := true; waiting && len(s.onWay) > 0; {
+// drain waits up to drainTimeout for the last confirms, and deletes the confirmed
+// messages, so that the next relay does not ship them again.
+func (s *shipper) drain(ctx context.Context) error {
+	timeout := time.After(drainTimeout)
+	for waiting := true; waiting && len(s.unconfirmed) > 0; {
 		select {
-		case <-deadline:
+		case <-timeout:
 			waiting = false
-		case <-s.connection.ended:
+		case <-s.connection.done:
 			waiting = false
-		case <-s.first():
+		case <-s.oldestSettled():
 		}
-		if err := s.settle(ctx, true); err != nil {
+		if err := s.processConfirms(ctx, true); err != nil {
 			break
 		}
 	}
-	return s.clear(ctx)
+	return s.deleteShipped(ctx)
 }
