@@ -199,8 +199,8 @@ func (n *node) nextVirtualHost() string {
 // evaluate evaluates an Erlang expression on the node, as rabbitmqctl eval does, but
 // without starting an Erlang VM for each call.
 func (n *node) evaluate(expression string) (string, error) {
-	ctx, done := context.WithTimeout(context.Background(), evaluateTimeout)
-	defer done()
+	ctx, cancel := context.WithTimeout(context.Background(), evaluateTimeout)
+	defer cancel()
 	var output []byte
 	var err error
 	for retry := true; retry && ctx.Err() == nil; {
