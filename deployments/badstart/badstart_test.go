@@ -66,7 +66,7 @@ func TestStartFailsAndNamesWrongSetting(t *testing.T) {
 		{"logic-tier", "--data-address data:5432,:5432", []string{"--data-address (DATA_ADDRESS)", `"data:5432,:5432"`, "use host:port"}},
 		{"logic-tier", "BROKER=kafka://b:1", []string{"--broker (BROKER)", "neither amqps:// nor amqp://", "use amqps://host:port/vhost"}},
 		{"logic-tier", "--broker amqps://b:99999/x", []string{"--broker (BROKER)", `"b:99999"`, "use amqps://host:port/vhost"}},
-		{"logic-tier", "--broker amqp://b/x", []string{"--broker (BROKER)", "nothing says who logs in", "use amqps://host:port/vhost"}},
+		{"logic-tier", "--broker amqp://b/x", []string{"--broker (BROKER)", "needs a user and a password", "use amqps://host:port/vhost"}},
 		{"logic-tier", "QUEUES=media.recordings", []string{"--queues (QUEUES)", `no queue "media.recordings"`, "media.recording\n"}},
 		{"logic-tier", "MODULES=tlaks", []string{"--modules (MODULES)", `no module "tlaks"`, "there are accounts, talks"}},
 		{"logic-tier", "OPERATORS=ada,Grace", []string{"--operators (OPERATORS)", `"Grace"`, "use 3 to 30 lower-case letters"}},

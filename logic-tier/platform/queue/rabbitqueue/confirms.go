@@ -10,97 +10,102 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// settle takes note of confirms: of the oldest without a gap, or of all.
-func (s *shipping) settle(ctx context.Context, all bool) error {
-	settled := 0
-	for settled < len(s.onWay) && isDone(s.onWay[settled].confirmation) {
-		settled++
+// processConfirms records publisher confirms: of the oldest messages up to the
+// first unconfirmed one, or of all messages if scanAll is set.
+func (s *shipper) processConfirms(ctx context.Context, scanAll bool) error {
+	n := 0
+	for n < len(s.unconfirmed) && isSettled(s.unconfirmed[n].confirmation) {
+		n++
 	}
-	rest := s.onWay[settled:]
-	over := slices.Clone(s.onWay[:settled])
-	if all {
-		rest = slices.DeleteFunc(slices.Clone(rest), func(m onWay) bool {
-			if !isDone(m.confirmation) {
+	pending := s.unconfirmed[n:]
+	settled := slices.Clone(s.unconfirmed[:n])
+	if scanAll {
+		pending = slices.DeleteFunc(slices.Clone(pending), func(m unconfirmedMessage) bool {
+			if !isSettled(m.confirmation) {
 				return false
 			}
-			over = append(over, m)
+			settled = append(settled, m)
 			return true
 		})
 	}
 	if s.connection.IsClosed() || s.channel.IsClosed() {
-		// Then the library calls everything refused that is not confirmed.
-		over = slices.DeleteFunc(over, func(m onWay) bool { return !m.confirmation.Acked() })
-		s.note(over, nil)
-		return fmt.Errorf("connection lost: %w", s.why())
+		// On a closed channel the library reports every unconfirmed message as nacked.
+		settled = slices.DeleteFunc(settled, func(m unconfirmedMessage) bool { return !m.confirmation.Acked() })
+		s.recordShipped(settled, nil)
+		return fmt.Errorf("connection lost: %w", s.channelCloseErr())
 	}
-	s.onWay = append(s.onWay[:0], rest...)
-	var refused, unroutable []shipment
-	s.note(over, func(m onWay) {
+	s.unconfirmed = append(s.unconfirmed[:0], pending...)
+	var nacked, unroutable []shipment
+	s.recordShipped(settled, func(m unconfirmedMessage) {
 		if m.returned {
 			unroutable = append(unroutable, m.shipment)
 		} else {
-			refused = append(refused, m.shipment)
+			nacked = append(nacked, m.shipment)
 		}
 	})
 	if len(unroutable) > 0 {
-		if err := s.bury(ctx, unroutable, ""); err != nil {
+		if err := s.deadLetter(ctx, unroutable, ""); err != nil {
 			return err
 		}
 	}
-	if len(refused) > 0 {
-		s.log.Warn("queue: RabbitMQ had no room for messages; they are published again", "messages", len(refused))
-		if err := s.postpone(ctx, refused, refusedPause); err != nil {
+	if len(nacked) > 0 {
+		s.log.Warn("queue: RabbitMQ rejected messages because a queue is full; publishing them again", "messages", len(nacked))
+		if err := s.postpone(ctx, nacked, nackedPause); err != nil {
 			return err
 		}
 	}
-	return s.expire(ctx, all)
+	if !scanAll {
+		return nil
+	}
+	return s.checkOverdue(ctx)
 }
 
-// why returns why the channel was lost.
-func (s *shipping) why() error {
+// channelCloseErr returns the reason for which the channel was closed.
+func (s *shipper) channelCloseErr() error {
 	select {
-	case said := <-s.closed:
-		if said != nil {
-			return said
+	case err := <-s.closed:
+		if err != nil {
+			return err
 		}
 	case <-time.After(closeTimeout):
 	}
 	return amqp.ErrClosed
 }
 
-// note sorts settled messages: those that RabbitMQ has are shipped, the others are
-// told. A message is returned before it is confirmed.
-func (s *shipping) note(over []onWay, other func(onWay)) {
+// recordShipped adds the settled messages that RabbitMQ stored to s.shipped, and
+// calls rejected for the others. RabbitMQ returns an unroutable message before it
+// confirms it.
+func (s *shipper) recordShipped(settled []unconfirmedMessage, rejected func(unconfirmedMessage)) {
 	returned := map[string]bool{}
 	for len(s.returns) > 0 {
 		r := <-s.returns
-		name := ""
+		queueName := ""
 		if r.Exchange == "" {
-			name = r.RoutingKey
+			queueName = r.RoutingKey
 		}
-		returned[r.MessageId+" "+name] = true
+		returned[r.MessageId+" "+queueName] = true
 	}
 	if len(returned) > 0 {
-		mark := func(messages []onWay) {
+		mark := func(messages []unconfirmedMessage) {
 			for i, m := range messages {
 				if returned[strconv.FormatInt(m.id, 10)+" "+m.queue] {
 					messages[i].returned = true
 				}
 			}
 		}
-		mark(over)
-		mark(s.onWay)
+		mark(settled)
+		mark(s.unconfirmed)
 	}
-	for _, m := range over {
+	for _, m := range settled {
 		if m.confirmation.Acked() && !m.returned {
 			s.shipped = append(s.shipped, m.shipment)
-		} else if other != nil {
-			other(m)
+		} else if rejected != nil {
+			rejected(m)
 		}
 	}
 }
 
-func isDone(c *amqp.DeferredConfirmation) bool {
+func isSettled(c *amqp.DeferredConfirmation) bool {
 	select {
 	case <-c.Done():
 		return true
@@ -109,27 +114,28 @@ func isDone(c *amqp.DeferredConfirmation) bool {
 	}
 }
 
-// expire gives up a channel on which a confirm stays out, and has the messages
-// that wait for one wait longer than others.
-func (s *shipping) expire(ctx context.Context, all bool) error {
-	if !all || len(s.onWay) == 0 || s.connection.blocked() != "" {
+// checkOverdue returns an error, which ends the term of the relay, if confirms are
+// overdue. It postpones the messages without a confirm, so that they do not hold up
+// the others.
+func (s *shipper) checkOverdue(ctx context.Context) error {
+	if len(s.unconfirmed) == 0 || s.connection.blocked() != "" {
 		return nil
 	}
-	var late []shipment
-	for _, m := range s.onWay {
-		since := m.since
-		if since.Before(s.freed) {
-			since = s.freed
+	var overdue []shipment
+	for _, m := range s.unconfirmed {
+		since := m.publishedAt
+		if since.Before(s.unblockedAt) {
+			since = s.unblockedAt
 		}
 		if time.Since(since) > confirmTimeout {
-			late = append(late, m.shipment)
+			overdue = append(overdue, m.shipment)
 		}
 	}
-	if len(late) == 0 {
+	if len(overdue) == 0 {
 		return nil
 	}
-	if err := s.postpone(ctx, late, unconfirmedPause); err != nil {
+	if err := s.postpone(ctx, overdue, unconfirmedPause); err != nil {
 		return err
 	}
-	return fmt.Errorf("%w: %d of them, in %s", errUnconfirmed, len(late), confirmTimeout)
+	return fmt.Errorf("%w: %d messages in %s", errConfirmTimeout, len(overdue), confirmTimeout)
 }

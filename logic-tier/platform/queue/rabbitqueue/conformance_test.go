@@ -15,30 +15,30 @@ import (
 	"techtalks.example/logic-tier/platform/queue/rabbitqueue/rabbittest"
 )
 
-// where is what another process needs to find a place of the suite.
-type where struct {
+// location is how the processes of the suite find its database and broker.
+type location struct {
 	Database postgres.Options
 	URL      string
 }
 
 func TestMain(m *testing.M) {
 	queuetest.Main(func() { postgrestest.Main(m) }, func(text string) (p queuetest.Process, err error) {
-		var at where
-		if err := json.Unmarshal([]byte(text), &at); err != nil {
+		var l location
+		if err := json.Unmarshal([]byte(text), &l); err != nil {
 			return p, err
 		}
 		open := func(role string) *postgres.DB {
-			at.Database.Role = role
-			db, opened := postgres.Open(at.Database)
-			err = errors.Join(err, opened)
+			l.Database.Role = role
+			db, openErr := postgres.Open(l.Database)
+			err = errors.Join(err, openErr)
 			return db
 		}
 		p.Module = open("talks")
-		engine, made := rabbitqueue.New(rabbitqueue.Options{
-			URL: at.URL, Certificates: at.Database.Certificates, DB: open("queue"), Listen: at.Database, Log: slog.New(slog.DiscardHandler),
+		engine, engineErr := rabbitqueue.New(rabbitqueue.Options{
+			URL: l.URL, Certificates: l.Database.Certificates, DB: open("queue"), Listen: l.Database, Log: slog.New(slog.DiscardHandler),
 		})
 		p.Engine = engine
-		return p, errors.Join(err, made)
+		return p, errors.Join(err, engineErr)
 	})
 }
 
@@ -48,7 +48,7 @@ func TestConformance(t *testing.T) {
 		broker := rabbittest.New(t, database.Options("queue").Certificates)
 		return &queuetest.Env{
 			Module: database.Open("talks"), Queue: database.Open("queue"), Superuser: database.Superuser(),
-			Address: string(ledger.JSON(where{database.Options("queue"), broker.URL()})),
+			Address: string(ledger.JSON(location{database.Options("queue"), broker.URL()})),
 			Engine: func() queue.Broker {
 				engine, err := rabbitqueue.New(rabbitqueue.Options{
 					URL: broker.URL(), Certificates: database.Options("queue").Certificates,

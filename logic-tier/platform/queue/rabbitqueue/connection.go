@@ -19,16 +19,16 @@ import (
 )
 
 const (
-	// heartbeat is how often each side says that it is there. RabbitMQ gives up a
-	// silent consumer after two, and its messages to others: this is the lease.
+	// heartbeat is the interval of AMQP's heartbeats. After two missed ones RabbitMQ
+	// closes the connection and redelivers its messages: this is the lease.
 	heartbeat = 10 * time.Second
-	// dialTimeout bounds the making of a connection; far over the 3 s for which
-	// RabbitMQ keeps whoever it refuses waiting.
+	// dialTimeout bounds opening a connection. It is well over the 3 s for which
+	// RabbitMQ delays its answer to a failed login.
 	dialTimeout = 7 * time.Second
-	// callTimeout bounds an answer of RabbitMQ. A quorum queue is made on every
-	// host of a cluster first.
+	// callTimeout bounds a call to RabbitMQ. Declaring a quorum queue creates it on
+	// every host of the cluster first.
 	callTimeout = 15 * time.Second
-	// closeTimeout bounds a farewell.
+	// closeTimeout bounds closing a connection.
 	closeTimeout = 2 * time.Second
 )
 
@@ -36,41 +36,41 @@ const (
 type connection struct {
 	*amqp.Connection
 	socket *socket
-	writes *gatherer
-	// ended is closed when it is over; then reason says why.
-	ended  chan struct{}
-	reason error
-	// blocking is filled when RabbitMQ takes no messages, or does again.
-	blocking chan struct{}
-	why      atomic.Pointer[string] // nil when it takes messages
+	writes *writeBatcher
+	// done is closed when the connection has closed; then closeErr is the reason.
+	done     chan struct{}
+	closeErr error
+	// blockedChanged receives when RabbitMQ blocks or unblocks publishing.
+	blockedChanged chan struct{}
+	blockReason    atomic.Pointer[string] // nil while RabbitMQ accepts messages
 }
 
-// dial connects to one of the hosts. name says what for, to who looks at
-// RabbitMQ's connections.
+// dial connects to one of the hosts. RabbitMQ's management page shows the
+// connection under name.
 func (a address) dial(ctx context.Context, name string) (*connection, error) {
-	// From any of them on, so that processes spread over a cluster.
-	var failed error
+	// A random first host spreads the processes over the cluster.
+	var dialErr error
 	for i, first := 0, rand.N(len(a.hosts)); i < len(a.hosts); i++ {
 		c, err := a.dialHost(ctx, a.hosts[(first+i)%len(a.hosts)], name)
 		if err == nil {
 			return c, nil
 		}
-		if failed == nil || !queue.IsPermanent(failed) {
-			failed = err
+		if dialErr == nil || !queue.IsPermanent(dialErr) {
+			dialErr = err
 		}
 	}
-	return nil, failed
+	return nil, dialErr
 }
 
 func (a address) dialHost(ctx context.Context, host, name string) (*connection, error) {
-	ctx, done := context.WithTimeout(ctx, dialTimeout)
-	defer done()
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
 	var dialer net.Dialer
-	wire, err := dialer.DialContext(ctx, "tcp", host)
+	conn, err := dialer.DialContext(ctx, "tcp", host)
 	if err != nil {
-		return nil, a.explain(host, err, 0)
+		return nil, a.explainDialError(host, err, 0)
 	}
-	s := &socket{Conn: wire}
+	s := &socket{Conn: conn}
 	stop := context.AfterFunc(ctx, func() { _ = s.Close() })
 	c, err := a.open(ctx, s, host, name)
 	if !stop() && err == nil {
@@ -84,47 +84,49 @@ func (a address) dialHost(ctx context.Context, host, name string) (*connection, 
 	return c, nil
 }
 
+// open performs the TLS and AMQP handshakes on s.
 func (a address) open(ctx context.Context, s *socket, host, name string) (*connection, error) {
 	var transport net.Conn = s
-	if a.secure {
-		config, err := a.tls(host)
+	if a.useTLS {
+		config, err := a.tlsConfig(host)
 		if err != nil {
 			return nil, err
 		}
-		secured := tls.Client(s, config)
-		if err := secured.HandshakeContext(ctx); err != nil {
-			return nil, a.explain(host, err, 0)
+		client := tls.Client(s, config)
+		if err := client.HandshakeContext(ctx); err != nil {
+			return nil, a.explainDialError(host, err, 0)
 		}
-		transport = secured
+		transport = client
 	}
-	writes := &gatherer{Conn: transport}
+	writes := &writeBatcher{Conn: transport}
 	properties := amqp.NewConnectionProperties()
 	properties.SetClientConnectionName(name)
-	began := time.Now()
-	inner, err := amqp.Open(writes, amqp.Config{
-		SASL: []amqp.Authentication{a.login()}, Vhost: a.virtualHost, Heartbeat: heartbeat,
+	start := time.Now()
+	opened, err := amqp.Open(writes, amqp.Config{
+		SASL: []amqp.Authentication{a.authentication()}, Vhost: a.virtualHost, Heartbeat: heartbeat,
 		FrameSize: maxFrame, Properties: properties, Locale: "en_US",
 	})
 	if err != nil {
-		took := time.Since(began)
-		if a.secure && took < refusalPause {
-			if alert := a.alert(ctx, host); isAlert(alert) {
+		elapsed := time.Since(start)
+		if a.useTLS && elapsed < refusalDelay {
+			if alert := a.readAlert(ctx, host); isTLSAlert(alert) {
 				err = alert
 			}
 		}
-		return nil, a.explain(host, err, took)
+		return nil, a.explainDialError(host, err, elapsed)
 	}
-	return &connection{Connection: inner, socket: s, writes: writes, ended: make(chan struct{}), blocking: make(chan struct{}, 1)}, nil
+	return &connection{Connection: opened, socket: s, writes: writes, done: make(chan struct{}), blockedChanged: make(chan struct{}, 1)}, nil
 }
 
-// alertTimeout is how long an alert is waited for; it comes at once.
+// alertTimeout bounds the wait for a TLS alert, which arrives at once.
 const alertTimeout = time.Second
 
-// alert connects anew to hear whether RabbitMQ refuses the certificate. In TLS 1.3
-// it does so when its client believes to be let in, and what that one writes
-// meanwhile may have the system throw away the refusal: so nothing is written.
-func (a address) alert(ctx context.Context, host string) error {
-	config, err := a.tls(host)
+// readAlert connects again to learn whether RabbitMQ rejects the client
+// certificate. In TLS 1.3 the alert arrives after the client has finished its
+// handshake, and data that the client writes by then can make the kernel discard
+// the alert. So readAlert writes nothing.
+func (a address) readAlert(ctx context.Context, host string) error {
+	config, err := a.tlsConfig(host)
 	if err != nil {
 		return err
 	}
@@ -141,63 +143,64 @@ func (a address) alert(ctx context.Context, host string) error {
 	return err
 }
 
-func isAlert(err error) bool {
+func isTLSAlert(err error) bool {
 	return err != nil && strings.Contains(err.Error(), "remote error: tls:")
 }
 
-// watch notes what RabbitMQ says of the connection until it is over.
+// watch tracks whether RabbitMQ blocks the connection, until the connection closes.
 func (c *connection) watch() {
-	over := c.NotifyClose(make(chan *amqp.Error, 1))
+	closed := c.NotifyClose(make(chan *amqp.Error, 1))
 	blocks := c.NotifyBlocked(make(chan amqp.Blocking, 8))
 	for {
 		select {
-		case err := <-over:
-			c.reason = errors.New("closed")
+		case err := <-closed:
+			c.closeErr = errors.New("closed")
 			if err != nil {
-				c.reason = err
+				c.closeErr = err
 			}
-			close(c.ended)
+			close(c.done)
 			return
 		case b, open := <-blocks:
 			if !open {
-				blocks = nil // over comes next
+				blocks = nil // closed receives next
 				continue
 			}
 			c.socket.blocked.Store(b.Active)
 			if b.Active {
-				c.why.Store(&b.Reason)
+				c.blockReason.Store(&b.Reason)
 			} else {
-				c.why.Store(nil)
+				c.blockReason.Store(nil)
 			}
-			notify.Signal(c.blocking)
+			notify.Signal(c.blockedChanged)
 		}
 	}
 }
 
-// isOver says whether the connection has ended.
-func (c *connection) isOver() bool {
+// isDone reports whether the connection has closed.
+func (c *connection) isDone() bool {
 	select {
-	case <-c.ended:
+	case <-c.done:
 		return true
 	default:
 		return false
 	}
 }
 
-// blocked says why RabbitMQ takes no messages; empty when it does.
-func (c *connection) blocked() string {
-	if why := c.why.Load(); why != nil {
-		return *why
+// blocked returns the reason for which RabbitMQ accepts no messages, or "" if it
+// accepts them.
+func (c *connection) blocked() (reason string) {
+	if reason := c.blockReason.Load(); reason != nil {
+		return *reason
 	}
 	return ""
 }
 
-// within calls RabbitMQ. A call that gets no answer ends the connection, which is
-// all that helps then.
+// within calls RabbitMQ by call. If no answer arrives within timeout, it closes the
+// connection, which is the only way to unblock the call.
 func (c *connection) within(timeout time.Duration, call func() error) error {
-	late := time.AfterFunc(timeout, func() { _ = c.socket.Close() })
+	timer := time.AfterFunc(timeout, func() { _ = c.socket.Close() })
 	err := call()
-	if !late.Stop() && err != nil {
+	if !timer.Stop() && err != nil {
 		err = fmt.Errorf("RabbitMQ did not answer in %s: %w", timeout, err)
 	}
 	return err
@@ -209,18 +212,18 @@ func (c *connection) channel() (channel *amqp.Channel, err error) {
 	return channel, err
 }
 
-// closeChannel closes a channel, and puts back what was delivered on it.
+// closeChannel closes a channel. RabbitMQ requeues its unacknowledged deliveries.
 func (c *connection) closeChannel(channel *amqp.Channel) {
 	_ = c.within(callTimeout, channel.Close)
 }
 
-// close says farewell, but waits for no answer for long.
+// close closes the connection, waiting up to closeTimeout for RabbitMQ's answer.
 func (c *connection) close() {
 	_ = c.within(closeTimeout, c.Close)
 	_ = c.socket.Close()
 }
 
-// version returns RabbitMQ's, as far as two numbers.
+// version returns RabbitMQ's major and minor version.
 func (c *connection) version() (major, minor int) {
 	text, _ := c.Properties["version"].(string)
 	numbers := strings.Split(text, ".")
@@ -231,18 +234,20 @@ func (c *connection) version() (major, minor int) {
 	return major, minor
 }
 
-// Pauses before RabbitMQ is tried again: soon after a short absence, and seldom
-// enough that many processes do not hold up one that is starting.
+// Bounds of the exponential backoff between attempts to reach RabbitMQ: short after
+// a brief outage, long enough that many processes do not slow down a RabbitMQ that
+// is starting.
 const (
-	firstRetry = 100 * time.Millisecond
-	longRetry  = 5 * time.Second
+	minRetryPause = 100 * time.Millisecond
+	maxRetryPause = 5 * time.Second
 )
 
-// retryPause returns the pause before the next try, after so many that failed.
-func retryPause(failed int) time.Duration {
-	length := longRetry
-	if failed < 7 {
-		length = min(longRetry, firstRetry<<max(failed-1, 0))
+// retryPause returns the pause before the next attempt, with jitter, after a number
+// of consecutive failures.
+func retryPause(failures int) time.Duration {
+	pause := maxRetryPause
+	if failures < 7 {
+		pause = min(maxRetryPause, minRetryPause<<max(failures-1, 0))
 	}
-	return length/2 + rand.N(length/2)
+	return pause/2 + rand.N(pause/2)
 }

@@ -14,20 +14,20 @@ import (
 	"techtalks.example/logic-tier/platform/queue/notify"
 )
 
-// consumption is one Consume under way.
-type consumption struct {
+// subscription is a running call of Consume.
+type subscription struct {
 	*Queue
 	queue.Consumer
 	member        *ledger.Member
 	deliveryLimit int
-	// read reads a delivery; most are for the handler.
-	read func(*amqp.Delivery, string) *message
-	// exclusive is the queue as declared when each consumer has its own, whose name
-	// is kept.
-	exclusive *queue.Queue
-	kept      atomic.Pointer[string]
-	// holding is how many messages are not acknowledged.
-	holding atomic.Int64
+	// decode converts a delivery; the message's rejection is nil if it is for the
+	// handler.
+	decode func(d *amqp.Delivery, queueName string) *message
+	// exclusive is the declaration of an exclusive queue, of which each consumer has
+	// its own, and exclusiveName the name of this consumer's. Both are nil otherwise.
+	exclusive      *queue.Queue
+	exclusiveName  atomic.Pointer[string]
+	unacknowledged atomic.Int64 // messages
 }
 
 // Consume delivers a queue's messages; see queue.Broker.
@@ -37,129 +37,132 @@ func (q *Queue) Consume(ctx context.Context, consumer queue.Consumer) error {
 		return queue.Permanent(fmt.Errorf("consume queue %q: prefetch of %d: use at most %d", consumer.Queue, consumer.Prefetch, math.MaxUint16))
 	}
 	member := q.registry.Join(consumer)
-	c := &consumption{Queue: q, Consumer: consumer, member: member, read: readMessage}
-	q.link.join()
-	defer q.link.leave()
-	q.add(c)
-	c.run(ctx)
-	q.remove(c)
-	// Written down once more, so that nobody thinks that it still holds messages.
+	s := &subscription{Queue: q, Consumer: consumer, member: member, decode: decodeMessage}
+	q.consumerConnection.acquire()
+	defer q.consumerConnection.release()
+	q.add(s)
+	s.run(ctx)
+	q.remove(s)
+	// Store a last report, so that the registry does not list messages that this
+	// consumer no longer holds.
 	member.SetHeld(0)
-	q.writeBeat(context.WithoutCancel(ctx))
+	q.storeConsumers(context.WithoutCancel(ctx))
 	q.registry.Leave(member)
 	return nil
 }
 
-func (q *Queue) add(c *consumption) {
+func (q *Queue) add(s *subscription) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.consuming[c] = true
+	q.subscriptions[s] = true
 }
 
-func (q *Queue) remove(c *consumption) {
+func (q *Queue) remove(s *subscription) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	delete(q.consuming, c)
+	delete(q.subscriptions, s)
 }
 
-// run consumes until ctx ends, again and again: a session ends with its channel.
-func (c *consumption) run(ctx context.Context) {
+// run consumes until ctx ends, on a new channel whenever the previous one is lost.
+func (s *subscription) run(ctx context.Context) {
 	for ctx.Err() == nil {
-		// Looked up again until it is there: a process may start while the database
-		// is away.
-		if err := c.find(ctx); err != nil {
+		// Retried, because a process can start while the database is unavailable.
+		if err := s.loadDeclaration(ctx); err != nil {
 			if ctx.Err() == nil {
-				c.log.Warn("queue: cannot consume yet", "queue", c.Consumer.Queue, "error", err)
+				s.log.Warn("queue: cannot consume yet; retrying", "queue", s.Consumer.Queue, "error", err)
 			}
-			notify.Sleep(ctx, look)
+			notify.Sleep(ctx, consumeRetryInterval)
 			continue
 		}
-		connection := c.link.get(ctx)
+		connection := s.consumerConnection.wait(ctx)
 		if connection == nil {
 			return
 		}
-		err := c.session(ctx, connection)
+		err := s.consumeOn(ctx, connection)
 		if connection.IsClosed() {
-			<-connection.ended // as the link tells
+			<-connection.done // consumerConnection logs the loss and reconnects
 			continue
 		}
 		if err == nil {
 			continue
 		}
 		if ctx.Err() == nil {
-			c.log.Warn("queue: consumer lost; making another", "queue", c.Consumer.Queue, "error", err)
+			s.log.Warn("queue: consumer lost its channel; reopening", "queue", s.Consumer.Queue, "error", err)
 		}
-		notify.Sleep(ctx, look)
+		notify.Sleep(ctx, consumeRetryInterval)
 	}
 }
 
-// find finds out what is declared of the queue.
-func (c *consumption) find(ctx context.Context) error {
-	if c.Consumer.Queue == deadLetters {
-		c.deliveryLimit = math.MaxInt
+// loadDeclaration loads the queue's delivery limit, and its declaration if the
+// queue is exclusive.
+func (s *subscription) loadDeclaration(ctx context.Context) error {
+	if s.Consumer.Queue == deadLetterQueue {
+		s.deliveryLimit = math.MaxInt
 		return nil
 	}
-	if declared, known := c.known(c.Consumer.Queue); known {
-		c.deliveryLimit = declared.DeliveryLimit
+	if declared, ok := s.declaredQueue(s.Consumer.Queue); ok {
+		s.deliveryLimit = declared.DeliveryLimit
 		if declared.Exclusive {
-			c.exclusive = &declared
+			s.exclusive = &declared
 		}
 		return nil
 	}
-	ctx, done := context.WithTimeout(ctx, statementTimeout)
-	defer done()
-	limit, found, err := deliveryLimit(ctx, c.db, c.Consumer.Queue)
+	ctx, cancel := context.WithTimeout(ctx, statementTimeout)
+	defer cancel()
+	limit, found, err := deliveryLimit(ctx, s.db, s.Consumer.Queue)
 	if err == nil && !found {
-		err = fmt.Errorf("queue %q is not declared: declare it before consuming it", c.Consumer.Queue)
+		err = fmt.Errorf("queue %q is not declared: declare it before consuming it", s.Consumer.Queue)
 	}
-	c.deliveryLimit = limit
+	s.deliveryLimit = limit
 	return err
 }
 
-// makeExclusive makes the queue that is this consumer's alone, on its own connection.
-func (c *consumption) makeExclusive(connection *connection, channel *amqp.Channel) error {
-	name := fmt.Sprintf("%s%s%s-%04x", c.exclusive.Name, exclusiveMark, c.registry.Process, rand.N(1<<16))
+// declareExclusive declares and binds this consumer's own queue on its connection.
+func (s *subscription) declareExclusive(connection *connection, channel *amqp.Channel) error {
+	name := fmt.Sprintf("%s%s%s-%04x", s.exclusive.Name, exclusiveSeparator, s.registry.Process, rand.N(1<<16))
 	err := connection.within(callTimeout, func() error {
 		_, err := channel.QueueDeclare(name, false, true, true, false, amqp.Table{"x-queue-type": "classic"})
 		return err
 	})
 	if err != nil {
-		return c.address.explainDeclaring("queue", name, err)
+		return s.address.explainDeclareError("queue", name, err)
 	}
-	c.mu.Lock()
-	types := map[string]queue.ExchangeType{}
-	for _, e := range c.declared.Exchanges {
-		types[e.Name] = e.Type
-	}
-	c.mu.Unlock()
-	if err := connection.bind(channel, name, c.exclusive.Bindings, types); err != nil {
+	s.mu.Lock()
+	types := exchangeTypes(s.declared.Exchanges)
+	s.mu.Unlock()
+	if err := connection.bind(channel, name, s.exclusive.Bindings, types); err != nil {
 		return err
 	}
-	c.kept.Store(&name)
+	s.exclusiveName.Store(&name)
 	return nil
 }
 
 // queueName returns the queue's name in RabbitMQ.
-func (c *consumption) queueName() string {
-	if name := c.kept.Load(); name != nil {
+func (s *subscription) queueName() string {
+	if name := s.exclusiveName.Load(); name != nil {
 		return *name
 	}
-	return c.Consumer.Queue
+	return s.Consumer.Queue
 }
 
-// deadLettersPrefetch bounds the dead letters of RabbitMQ's own that a process has
-// in hand.
-const deadLettersPrefetch = 20
+func (s *subscription) setUnacknowledged(n int) {
+	s.unacknowledged.Store(int64(n))
+	s.member.SetHeld(n)
+}
 
-// buryDeadLetters puts among the dead letters what RabbitMQ itself gave up: its
-// consumers died of it too often, or an operator's policy says that it is too old
-// or too much.
-func (q *Queue) buryDeadLetters(ctx context.Context) error {
-	consumer := queue.Consumer{Queue: deadLetters, Prefetch: deadLettersPrefetch, Concurrency: 1}
-	// No consumer that anybody asked for: it does not stand in the registry.
+// deadLetterPrefetch bounds the messages dead-lettered by RabbitMQ that a process
+// holds.
+const deadLetterPrefetch = 20
+
+// consumeDeadLetters stores as dead letters the messages that RabbitMQ itself
+// dead-letters: those whose consumers died too often, and those that exceed the
+// age or length limit of an operator's policy.
+func (q *Queue) consumeDeadLetters(ctx context.Context) error {
+	consumer := queue.Consumer{Queue: deadLetterQueue, Prefetch: deadLetterPrefetch, Concurrency: 1}
+	// An internal consumer: the registry does not list it.
 	member := q.registry.Join(consumer)
 	q.registry.Leave(member)
-	c := &consumption{Queue: q, Consumer: consumer, member: member, read: readDeadLetter}
-	c.run(ctx)
+	s := &subscription{Queue: q, Consumer: consumer, member: member, decode: decodeDeadLetter}
+	s.run(ctx)
 	return nil
 }

@@ -15,239 +15,245 @@ import (
 	"techtalks.example/logic-tier/platform/queue/ledger"
 )
 
-// deadLetters is the exchange, and its one queue, to which RabbitMQ itself gives
-// messages that it cannot keep in their queue.
-const deadLetters = "dead-letters"
+// deadLetterQueue names the exchange, and its one queue, to which RabbitMQ itself
+// dead-letters messages.
+const deadLetterQueue = "dead-letters"
 
 const (
-	// brokerDeliveryLimit is after how many deliveries that nobody answered RabbitMQ
-	// gives a message up. The engine counts better, and a queue's own limit may
-	// change with the program, which an argument of a queue may not: this is the
-	// net below, for messages that nobody lived long enough to look at. With no
-	// limit RabbitMQ would put messages back at the queue's end.
+	// brokerDeliveryLimit is the number of unacknowledged deliveries after which
+	// RabbitMQ dead-letters a message. It is a safety net for messages whose consumers
+	// always die before they can check the queue's own limit. The engine counts more
+	// precisely, and a queue's own limit can change between versions of the program
+	// while an argument of a queue cannot. Without a limit RabbitMQ would requeue
+	// messages at the end of the queue.
 	brokerDeliveryLimit = 1000
-	// consumerTimeout is how long a delivery may stay unanswered: over the longest
-	// work and its wait for it. RabbitMQ before 3.12 only knows the setting of this
-	// name.
+	// consumerTimeout bounds how long a delivery can stay unacknowledged. It is over
+	// the longest handler and its queue wait. RabbitMQ before 3.12 supports only the
+	// setting of this name.
 	consumerTimeout = 24 * time.Hour
 )
 
-// queueArguments are those of every queue. Another value in a later version of
-// this program would be another queue to RabbitMQ.
+// queueArguments are the arguments of every queue. RabbitMQ rejects the declaration
+// of an existing queue with other arguments, so they must not change between
+// versions.
 var queueArguments = amqp.Table{
 	"x-queue-type":     "quorum",
 	"x-delivery-limit": int32(brokerDeliveryLimit),
-	// What is dead-lettered stays until the dead letters' queue has it; for this
-	// RabbitMQ wants a queue that refuses what it has no room for.
-	"x-dead-letter-exchange": deadLetters,
+	// RabbitMQ keeps a dead-lettered message until the dead letter queue has stored
+	// it; this strategy requires the overflow behaviour reject-publish.
+	"x-dead-letter-exchange": deadLetterQueue,
 	"x-dead-letter-strategy": "at-least-once",
 	"x-overflow":             "reject-publish",
 	"x-consumer-timeout":     consumerTimeout.Milliseconds(),
 }
 
-// deadLettersArguments: no limit, since behind this queue there is no other.
-var deadLettersArguments = amqp.Table{
+// deadLetterQueueArguments set no effective delivery limit, because the dead letter
+// queue has no dead letter queue of its own.
+var deadLetterQueueArguments = amqp.Table{
 	"x-queue-type":       "quorum",
 	"x-delivery-limit":   int32(math.MaxInt32),
 	"x-overflow":         "reject-publish",
 	"x-consumer-timeout": consumerTimeout.Milliseconds(),
 }
 
-// Declare declares topologies; see queue.Broker. It does not wait for a RabbitMQ
-// that is away: its part follows with the next connection.
+// Declare declares topologies; see queue.Broker. If RabbitMQ is unavailable, Declare
+// does not wait: the next connection declares the topologies there.
 func (q *Queue) Declare(ctx context.Context, topologies ...queue.Topology) error {
 	for _, t := range topologies {
 		for _, declared := range t.Queues {
-			if declared.Name == deadLetters {
-				return queue.Permanent(fmt.Errorf("queue %q is where RabbitMQ's own dead letters go: declare another name", deadLetters))
+			if declared.Name == deadLetterQueue {
+				return queue.Permanent(fmt.Errorf("queue %q is reserved for messages that RabbitMQ dead-letters: declare another name", deadLetterQueue))
 			}
 		}
-		if slices.ContainsFunc(t.Exchanges, func(e queue.Exchange) bool { return e.Name == deadLetters }) {
-			return queue.Permanent(fmt.Errorf("exchange %q is where RabbitMQ's own dead letters go: declare another name", deadLetters))
+		if slices.ContainsFunc(t.Exchanges, func(e queue.Exchange) bool { return e.Name == deadLetterQueue }) {
+			return queue.Permanent(fmt.Errorf("exchange %q is reserved for messages that RabbitMQ dead-letters: declare another name", deadLetterQueue))
 		}
 	}
 	// Bindings that are no longer declared stay in the ledger until RabbitMQ has
-	// removed them: it cannot be asked which it has.
+	// removed them: AMQP cannot list RabbitMQ's bindings.
 	if err := ledger.DeclareKeepingBindings(ctx, q.db, topologies...); err != nil {
 		return err
 	}
-	q.remember(topologies)
-	c, err := q.address.dial(ctx, q.connectionName("declares"))
+	q.addDeclared(topologies)
+	c, err := q.address.dial(ctx, q.connectionName("topology"))
 	if err != nil {
 		if queue.IsPermanent(err) {
 			return err
 		}
-		q.log.Warn("queue: RabbitMQ is away; the topology is declared there when it is back", "error", err)
+		q.log.Warn("queue: RabbitMQ is unavailable; declaring the topology when it is back", "error", err)
 		return nil
 	}
 	defer c.close()
 	stop := context.AfterFunc(ctx, func() { _ = c.socket.Close() })
 	defer stop()
-	err = q.declareOn(ctx, c)
+	err = q.applyTopology(ctx, c)
 	if err != nil && !queue.IsPermanent(err) && c.IsClosed() && ctx.Err() == nil {
-		q.log.Warn("queue: RabbitMQ went away; the topology is declared there when it is back", "error", err)
+		q.log.Warn("queue: connection to RabbitMQ lost; declaring the topology when it is back", "error", err)
 		return nil
 	}
 	return err
 }
 
-// remember adds to what this process declares, and says that RabbitMQ's part is to
-// be done.
-func (q *Queue) remember(topologies []queue.Topology) {
+// addDeclared merges topologies into those that this process declares, and marks
+// them as not applied to RabbitMQ yet.
+func (q *Queue) addDeclared(topologies []queue.Topology) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.version++
+	q.declaredVersion++
 	for _, t := range topologies {
 		for _, e := range t.Exchanges {
-			q.declared.Exchanges = slices.DeleteFunc(q.declared.Exchanges, func(known queue.Exchange) bool { return known.Name == e.Name })
+			q.declared.Exchanges = slices.DeleteFunc(q.declared.Exchanges, func(previous queue.Exchange) bool { return previous.Name == e.Name })
 			q.declared.Exchanges = append(q.declared.Exchanges, e)
 		}
 		for _, declared := range t.Queues {
-			q.declared.Queues = slices.DeleteFunc(q.declared.Queues, func(known queue.Queue) bool { return known.Name == declared.Name })
+			q.declared.Queues = slices.DeleteFunc(q.declared.Queues, func(previous queue.Queue) bool { return previous.Name == declared.Name })
 			q.declared.Queues = append(q.declared.Queues, declared.WithDefaults())
 		}
 	}
 }
 
-// known returns a queue as this process declared it.
-func (q *Queue) known(name string) (queue.Queue, bool) {
+// declaredQueue returns a queue as this process declared it.
+func (q *Queue) declaredQueue(name string) (declared queue.Queue, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	at := slices.IndexFunc(q.declared.Queues, func(declared queue.Queue) bool { return declared.Name == name })
-	if at < 0 {
+	i := slices.IndexFunc(q.declared.Queues, func(declared queue.Queue) bool { return declared.Name == name })
+	if i < 0 {
 		return queue.Queue{}, false
 	}
-	return q.declared.Queues[at], true
+	return q.declared.Queues[i], true
 }
 
-// kept returns what the ledger has declared.
-func (q *Queue) kept(ctx context.Context) (queue.Topology, error) {
-	ctx, done := context.WithTimeout(ctx, statementTimeout)
-	defer done()
-	return topology(ctx, q.db)
+// ledgerTopology returns the topology in the ledger, which all processes declared.
+func (q *Queue) ledgerTopology(ctx context.Context) (queue.Topology, error) {
+	ctx, cancel := context.WithTimeout(ctx, statementTimeout)
+	defer cancel()
+	return loadTopology(ctx, q.db)
 }
 
-// declareOn declares what this process declares, over a connection, and then
-// forgets the bindings that are no longer declared. When that is done, it restores
-// what may be lost.
-func (q *Queue) declareOn(ctx context.Context, c *connection) error {
+// applyTopology declares in RabbitMQ what this process declares, and then removes
+// stale bindings from RabbitMQ and the ledger. If this process's topology is applied
+// already, it restores what RabbitMQ may have lost instead.
+func (q *Queue) applyTopology(ctx context.Context, c *connection) error {
 	q.mu.Lock()
 	declared := queue.Topology{Exchanges: slices.Clone(q.declared.Exchanges), Queues: slices.Clone(q.declared.Queues)}
-	version, settled := q.version, q.settled == q.version
+	version, applied := q.declaredVersion, q.appliedVersion == q.declaredVersion
 	q.mu.Unlock()
-	if settled {
-		// Not what this process declares: an older version than that of others would
-		// bind again what they have unbound.
-		_, err := q.restore(ctx, c)
+	if applied {
+		// From the ledger, and not from this process: a process of an older version
+		// would restore bindings that newer ones have removed.
+		_, err := q.restoreTopology(ctx, c)
 		if errors.Is(err, postgres.ErrUnavailable) {
-			return nil // RabbitMQ keeps what it has, and a relay restores the rest
+			return nil // RabbitMQ keeps its topology, and the relay restores the rest
 		}
 		return err
 	}
-	kept, err := q.kept(ctx)
+	stored, err := q.ledgerTopology(ctx)
 	if err != nil {
 		return err
 	}
 	if err := q.address.declare(c, declared, func(err error) error { return err }); err != nil {
 		return err
 	}
-	stale := left(kept, declared)
+	stale := staleBindings(stored, declared)
 	if err := c.unbind(stale); err != nil {
 		return err
 	}
-	declaring, done := context.WithTimeout(ctx, statementTimeout)
-	defer done()
-	if err := ledger.Declare(declaring, q.db, declared); err != nil {
+	declareCtx, cancel := context.WithTimeout(ctx, statementTimeout)
+	defer cancel()
+	if err := ledger.Declare(declareCtx, q.db, declared); err != nil {
 		return err
 	}
-	// Once more, after who restored meanwhile what the ledger had then.
+	// Again, because another process may have restored the stale bindings before they
+	// were removed from the ledger.
 	if err := c.unbind(stale); err != nil {
 		return err
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.settled = version // not what was declared meanwhile
+	q.appliedVersion = version // without topologies declared since
 	return nil
 }
 
-// restore declares everything that the ledger knows, so that a RabbitMQ that has
-// lost it, or never had it, routes what is shipped as it was meant. It returns the
-// exchanges. What is there and differs stays as it is: who declares it is told, and
-// the rest goes on.
-func (q *Queue) restore(ctx context.Context, c *connection) (exchanges map[string]bool, err error) {
-	all, err := q.kept(ctx)
+// restoreTopology declares in RabbitMQ the whole topology of the ledger, so that a
+// RabbitMQ that lost its data, or is new, routes messages as declared. It returns
+// the names of the exchanges. It logs an exchange or queue that differs from its
+// declaration, leaves it unchanged, and continues: the process that declares it gets
+// the error.
+func (q *Queue) restoreTopology(ctx context.Context, c *connection) (exchanges map[string]bool, err error) {
+	stored, err := q.ledgerTopology(ctx)
 	if err != nil {
 		return nil, err
 	}
-	differs := func(err error) error {
+	logPermanent := func(err error) error {
 		if !queue.IsPermanent(err) {
 			return err
 		}
-		q.log.Error("queue: RabbitMQ's topology is not the one declared", "error", err)
+		q.log.Error("queue: RabbitMQ's topology differs from the declared one", "error", err)
 		return nil
 	}
-	if err := q.address.declare(c, all, differs); err != nil {
+	if err := q.address.declare(c, stored, logPermanent); err != nil {
 		return nil, err
 	}
-	// What somebody unbound meanwhile is bound again now, by us.
-	now, err := q.kept(ctx)
+	// Remove bindings that another process removed while this one restored them.
+	current, err := q.ledgerTopology(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.unbind(left(all, now)); err != nil {
+	if err := c.unbind(staleBindings(stored, current)); err != nil {
 		return nil, err
 	}
-	exchanges = make(map[string]bool, len(all.Exchanges))
-	for _, e := range all.Exchanges {
+	exchanges = make(map[string]bool, len(stored.Exchanges))
+	for _, e := range stored.Exchanges {
 		exchanges[e.Name] = true
 	}
 	return exchanges, nil
 }
 
-// declare makes in RabbitMQ what is not there yet. Exclusive queues are made by
-// their consumers. An error goes through failed, which may let the rest go on.
-func (a address) declare(c *connection, t queue.Topology, failed func(error) error) error {
+// declare declares the exchanges, queues and bindings of t that do not exist in
+// RabbitMQ. Consumers declare exclusive queues themselves. declare passes errors to
+// onError, and continues if that returns nil.
+func (a address) declare(c *connection, t queue.Topology, onError func(error) error) error {
 	channel, err := c.channel()
 	if err != nil {
 		return err
 	}
 	defer func() { c.closeChannel(channel) }()
-	// call says whether it was done.
-	call := func(what, name string, do func() error) (bool, error) {
-		err := c.within(callTimeout, do)
+	// try calls RabbitMQ by call and reports whether that succeeded.
+	try := func(kind, name string, call func() error) (bool, error) {
+		err := c.within(callTimeout, call)
 		if err == nil {
 			return true, nil
 		}
-		if err = failed(a.explainDeclaring(what, name, err)); err == nil {
-			channel, err = c.channel() // RabbitMQ has closed the other
+		if err = onError(a.explainDeclareError(kind, name, err)); err == nil {
+			channel, err = c.channel() // RabbitMQ has closed the previous one
 		}
 		return false, err
 	}
-	types := map[string]queue.ExchangeType{}
-	for _, e := range append([]queue.Exchange{{Name: deadLetters, Type: queue.Fanout}}, t.Exchanges...) {
-		types[e.Name] = e.Type
-		_, err := call("exchange", e.Name, func() error { return channel.ExchangeDeclare(e.Name, string(e.Type), true, false, false, false, nil) })
+	exchanges := append([]queue.Exchange{{Name: deadLetterQueue, Type: queue.Fanout}}, t.Exchanges...)
+	for _, e := range exchanges {
+		_, err := try("exchange", e.Name, func() error { return channel.ExchangeDeclare(e.Name, string(e.Type), true, false, false, false, nil) })
 		if err != nil {
 			return err
 		}
 	}
-	queues := append([]queue.Queue{{Name: deadLetters, Bindings: []queue.Binding{{Exchange: deadLetters}}}}, t.Queues...)
+	types := exchangeTypes(exchanges)
+	queues := append([]queue.Queue{{Name: deadLetterQueue, Bindings: []queue.Binding{{Exchange: deadLetterQueue}}}}, t.Queues...)
 	for _, declared := range queues {
 		if declared.Exclusive {
 			continue
 		}
 		arguments := queueArguments
-		if declared.Name == deadLetters {
-			arguments = deadLettersArguments
+		if declared.Name == deadLetterQueue {
+			arguments = deadLetterQueueArguments
 		}
-		made, err := call("queue", declared.Name, func() error {
+		ok, err := try("queue", declared.Name, func() error {
 			_, err := channel.QueueDeclare(declared.Name, true, false, false, false, arguments)
 			return err
 		})
 		if err != nil {
 			return err
 		}
-		if !made {
+		if !ok {
 			continue
 		}
 		if err := c.bind(channel, declared.Name, declared.Bindings, types); err != nil {
@@ -257,10 +263,18 @@ func (a address) declare(c *connection, t queue.Topology, failed func(error) err
 	return nil
 }
 
-// bind binds a queue.
+func exchangeTypes(exchanges []queue.Exchange) map[string]queue.ExchangeType {
+	types := make(map[string]queue.ExchangeType, len(exchanges))
+	for _, e := range exchanges {
+		types[e.Name] = e.Type
+	}
+	return types
+}
+
+// bind binds a queue to exchanges, whose types it needs.
 func (c *connection) bind(channel *amqp.Channel, name string, bindings []queue.Binding, types map[string]queue.ExchangeType) error {
 	for _, b := range bindings {
-		key, arguments := onWireBinding(b, types[b.Exchange])
+		key, arguments := amqpBinding(b, types[b.Exchange])
 		if err := c.within(callTimeout, func() error { return channel.QueueBind(name, key, b.Exchange, false, arguments) }); err != nil {
 			return fmt.Errorf("bind queue %q to exchange %q in RabbitMQ: %w", name, b.Exchange, err)
 		}
@@ -268,9 +282,9 @@ func (c *connection) bind(channel *amqp.Channel, name string, bindings []queue.B
 	return nil
 }
 
-// unbind removes bindings, where they are.
-func (c *connection) unbind(stale []bound) error {
-	if len(stale) == 0 {
+// unbind removes bindings. A binding that does not exist is no error.
+func (c *connection) unbind(bindings []queueBinding) error {
+	if len(bindings) == 0 {
 		return nil
 	}
 	channel, err := c.channel()
@@ -278,8 +292,8 @@ func (c *connection) unbind(stale []bound) error {
 		return err
 	}
 	defer c.closeChannel(channel)
-	for _, b := range stale {
-		key, arguments := onWireBinding(b.binding, b.of)
+	for _, b := range bindings {
+		key, arguments := amqpBinding(b.binding, b.exchangeType)
 		if err := c.within(callTimeout, func() error { return channel.QueueUnbind(b.queue, key, b.binding.Exchange, arguments) }); err != nil {
 			return fmt.Errorf("unbind queue %q from exchange %q in RabbitMQ: %w", b.queue, b.binding.Exchange, err)
 		}
@@ -287,39 +301,30 @@ func (c *connection) unbind(stale []bound) error {
 	return nil
 }
 
-// bound is a binding of a queue.
-type bound struct {
-	queue   string
-	binding queue.Binding
-	of      queue.ExchangeType
+// queueBinding is a binding with its queue.
+type queueBinding struct {
+	queue        string
+	binding      queue.Binding
+	exchangeType queue.ExchangeType
 }
 
-// left returns the bindings that the ledger has of the declared queues and that
-// are no longer declared.
-func left(kept, declared queue.Topology) (stale []bound) {
-	types := map[string]queue.ExchangeType{}
-	for _, e := range kept.Exchanges {
-		types[e.Name] = e.Type
-	}
-	for _, before := range kept.Queues {
-		at := slices.IndexFunc(declared.Queues, func(now queue.Queue) bool { return now.Name == before.Name })
-		if at < 0 {
+// staleBindings returns the bindings that previous has of queues in current, and
+// current does not have.
+func staleBindings(previous, current queue.Topology) (stale []queueBinding) {
+	types := exchangeTypes(previous.Exchanges)
+	for _, before := range previous.Queues {
+		i := slices.IndexFunc(current.Queues, func(after queue.Queue) bool { return after.Name == before.Name })
+		if i < 0 {
 			continue
 		}
 		for _, b := range before.Bindings {
-			still := slices.ContainsFunc(declared.Queues[at].Bindings, func(now queue.Binding) bool {
-				return now.Exchange == b.Exchange && now.Text() == b.Text()
+			kept := slices.ContainsFunc(current.Queues[i].Bindings, func(after queue.Binding) bool {
+				return after.Exchange == b.Exchange && after.Text() == b.Text()
 			})
-			if !still {
-				stale = append(stale, bound{before.Name, b, types[b.Exchange]})
+			if !kept {
+				stale = append(stale, queueBinding{before.Name, b, types[b.Exchange]})
 			}
 		}
 	}
 	return stale
-}
-
-// isMissing says whether an error is RabbitMQ's answer that something is not there.
-func isMissing(err error) bool {
-	var said *amqp.Error
-	return errors.As(err, &said) && said.Code == amqp.NotFound
 }

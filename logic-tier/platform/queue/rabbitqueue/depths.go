@@ -8,120 +8,122 @@ import (
 	"techtalks.example/logic-tier/platform/queue/ledger"
 )
 
-// Depths says how much waits; see queue.Broker. RabbitMQ says what is ready, the
-// outbox what is delayed or due and not shipped yet, the registry what is with
-// consumers. Of exclusive queues what is ready is known for this process alone:
-// RabbitMQ tells nobody else. When the oldest message was published is known of the
-// outbox alone.
+// Depths returns the depth of each queue; see queue.Broker. It takes ready messages
+// from RabbitMQ, delayed and unshipped ones from the outbox, and unacknowledged ones
+// from the registry. It knows the ready messages of this process's exclusive queues
+// only, because RabbitMQ does not report them to other connections, and the age of
+// messages in the outbox only.
 func (q *Queue) Depths(ctx context.Context) (map[string]queue.Depth, error) {
-	c, err := q.link.connected()
+	c, err := q.consumerConnection.get()
 	if err != nil {
 		return nil, err
 	}
-	all := map[string]queue.Depth{}
+	sums := map[string]queue.Depth{}
 	add := func(name string, d queue.Depth) {
-		sum := all[name]
+		sum := sums[name]
 		sum.Ready += d.Ready
 		sum.Delayed += d.Delayed
 		sum.Unacknowledged += d.Unacknowledged
 		if d.Ready+d.Delayed > 0 && !d.Oldest.IsZero() && (sum.Oldest.IsZero() || d.Oldest.Before(sum.Oldest)) {
 			sum.Oldest = d.Oldest
 		}
-		all[name] = sum
+		sums[name] = sum
 	}
-	inOutbox, err := depths(ctx, q.db)
+	unshipped, err := outboxDepths(ctx, q.db)
 	if err != nil {
 		return nil, err
 	}
-	for _, d := range inOutbox {
-		add(declaredName(d.name), d.Depth)
+	for _, d := range unshipped {
+		add(declaredName(d.queue), d.Depth)
 	}
 	consumers, err := ledger.Consumers(ctx, q.db)
 	if err != nil {
 		return nil, err
 	}
-	for _, other := range consumers {
-		if other.Process != q.registry.Process && !strings.HasPrefix(other.Process, q.registry.Process+"-") {
-			add(other.Queue, queue.Depth{Unacknowledged: int64(other.Held)})
+	for _, c := range consumers {
+		if c.Process != q.registry.Process && !strings.HasPrefix(c.Process, q.registry.Process+"-") {
+			add(c.Queue, queue.Depth{Unacknowledged: int64(c.Held)})
 		}
 	}
-	known, err := q.kept(ctx)
+	stored, err := q.ledgerTopology(ctx)
 	if err != nil {
 		return nil, err
 	}
-	names := make([]string, 0, len(known.Queues))
-	for _, known := range known.Queues {
-		names = append(names, known.Name)
+	names := make([]string, 0, len(stored.Queues))
+	for _, stored := range stored.Queues {
+		names = append(names, stored.Name)
 	}
-	for _, own := range q.consumptions() {
-		add(own.Consumer.Queue, queue.Depth{Unacknowledged: own.holding.Load()})
-		if name := own.queueName(); name != own.Consumer.Queue {
+	for _, s := range q.listSubscriptions() {
+		add(s.Consumer.Queue, queue.Depth{Unacknowledged: s.unacknowledged.Load()})
+		if name := s.queueName(); name != s.Consumer.Queue {
 			names = append(names, name)
 		}
 	}
-	ready, err := q.ready(ctx, c, names)
+	ready, err := q.readyCounts(ctx, c, names)
 	if err != nil {
 		return nil, err
 	}
 	for name, n := range ready {
 		add(declaredName(name), queue.Depth{Ready: n})
 	}
-	return all, nil
+	return sums, nil
 }
 
-// declaredName returns a queue's name as it was declared.
+// declaredName returns the declared name of a queue in RabbitMQ.
 func declaredName(name string) string {
-	declared, _, _ := strings.Cut(name, exclusiveMark)
+	declared, _, _ := strings.Cut(name, exclusiveSeparator)
 	return declared
 }
 
-func (q *Queue) consumptions() (all []*consumption) {
+func (q *Queue) listSubscriptions() (all []*subscription) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for c := range q.consuming {
-		all = append(all, c)
+	for s := range q.subscriptions {
+		all = append(all, s)
 	}
 	return all
 }
 
-// ready asks RabbitMQ how many messages of each queue are with nobody, in its turn.
-func (q *Queue) ready(ctx context.Context, c *connection, names []string) (found map[string]int64, err error) {
+// readyCounts returns the number of ready messages of each queue in RabbitMQ. One
+// query runs at a time. When ctx ends, readyCounts returns, and the query completes
+// in the background: interrupting it would close the consumers' connection.
+func (q *Queue) readyCounts(ctx context.Context, c *connection, names []string) (counts map[string]int64, err error) {
 	select {
-	case q.asking <- struct{}{}:
+	case q.depthsQuery <- struct{}{}:
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
 	answered := make(chan struct{})
 	go func() {
-		found, err = c.ready(names)
-		<-q.asking
+		counts, err = c.readyCounts(names)
+		<-q.depthsQuery
 		close(answered)
 	}()
 	select {
 	case <-answered:
-		return found, err
-	case <-ctx.Done(): // who asks gives up, and no consumer its connection
+		return counts, err
+	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
 }
 
-func (c *connection) ready(names []string) (map[string]int64, error) {
+func (c *connection) readyCounts(names []string) (map[string]int64, error) {
 	channel, err := c.channel()
 	if err != nil {
 		return nil, err
 	}
 	defer func() { c.closeChannel(channel) }()
-	found := map[string]int64{}
+	counts := map[string]int64{}
 	for _, name := range names {
 		err := c.within(callTimeout, func() error {
-			state, err := channel.QueueDeclarePassive(name, false, false, false, false, nil)
+			status, err := channel.QueueDeclarePassive(name, false, false, false, false, nil)
 			if err == nil {
-				found[name] = int64(state.Messages)
+				counts[name] = int64(status.Messages)
 			}
 			return err
 		})
 		switch {
-		case isMissing(err): // RabbitMQ has closed the channel
+		case isNotFound(err): // RabbitMQ has closed the channel
 			next, err := c.channel()
 			if err != nil {
 				return nil, err
@@ -131,5 +133,5 @@ func (c *connection) ready(names []string) (map[string]int64, error) {
 			return nil, err
 		}
 	}
-	return found, nil
+	return counts, nil
 }

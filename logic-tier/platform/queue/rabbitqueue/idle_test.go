@@ -7,52 +7,53 @@ import (
 	"techtalks.example/logic-tier/platform/queue"
 )
 
-// A process with nothing to do asks the database at most once a second, all its
-// queues together; of two, one ships.
-func TestAnIdleProcessAsksLittle(t *testing.T) {
-	s := newSite(t)
-	s.declare(one(0))
+// With two idle processes, one of which is the relay, each queries the database at
+// most once a second, whatever the number of its queues.
+func TestIdleProcessQueriesDatabaseAtMostOncePerSecond(t *testing.T) {
+	f := newFixture(t)
+	f.declare(workTopology(0))
 	const processes = 2
 	for range processes {
-		by := s.another()
-		s.run(by.Run)
-		var got notes
-		s.consume(by, queue.Consumer{Queue: "work", Handle: got.handle})
-		s.until("a connection", func() bool { return by.Up() == nil })
+		engine := f.newProcess()
+		f.run(engine.Run)
+		var got recorder
+		f.consume(engine, queue.Consumer{Queue: "work", Handle: got.handle})
+		f.waitFor("a connection", func() bool { return engine.Up() == nil })
 	}
-	s.until("a relay", func() bool { return s.count(lockHolder) > 0 })
+	f.waitFor("a relay", func() bool { return f.count(lockHolder) > 0 })
 	type query struct {
-		process int
-		began   time.Time
+		pid     int
+		started time.Time
 	}
-	asked := map[query]bool{}
-	// A connection that is new since, and the last query of each from before.
+	queries := map[query]bool{}
+	// Each sample sees the latest query of every connection.
 	sample := func() {
-		rows, err := s.inside.Query(`select pid, query_start from pg_stat_activity where usename = 'queue' and query_start is not null`)
+		rows, err := f.superuser.Query(`select pid, query_start from pg_stat_activity where usename = 'queue' and query_start is not null`)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer rows.Close()
 		for rows.Next() {
 			var q query
-			if err := rows.Scan(&q.process, &q.began); err != nil {
+			if err := rows.Scan(&q.pid, &q.started); err != nil {
 				t.Fatal(err)
 			}
-			asked[q] = true
+			queries[q] = true
 		}
 		if err := rows.Err(); err != nil {
 			t.Fatal(err)
 		}
 	}
 	sample()
-	before := len(asked)
+	before := len(queries)
 	const seconds = 15
-	for began := time.Now(); time.Since(began) < seconds*time.Second; time.Sleep(5 * time.Millisecond) {
+	for start := time.Now(); time.Since(start) < seconds*time.Second; time.Sleep(5 * time.Millisecond) {
 		sample()
 	}
-	if n := len(asked) - before; n > processes*seconds {
-		t.Errorf("%d queries in %d seconds by %d processes", n, seconds, processes)
+	n := len(queries) - before
+	if n > processes*seconds {
+		t.Errorf("got %d queries by %d processes in %d seconds, want at most %d", n, processes, seconds, processes*seconds)
 	} else {
-		t.Logf("%d queries in %d seconds by %d processes", n, seconds, processes)
+		t.Logf("%d queries by %d processes in %d seconds", n, processes, seconds)
 	}
 }

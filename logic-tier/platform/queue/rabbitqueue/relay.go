@@ -11,106 +11,108 @@ import (
 )
 
 const (
-	// lockEvery is how often a process asks whether it is to ship, on average: so
-	// long the outbox stands still when the one that shipped has died.
-	lockEvery = 3 * time.Second
-	// shipEvery is how often the relay looks without being woken, for a message that
-	// nobody rang for. What is delayed it knows to the moment.
-	shipEvery = 2 * time.Second
-	// adoptEvery is how often it looks for what another engine has left.
-	adoptEvery = time.Minute
-	// adoptBatch bounds what is moved in one statement.
+	// lockInterval is how often a process tries to become the relay, on average. It
+	// bounds how long the outbox is not shipped after the relay died.
+	lockInterval = 3 * time.Second
+	// pollInterval is how often the relay polls the outbox, for messages whose
+	// notification was lost. It wakes up for delayed messages exactly when they are
+	// due.
+	pollInterval = 2 * time.Second
+	// adoptInterval is how often the relay looks for messages of the other engine.
+	adoptInterval = time.Minute
+	// adoptBatch bounds the messages adopted in one statement.
 	adoptBatch = 1000
 )
 
 // relay ships the outbox whenever no other process does, until ctx ends.
 func (q *Queue) relay(ctx context.Context) error {
-	for failed, wait := 0, time.Duration(0); notify.Sleep(ctx, wait); {
-		shipped, err := q.relayOnce(ctx)
+	for failures, wait := 0, time.Duration(0); notify.Sleep(ctx, wait); {
+		started, err := q.relayOnce(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
-		wait = lockEvery/2 + rand.N(lockEvery)
-		if shipped {
-			failed = 0
+		wait = lockInterval/2 + rand.N(lockInterval)
+		if started {
+			failures = 0
 		}
 		if err == nil {
-			q.shippingState.set(nil) // what another process does is not ours to tell
+			q.relayHealth.set(nil) // each process reports its own relay only
 			continue
 		}
-		// Others may try meanwhile: perhaps it is this process that has no way to
-		// RabbitMQ.
-		failed++
-		wait = retryPause(failed)
-		if q.shippingState.set(err) {
-			q.log.Warn("queue: the outbox is not shipped; trying again", "error", err)
+		// The lock is free during the pause: another process may be able to reach
+		// RabbitMQ where this one is not.
+		failures++
+		wait = retryPause(failures)
+		if q.relayHealth.set(err) {
+			q.log.Warn("queue: cannot ship the outbox; retrying", "error", err)
 		}
 	}
 	return nil
 }
 
-// relayOnce ships the outbox until something is lost, when no other process does.
-// It says whether it could begin.
-func (q *Queue) relayOnce(ctx context.Context) (began bool, err error) {
-	locking, done := context.WithTimeout(ctx, statementTimeout)
-	h, err := tryHold(locking, q.db)
-	done()
+// relayOnce ships the outbox for one term: until it loses the lock or the
+// connection. It returns at once if another process is the relay. started reports
+// whether shipping started.
+func (q *Queue) relayOnce(ctx context.Context) (started bool, err error) {
+	lockCtx, cancel := context.WithTimeout(ctx, statementTimeout)
+	lock, err := tryLockOutbox(lockCtx, q.db)
+	cancel()
 	if err != nil {
-		return false, fmt.Errorf("the outbox: %w", err)
+		return false, fmt.Errorf("lock the outbox: %w", err)
 	}
-	if h == nil {
+	if lock == nil {
 		return false, nil
 	}
-	defer h.drop()
-	c, err := q.address.dial(ctx, q.connectionName("ships"))
+	defer lock.release()
+	c, err := q.address.dial(ctx, q.connectionName("relay"))
 	if err != nil {
 		return false, err
 	}
 	defer c.close()
-	// Time for what is on its way, then even a write that RabbitMQ does not read
-	// comes to an end.
+	// After the time to drain, unblock even a write that RabbitMQ does not read.
 	stop := context.AfterFunc(ctx, func() {
 		select {
-		case <-c.ended:
-		case <-time.After(farewell + closeTimeout):
+		case <-c.done:
+		case <-time.After(drainTimeout + closeTimeout):
 			_ = c.socket.Close()
 		}
 	})
 	defer stop()
-	s, err := q.newShipping(ctx, h, c)
+	s, err := q.newShipper(ctx, lock, c)
 	if err != nil {
 		return false, err
 	}
-	if q.shippingState.set(nil) {
+	if q.relayHealth.set(nil) {
 		q.log.Info("queue: shipping the outbox to RabbitMQ", "broker", q.address.String())
 	}
 	err = s.run(ctx)
-	// What RabbitMQ is known to have the next relay does not ship again.
+	// Delete what RabbitMQ has confirmed, so that the next relay does not ship it
+	// again.
 	if c.IsClosed() {
-		_ = s.settle(ctx, true) // says that again
+		_ = s.processConfirms(ctx, true) // returns the error that run returned
 	}
-	if cleared := s.clear(ctx); err == nil {
-		err = cleared
+	if deleteErr := s.deleteShipped(ctx); err == nil {
+		err = deleteErr
 	}
 	return true, err
 }
 
-// adopt moves what another engine has left to the outbox.
-func (s *shipping) adopt(ctx context.Context) {
+// adopt moves the messages that the other engine left into the outbox.
+func (s *shipper) adopt(ctx context.Context) {
 	total := 0
 	for n := adoptBatch; n == adoptBatch; total += n {
-		adopting, done := context.WithTimeout(ctx, statementTimeout)
+		adoptCtx, cancel := context.WithTimeout(ctx, statementTimeout)
 		var err error
-		n, err = s.hold.adopt(adopting, adoptBatch)
-		done()
+		n, err = s.lock.adopt(adoptCtx, adoptBatch)
+		cancel()
 		if err != nil && ctx.Err() == nil {
-			s.log.Warn("queue: messages of another engine are not in the outbox yet; trying again later", "error", err)
+			s.log.Warn("queue: cannot move the messages of another engine to the outbox; retrying later", "error", err)
 		}
 	}
 	if total > 0 {
-		s.log.Info("queue: messages of another engine are in the outbox now", "messages", total)
+		s.log.Info("queue: moved the messages of another engine to the outbox", "messages", total)
 		s.notifier.NotifyLocal(notify.Outbox)
 	}
 }
 
-var errUnconfirmed = errors.New("RabbitMQ confirms messages no longer")
+var errConfirmTimeout = errors.New("RabbitMQ does not confirm messages")

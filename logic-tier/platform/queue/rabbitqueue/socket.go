@@ -9,16 +9,17 @@ import (
 	"time"
 )
 
-// writeTimeout is how long a write may make no progress: as long as it takes to
-// notice a silent peer by its heartbeats.
+// writeTimeout is how long a write can make no progress: as long as heartbeats take
+// to detect a silent peer.
 const writeTimeout = 3 * heartbeat
 
-// socket is a connection to RabbitMQ below TLS, whose writes have a deadline:
-// AMQP's heartbeats bound reads alone.
+// socket is the TCP connection to RabbitMQ, below TLS. Its writes have a deadline:
+// AMQP's heartbeats bound reads only.
 type socket struct {
 	net.Conn
-	// blocked: RabbitMQ has said that it reads nothing for now. Giving up then
-	// would publish the same again and again, into the same wall.
+	// blocked is set while RabbitMQ applies flow control and does not read. A write
+	// that gave up then would only be followed by a reconnect that publishes the same
+	// messages and blocks again.
 	blocked atomic.Bool
 }
 
@@ -27,58 +28,59 @@ func (s *socket) Write(b []byte) (n int, err error) {
 		if err := s.Conn.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
 			return n, err
 		}
-		wrote, err := s.Conn.Write(b[n:])
-		n += wrote
-		if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) || (wrote == 0 && !s.blocked.Load()) {
+		written, err := s.Conn.Write(b[n:])
+		n += written
+		if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) || (written == 0 && !s.blocked.Load()) {
 			return n, err
 		}
 	}
 }
 
-// gathered is how much is written at once at most, in bytes: a TLS record and the
-// system call around it cost more than what a small message puts in.
-const gathered = 16 << 10
+// maxWriteBatch is the size in bytes at which batched writes are flushed. A TLS
+// record and its system call cost more than writing a small message does.
+const maxWriteBatch = 16 << 10
 
-// gatherer is a connection above TLS that gathers what many messages write. The
-// library writes every one of them out by itself.
-type gatherer struct {
+// writeBatcher is a connection above TLS that combines the writes of many messages.
+// The AMQP library flushes after every message.
+type writeBatcher struct {
 	net.Conn
-	mu     sync.Mutex
-	users  int
-	buffer []byte
+	mu      sync.Mutex
+	batches int // in progress
+	buffer  []byte
 }
 
-func (g *gatherer) Write(b []byte) (int, error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.users == 0 {
-		return g.Conn.Write(b)
+// Write buffers b while a batch is in progress, and writes it directly otherwise.
+func (w *writeBatcher) Write(b []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.batches == 0 {
+		return w.Conn.Write(b)
 	}
-	g.buffer = append(g.buffer, b...)
-	if len(g.buffer) >= gathered {
-		return len(b), g.flush()
+	w.buffer = append(w.buffer, b...)
+	if len(w.buffer) >= maxWriteBatch {
+		return len(b), w.flush()
 	}
 	return len(b), nil
 }
 
-// flush writes out. The caller has the lock.
-func (g *gatherer) flush() error {
-	if len(g.buffer) == 0 {
+// flush writes the buffer. The caller holds the lock.
+func (w *writeBatcher) flush() error {
+	if len(w.buffer) == 0 {
 		return nil
 	}
-	_, err := g.Conn.Write(g.buffer)
-	g.buffer = g.buffer[:0]
+	_, err := w.Conn.Write(w.buffer)
+	w.buffer = w.buffer[:0]
 	return err
 }
 
-// together calls write, and writes out what it wrote.
-func (g *gatherer) together(write func() error) error {
-	g.mu.Lock()
-	g.users++
-	g.mu.Unlock()
+// batch calls write and then flushes everything that write wrote.
+func (w *writeBatcher) batch(write func() error) error {
+	w.mu.Lock()
+	w.batches++
+	w.mu.Unlock()
 	err := write()
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.users--
-	return errors.Join(err, g.flush())
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.batches--
+	return errors.Join(err, w.flush())
 }

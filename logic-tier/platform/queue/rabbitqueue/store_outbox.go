@@ -13,27 +13,27 @@ import (
 	"techtalks.example/logic-tier/platform/queue/ledger"
 )
 
-// shipment is a row on its way. A row's time tells one shipment of it from the
-// next.
+// shipment identifies a row of the outbox at one time: a message that is put back
+// gets another availableAt.
 type shipment struct {
-	id    int64
-	queue string
-	at    int64 // microseconds
+	id          int64
+	queue       string
+	availableAt int64 // microseconds
 }
 
-// columnsOf returns shipments as a statement takes them.
-func columnsOf(shipments []shipment) (ids, queues, times any) {
+// shipmentArrays returns shipments as the arguments of a statement.
+func shipmentArrays(shipments []shipment) (ids, queues, times any) {
 	id, name, at := make([]int64, len(shipments)), make([]string, len(shipments)), make([]int64, len(shipments))
 	for i, s := range shipments {
-		id[i], name[i], at[i] = s.id, s.queue, s.at
+		id[i], name[i], at[i] = s.id, s.queue, s.availableAt
 	}
 	return pq.Array(id), pq.Array(name), pq.Array(at)
 }
 
-// hold is the connection to the database that has the outbox's lock, and on which
-// everything is done that only its holder may: when the connection is lost, so is
-// the lock.
-type hold struct {
+// outboxLock is the session-level advisory lock that the relay holds, and the
+// database connection that holds it. The relay's statements run on this connection,
+// so that they fail once the lock is lost.
+type outboxLock struct {
 	connection *sql.Conn
 	prepared   map[string]*sql.Stmt
 }
@@ -41,57 +41,59 @@ type hold struct {
 const lockStatement = `
 select pg_try_advisory_lock(hashtext('queue.outbox'))`
 
-// A holder that vanished is noticed after 20 s. The statements take long lists of
-// ids, for which the planner must see them. A crash of Postgres may forget what the
-// holder did last: a message that was shipped is shipped again.
-const holdStatement = `
+// Keepalives detect a dead relay after 20 s. The statements take long arrays of ids,
+// whose values the planner must know. With asynchronous commits a crash of Postgres
+// can lose the last deletions: those messages are shipped again.
+const configureStatement = `
 select set_config('tcp_keepalives_idle', '5', false),
        set_config('tcp_keepalives_interval', '5', false),
        set_config('tcp_keepalives_count', '3', false),
        set_config('plan_cache_mode', 'force_custom_plan', false),
        set_config('synchronous_commit', 'off', false)`
 
-// tryHold returns the outbox's lock; nil when somebody else has it.
-func tryHold(ctx context.Context, db *postgres.DB) (*hold, error) {
+// tryLockOutbox acquires the outbox's lock. It returns nil if another process holds
+// it.
+func tryLockOutbox(ctx context.Context, db *postgres.DB) (*outboxLock, error) {
 	connection, err := db.Pool().Conn(ctx)
 	if err != nil {
 		return nil, err
 	}
-	h := &hold{connection: connection, prepared: map[string]*sql.Stmt{}}
-	var got bool
-	if err := connection.QueryRowContext(ctx, lockStatement).Scan(&got); err != nil {
-		h.drop()
+	l := &outboxLock{connection: connection, prepared: map[string]*sql.Stmt{}}
+	var acquired bool
+	if err := connection.QueryRowContext(ctx, lockStatement).Scan(&acquired); err != nil {
+		l.release()
 		return nil, err
 	}
-	if !got {
+	if !acquired {
 		return nil, connection.Close() // back into the pool
 	}
-	if _, err := connection.ExecContext(ctx, holdStatement); err != nil {
-		h.drop()
+	if _, err := connection.ExecContext(ctx, configureStatement); err != nil {
+		l.release()
 		return nil, err
 	}
-	return h, nil
+	return l, nil
 }
 
-// drop closes the connection, and with it gives the lock back.
-func (h *hold) drop() {
-	_ = h.connection.Raw(func(any) error { return driver.ErrBadConn })
-	_ = h.connection.Close()
+// release closes the connection and thereby releases the lock.
+func (l *outboxLock) release() {
+	_ = l.connection.Raw(func(any) error { return driver.ErrBadConn })
+	_ = l.connection.Close()
 }
 
-func (h *hold) statement(ctx context.Context, text string) (*sql.Stmt, error) {
-	if stmt := h.prepared[text]; stmt != nil {
+// prepare returns the prepared statement of a text.
+func (l *outboxLock) prepare(ctx context.Context, text string) (*sql.Stmt, error) {
+	if stmt := l.prepared[text]; stmt != nil {
 		return stmt, nil
 	}
-	stmt, err := h.connection.PrepareContext(ctx, text)
+	stmt, err := l.connection.PrepareContext(ctx, text)
 	if err == nil {
-		h.prepared[text] = stmt
+		l.prepared[text] = stmt
 	}
 	return stmt, err
 }
 
-func (h *hold) exec(ctx context.Context, text string, arguments ...any) (int64, error) {
-	stmt, err := h.statement(ctx, text)
+func (l *outboxLock) exec(ctx context.Context, text string, arguments ...any) (int64, error) {
+	stmt, err := l.prepare(ctx, text)
 	if err != nil {
 		return 0, err
 	}
@@ -102,11 +104,11 @@ func (h *hold) exec(ctx context.Context, text string, arguments ...any) (int64, 
 	return result.RowsAffected()
 }
 
-// areShipments says that a row of the outbox is one of the shipments $1 to $3. They
-// are looked up one by one in the index and locked, and then found where they lie:
-// with statistics from before a backlog came, the planner would rather hold every
-// row of the outbox against every shipment.
-const areShipments = `ctid = any(array(
+// isShipment is the condition that a row of the outbox is one of the shipments $1 to
+// $3. The subquery looks up each shipment in the index, locks it and returns its
+// ctid. Without this, and with statistics from before a backlog, the planner would
+// compare every row of the outbox with every shipment.
+const isShipment = `ctid = any(array(
            select o.ctid
            from   unnest($1::bigint[], $2::text[], $3::bigint[]) as s (id, queue, at)
            cross join lateral (
@@ -120,12 +122,12 @@ const areShipments = `ctid = any(array(
            ) o
        ))`
 
-// The last row says when the next message is due; that is looked up only when the
-// outbox has no more that is due.
-const shipStatement = `
-with gone as (
+// The last row has the time until the next message is due. It is queried only if the
+// outbox has no other due messages.
+const nextBatchStatement = `
+with deleted as (
     delete from queue.outbox
-    where  ` + areShipments + `
+    where  ` + isShipment + `
 ), due as materialized (
     select id, queue, (extract(epoch from available_at) * 1000000)::bigint as at, delivery_count,
            (extract(epoch from published_at) * 1000000)::bigint as published, exchange, routing_key, type, traceparent, headers, history, body
@@ -144,110 +146,111 @@ from   queue.outbox
 where  available_at > now()
   and  (select count(*) from due) < $5`
 
-// ship deletes what was shipped, and returns what is to be: rows that are due, in
-// the order of their ids from one on, but those on their way. wait is until the
-// next is due; 0 when nothing waits, or there is more that is due.
-func (h *hold) ship(ctx context.Context, shipped []shipment, onWay []int64, from int64, most int) (rows []row, wait time.Duration, err error) {
-	stmt, err := h.statement(ctx, shipStatement)
+// nextBatch deletes shipped rows, and returns up to limit due rows in the order of
+// their ids, beginning with the id cursor, without the messages in flight. wait is
+// the time until the next message is due; 0 if there is none, or more are due now.
+func (l *outboxLock) nextBatch(ctx context.Context, shipped []shipment, inFlight []int64, cursor int64, limit int) (rows []row, wait time.Duration, err error) {
+	stmt, err := l.prepare(ctx, nextBatchStatement)
 	if err != nil {
 		return nil, 0, err
 	}
-	ids, queues, times := columnsOf(shipped)
-	read, err := stmt.QueryContext(ctx, ids, queues, times, pq.Array(onWay), most, from)
+	ids, queues, times := shipmentArrays(shipped)
+	result, err := stmt.QueryContext(ctx, ids, queues, times, pq.Array(inFlight), limit, cursor)
 	if err != nil {
 		return nil, 0, err
 	}
-	defer read.Close()
-	for read.Next() {
+	defer result.Close()
+	for result.Next() {
 		var r row
 		var next sql.NullFloat64
-		if err := read.Scan(&r.id, &r.queue, &r.at, &r.deliveries, &r.published, &r.exchange, &r.routingKey, &r.of, &r.traceparent,
+		if err := result.Scan(&r.id, &r.queue, &r.availableAt, &r.deliveries, &r.published, &r.exchange, &r.routingKey, &r.messageType, &r.traceparent,
 			&r.headers, &r.history, &r.body, &next); err != nil {
 			return nil, 0, err
 		}
-		if r.exchange == "" { // the last
+		if r.exchange == "" { // the last row
 			wait = time.Duration(next.Float64 * float64(time.Second))
 			continue
 		}
 		rows = append(rows, r)
 	}
-	// "union all" promises no order.
+	// "union all" does not guarantee an order.
 	slices.SortFunc(rows, func(a, b row) int { return compareShipments(a.shipment, b.shipment) })
-	return rows, wait, read.Err()
+	return rows, wait, result.Err()
 }
 
 const deleteShippedStatement = `
 delete from queue.outbox
-where  ` + areShipments
+where  ` + isShipment
 
-func (h *hold) deleteShipped(ctx context.Context, shipped []shipment) error {
-	ids, queues, times := columnsOf(shipped)
-	_, err := h.exec(ctx, deleteShippedStatement, ids, queues, times)
+// delete deletes shipped rows.
+func (l *outboxLock) delete(ctx context.Context, shipped []shipment) error {
+	ids, queues, times := shipmentArrays(shipped)
+	_, err := l.exec(ctx, deleteShippedStatement, ids, queues, times)
 	return err
 }
 
 const postponeStatement = `
 update queue.outbox
 set    available_at = now() + make_interval(secs => $4)
-where  ` + areShipments
+where  ` + isShipment
 
-// postpone has rows shipped again, later.
-func (h *hold) postpone(ctx context.Context, rows []shipment, pause time.Duration) error {
-	ids, queues, times := columnsOf(rows)
-	_, err := h.exec(ctx, postponeStatement, ids, queues, times, pause.Seconds())
+// postpone makes rows due again after pause.
+func (l *outboxLock) postpone(ctx context.Context, rows []shipment, pause time.Duration) error {
+	ids, queues, times := shipmentArrays(rows)
+	_, err := l.exec(ctx, postponeStatement, ids, queues, times, pause.Seconds())
 	return err
 }
 
-// What was for an exclusive queue is gone with it.
-const buryStatement = `
-with gone as (
+// A message for an exclusive queue is dropped: the queue no longer exists.
+const deadLetterStatement = `
+with deleted as (
     delete from queue.outbox
-    where  ` + areShipments + `
+    where  ` + isShipment + `
     returning *
 )
 insert into queue.dead_letter (id, queue, delivery_count, published_at, exchange, routing_key, type, traceparent, headers, history, last_error, body)
 select id, queue, delivery_count, published_at, exchange, routing_key, type, traceparent, headers, history,
        case when $4 <> '' then $4
             when queue = '' then 'no binding of the exchange matches'
-            else 'its queue is not there in RabbitMQ any more'
+            else 'the queue no longer exists in RabbitMQ'
        end, body
-from   gone
+from   deleted
 where  queue = ''
-  or   exists (select from queue.queue q where q.name = gone.queue)
+  or   exists (select from queue.queue q where q.name = deleted.queue)
 on conflict (queue, id) do nothing
 returning id, queue, exchange, routing_key, type, last_error`
 
-// buried is a row that became a dead letter.
-type buried struct {
-	id                                     int64
-	queue, exchange, routingKey, of, cause string
+// deadLetter is a row that became a dead letter.
+type deadLetter struct {
+	id                                              int64
+	queue, exchange, routingKey, messageType, cause string
 }
 
-// bury makes rows dead letters: those that RabbitMQ could give to no queue, and
-// with a cause those that it cannot be given.
-func (h *hold) bury(ctx context.Context, rows []shipment, cause string) (all []buried, err error) {
-	stmt, err := h.statement(ctx, buryStatement)
+// deadLetter moves rows to the dead letters. Without a cause they are those that
+// RabbitMQ could not route.
+func (l *outboxLock) deadLetter(ctx context.Context, rows []shipment, cause string) (letters []deadLetter, err error) {
+	stmt, err := l.prepare(ctx, deadLetterStatement)
 	if err != nil {
 		return nil, err
 	}
-	ids, queues, times := columnsOf(rows)
-	read, err := stmt.QueryContext(ctx, ids, queues, times, cause)
+	ids, queues, times := shipmentArrays(rows)
+	result, err := stmt.QueryContext(ctx, ids, queues, times, cause)
 	if err != nil {
 		return nil, err
 	}
-	defer read.Close()
-	for read.Next() {
-		var b buried
-		if err := read.Scan(&b.id, &b.queue, &b.exchange, &b.routingKey, &b.of, &b.cause); err != nil {
+	defer result.Close()
+	for result.Next() {
+		var d deadLetter
+		if err := result.Scan(&d.id, &d.queue, &d.exchange, &d.routingKey, &d.messageType, &d.cause); err != nil {
 			return nil, err
 		}
-		all = append(all, b)
+		letters = append(letters, d)
 	}
-	return all, read.Err()
+	return letters, result.Err()
 }
 
 const adoptStatement = `
-with left_over as (
+with adopted as (
     delete from queue.message
     where  ctid = any(array(
                select m.ctid
@@ -262,14 +265,13 @@ with left_over as (
     returning *
 )
 insert into queue.outbox as o (id, queue, available_at, delivery_count, published_at, exchange, routing_key, type, traceparent, headers, history, body)
-select l.id, q.name, available_at, delivery_count, published_at, exchange, routing_key, type, traceparent, headers, history, body
-from   left_over l
-join   queue.queue q on q.id = l.queue_id` + onWayAgain
+select a.id, q.name, available_at, delivery_count, published_at, exchange, routing_key, type, traceparent, headers, history, body
+from   adopted a
+join   queue.queue q on q.id = a.queue_id` + replaceShippedRow
 
-// adopt moves messages to the outbox that are in the tables of the other engine,
-// from when that one was in use: so many at most, and none that is with a
-// consumer.
-func (h *hold) adopt(ctx context.Context, most int) (int, error) {
-	n, err := h.exec(ctx, adoptStatement, most)
+// adopt moves up to limit messages from the table of the Postgres engine, which a
+// site used before, into the outbox. It skips messages leased by a consumer.
+func (l *outboxLock) adopt(ctx context.Context, limit int) (int, error) {
+	n, err := l.exec(ctx, adoptStatement, limit)
 	return int(n), err
 }

@@ -14,46 +14,47 @@ import (
 	"techtalks.example/logic-tier/platform/queue/ledger"
 )
 
-// Headers of the engine's own, beside the message's. RabbitMQ's headers exchanges
-// do not look at those that begin with "x-".
+// Headers that the engine adds to a message's own. RabbitMQ's headers exchanges
+// ignore headers that begin with "x-".
 const (
 	traceparentHeader = "traceparent"
 	publishedHeader   = "x-published" // microseconds; AMQP's timestamp has seconds
-	// Of a message that goes to one queue: how it was published and how it fared.
+	// Of a message that is addressed to one queue: its original exchange and routing
+	// key, its earlier deliveries and failures.
 	exchangeHeader   = "x-exchange"
 	routingKeyHeader = "x-routing-key"
 	deliveriesHeader = "x-deliveries"
 	historyHeader    = "x-history"
-	// RabbitMQ's: how often it delivered this copy without an answer, and why it
-	// gave a message up.
-	returnedHeader = "x-delivery-count"
-	deathHeader    = "x-death"
+	// Set by RabbitMQ: the unacknowledged deliveries of this copy, and the reasons for
+	// which it dead-lettered a message.
+	deliveryCountHeader = "x-delivery-count"
+	deathHeader         = "x-death"
 )
 
 const (
-	// maxFrame bounds a frame; all headers of a message are in one.
+	// maxFrame bounds a frame in bytes. All headers of a message are in one frame.
 	maxFrame = 128 << 10
-	// maxHistory bounds a message's history on its way, in bytes: of a longer one
-	// the latest. With the other headers it is far below a frame.
+	// maxHistory bounds the history header in bytes; a longer history loses its oldest
+	// entries. Together with the other headers it is far below maxFrame.
 	maxHistory = 32 << 10
-	// maxShort bounds AMQP's short strings, in bytes: types, and names of headers
-	// with the mark that they may get.
-	maxShort = 255
+	// maxShortString bounds AMQP's short strings in bytes: types, and names of headers
+	// including an escape.
+	maxShortString = 255
 )
 
-// onWireName returns the name that a message's header has in AMQP. RabbitMQ
-// routes by CC and BCC, and headers exchanges ignore "x-…"; those get a mark, and
-// so do those that begin with it.
-func onWireName(name string) string {
+// amqpHeaderName returns the AMQP name of a message's header. RabbitMQ routes by CC
+// and BCC, and its headers exchanges ignore "x-…", so those names get the prefix
+// "_", and so do names that already begin with it.
+func amqpHeaderName(name string) string {
 	if name == "CC" || name == "BCC" || name == traceparentHeader || strings.HasPrefix(name, "x-") || strings.HasPrefix(name, "_") {
 		return "_" + name
 	}
 	return name
 }
 
-// onWireBinding returns a binding's routing key and arguments.
-func onWireBinding(b queue.Binding, of queue.ExchangeType) (key string, arguments amqp.Table) {
-	if of != queue.Headers {
+// amqpBinding returns a binding's routing key and arguments in AMQP.
+func amqpBinding(b queue.Binding, exchangeType queue.ExchangeType) (key string, arguments amqp.Table) {
+	if exchangeType != queue.Headers {
 		return b.Pattern, nil
 	}
 	arguments = amqp.Table{"x-match": "all"}
@@ -61,7 +62,7 @@ func onWireBinding(b queue.Binding, of queue.ExchangeType) (key string, argument
 		arguments["x-match"] = "any"
 	}
 	for name, value := range b.Headers {
-		arguments[onWireName(name)] = value
+		arguments[amqpHeaderName(name)] = value
 	}
 	return "", arguments
 }
@@ -69,49 +70,49 @@ func onWireBinding(b queue.Binding, of queue.ExchangeType) (key string, argument
 // row is a message in the outbox.
 type row struct {
 	shipment
-	deliveries                            int
-	published                             int64 // microseconds
-	exchange, routingKey, of, traceparent string
-	headers, history, body                []byte
+	deliveries                                     int
+	published                                      int64 // microseconds
+	exchange, routingKey, messageType, traceparent string
+	headers, history, body                         []byte
 }
 
-// unshippable says what AMQP cannot carry of a message; empty when it can all of
-// it. The library would end the connection over it.
-func unshippable(exchange, queueName, routingKey, of string, headers map[string]string) string {
-	for _, short := range []struct{ what, text string }{
-		{"exchange", exchange}, {"queue", queueName}, {"routing key", routingKey}, {"type", of},
+// checkEncodable returns an error if the message exceeds a limit of AMQP. The AMQP
+// library would close the connection over such a message.
+func checkEncodable(exchange, queueName, routingKey, messageType string, headers map[string]string) error {
+	for _, s := range []struct{ name, text string }{
+		{"exchange", exchange}, {"queue", queueName}, {"routing key", routingKey}, {"type", messageType},
 	} {
-		if len(short.text) > maxShort {
-			return fmt.Sprintf("%s of %d bytes: use at most %d", short.what, len(short.text), maxShort)
+		if len(s.text) > maxShortString {
+			return fmt.Errorf("%s of %d bytes: use at most %d", s.name, len(s.text), maxShortString)
 		}
 	}
 	for name := range headers {
-		if len(name) >= maxShort {
-			return fmt.Sprintf("header's name of %d bytes: use at most %d", len(name), maxShort-1)
+		if len(name) >= maxShortString {
+			return fmt.Errorf("header name of %d bytes: use at most %d", len(name), maxShortString-1)
 		}
 	}
-	return ""
+	return nil
 }
 
-// publishing returns the message as it is published, and where to.
-func (r row) publishing() (exchange, key string, p amqp.Publishing, err error) {
+// encode returns the AMQP message of a row, and where to publish it.
+func (r row) encode() (exchange, key string, p amqp.Publishing, err error) {
 	var headers map[string]string
 	if r.headers != nil {
 		if err = json.Unmarshal(r.headers, &headers); err != nil {
 			return "", "", p, err
 		}
 	}
-	if why := unshippable(r.exchange, r.queue, r.routingKey, r.of, headers); why != "" {
-		return "", "", p, fmt.Errorf("RabbitMQ cannot carry it: %s", why)
+	if err := checkEncodable(r.exchange, r.queue, r.routingKey, r.messageType, headers); err != nil {
+		return "", "", p, fmt.Errorf("message exceeds a limit of RabbitMQ: %w", err)
 	}
 	published := time.UnixMicro(r.published)
 	p = amqp.Publishing{
-		MessageId: strconv.FormatInt(r.id, 10), Type: r.of, ContentType: queue.ContentType, Timestamp: published,
+		MessageId: strconv.FormatInt(r.id, 10), Type: r.messageType, ContentType: queue.ContentType, Timestamp: published,
 		DeliveryMode: amqp.Persistent, Priority: uint8(ledger.PriorityOf(r.id)), Body: r.body,
 		Headers: amqp.Table{publishedHeader: r.published},
 	}
 	for name, value := range headers {
-		p.Headers[onWireName(name)] = value
+		p.Headers[amqpHeaderName(name)] = value
 	}
 	if r.traceparent != "" {
 		p.Headers[traceparentHeader] = r.traceparent
@@ -122,50 +123,51 @@ func (r row) publishing() (exchange, key string, p amqp.Publishing, err error) {
 	p.Headers[exchangeHeader], p.Headers[routingKeyHeader] = r.exchange, r.routingKey
 	p.Headers[deliveriesHeader] = int64(r.deliveries)
 	if r.history != nil {
-		p.Headers[historyHeader] = latest(r.history)
+		p.Headers[historyHeader] = truncateHistory(r.history)
 	}
 	return "", r.queue, p, nil // the default exchange
 }
 
-// latest returns the end of a history that fits.
-func latest(history []byte) string {
+// truncateHistory returns the latest entries of a history that fit into maxHistory.
+func truncateHistory(history []byte) string {
 	if len(history) <= maxHistory {
 		return string(history)
 	}
-	var all []json.RawMessage
-	if json.Unmarshal(history, &all) != nil {
+	var entries []json.RawMessage
+	if json.Unmarshal(history, &entries) != nil {
 		return "[]"
 	}
 	size := len("[]")
-	at := len(all)
-	for at > 0 && size+len(all[at-1])+1 <= maxHistory {
-		at--
-		size += len(all[at]) + 1
+	first := len(entries)
+	for first > 0 && size+len(entries[first-1])+1 <= maxHistory {
+		first--
+		size += len(entries[first]) + 1
 	}
-	return string(ledger.JSON(all[at:]))
+	return string(ledger.JSON(entries[first:]))
 }
 
-// message is a delivery with what the engine knows of it.
+// message is a delivery with the engine's own data.
 type message struct {
 	queue.Delivery
-	tag     uint64
-	kept    string // queue's full name
-	history []queue.Failure
-	// refused is why no handler gets it; nil for most.
-	refused error
+	tag       uint64 // AMQP's delivery tag
+	queueName string // in RabbitMQ
+	history   []queue.Failure
+	// rejection is the reason to dead-letter the message without calling a handler,
+	// and normally nil.
+	rejection error
 }
 
-// maxCount bounds what is believed of a header that counts.
+// maxCount bounds the count that a header can claim.
 const maxCount = 1 << 20
 
-// readMessage reads a delivery of the queue name. What did not come through the
-// outbox is refused.
-func readMessage(d *amqp.Delivery, name string) *message {
-	m := &message{tag: d.DeliveryTag, kept: name}
-	m.Queue, m.Exchange, m.RoutingKey, m.Type = name, d.Exchange, d.RoutingKey, d.Type
+// decodeMessage decodes a delivery of a queue. It rejects a message that was not
+// published through the outbox.
+func decodeMessage(d *amqp.Delivery, queueName string) *message {
+	m := &message{tag: d.DeliveryTag, queueName: queueName}
+	m.Queue, m.Exchange, m.RoutingKey, m.Type = queueName, d.Exchange, d.RoutingKey, d.Type
 	m.ContentType, m.Body, m.Priority = d.ContentType, d.Body, min(int(d.Priority), queue.MaxPriority)
 	m.Published = d.Timestamp
-	counted := 0
+	deliveries := 0 // earlier ones
 	for name, value := range d.Headers {
 		switch name {
 		case traceparentHeader:
@@ -178,8 +180,8 @@ func readMessage(d *amqp.Delivery, name string) *message {
 			m.Exchange, _ = value.(string)
 		case routingKeyHeader:
 			m.RoutingKey, _ = value.(string)
-		case deliveriesHeader, returnedHeader:
-			counted += number(value)
+		case deliveriesHeader, deliveryCountHeader:
+			deliveries += headerCount(value)
 		case historyHeader:
 			if text, ok := value.(string); ok {
 				_ = json.Unmarshal([]byte(text), &m.history)
@@ -194,21 +196,21 @@ func readMessage(d *amqp.Delivery, name string) *message {
 			m.Headers[strings.TrimPrefix(name, "_")] = fmt.Sprint(value)
 		}
 	}
-	m.Count = counted + 1
+	m.Count = deliveries + 1
 	var err error
 	if m.ID, err = strconv.ParseInt(d.MessageId, 10, 64); err != nil {
-		m.refused = fmt.Errorf("it did not come through the outbox, its message-id is %q: publish through the logic tier", d.MessageId)
+		m.rejection = fmt.Errorf("not published through the outbox, message-id is %q: publish through the logic tier", d.MessageId)
 	} else if len(m.Body) > queue.MaxBody {
-		m.refused = fmt.Errorf("it did not come through the outbox, its body has %d bytes and may have %d: publish through the logic tier", len(m.Body), queue.MaxBody)
+		m.rejection = fmt.Errorf("not published through the outbox, body of %d bytes exceeds %d: publish through the logic tier", len(m.Body), queue.MaxBody)
 	}
-	if m.refused != nil {
-		m.ID = 0 // its own, if any, may be one of ours
+	if m.rejection != nil {
+		m.ID = 0 // could be the id of a message from the outbox
 	}
 	return m
 }
 
-// number reads a count from a header.
-func number(value any) int {
+// headerCount returns the count in a header's value.
+func headerCount(value any) int {
 	switch n := value.(type) {
 	case int64:
 		return int(min(max(n, 0), maxCount))
@@ -222,40 +224,40 @@ func number(value any) int {
 	return 0
 }
 
-// readDeadLetter reads a delivery of RabbitMQ's dead letters: it belongs to the
-// queue that it was in, and no handler gets it.
-func readDeadLetter(d *amqp.Delivery, _ string) *message {
-	m := readMessage(d, deadLetters)
-	m.Count = max(1, m.Count-1) // this delivery is none of that queue
-	why := "no reason given"
+// decodeDeadLetter decodes a delivery of the dead letter queue. The message belongs
+// to the queue that it was dead-lettered from, and is always rejected.
+func decodeDeadLetter(d *amqp.Delivery, _ string) *message {
+	m := decodeMessage(d, deadLetterQueue)
+	m.Count = max(1, m.Count-1) // without the delivery from the dead letter queue
+	reason := "no reason given"
 	if deaths, ok := d.Headers[deathHeader].([]any); ok && len(deaths) > 0 {
 		if death, ok := deaths[0].(amqp.Table); ok {
 			if name, ok := death["queue"].(string); ok {
 				m.Queue = name
 			}
-			why, _ = death["reason"].(string)
-			_, isCopy := d.Headers[exchangeHeader]
-			if from, ok := death["exchange"].(string); ok && !isCopy {
-				m.Exchange = from
+			reason, _ = death["reason"].(string)
+			_, addressed := d.Headers[exchangeHeader]
+			if exchange, ok := death["exchange"].(string); ok && !addressed {
+				m.Exchange = exchange
 			}
 		}
 	}
-	if m.refused == nil {
-		m.refused = fmt.Errorf("RabbitMQ gave it up: %s", why)
+	if m.rejection == nil {
+		m.rejection = fmt.Errorf("dead-lettered by RabbitMQ: %s", reason)
 	}
 	return m
 }
 
-// letter returns the message as a dead letter. What came from elsewhere may hold
-// what Postgres does not store.
-func (m *message) letter(f queue.Failure) ledger.DeadLetter {
+// deadLetter returns the message as a dead letter. It removes text that Postgres
+// cannot store, which messages published without the outbox can contain.
+func (m *message) deadLetter(f queue.Failure) ledger.DeadLetter {
 	l := ledger.DeadLetter{
-		Queue: clean(m.Queue), ID: m.ID, Published: m.Published, Count: m.Count, Exchange: clean(m.Exchange),
-		RoutingKey: clean(m.RoutingKey), Type: clean(m.Type), Traceparent: clean(m.Traceparent), Headers: cleaned(m.Headers),
+		Queue: sanitize(m.Queue), ID: m.ID, Published: m.Published, Count: m.Count, Exchange: sanitize(m.Exchange),
+		RoutingKey: sanitize(m.RoutingKey), Type: sanitize(m.Type), Traceparent: sanitize(m.Traceparent), Headers: sanitizeHeaders(m.Headers),
 		Error: f.Error, History: ledger.AppendFailure(slices.Clone(m.history), f), Body: m.Body[:min(len(m.Body), queue.MaxBody)],
 	}
 	for i := range l.History {
-		l.History[i].Error = clean(l.History[i].Error)
+		l.History[i].Error = sanitize(l.History[i].Error)
 	}
 	if l.Published.IsZero() {
 		l.Published = time.Now()
@@ -263,17 +265,18 @@ func (m *message) letter(f queue.Failure) ledger.DeadLetter {
 	return l
 }
 
-func clean(text string) string {
+// sanitize removes invalid UTF-8 and NUL bytes.
+func sanitize(text string) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(text, ""), "\x00", "")
 }
 
-func cleaned(headers map[string]string) map[string]string {
+func sanitizeHeaders(headers map[string]string) map[string]string {
 	if len(headers) == 0 {
 		return nil
 	}
-	made := make(map[string]string, len(headers))
+	sanitized := make(map[string]string, len(headers))
 	for name, value := range headers {
-		made[clean(name)] = clean(value)
+		sanitized[sanitize(name)] = sanitize(value)
 	}
-	return made
+	return sanitized
 }

@@ -25,30 +25,30 @@ import (
 // startTimeout bounds a start, which takes a few seconds on an idle machine.
 const startTimeout = 2 * time.Minute
 
-// node is a RabbitMQ with all that it keeps in one folder. It ends with the test
-// program, however that ends, and its folder goes with it.
+// node is a RabbitMQ node that stores everything in one directory. It is killed and
+// its directory is deleted when the test program exits, even if that is killed.
 type node struct {
-	folder        string
-	configuration string // deployments/broker
-	server        string // programs
-	mapper        string
-	caller        string // erl_call
-	certificates  string
-	cookie        string
+	directory       string
+	configDirectory string // deployments/broker
+	serverPath      string // of RabbitMQ's server
+	epmdPath        string // of Erlang's port mapper daemon
+	erlCallPath     string
+	certificates    string // directory
+	cookie          string // Erlang's
 
-	address, plainAddress        string
-	mapperPort, distributionPort string
+	address, plainAddress      string // of the ports with and without TLS
+	epmdPort, distributionPort string
 
-	mu        sync.Mutex
-	broker    *process
-	portNames *process
-	handed    int
-	cleaner   *exec.Cmd
+	mu           sync.Mutex
+	server       *process
+	epmd         *process
+	virtualHosts int // assigned to tests
+	cleaner      *exec.Cmd
 }
 
 func newNode(certificates string) (*node, error) {
 	n := &node{certificates: certificates, cookie: rand.Text()}
-	for _, step := range []func() error{n.find, n.makeFolder, n.choosePorts, n.configure} {
+	for _, step := range []func() error{n.findPrograms, n.createDirectory, n.choosePorts, n.configure} {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -56,59 +56,59 @@ func newNode(certificates string) (*node, error) {
 	return n, n.start()
 }
 
-// find finds RabbitMQ's programs and the product's configuration of it.
-func (n *node) find() error {
+// findPrograms finds RabbitMQ's and Erlang's programs, and deployments/broker.
+func (n *node) findPrograms() error {
 	output, err := exec.Command("go", "env", "GOMOD").Output()
 	if err != nil {
 		return fmt.Errorf("go env GOMOD: %w", err)
 	}
-	n.configuration = filepath.Join(filepath.Dir(filepath.Dir(strings.TrimSpace(string(output)))), "deployments", "broker")
-	if n.server, err = serverProgram(); err != nil {
+	n.configDirectory = filepath.Join(filepath.Dir(filepath.Dir(strings.TrimSpace(string(output)))), "deployments", "broker")
+	if n.serverPath, err = findServer(); err != nil {
 		return err
 	}
-	if n.mapper, err = exec.LookPath("epmd"); err != nil {
+	if n.epmdPath, err = exec.LookPath("epmd"); err != nil {
 		return err
 	}
 	found, _ := filepath.Glob("/usr/lib/erlang/lib/erl_interface-*/bin/erl_call")
 	if len(found) == 0 {
-		return errors.New("erl_call is missing, which is part of Erlang")
+		return errors.New("erl_call not found: it is part of Erlang; run deployments/local/install.sh rabbitmq")
 	}
-	n.caller = found[len(found)-1]
+	n.erlCallPath = found[len(found)-1]
 	return nil
 }
 
-// programSetting names the server of another RabbitMQ than the one installed, to
-// hold the engine to that version.
-const programSetting = "RABBITMQ_SERVER_PROGRAM"
+// serverVariable is the environment variable with the path of another RabbitMQ server
+// than the installed one, to test with another version.
+const serverVariable = "RABBITMQ_SERVER_PROGRAM"
 
-func serverProgram() (string, error) {
-	if program := os.Getenv(programSetting); program != "" {
-		return program, nil
+func findServer() (string, error) {
+	if path := os.Getenv(serverVariable); path != "" {
+		return path, nil
 	}
-	// Debian's program on PATH only runs as a user of its own.
+	// Debian's program on PATH always runs as the user rabbitmq.
 	for _, pattern := range []string{"/usr/lib/rabbitmq/bin/rabbitmq-server", "/opt/rabbitmq*/sbin/rabbitmq-server"} {
 		if found, _ := filepath.Glob(pattern); len(found) > 0 {
 			return found[len(found)-1], nil
 		}
 	}
-	program, err := exec.LookPath("rabbitmq-server")
+	path, err := exec.LookPath("rabbitmq-server")
 	if err != nil {
-		return "", fmt.Errorf("RabbitMQ is missing (%w): run deployments/local/install.sh rabbitmq", err)
+		return "", fmt.Errorf("RabbitMQ not found: %w: run deployments/local/install.sh rabbitmq", err)
 	}
-	return program, nil
+	return path, nil
 }
 
-// makeFolder makes the folder, and starts who removes it when this process is
-// gone: a pipe from it ends then, whatever ended it.
-func (n *node) makeFolder() (err error) {
-	if n.folder, err = os.MkdirTemp("", "techtalks-rabbit-"); err != nil {
+// createDirectory creates the node's directory, and starts a process that deletes it
+// when this process exits. That process reads a pipe, which the kernel closes then.
+func (n *node) createDirectory() (err error) {
+	if n.directory, err = os.MkdirTemp("", "techtalks-rabbit-"); err != nil {
 		return err
 	}
-	// The node is killed at the same moment and may still write.
-	n.cleaner = exec.Command("/bin/sh", "-c", `cat >/dev/null; until rm -rf "$0"; do sleep 0.1; done`, n.folder)
-	// Who interrupts the tests at a terminal does not mean this.
+	// Retried, because the node is killed at the same moment and can still write.
+	n.cleaner = exec.Command("/bin/sh", "-c", `cat >/dev/null; until rm -rf "$0"; do sleep 0.1; done`, n.directory)
+	// In a process group of its own, so that Ctrl-C at a terminal does not stop it.
 	n.cleaner.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	// The pipe's end stays with the command, and so is open as long as this process.
+	// The command keeps its end of the pipe open as long as this process runs.
 	if _, err = n.cleaner.StdinPipe(); err != nil {
 		return err
 	}
@@ -126,7 +126,7 @@ func (n *node) choosePorts() error {
 		ports[i] = strconv.Itoa(listener.Addr().(*net.TCPAddr).Port)
 	}
 	n.address, n.plainAddress = net.JoinHostPort("127.0.0.1", ports[0]), net.JoinHostPort("127.0.0.1", ports[1])
-	n.mapperPort, n.distributionPort = ports[2], ports[3]
+	n.epmdPort, n.distributionPort = ports[2], ports[3]
 	return nil
 }
 
@@ -141,20 +141,20 @@ func listenBelowEphemeral() (listener net.Listener, err error) {
 	return nil, err
 }
 
-// configure writes the product's configuration with this node's addresses, a port
-// without TLS, logins by password, and virtual hosts for the tests.
+// configure writes the configuration of deployments/broker, with this node's
+// addresses, a port without TLS, and login by password.
 func (n *node) configure() error {
-	product, err := os.ReadFile(filepath.Join(n.configuration, "rabbitmq.conf"))
+	deployed, err := os.ReadFile(filepath.Join(n.configDirectory, "rabbitmq.conf"))
 	if err != nil {
 		return err
 	}
-	settings := strings.Replace(string(product), "listeners.tcp = none", "listeners.tcp.default = "+n.plainAddress, 1)
+	settings := strings.Replace(string(deployed), "listeners.tcp = none", "listeners.tcp.default = "+n.plainAddress, 1)
 	for key, value := range map[string]string{
 		"listeners.ssl.default":  n.address,
 		"ssl_options.cacertfile": filepath.Join(n.certificates, "ca.crt"),
 		"ssl_options.certfile":   filepath.Join(n.certificates, "broker.crt"),
 		"ssl_options.keyfile":    filepath.Join(n.certificates, "broker.key"),
-		"load_definitions":       filepath.Join(n.folder, "definitions.json"),
+		"load_definitions":       filepath.Join(n.directory, "definitions.json"),
 		"auth_mechanisms.2":      "PLAIN",
 	} {
 		settings += fmt.Sprintf("%s = %s\n", key, value)
@@ -166,212 +166,213 @@ func (n *node) configure() error {
 	for name, content := range map[string][]byte{
 		"rabbitmq.conf": []byte(settings), "definitions.json": definitions, ".erlang.cookie": []byte(n.cookie),
 	} {
-		// Erlang takes no cookie that others may read.
-		if err := os.WriteFile(filepath.Join(n.folder, name), content, 0o400); err != nil {
+		// Erlang rejects a cookie that other users can read.
+		if err := os.WriteFile(filepath.Join(n.directory, name), content, 0o400); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// definitions returns the definitions of deployments/broker with the user User.
 func (n *node) definitions() ([]byte, error) {
-	product, err := os.ReadFile(filepath.Join(n.configuration, "definitions.json"))
+	deployed, err := os.ReadFile(filepath.Join(n.configDirectory, "definitions.json"))
 	if err != nil {
 		return nil, err
 	}
-	var all map[string][]map[string]any
-	if err := json.Unmarshal(product, &all); err != nil {
+	var definitions map[string][]map[string]any
+	if err := json.Unmarshal(deployed, &definitions); err != nil {
 		return nil, fmt.Errorf("definitions.json: %w", err)
 	}
-	all["users"] = append(all["users"], map[string]any{"name": User, "password": Password, "tags": []string{}})
-	return json.Marshal(all)
+	definitions["users"] = append(definitions["users"], map[string]any{"name": User, "password": Password, "tags": []string{}})
+	return json.Marshal(definitions)
 }
 
-// nextVirtualHost returns a name that no test had.
+// nextVirtualHost returns an unused name.
 func (n *node) nextVirtualHost() string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.handed++
-	return fmt.Sprintf("test-%d", n.handed)
+	n.virtualHosts++
+	return fmt.Sprintf("test-%d", n.virtualHosts)
 }
 
-// evaluate does what rabbitmqctl's eval does, which starts an Erlang machine of
-// its own for that.
+// evaluate evaluates an Erlang expression on the node, as rabbitmqctl eval does, but
+// without starting an Erlang VM for each call.
 func (n *node) evaluate(expression string) (string, error) {
-	ctx, done := context.WithTimeout(context.Background(), evaluateTimeout)
-	defer done()
+	ctx, cancel := context.WithTimeout(context.Background(), evaluateTimeout)
+	defer cancel()
 	var output []byte
 	var err error
-	for refused := true; refused && ctx.Err() == nil; {
-		command := exec.CommandContext(ctx, n.caller, "-e", "-address", "127.0.0.1:"+n.distributionPort, "-c", n.cookie)
+	for retry := true; retry && ctx.Err() == nil; {
+		command := exec.CommandContext(ctx, n.erlCallPath, "-e", "-address", "127.0.0.1:"+n.distributionPort, "-c", n.cookie)
 		command.Env = n.environment()
 		command.Stdin = strings.NewReader(expression + ".\n")
 		output, err = command.CombinedOutput()
-		// A node takes one caller at a time by the name that erl_call gives itself; so
-		// far it has evaluated nothing.
-		if refused = err != nil && bytes.Contains(output, []byte("failed to connect to node")); refused {
+		// The node accepts one connection at a time under erl_call's node name. Nothing
+		// was evaluated yet, so a retry is safe.
+		if retry = err != nil && bytes.Contains(output, []byte("failed to connect to node")); retry {
 			time.Sleep(50 * time.Millisecond)
 		}
 	}
 	if err != nil {
 		return "", fmt.Errorf("%s: %w\n%s", expression, err, output)
 	}
-	result, isResult := strings.CutPrefix(string(output), "{ok, ")
-	if !isResult {
+	result, ok := strings.CutPrefix(string(output), "{ok, ")
+	if !ok {
 		return "", fmt.Errorf("%s: %s", expression, output)
 	}
 	return strings.TrimSuffix(strings.TrimSpace(result), "}"), nil
 }
 
-// environment returns the environment of RabbitMQ's programs: this node's settings, and
-// nothing else of this process's, in which RabbitMQ's scripts would find others.
-func (n *node) environment() (all []string) {
+// environment returns the environment of RabbitMQ's programs. It contains this node's
+// settings and little of this process's environment, which can configure another node.
+func (n *node) environment() (variables []string) {
 	for _, name := range []string{"PATH", "TMPDIR"} {
 		if value, ok := os.LookupEnv(name); ok {
-			all = append(all, name+"="+value)
+			variables = append(variables, name+"="+value)
 		}
 	}
-	return append(all,
-		"HOME="+n.folder,
+	return append(variables,
+		"HOME="+n.directory,
 		"LANG=C.UTF-8",
-		"RABBITMQ_CONF_ENV_FILE="+filepath.Join(n.configuration, "rabbitmq-env.conf"),
-		"RABBITMQ_CONFIG_FILE="+filepath.Join(n.folder, "rabbitmq.conf"),
-		"RABBITMQ_ADVANCED_CONFIG_FILE="+filepath.Join(n.folder, "advanced.config"), // there is none
-		"RABBITMQ_ENABLED_PLUGINS_FILE="+filepath.Join(n.configuration, "enabled_plugins"),
-		"RABBITMQ_MNESIA_BASE="+filepath.Join(n.folder, "data"),
-		"RABBITMQ_LOG_BASE="+filepath.Join(n.folder, "logs"),
+		"RABBITMQ_CONF_ENV_FILE="+filepath.Join(n.configDirectory, "rabbitmq-env.conf"),
+		"RABBITMQ_CONFIG_FILE="+filepath.Join(n.directory, "rabbitmq.conf"),
+		"RABBITMQ_ADVANCED_CONFIG_FILE="+filepath.Join(n.directory, "advanced.config"), // does not exist
+		"RABBITMQ_ENABLED_PLUGINS_FILE="+filepath.Join(n.configDirectory, "enabled_plugins"),
+		"RABBITMQ_MNESIA_BASE="+filepath.Join(n.directory, "data"),
+		"RABBITMQ_LOG_BASE="+filepath.Join(n.directory, "logs"),
 		"RABBITMQ_DIST_PORT="+n.distributionPort,
-		"ERL_EPMD_PORT="+n.mapperPort,
-		// The port mapper is ours to start: Erlang would leave a daemon behind.
+		"ERL_EPMD_PORT="+n.epmdPort,
+		// start runs the port mapper: Erlang would leave a daemon behind.
 		"ERL_FLAGS=-start_epmd false",
-		"ERL_CRASH_DUMP="+filepath.Join(n.folder, "erl_crash.dump"),
-		// The server in the place of its shell, so that it is the server who is
-		// killed: as if with a terminal, which it then does not read.
+		"ERL_CRASH_DUMP="+filepath.Join(n.directory, "erl_crash.dump"),
+		// Makes the script exec the server, so that kill reaches the server and not only
+		// the shell; -noinput keeps the server from reading the terminal.
 		"RABBITMQ_ALLOW_INPUT=yes", "RABBITMQ_SERVER_START_ARGS=-noinput",
 	)
 }
 
-// start starts what is not running and waits until it takes connections.
+// start starts the port mapper and the server if they are not running, and waits until
+// the node is ready.
 func (n *node) start() (err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.portNames == nil {
-		if n.portNames, err = run(n.environment(), n.mapper, "-address", "127.0.0.1", "-port", n.mapperPort); err != nil {
+	if n.epmd == nil {
+		if n.epmd, err = run(n.environment(), n.epmdPath, "-address", "127.0.0.1", "-port", n.epmdPort); err != nil {
 			return err
 		}
 	}
-	if n.broker == nil {
-		if n.broker, err = run(n.environment(), n.server); err != nil {
+	if n.server == nil {
+		if n.server, err = run(n.environment(), n.serverPath); err != nil {
 			return err
 		}
 	}
 	for deadline := time.Now().Add(startTimeout); ; time.Sleep(50 * time.Millisecond) {
-		if err = n.answers(); err == nil {
+		if err = n.checkReady(); err == nil {
 			return nil
 		}
 		select {
-		case <-n.broker.ended:
-			said := n.broker.said()
-			n.broker = nil
-			return fmt.Errorf("it ended at once\n%s", said)
+		case <-n.server.exited:
+			output := n.server.output.String()
+			n.server = nil
+			return fmt.Errorf("server exited during its start\n%s", output)
 		default:
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("it does not answer: %w\n%s", err, n.broker.said())
+			return fmt.Errorf("not ready after %s: %w\n%s", startTimeout, err, n.server.output.String())
 		}
 	}
 }
 
-// answers returns nil when the node takes a TLS connection, which it does once
+// checkReady returns nil if the node accepts a TLS connection. It opens that port after
 // everything else is ready.
-func (n *node) answers() error {
+func (n *node) checkReady() error {
 	authority, err := os.ReadFile(filepath.Join(n.certificates, "ca.crt"))
 	if err != nil {
 		return err
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(authority)
-	own, err := tls.LoadX509KeyPair(filepath.Join(n.certificates, "logic-tier.crt"), filepath.Join(n.certificates, "logic-tier.key"))
+	certificate, err := tls.LoadX509KeyPair(filepath.Join(n.certificates, "logic-tier.crt"), filepath.Join(n.certificates, "logic-tier.key"))
 	if err != nil {
 		return err
 	}
 	connection, err := tls.DialWithDialer(&net.Dialer{Timeout: 5 * time.Second}, "tcp", n.address,
-		&tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots, Certificates: []tls.Certificate{own}})
+		&tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots, Certificates: []tls.Certificate{certificate}})
 	if err != nil {
 		return err
 	}
 	return connection.Close()
 }
 
-// kill ends the server at once.
+// kill kills the server.
 func (n *node) kill() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.broker != nil {
-		n.broker.kill()
-		n.broker = nil
+	if n.server != nil {
+		n.server.kill()
+		n.server = nil
 	}
 }
 
-// process is a program that ends with this one.
+// process is a child process that is killed when this process exits.
 type process struct {
-	command *exec.Cmd
-	ended   chan struct{}
-	over    chan struct{} // closed when it was killed
-	output  tail
+	command  *exec.Cmd
+	exited   chan struct{}
+	released chan struct{} // closed when the thread that started it can exit
+	output   tailBuffer
 }
 
 func run(environment []string, program string, arguments ...string) (*process, error) {
-	p := &process{command: exec.Command(program, arguments...), ended: make(chan struct{}), over: make(chan struct{})}
+	p := &process{command: exec.Command(program, arguments...), exited: make(chan struct{}), released: make(chan struct{})}
 	p.command.Env = environment
 	p.command.Stdout, p.command.Stderr = &p.output, &p.output
-	// When a test program is killed, its node goes with it: the kernel signals it
-	// when the thread that started it ends, so that thread stays.
+	// The kernel sends the signal when the thread that started the process exits, so the
+	// goroutine below keeps that thread until the process was killed.
 	p.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		started <- p.command.Start()
-		<-p.over
+		<-p.released
 	}()
 	if err := <-started; err != nil {
 		return nil, err
 	}
 	go func() {
 		_ = p.command.Wait()
-		close(p.ended)
+		close(p.exited)
 	}()
 	return p, nil
 }
 
 func (p *process) kill() {
 	_ = p.command.Process.Kill()
-	<-p.ended
-	close(p.over)
+	<-p.exited
+	close(p.released)
 }
 
-func (p *process) said() string { return p.output.String() }
+// tailSize is how many bytes of a process's latest output are kept for error messages.
+const tailSize = 16 << 10
 
-// tailBytes is how much of what a process says is kept, for when it fails.
-const tailBytes = 16 << 10
-
-type tail struct {
+// tailBuffer keeps the last tailSize bytes written to it.
+type tailBuffer struct {
 	mu   sync.Mutex
 	text bytes.Buffer
 }
 
-func (t *tail) Write(b []byte) (int, error) {
+func (t *tailBuffer) Write(b []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.text.Write(b)
-	if extra := t.text.Len() - tailBytes; extra > 0 {
+	if extra := t.text.Len() - tailSize; extra > 0 {
 		t.text.Next(extra)
 	}
 	return len(b), nil
 }
 
-func (t *tail) String() string {
+func (t *tailBuffer) String() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.text.String()

@@ -1,6 +1,6 @@
-// Package rabbittest gives tests a real RabbitMQ: a node of its own, configured
-// as deployments/broker says. A package's tests share one; each of them gets a
-// virtual host as new.
+// Package rabbittest runs a real RabbitMQ node for tests, with the configuration of
+// deployments/broker. The tests of a package share one node, and each test gets a
+// new virtual host.
 package rabbittest
 
 import (
@@ -11,14 +11,14 @@ import (
 	"time"
 )
 
-// What tests log in as by password, which the product's own configuration knows
-// no way to.
+// User and Password are the credentials for login by password, which the deployed
+// configuration does not allow.
 const (
 	User     = "tester"
 	Password = "p@ss/word"
 )
 
-// evaluateTimeout bounds an expression's evaluation by the node.
+// evaluateTimeout bounds the evaluation of an expression by the node.
 const evaluateTimeout = 30 * time.Second
 
 var shared struct {
@@ -35,25 +35,25 @@ type Broker struct {
 	VirtualHost string
 }
 
-// New makes a virtual host. The first call of a test program starts the node,
-// with certificates as deployments/certificates makes them.
+// New adds a virtual host. The first call of a test program starts the node, with
+// certificates as deployments/certificates creates them.
 func New(t testing.TB, certificates string) *Broker {
 	t.Helper()
 	shared.once.Do(func() { shared.node, shared.err = newNode(certificates) })
 	if shared.err != nil {
-		t.Fatalf("RabbitMQ does not start: %v", shared.err)
+		t.Fatalf("start RabbitMQ: %v", shared.err)
 	}
 	b := &Broker{t: t, node: shared.node}
-	// A test before may have left it stopped.
+	// A previous test can have left the node stopped.
 	b.Start()
 	b.VirtualHost = b.node.nextVirtualHost()
 	b.AddVirtualHost()
-	// Each that is left makes the node's next start longer.
+	// Every remaining virtual host slows down the node's next start.
 	t.Cleanup(func() { _ = b.deleteVirtualHost() })
 	return b
 }
 
-// AddVirtualHost makes the virtual host, where it was deleted.
+// AddVirtualHost adds the virtual host, also after DeleteVirtualHost.
 func (b *Broker) AddVirtualHost() {
 	b.t.Helper()
 	b.Evaluate(fmt.Sprintf(`rabbit_vhost:add(<<"%s">>, <<"test">>)`, b.VirtualHost))
@@ -62,7 +62,7 @@ func (b *Broker) AddVirtualHost() {
 	}
 }
 
-// DeleteVirtualHost deletes the virtual host with all that is in it, and ends the
+// DeleteVirtualHost deletes the virtual host with everything in it, and closes the
 // connections to it.
 func (b *Broker) DeleteVirtualHost() {
 	b.t.Helper()
@@ -76,44 +76,44 @@ func (b *Broker) deleteVirtualHost() error {
 	return err
 }
 
-// URL is the way in by certificate.
+// URL returns the URL for login by certificate.
 func (b *Broker) URL() string {
 	return fmt.Sprintf("amqps://%s/%s", b.node.address, b.VirtualHost)
 }
 
-// PasswordURL is the way in by password, without TLS.
+// PasswordURL returns the URL for login by password, without TLS.
 func (b *Broker) PasswordURL() string {
 	u := url.URL{Scheme: "amqp", User: url.UserPassword(User, Password), Host: b.node.plainAddress, Path: "/" + b.VirtualHost}
 	return u.String()
 }
 
-// Address is host:port of the node's TLS port.
+// Address returns host:port of the node's TLS port.
 func (b *Broker) Address() string { return b.node.address }
 
-// PlainAddress is host:port of the node's port without TLS.
+// PlainAddress returns host:port of the node's port without TLS.
 func (b *Broker) PlainAddress() string { return b.node.plainAddress }
 
-// Kill ends the node at once, for all tests.
+// Kill kills the node, for all tests.
 func (b *Broker) Kill() {
 	b.t.Helper()
-	// RabbitMQ notes with a delay of half a second which quorum queues it has made,
-	// and one that is killed before has such a queue for ever without a leader. No
-	// test is about that.
+	// RabbitMQ writes the names of new quorum queues to disk with a delay of half a
+	// second. If it is killed before, such a queue never has a leader again. No test is
+	// about that.
 	b.Evaluate("[dets:sync(Table) || Table <- dets:all()]")
 	b.node.kill()
 }
 
-// Start starts the node where it is not running, with what it kept, and waits
-// until it takes connections.
+// Start starts the node with its stored data, unless it is running, and waits until
+// it is ready.
 func (b *Broker) Start() {
 	b.t.Helper()
 	if err := b.node.start(); err != nil {
-		b.t.Fatalf("RabbitMQ does not start: %v", err)
+		b.t.Fatalf("start RabbitMQ: %v", err)
 	}
 }
 
-// Evaluate has the node evaluate an Erlang expression, and returns the result as
-// Erlang writes it.
+// Evaluate evaluates an Erlang expression on the node, and returns the result in
+// Erlang syntax.
 func (b *Broker) Evaluate(expression string) string {
 	b.t.Helper()
 	result, err := b.node.evaluate(expression)
@@ -123,15 +123,15 @@ func (b *Broker) Evaluate(expression string) string {
 	return result
 }
 
-// SetPolicy applies a policy, an object in JSON, to all queues of the virtual
-// host: what an operator may do whatever a program declares.
+// SetPolicy applies a policy, a JSON object, to all queues of the virtual host, as an
+// operator can whatever a program declares.
 func (b *Broker) SetPolicy(definition string) {
 	b.t.Helper()
 	b.Evaluate(fmt.Sprintf(`rabbit_policy:parse_set(<<"%s">>, <<"test">>, <<".*">>, <<%q>>, <<"0">>, <<"queues">>, <<"test">>)`, b.VirtualHost, definition))
 }
 
-// SetAlarm has the node say that it is out of memory, or that it no longer is:
-// then it takes no messages.
+// SetAlarm sets or clears the node's memory alarm. While it is set, the node blocks
+// publishers.
 func (b *Broker) SetAlarm(on bool) {
 	b.t.Helper()
 	function := "clear_alarm"

@@ -12,69 +12,72 @@ import (
 	"techtalks.example/logic-tier/platform/queue/rabbitqueue/rabbittest"
 )
 
-// dyingSetting has the test program start a node and end without a word.
-const dyingSetting = "RABBITTEST_DYING"
+// certificatesVariable makes the test program start a node with the certificates that
+// it names, and panic.
+const certificatesVariable = "RABBITTEST_DYING"
+
+const panicMessage = "panic of the test program"
 
 func TestMain(m *testing.M) { postgrestest.Main(m) }
 
-// processes are the command lines of those that have to do with a folder.
-func processes(t *testing.T, folder string) (found []string) {
+// processesUsing returns the command lines of the processes whose arguments or
+// environment contain a directory.
+func processesUsing(t *testing.T, directory string) (commands []string) {
 	t.Helper()
-	all, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	paths, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range all {
-		// One that has ended meanwhile has none.
-		text, _ := os.ReadFile(path)
+	for _, path := range paths {
+		// Errors are ignored: the process can have exited.
+		command, _ := os.ReadFile(path)
 		environment, _ := os.ReadFile(filepath.Join(filepath.Dir(path), "environ"))
-		if strings.Contains(string(text)+string(environment), folder) {
-			found = append(found, strings.ReplaceAll(string(text), "\x00", " "))
+		if strings.Contains(string(command)+string(environment), directory) {
+			commands = append(commands, strings.ReplaceAll(string(command), "\x00", " "))
 		}
 	}
-	return found
+	return commands
 }
 
-// However the tests end, nothing is left of the node.
-func TestTheNodeEndsWithTheTests(t *testing.T) {
-	if certificates := os.Getenv(dyingSetting); certificates != "" {
+func TestNodeIsRemovedWhenTestProgramPanics(t *testing.T) {
+	if certificates := os.Getenv(certificatesVariable); certificates != "" {
 		rabbittest.New(t, certificates)
-		panic("as a test may")
+		panic(panicMessage)
 	}
 	certificates := postgrestest.New(t).Options("queue").Certificates
 	command := exec.Command(os.Args[0], "-test.run", t.Name())
-	temporary := t.TempDir()
-	command.Env = append(os.Environ(), dyingSetting+"="+certificates, "TMPDIR="+temporary)
-	if output, err := command.CombinedOutput(); err == nil || !strings.Contains(string(output), "as a test may") {
-		t.Fatalf("it did not die: %v\n%s", err, output)
+	directory := t.TempDir()
+	command.Env = append(os.Environ(), certificatesVariable+"="+certificates, "TMPDIR="+directory)
+	if output, err := command.CombinedOutput(); err == nil || !strings.Contains(string(output), panicMessage) {
+		t.Fatalf("got error %v, want a panic of the test program\n%s", err, output)
 	}
-	var left []string
+	var remaining []string
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		folders, err := filepath.Glob(filepath.Join(temporary, "*"))
+		files, err := filepath.Glob(filepath.Join(directory, "*"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if left = append(processes(t, temporary), folders...); len(left) == 0 {
+		if remaining = append(processesUsing(t, directory), files...); len(remaining) == 0 {
 			return
 		}
 	}
-	t.Errorf("left are %v", left)
+	t.Errorf("got processes and files %v after the test program exited, want none", remaining)
 }
 
-func TestAVirtualHostIsATestsOwn(t *testing.T) {
+func TestBrokersShareNodeButNotVirtualHost(t *testing.T) {
 	certificates := postgrestest.New(t).Options("queue").Certificates
 	first, second := rabbittest.New(t, certificates), rabbittest.New(t, certificates)
 	if first.URL() == second.URL() {
-		t.Errorf("both have %s", first.URL())
+		t.Errorf("got the same URL %s for two brokers", first.URL())
 	}
 	first.SetAlarm(true)
-	if said := second.Evaluate("rabbit_alarm:get_alarms()"); !strings.Contains(said, "memory") {
-		t.Errorf("there is no alarm: %s", said)
+	if alarms := second.Evaluate("rabbit_alarm:get_alarms()"); !strings.Contains(alarms, "memory") {
+		t.Errorf("got alarms %s, want one of memory", alarms)
 	}
 	first.SetAlarm(false)
 	first.Kill()
 	first.Start()
-	if said := second.Evaluate("rabbit_alarm:get_alarms()"); said != "[]" {
-		t.Errorf("there are alarms: %s", said)
+	if alarms := second.Evaluate("rabbit_alarm:get_alarms()"); alarms != "[]" {
+		t.Errorf("got alarms %s after a restart, want none", alarms)
 	}
 }
