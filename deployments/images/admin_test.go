@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// The admin port asks nobody who they are: in an image it listens on loopback, where the
-// image's own health check finds it, until a deployment says otherwise.
+// The admin port requires no authentication. In an image it listens on loopback, where the
+// image's health check reaches it, unless a deployment sets another address.
 func TestImagesKeepTheAdminPortOnLoopback(t *testing.T) {
 	address := regexp.MustCompile(`\bADMIN_ADDRESS=(\S+):\d+`)
 	for _, tier := range []string{"web-tier", "logic-tier"} {

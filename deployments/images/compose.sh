@@ -1,7 +1,7 @@
 #!/bin/sh
-# docker compose with these arguments: also where its plugin is missing, which is
-# then built from its Go module, and where no image registry answers, for which
-# stand-ins of the base images are built.
+# Runs docker compose with the given arguments. If the compose plugin is missing, it is
+# built from its Go module; if no image registry answers, stand-ins for the base images
+# are built.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -12,7 +12,7 @@ if ! command -v docker >/dev/null; then
 	exit 1
 fi
 if ! docker version >/dev/null 2>&1; then
-	echo "no Docker engine answers: start it, or see whether you may use it (docker version)" >&2
+	echo "no Docker engine answers: start it, or check your permission to use it (docker version)" >&2
 	exit 1
 fi
 
@@ -26,7 +26,7 @@ if ! docker compose version >/dev/null 2>&1; then
 	fi
 fi
 
-# RabbitMQ's image costs minutes: only for those who ask for it.
+# The image of RabbitMQ takes minutes, so it is needed only with the profile.
 images="gcr.io/distroless/static-debian12 debian:bookworm-slim postgres:17-bookworm golang:1.26-bookworm"
 profile=
 case " $* --profile ${COMPOSE_PROFILES:-} " in
@@ -36,12 +36,12 @@ case " $* --profile ${COMPOSE_PROFILES:-} " in
 	;;
 esac
 
-# Whoever named base images has them.
+# Base images that are set explicitly are assumed to exist.
 if [ -z "${BUILD_IMAGE:-}${RUN_IMAGE:-}${MEDIA_IMAGE:-}${POSTGRES_IMAGE:-}${RABBITMQ_IMAGE:-}" ]; then
 	for image in $images; do
 		docker image inspect "$image" >/dev/null 2>&1 && continue
 		if ! timeout 300 docker pull -q "$image" >/dev/null 2>&1; then
-			echo "no registry gives $image: using stand-ins" >&2
+			echo "$image cannot be pulled: using stand-ins" >&2
 			settings=$("$here/standins.sh" $profile)
 			# shellcheck disable=SC2086,SC2163 # several NAME=value
 			export $settings

@@ -1,4 +1,4 @@
-// Package images is tested with what it is for: the whole site in containers.
+// Package images tests the images: the whole site in containers.
 package images
 
 import (
@@ -21,7 +21,7 @@ import (
 // patience bounds every wait for the site; images are built before it starts.
 const patience = 2 * time.Minute
 
-// project is a site in containers, under a name of its own.
+// project is a site in containers, with its own project name.
 type project struct {
 	t           *testing.T
 	options     []string // of compose itself
@@ -170,14 +170,14 @@ func (p *project) container(service string) string {
 	return lines[len(lines)-1]
 }
 
-// The same site with the queue in RabbitMQ: what differs is who keeps it.
+// The same site with the queue in RabbitMQ.
 func TestTheJourneyInContainersWithRabbitMQ(t *testing.T) {
 	p := up(t, "--profile", "rabbitmq")
 	t.Run("networks", func(t *testing.T) {
 		broker := p.address("broker")
 		p.dials(t, []dial{
 			{"logic-tier-rabbitmq", broker + ":5671", true}, {"web-tier", broker + ":5671", false}, {"data-tier", broker + ":5671", false},
-			// Without TLS, and what Erlang's nodes speak to each other.
+			// AMQP without TLS, epmd, and Erlang distribution.
 			{"logic-tier-rabbitmq", broker + ":5672", false}, {"logic-tier-rabbitmq", broker + ":4369", false}, {"logic-tier-rabbitmq", broker + ":25672", false},
 		})
 		if ports := docker(t, "port", p.container("broker")); ports != "" {
@@ -200,7 +200,7 @@ func (p *project) address(service string) string {
 	return docker(p.t, "inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", p.container(service))
 }
 
-// dial is a packet from the place of a service, which reaches its address or not.
+// dial is a connection attempt from the network of a service, and whether it must succeed.
 type dial struct {
 	service, address string
 	reaches          bool
@@ -227,7 +227,7 @@ func (p *project) dials(t *testing.T, all []dial) {
 			containers[d.service] = p.container(d.service)
 		}
 	}
-	// Side by side: silence takes its time to count as an answer.
+	// Concurrently: each attempt without an answer waits for a timeout.
 	var dialling sync.WaitGroup
 	defer dialling.Wait()
 	for _, d := range all {

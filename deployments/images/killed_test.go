@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// kills is how often the data tier is killed: each start after one could fail by chance.
+// kills is how often the data tier is killed: each restart could fail by chance.
 const kills = 20
 
-// The few processes of a container get the same numbers at every start, so that a number
-// in a lock file of the killed Postgres is soon that of another process.
+// The few processes of a container get the same ids at every start, so that another process
+// soon has an id from a lock file of the killed Postgres.
 func TestDataTierContainerRestartsAfterEveryKill(t *testing.T) {
 	p := prepare(t, []string{"certificates", "data-tier"})
 	p.compose("up", "--detach", "data-tier")
@@ -26,9 +26,9 @@ func TestDataTierContainerRestartsAfterEveryKill(t *testing.T) {
 				t.Fatalf("the data tier is not healthy: %v: %s\n%s", err, output, docker(t, "logs", "--tail", "20", container))
 			}
 		}
-		// A start that failed was repeated by the restart policy.
+		// The restart policy repeats a failed start.
 		if restarts := docker(t, "inspect", "--format", "{{.RestartCount}}", container); restarts != "0" {
-			t.Fatalf("it took %s more starts\n%s", restarts, docker(t, "logs", "--tail", "60", container))
+			t.Fatalf("got %s restarts, want 0\n%s", restarts, docker(t, "logs", "--tail", "60", container))
 		}
 	}
 	healthy()

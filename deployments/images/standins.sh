@@ -1,19 +1,19 @@
 #!/bin/sh
-# Builds stand-ins for the public base images, from Debian's packages and the Go
-# toolchain of this machine, and prints the settings that make compose use them:
+# Builds stand-ins for the public base images from Debian packages and this machine's Go
+# toolchain, and prints the settings that make compose use them:
 #   techtalks-standin/debian     for gcr.io/distroless/static-debian12
-#   techtalks-standin/golang     for golang:1.26-bookworm, with the modules we use
+#   techtalks-standin/golang     for golang:1.26-bookworm, with the required modules
 #   techtalks-standin/ffmpeg     for debian:bookworm-slim, with ffmpeg in it
 #   techtalks-standin/postgres   for postgres:17-bookworm
-#   techtalks-standin/rabbitmq   for rabbitmq:4.1, when "rabbitmq" is asked for
-# Messages go to standard error. What is there already stays.
+#   techtalks-standin/rabbitmq   for rabbitmq:4.1, with the argument "rabbitmq"
+# Messages go to standard error. Existing images are kept.
 set -eu
 cd "$(dirname "$0")"
 root=$(cd ../.. && pwd)
 suite=bookworm
 mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
 
-# A change of the toolchain or of a module makes another image.
+# A change of the toolchain or of a module gives the image another tag.
 toolchain=$(go env GOVERSION)
 modules="data-tier logic-tier web-tier deployments"
 sums=$(for module in $modules; do cat "$root/$module/go.sum"; done | sha256sum | cut -c1-12)
@@ -36,7 +36,7 @@ done
 if [ -n "$wanted" ]; then
 	echo "building stand-in images:$wanted" >&2
 	if [ "$(id -u)" -ne 0 ]; then
-		echo "stand-in images need root, for debootstrap and chroot: run it by sudo" >&2
+		echo "stand-in images need root for debootstrap and chroot: run this with sudo" >&2
 		exit 1
 	fi
 	"$root/deployments/local/install.sh" debootstrap >&2
@@ -49,10 +49,10 @@ if [ -n "$wanted" ]; then
 			docker import "$@" - "$image" >/dev/null
 		echo "  $image" >&2
 	}
-	loud() { # what it printed, when it fails
+	loud() { # prints the command's output if it fails
 		"$@" >"$work/log" 2>&1 || { tail -20 "$work/log" >&2; exit 1; }
 	}
-	# A container has no init: services must not be started.
+	# Packages must not start services: a container has no init.
 	loud debootstrap --variant=minbase --include=ca-certificates "$suite" "$work/root" "$mirror"
 	printf '#!/bin/sh\nexit 101\n' >"$work/root/usr/sbin/policy-rc.d"
 	chmod +x "$work/root/usr/sbin/policy-rc.d"
@@ -63,7 +63,7 @@ if [ -n "$wanted" ]; then
 	if missing "$golang"; then
 		mkdir -p "$work/golang/usr/local" "$work/golang/modules"
 		cp -a "$(go env GOROOT)" "$work/golang/usr/local/go"
-		# The modules come along: a build then needs no network.
+		# With the modules in the image, builds need no network.
 		cache=$(go env GOMODCACHE)/cache/download
 		for module in $modules; do
 			(cd "$root/$module" && GOWORK=off GOFLAGS=-modcacherw GOMODCACHE="$work/modules" \
@@ -82,7 +82,7 @@ if [ -n "$wanted" ]; then
 		loud chroot "$1" apt-get update
 		loud chroot "$1" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$2"
 	}
-	user() { # FOLDER NAME HOME: with the number that it has in the public image
+	user() { # FOLDER NAME HOME: with the user id of the public image
 		loud chroot "$1" groupadd --system --gid 999 "$2"
 		loud chroot "$1" useradd --system --gid "$2" --uid 999 --home-dir "$3" "$2"
 	}
@@ -105,8 +105,8 @@ if [ -n "$wanted" ]; then
 	if [ -n "$rabbitmq" ] && missing "$rabbitmq"; then
 		user "$work/root" rabbitmq /var/lib/rabbitmq
 		install "$work/root" rabbitmq-server
-		# Before the Debian package's own command, which changes users and hides
-		# what the node says.
+		# Before the Debian package's own command on the path, which changes users and
+		# hides the node's output.
 		import "$work/root" "$rabbitmq" --change "ENV PATH=/usr/lib/rabbitmq/bin:$path"
 	fi
 fi

@@ -1,4 +1,4 @@
-// Command dial says whether an address takes a TCP connection from where it runs.
+// Command dial reports whether an address accepts TCP connections from this host.
 package main
 
 import (
@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// timeout is how long silence counts as an answer.
+// timeout is how long to wait for an answer.
 const timeout = 3 * time.Second
 
 func main() {
