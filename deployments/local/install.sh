@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what the named parts need and is missing: Debian packages, as root or
-# by sudo. What it cannot install it names.
+# Installs the missing dependencies of the named parts from Debian packages, as root or
+# with sudo. It names those that it cannot install.
 set -eu
 
 as_root=
@@ -9,7 +9,7 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 updated=
 
-# need NAME CHECK PACKAGE...: CHECK succeeds when NAME is there.
+# need NAME CHECK PACKAGE...: installs the packages unless CHECK succeeds.
 need() {
 	name=$1 check=$2
 	shift 2
@@ -28,18 +28,18 @@ need() {
 	DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y -qq --no-install-recommends "$@" >/dev/null
 }
 
-# want NAME WITHOUT CHECK PACKAGE...: as need, but where it cannot be installed it
-# says what is missed WITHOUT it, and goes on.
+# want NAME WITHOUT CHECK PACKAGE...: like need, but if installing fails, it prints the
+# consequence WITHOUT the packages and succeeds.
 want() {
 	name=$1 without=$2
 	shift 2
-	(need "$name" "$@") || echo "going on without $name: $without" >&2
+	(need "$name" "$@") || echo "continuing without $name: $without" >&2
 }
 
 policy=/usr/sbin/policy-rc.d
 
-# unstarted COMMAND...: packages that it installs start no service. A policy that is
-# there already is the machine's owner's, and stays.
+# unstarted COMMAND...: runs the command so that installed packages start no services. An
+# existing policy belongs to the machine's owner, and is kept.
 unstarted() {
 	if [ -e "$policy" ] || ! command -v apt-get >/dev/null || ! $as_root true 2>/dev/null; then
 		"$@"
@@ -57,7 +57,7 @@ unstarted() {
 for part in "$@"; do
 	case $part in
 	postgres)
-		# The package makes and starts a cluster of its own unless told not to.
+		# By default the package creates and starts a cluster.
 		if [ -n "$as_root" ] || [ "$(id -u)" -eq 0 ]; then
 			if ! [ -e /etc/postgresql-common/createcluster.conf ] && command -v apt-get >/dev/null && ! ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1; then
 				$as_root mkdir -p /etc/postgresql-common
@@ -75,8 +75,8 @@ for part in "$@"; do
 	rabbitmq)
 		check='ls /usr/lib/rabbitmq/bin/rabbitmq-server || ls /opt/rabbitmq*/sbin/rabbitmq-server || command -v rabbitmq-server'
 		if ! sh -c "$check" >/dev/null 2>&1; then
-			# The packages start a node on 5672 and a port mapper on 4369: at once,
-			# unless told not to, and whenever the machine starts, unless disabled.
+			# By default the packages start a node on 5672 and a port mapper on 4369, now
+			# and whenever the machine boots.
 			services=rabbitmq-server.service
 			command -v epmd >/dev/null || services="$services epmd.service epmd.socket"
 			unstarted need RabbitMQ "$check" rabbitmq-server
@@ -87,7 +87,7 @@ for part in "$@"; do
 			$as_root update-rc.d rabbitmq-server disable
 		fi
 		;;
-	hosts) # for the drills: network namespaces, and a clock that can be set
+	hosts) # for the drills: network namespaces and a settable clock
 		need iproute2 'command -v ip' iproute2
 		need psql 'command -v psql' postgresql-client
 		need faketime 'ls /usr/lib/*/faketime/libfaketime.so.1' libfaketime
@@ -95,7 +95,7 @@ for part in "$@"; do
 	shellcheck)
 		want shellcheck 'shell scripts are not analysed' 'command -v shellcheck' shellcheck
 		;;
-	proxies) # the attacks from behind one; the packages would start a service each
+	proxies) # for the attacks through a proxy; each package would start a service
 		unstarted want nginx 'attacks through nginx are skipped' 'ls /usr/sbin/nginx || command -v nginx' nginx-light
 		unstarted want HAProxy 'attacks through HAProxy are skipped' 'ls /usr/sbin/haproxy || command -v haproxy' haproxy
 		;;
@@ -103,7 +103,7 @@ for part in "$@"; do
 		need debootstrap 'command -v debootstrap' debootstrap
 		;;
 	*)
-		echo "install: $part is nothing it knows" >&2
+		echo "install: unknown part $part" >&2
 		exit 2
 		;;
 	esac
