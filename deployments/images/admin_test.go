@@ -9,7 +9,7 @@ import (
 
 // The admin port requires no authentication. In an image it listens on loopback, where the
 // image's health check reaches it, unless a deployment sets another address.
-func TestImagesKeepTheAdminPortOnLoopback(t *testing.T) {
+func TestImagesBindAdminPortToLoopback(t *testing.T) {
 	address := regexp.MustCompile(`\bADMIN_ADDRESS=(\S+):\d+`)
 	for _, tier := range []string{"web-tier", "logic-tier"} {
 		text, err := os.ReadFile(filepath.Join("..", "..", tier, "Dockerfile"))
@@ -17,7 +17,7 @@ func TestImagesKeepTheAdminPortOnLoopback(t *testing.T) {
 			t.Fatal(err)
 		}
 		if found := address.FindSubmatch(text); found == nil || string(found[1]) != "127.0.0.1" {
-			t.Errorf("%s: ADMIN_ADDRESS is %q", tier, found)
+			t.Errorf("%s: got ADMIN_ADDRESS %q, want 127.0.0.1", tier, found)
 		}
 	}
 }

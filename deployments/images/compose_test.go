@@ -24,7 +24,7 @@ const patience = 2 * time.Minute
 // project is a site in containers, with its own project name.
 type project struct {
 	t           *testing.T
-	options     []string // of compose itself
+	options     []string // options of compose itself
 	environment []string
 	web         string
 }
@@ -81,8 +81,8 @@ func up(t *testing.T, options ...string) *project {
 	return p
 }
 
-// prepare builds the images of some services, of all when none are named, and removes
-// what was started of them when the test ends.
+// prepare builds the images of some services, or of all if none are named, and removes their
+// containers when the test ends.
 func prepare(t *testing.T, services []string, options ...string) *project {
 	t.Helper()
 	engine(t)
@@ -100,7 +100,7 @@ func prepare(t *testing.T, services []string, options ...string) *project {
 	return p
 }
 
-// engine skips a test where no Docker engine answers.
+// engine skips the test if no Docker engine answers.
 func engine(t *testing.T) {
 	t.Helper()
 	if output, err := exec.Command("docker", "version").CombinedOutput(); err != nil {
@@ -108,7 +108,7 @@ func engine(t *testing.T) {
 	}
 }
 
-// await waits until a page is there.
+// await waits until a page responds with 200 OK.
 func await(t *testing.T, page string) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); ; time.Sleep(200 * time.Millisecond) {
@@ -125,20 +125,20 @@ func await(t *testing.T, page string) {
 	}
 }
 
-func TestTheJourneyInContainers(t *testing.T) {
+func TestJourneyInContainers(t *testing.T) {
 	p := up(t)
 	t.Run("networks", func(t *testing.T) {
 		postgres := p.address("data-tier") + ":5432"
 		p.dials(t, []dial{{"logic-tier", postgres, true}, {"web-tier", postgres, false}})
 	})
 	t.Run("backup", func(t *testing.T) {
-		if said := p.compose("exec", "-T", "data-tier", "data-tier", "backup"); !strings.Contains(said, "backup /backups/") {
-			t.Errorf("it says %q", said)
+		if output := p.compose("exec", "-T", "data-tier", "data-tier", "backup"); !strings.Contains(output, "backup /backups/") {
+			t.Errorf("got output %q, want the path of a backup", output)
 		}
 	})
 	t.Run("no broker", func(t *testing.T) {
 		if running := p.compose("ps", "--services"); strings.Contains(running, "broker") || strings.Contains(running, "rabbitmq") {
-			t.Errorf("there are\n%s", running)
+			t.Errorf("got services\n%s\nwant no broker", running)
 		}
 	})
 	t.Run("published", func(t *testing.T) {
@@ -146,7 +146,7 @@ func TestTheJourneyInContainers(t *testing.T) {
 			t.Errorf("Postgres is published: %s", ports)
 		}
 		if ports := docker(t, "port", p.container("logic-tier")); !strings.HasPrefix(ports, "9090/tcp -> 127.0.0.1:") || strings.Contains(ports, "\n") {
-			t.Errorf("the logic tier is published at %s", ports)
+			t.Errorf("got published ports %s of the logic tier, want 9090 on loopback only", ports)
 		}
 	})
 	chromium := journey.Chromium(t)
@@ -171,7 +171,7 @@ func (p *project) container(service string) string {
 }
 
 // The same site with the queue in RabbitMQ.
-func TestTheJourneyInContainersWithRabbitMQ(t *testing.T) {
+func TestJourneyInContainersWithRabbitMQ(t *testing.T) {
 	p := up(t, "--profile", "rabbitmq")
 	t.Run("networks", func(t *testing.T) {
 		broker := p.address("broker")
@@ -186,10 +186,10 @@ func TestTheJourneyInContainersWithRabbitMQ(t *testing.T) {
 	})
 	t.Run("engine", func(t *testing.T) {
 		if running := strings.Fields(p.compose("ps", "--services")); slices.Contains(running, "logic-tier") {
-			t.Errorf("there are %v", running)
+			t.Errorf("got services %v, want no logic-tier", running)
 		}
 		if users := p.compose("exec", "-T", "broker", "rabbitmqctl", "--silent", "list_connections", "user"); !strings.Contains(users, "logic-tier") {
-			t.Errorf("the broker is used by %q", users)
+			t.Errorf("got users %q of the broker, want logic-tier", users)
 		}
 	})
 	t.Run("a talk reaches a follower", func(t *testing.T) { journey.Walk(t, journey.Chromium(t), p.web) })

@@ -11,7 +11,7 @@ import (
 	"techtalks.example/deployments/journey"
 )
 
-// host is one of three, with a compose file of its own.
+// host is one of three hosts, each with its own compose file.
 func host(t *testing.T, file string, settings ...string) *project {
 	t.Helper()
 	path, err := filepath.Abs(filepath.Join("..", "hosts", file))
@@ -21,15 +21,15 @@ func host(t *testing.T, file string, settings ...string) *project {
 	return &project{t: t, options: []string{"-f", path}, environment: append(os.Environ(), settings...)}
 }
 
-// What a host's file needs and .env does not say is named, with an example.
-func TestAHostSaysWhatItIsNotTold(t *testing.T) {
+// Compose names each missing setting with an example.
+func TestHostNamesMissingSettings(t *testing.T) {
 	engine(t)
-	for file, c := range map[string]struct{ settings, says string }{
+	for file, c := range map[string]struct{ settings, want string }{
 		"data.yml":  {"CERTIFICATES=/certificates", "as in DATA_HOST=data.example.net"},
 		"logic.yml": {"CERTIFICATES=/certificates", "as in DATA_ADDRESS=data.example.net:5432"},
 		"web.yml":   {"CERTIFICATES=/certificates", "or LOGIC_ADDRESS=dns:///logic.example.net:9090"},
 	} {
-		if output, err := host(t, file, c.settings).try("config"); err == nil || !strings.Contains(output, c.says) {
+		if output, err := host(t, file, c.settings).try("config"); err == nil || !strings.Contains(output, c.want) {
 			t.Errorf("%s: %v\n%s", file, err, output)
 		}
 		if output, err := host(t, file, "DATA_HOST=d", "DATA_ADDRESS=d:5432", "LOGIC_ADDRESS=l:9090").try("config"); err == nil || !strings.Contains(output, "the folder of this host's certificates") {
@@ -38,8 +38,8 @@ func TestAHostSaysWhatItIsNotTold(t *testing.T) {
 	}
 }
 
-// Without .env there would be a site without a logic tier: that is said instead.
-func TestASiteWithoutItsSettingsSaysSo(t *testing.T) {
+// Without .env the site would have no logic tier, so compose fails.
+func TestComposeFailsWithoutProfile(t *testing.T) {
 	engine(t)
 	for _, settings := range [][]string{nil, {"COMPOSE_PROFILES="}} {
 		p := &project{t: t, options: []string{"--env-file", os.DevNull}, environment: append(os.Environ(), settings...)}
@@ -51,28 +51,28 @@ func TestASiteWithoutItsSettingsSaysSo(t *testing.T) {
 	}
 }
 
-// ownAddress is one of this machine's that others reach.
-func ownAddress(t *testing.T) string {
+// hostAddress returns an address of this machine that containers can reach.
+func hostAddress(t *testing.T) string {
 	t.Helper()
 	addresses, err := net.InterfaceAddrs()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, a := range addresses {
-		if ip, is := a.(*net.IPNet); is && ip.IP.To4() != nil && !ip.IP.IsLoopback() {
+		if ip, ok := a.(*net.IPNet); ok && ip.IP.To4() != nil && !ip.IP.IsLoopback() {
 			return ip.IP.String()
 		}
 	}
-	t.Skip("this machine has no address but its own")
+	t.Skip("this machine has no address besides loopback")
 	return ""
 }
 
-// Each tier from a file of its own, as on three hosts that share nothing but addresses.
-func TestThreeHosts(t *testing.T) {
+// Each tier runs from its own compose file, as on three hosts.
+func TestJourneyAcrossThreeHosts(t *testing.T) {
 	engine(t)
 	(&project{t: t, environment: os.Environ()}).compose("build", "data-tier", "logic-tier", "web-tier")
-	// Where containers find what this machine publishes.
-	here := ownAddress(t)
+	// The address at which containers reach this machine's published ports.
+	address := hostAddress(t)
 	folder, err := os.MkdirTemp("", "techtalks-hosts-")
 	if err != nil {
 		t.Fatal(err)
@@ -81,7 +81,7 @@ func TestThreeHosts(t *testing.T) {
 	if err := os.Chmod(folder, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := certificates.Issue(filepath.Join(folder, "authority"), []string{here}); err != nil {
+	if _, err := certificates.Issue(filepath.Join(folder, "authority"), []string{address}); err != nil {
 		t.Fatal(err)
 	}
 	for program, uid := range map[string]int{"data-tier": 999, "logic-tier": 65532, "web-tier": 65532} {
@@ -91,9 +91,9 @@ func TestThreeHosts(t *testing.T) {
 	}
 	data, logic, web := freePort(t), freePort(t), freePort(t)
 	for _, h := range []*project{
-		host(t, "data.yml", "COMPOSE_PROJECT_NAME=techtalks-test-data", "CERTIFICATES="+filepath.Join(folder, "data-tier"), "DATA_HOST="+here, "DATA_PORT="+data),
-		host(t, "logic.yml", "COMPOSE_PROJECT_NAME=techtalks-test-logic", "CERTIFICATES="+filepath.Join(folder, "logic-tier"), "DATA_ADDRESS="+here+":"+data, "LOGIC_PORT="+logic),
-		host(t, "web.yml", "COMPOSE_PROJECT_NAME=techtalks-test-web", "CERTIFICATES="+filepath.Join(folder, "web-tier"), "LOGIC_ADDRESS="+here+":"+logic, "WEB_PORT="+web, "WEB_ADMIN_PORT="+freePort(t)),
+		host(t, "data.yml", "COMPOSE_PROJECT_NAME=techtalks-test-data", "CERTIFICATES="+filepath.Join(folder, "data-tier"), "DATA_HOST="+address, "DATA_PORT="+data),
+		host(t, "logic.yml", "COMPOSE_PROJECT_NAME=techtalks-test-logic", "CERTIFICATES="+filepath.Join(folder, "logic-tier"), "DATA_ADDRESS="+address+":"+data, "LOGIC_PORT="+logic),
+		host(t, "web.yml", "COMPOSE_PROJECT_NAME=techtalks-test-web", "CERTIFICATES="+filepath.Join(folder, "web-tier"), "LOGIC_ADDRESS="+address+":"+logic, "WEB_PORT="+web, "WEB_ADMIN_PORT="+freePort(t)),
 	} {
 		t.Cleanup(func() {
 			if t.Failed() {
