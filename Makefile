@@ -1,10 +1,10 @@
-# TechTalks: the commands that people and CI run.
+# TechTalks: the commands for developers and CI.
 .DEFAULT_GOAL := help
 .PHONY: help up test verify generate bench drill soak compose clean
 
 export GOWORK := off
 # Builds must not depend on the developer's settings: this tree vendors nothing, and git
-# refuses to describe a checkout that another user owns. The last of two equal flags wins.
+# refuses to describe a checkout that another user owns. The last of repeated flags wins.
 export GOFLAGS := $(shell go env GOFLAGS 2>/dev/null) -mod=readonly -buildvcs=false
 
 help: ## list the targets
@@ -15,15 +15,15 @@ up: ## run the three tiers on this machine, until Ctrl-C (BROKER=rabbitmq: with 
 	@cd deployments && go build -o "$${RUN_DIR:-$(CURDIR)/.run}/bin/local" ./local
 	@exec "$${RUN_DIR:-$(CURDIR)/.run}/bin/local"
 
-test: ## run what finds ordinary mistakes, within minutes
+test: ## run the fast checks and tests, within minutes
 	@deployments/local/install.sh postgres chromium ffmpeg rabbitmq shellcheck
 	@deployments/checks/run.sh test
 
-verify: ## run all other checks: races, drills, containers, attacks, Kubernetes, the bench
+verify: ## run all other checks: races, drills, containers, attacks, Kubernetes, the benchmark
 	@deployments/local/install.sh postgres chromium ffmpeg rabbitmq hosts proxies
 	@deployments/checks/run.sh verify
 
-generate: ## regenerate code and the list of settings after a change of a .proto or .templ file or a flag
+generate: ## regenerate code and the list of settings after changing a .proto or .templ file or a flag
 	@proto/generate.sh
 	@web-tier/generate.sh
 	@cd deployments && go run ./settings >SETTINGS.md.new && mv SETTINGS.md.new SETTINGS.md
@@ -32,7 +32,7 @@ bench: ## measure TechTalks and its alternatives side by side
 	@deployments/local/install.sh postgres rabbitmq
 	@cd deployments/bench && go run .
 
-drill: ## break things and check the promises (NAME=logic-tier-killed: one drill)
+drill: ## inject failures and check the guarantees (NAME=logic-tier-killed: one drill)
 	@deployments/local/install.sh postgres rabbitmq hosts
 	@cd deployments/drills && go run ./run -results RESULTS.md $(if $(NAME),-only $(NAME))
 

@@ -19,17 +19,18 @@ import (
 // deniedCode is SQLSTATE insufficient_privilege.
 const deniedCode = "42501"
 
-func code(err error) string {
-	var answer *pq.Error
-	if errors.As(err, &answer) {
-		return string(answer.Code)
+// sqlState returns the SQLSTATE of an error from Postgres, or "".
+func sqlState(err error) string {
+	var pqErr *pq.Error
+	if errors.As(err, &pqErr) {
+		return string(pqErr.Code)
 	}
 	return ""
 }
 
-// A module's role reaches its own schema, changes nothing of its shape, and
-// sees nothing of the others'.
-func TestARoleReachesItsOwnSchemaAlone(t *testing.T) {
+// A module's role can read and write the tables of its own schema, but neither
+// alter them nor access another schema.
+func TestRoleAccessesOnlyItsOwnSchema(t *testing.T) {
 	t.Parallel()
 	p := start(t, dataFolder(t), certificates)
 	superuser := p.superuser()
@@ -37,7 +38,7 @@ func TestARoleReachesItsOwnSchemaAlone(t *testing.T) {
 	for _, module := range schema.Modules {
 		tables[module] = column(t, superuser, `select format('%I.%I', schemaname, tablename) from pg_tables where schemaname = $1`, module)
 		if len(tables[module]) == 0 {
-			t.Fatalf("%s has no table", module)
+			t.Fatalf("schema %s has no table", module)
 		}
 	}
 	for _, module := range schema.Modules {
@@ -45,18 +46,18 @@ func TestARoleReachesItsOwnSchemaAlone(t *testing.T) {
 		allowed := func(statement string) {
 			t.Helper()
 			if _, err := db.ExecContext(t.Context(), statement); err != nil {
-				t.Errorf("%s, to its own: %s: %v", module, statement, err)
+				t.Errorf("%s: %s: %v, want success", module, statement, err)
 			}
 		}
 		denied := func(statement string) {
 			t.Helper()
-			if _, err := db.ExecContext(t.Context(), statement); code(err) != deniedCode {
-				t.Errorf("%s: %s: %v, want it denied", module, statement, err)
+			if _, err := db.ExecContext(t.Context(), statement); sqlState(err) != deniedCode {
+				t.Errorf("%s: %s: got %v, want insufficient privilege", module, statement, err)
 			}
 		}
-		for other, theirs := range tables {
-			for _, table := range theirs {
-				if other == module {
+		for schemaName, schemaTables := range tables {
+			for _, table := range schemaTables {
+				if schemaName == module {
 					allowed("select from " + table)
 					allowed("delete from " + table + " where false")
 					denied("truncate " + table)
@@ -83,8 +84,7 @@ func TestARoleReachesItsOwnSchemaAlone(t *testing.T) {
 	}
 }
 
-// A module may publish to its own exchanges, and no more.
-func TestAModulePublishesToItsOwnExchangesAlone(t *testing.T) {
+func TestModulePublishesOnlyToItsOwnExchanges(t *testing.T) {
 	t.Parallel()
 	p := start(t, dataFolder(t), certificates)
 	if _, err := p.as("queue").ExecContext(t.Context(), `insert into queue.exchange (name, type, owner) select name, 'topic', name from unnest($1::text[]) name`, pq.Array(schema.Modules)); err != nil {
@@ -99,22 +99,22 @@ func TestAModulePublishesToItsOwnExchangesAlone(t *testing.T) {
 				`select queue.put_in_outbox($1, 'key', 'type', '', '', null, 0, 0)`,
 			} {
 				_, err := db.ExecContext(t.Context(), publish, exchange)
-				if exchange == module && err != nil || exchange != module && code(err) != deniedCode {
-					t.Errorf("%s publishes to the exchange of %s: %s: %v", module, exchange, publish, err)
+				if exchange == module && err != nil || exchange != module && sqlState(err) != deniedCode {
+					t.Errorf("%s publishing to the exchange of %s: %s: %v", module, exchange, publish, err)
 				}
 			}
 		}
 		if module == "queue" {
 			continue
 		}
-		if _, err := db.ExecContext(t.Context(), `select from queue.exchange`); code(err) != deniedCode {
-			t.Errorf("%s reads the queue: %v", module, err)
+		if _, err := db.ExecContext(t.Context(), `select from queue.exchange`); sqlState(err) != deniedCode {
+			t.Errorf("%s reading the queue: got %v, want insufficient privilege", module, err)
 		}
 	}
 }
 
-// A logic tier that does not record owners still publishes.
-func TestAnExchangeWithoutAnOwnerTakesMessages(t *testing.T) {
+// A logic tier of a version that does not record owners can still publish.
+func TestExchangeWithoutOwnerAcceptsMessages(t *testing.T) {
 	t.Parallel()
 	p := start(t, dataFolder(t), certificates)
 	if _, err := p.as("queue").ExecContext(t.Context(), `insert into queue.exchange (name, type) values ('e', 'topic')`); err != nil {
@@ -125,7 +125,7 @@ func TestAnExchangeWithoutAnOwnerTakesMessages(t *testing.T) {
 	}
 }
 
-func TestEveryModuleHasItsFolderAndItsRole(t *testing.T) {
+func TestEveryModuleHasFolderAndRole(t *testing.T) {
 	t.Parallel()
 	entries, err := fs.ReadDir(schema.Files, ".")
 	if err != nil {
@@ -137,7 +137,7 @@ func TestEveryModuleHasItsFolderAndItsRole(t *testing.T) {
 	}
 	modules := slices.Sorted(slices.Values(schema.Modules))
 	if !slices.Equal(folders, modules) {
-		t.Errorf("folders %v, migrated %v", folders, modules)
+		t.Errorf("got folders %v, want %v", folders, modules)
 	}
 	p := start(t, dataFolder(t), certificates)
 	got := column(t, p.superuser(), `
@@ -145,41 +145,41 @@ func TestEveryModuleHasItsFolderAndItsRole(t *testing.T) {
 		where rolcanlogin and not rolsuper and not rolcreaterole and not rolcreatedb and not rolbypassrls and not rolreplication
 		order by 1`)
 	if !slices.Equal(got, modules) {
-		t.Errorf("roles %v, want %v", got, modules)
+		t.Errorf("got roles %v, want %v", got, modules)
 	}
 	if passwords := column(t, p.superuser(), `select rolname from pg_authid where rolpassword is not null`); len(passwords) > 0 {
-		t.Errorf("there are passwords: %v", passwords)
+		t.Errorf("roles %v have passwords, want none", passwords)
 	}
 }
 
-// refusedInHandshake matches the error of a connection that the server ended because of the
-// client's certificate. The server sends a TLS alert and closes; which of the two the
-// client reads first is a race, and either proves the refusal.
-func refusedInHandshake(alert string) string {
+// handshakeRejection matches the error of a connection that the server closed because
+// of the client's certificate. The server sends a TLS alert and closes; which of the
+// two the client reads first is a race, and either proves the rejection.
+func handshakeRejection(alert string) string {
 	return alert + "|connection reset by peer|broken pipe|EOF"
 }
 
-func TestAccessIsRefusedWithoutTheLogicTiersCertificate(t *testing.T) {
+func TestConnectionRequiresCertificateOfLogicTier(t *testing.T) {
 	t.Parallel()
 	p := start(t, dataFolder(t), certificates)
 	if _, err := p.connect("talks"); err != nil {
 		t.Fatalf("the logic tier cannot connect: %v", err)
 	}
-	of := func(directory, name string) string {
+	pair := func(directory, name string) string {
 		return "sslcert=" + directory + "/" + name + ".crt sslkey=" + directory + "/" + name + ".key"
 	}
 	for name, c := range map[string]struct{ role, options, want string }{
-		"without TLS":                              {"talks", "sslmode=disable", "rejects connection"},
-		"without a certificate":                    {"talks", "sslcert='' sslkey=''", refusedInHandshake("certificate")},
-		"by the web tier's certificate":            {"talks", of(certificates, "web-tier"), "certificate authentication failed"},
-		"by the operator's certificate":            {"talks", of(certificates, "operator"), "certificate authentication failed"},
-		"by a certificate of another authority":    {"talks", of(foreign, "logic-tier"), refusedInHandshake("unknown certificate authority")},
-		"as the superuser":                         {"postgres", "", "rejects connection"},
-		"as the owner":                             {"owner", "", "rejects connection"},
-		"to another database":                      {"talks", "dbname=postgres", "rejects connection"},
-		"to a server of another authority":         {"talks", "sslrootcert=" + foreign + "/ca.crt", "unknown authority"},
-		"as somebody who is not there":             {"nobody", "", "rejects connection"},
-		"to a server that is not who it should be": {"talks", "host=127.0.0.2", "127.0.0.2"},
+		"without TLS":                             {"talks", "sslmode=disable", "rejects connection"},
+		"without a certificate":                   {"talks", "sslcert='' sslkey=''", handshakeRejection("certificate")},
+		"with the web tier's certificate":         {"talks", pair(certificates, "web-tier"), "certificate authentication failed"},
+		"with the operator's certificate":         {"talks", pair(certificates, "operator"), "certificate authentication failed"},
+		"with a certificate of another authority": {"talks", pair(foreign, "logic-tier"), handshakeRejection("unknown certificate authority")},
+		"as the superuser":                        {"postgres", "", "rejects connection"},
+		"as the owner":                            {"owner", "", "rejects connection"},
+		"to another database":                     {"talks", "dbname=postgres", "rejects connection"},
+		"to a server of another authority":        {"talks", "sslrootcert=" + foreign + "/ca.crt", "unknown authority"},
+		"as an unknown role":                      {"unknown", "", "rejects connection"},
+		"to a host that the certificate lacks":    {"talks", "host=127.0.0.2", "127.0.0.2"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := p.connect(c.role, c.options)
@@ -190,8 +190,8 @@ func TestAccessIsRefusedWithoutTheLogicTiersCertificate(t *testing.T) {
 	}
 }
 
-// serverCertificate returns the serial number of what the server shows: a
-// client asks for TLS by an SSLRequest (PostgreSQL manual, 55.2.10).
+// serverCertificate returns the serial number of the certificate that the server
+// presents after an SSLRequest (PostgreSQL manual, 55.2.10).
 func serverCertificate(t *testing.T, address string) string {
 	t.Helper()
 	connection, err := net.DialTimeout("tcp", address, patience)
@@ -204,9 +204,9 @@ func serverCertificate(t *testing.T, address string) string {
 	}
 	answer := make([]byte, 1)
 	if _, err := io.ReadFull(connection, answer); err != nil || answer[0] != 'S' {
-		t.Fatalf("no TLS: %q, %v", answer, err)
+		t.Fatalf("got answer %q to an SSLRequest, %v, want S", answer, err)
 	}
-	client := tls.Client(connection, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // whatever it shows
+	client := tls.Client(connection, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // read the certificate, valid or not
 	if err := client.HandshakeContext(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// add writes an account and returns once that is acknowledged.
+// add inserts an account and returns once the write is acknowledged.
 func (p *process) add(handle string) {
 	p.t.Helper()
 	if _, err := p.as("accounts").ExecContext(p.t.Context(), addAccount, handle); err != nil {
@@ -20,13 +20,13 @@ func (p *process) add(handle string) {
 	}
 }
 
-// epoch is the one that clients' cursors count in.
+// epoch returns the epoch of notification cursors.
 func (p *process) epoch() string {
 	p.t.Helper()
 	return column(p.t, p.as("notifications"), `select epoch from notifications.epoch`)[0]
 }
 
-// archive waits until everything that was written so far is in the archive.
+// archive waits until all WAL written so far is in the archive.
 func (p *process) archive() {
 	p.t.Helper()
 	db := p.superuser()
@@ -36,22 +36,22 @@ func (p *process) archive() {
 	})
 }
 
-// now is the time by the clock of commits.
+// now returns the server's time, by which commits are recorded.
 func (p *process) now() string {
 	p.t.Helper()
 	return column(p.t, p.superuser(), `select to_char(clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')`)[0]
 }
 
-// What was acknowledged before the backup, while it was taken, and since then is there
-// again; and who followed something is told to begin anew.
-func TestABackupThatIsTakenWhileItServesIsRestored(t *testing.T) {
+// A restore contains every write acknowledged before, during and after the backup,
+// and starts a new epoch.
+func TestRestoreAfterOnlineBackupKeepsAcknowledgedWrites(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes long; make verify runs it")
 	}
 	directory := dataFolder(t)
 	beside := filepath.Dir(directory)
-	backups, archive, again := filepath.Join(beside, "backups"), filepath.Join(beside, "archive"), filepath.Join(beside, "again")
+	backups, archive, target := filepath.Join(beside, "backups"), filepath.Join(beside, "archive"), filepath.Join(beside, "restored")
 	p := start(t, directory, certificates, "--archive", archive)
 	p.add("before")
 	var acknowledged []string
@@ -73,34 +73,34 @@ func TestABackupThatIsTakenWhileItServesIsRestored(t *testing.T) {
 			acknowledged = append(acknowledged, handle)
 		}
 	})
-	said := must(t, "backup", "--data-directory", directory, "--to", backups, "--archive", archive)
+	output := must(t, "backup", "--data-directory", directory, "--to", backups, "--archive", archive)
 	close(stop)
 	writing.Wait()
-	if !strings.Contains(said, "backup "+backups) || !strings.Contains(said, "MB") {
-		t.Errorf("it says %q", said)
+	if !strings.Contains(output, "backup "+backups) || !strings.Contains(output, "MB") {
+		t.Errorf("got output %q, want the backup's path and size", output)
 	}
 	if len(acknowledged) == 0 {
-		t.Error("nothing was written while the backup was taken")
+		t.Error("no write was acknowledged during the backup")
 	}
 	p.add("since")
 	p.archive()
 	want := append(append([]string{"before"}, acknowledged...), "since")
 	epoch := p.epoch()
 	p.signal(syscall.SIGKILL)
-	_ = p.awaitEnd()
+	_ = p.awaitExit()
 
-	must(t, "restore", "--from", backups, "--archive", archive, "--data-directory", again, "--certificates", certificates)
-	restored := start(t, again, certificates)
+	must(t, "restore", "--from", backups, "--archive", archive, "--data-directory", target, "--certificates", certificates)
+	restored := start(t, target, certificates)
 	if got := restored.handles(); !slices.Equal(got, want) {
-		t.Errorf("%d accounts are restored, want %d", len(got), len(want))
+		t.Errorf("got %d restored accounts, want %d", len(got), len(want))
 	}
 	if restored.epoch() == epoch {
-		t.Error("the epoch is the same: clients would go on from cursors that count nothing here")
+		t.Error("the restore kept the epoch: clients would resume from invalid cursors")
 	}
-	restored.add("new") // it takes writes
+	restored.add("new") // it accepts writes
 }
 
-func TestARestoreToAPointInTime(t *testing.T) {
+func TestRestoreToPointInTime(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes long; make verify runs it")
@@ -115,41 +115,41 @@ func TestARestoreToAPointInTime(t *testing.T) {
 	p.add("mistake")
 	p.archive()
 	p.signal(syscall.SIGTERM)
-	_ = p.awaitEnd()
+	_ = p.awaitExit()
 
-	restore := func(to string, flags ...string) (string, error) {
-		return do(t, "restore", append([]string{"--from", backups, "--archive", archive, "--data-directory", filepath.Join(beside, to), "--certificates", certificates}, flags...)...)
+	restore := func(name string, flags ...string) (string, error) {
+		return do(t, "restore", append([]string{"--from", backups, "--archive", archive, "--data-directory", filepath.Join(beside, name), "--certificates", certificates}, flags...)...)
 	}
 	if output, err := restore("then", "--until", then); err != nil {
 		t.Fatalf("%v\n%s", err, output)
 	}
 	if got := start(t, filepath.Join(beside, "then"), certificates).handles(); !slices.Equal(got, []string{"before"}) {
-		t.Errorf("at %s there were %v", then, got)
+		t.Errorf("restored to %s: got accounts %v, want only \"before\"", then, got)
 	}
-	// What cannot be is said, with what to do, and leaves nothing behind.
+	// A failed restore prints a fix and leaves no directory behind.
 	for name, c := range map[string]struct {
 		flags []string
-		says  string
+		want  string
 	}{
-		"before the first backup":    {[]string{"--until", "2020-01-01T00:00:00Z"}, "before the first backup ended"},
-		"in the future":              {[]string{"--until", time.Now().Add(time.Hour).UTC().Format(time.RFC3339)}, "is in the future"},
-		"no time":                    {[]string{"--until", "yesterday"}, "use a time as in"},
-		"no archive":                 {[]string{"--until", then, "--archive", ""}, "--archive (ARCHIVE)"},
-		"an archive that is nowhere": {[]string{"--archive", filepath.Join(beside, "nowhere")}, "--archive (ARCHIVE)"},
-		"no backup there":            {[]string{"--from", archive}, "data-tier backup makes one"},
-		"a directory that is taken":  {[]string{"--data-directory", directory}, "is not empty"},
+		"before the first backup": {[]string{"--until", "2020-01-01T00:00:00Z"}, "before the first backup ended"},
+		"in the future":           {[]string{"--until", time.Now().Add(time.Hour).UTC().Format(time.RFC3339)}, "is in the future"},
+		"invalid time":            {[]string{"--until", "yesterday"}, "use a time as in"},
+		"no archive":              {[]string{"--until", then, "--archive", ""}, "--archive (ARCHIVE)"},
+		"missing archive":         {[]string{"--archive", filepath.Join(beside, "missing")}, "--archive (ARCHIVE)"},
+		"no backup":               {[]string{"--from", archive}, "run data-tier backup"},
+		"data directory in use":   {[]string{"--data-directory", directory}, "is not empty"},
 	} {
 		output, err := restore("never", c.flags...)
-		if err == nil || !strings.Contains(output, c.says) {
-			t.Errorf("%s: %v, %s", name, err, output)
+		if err == nil || !strings.Contains(output, c.want) {
+			t.Errorf("%s: got %v, %s, want %q", name, err, output, c.want)
 		}
 	}
 	if _, err := os.Stat(filepath.Join(beside, "never")); err == nil {
-		t.Error("what was refused left a directory")
+		t.Error("a failed restore left a directory behind")
 	}
 }
 
-func TestOnlySoManyBackupsAreKept(t *testing.T) {
+func TestBackupKeepsConfiguredNumber(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes long; make verify runs it")
@@ -162,15 +162,14 @@ func TestOnlySoManyBackupsAreKept(t *testing.T) {
 	}
 	found, err := filepath.Glob(filepath.Join(backups, "*Z"))
 	if err != nil || len(found) != 2 {
-		t.Errorf("there are %v, %v", found, err)
+		t.Errorf("got backups %v, %v, want 2", found, err)
 	}
 	if output, err := do(t, "backup", "--data-directory", directory, "--to", backups, "--keep", "0"); err == nil || !strings.Contains(output, "keep at least 1") {
-		t.Errorf("to keep none: %v, %s", err, output)
+		t.Errorf("--keep 0: got %v, %s, want an error", err, output)
 	}
 }
 
-// A backup whose files were changed is not restored.
-func TestADamagedBackupIsNotRestored(t *testing.T) {
+func TestRestoreRejectsDamagedBackup(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes long; make verify runs it")
@@ -189,9 +188,9 @@ func TestADamagedBackupIsNotRestored(t *testing.T) {
 	}
 	output, err := do(t, "restore", "--from", backups, "--data-directory", filepath.Join(beside, "again"), "--certificates", certificates)
 	if err == nil || !strings.Contains(output, "the backup is damaged") {
-		t.Errorf("%v, %s", err, output)
+		t.Errorf("got %v, %s, want the backup to be reported as damaged", err, output)
 	}
 	if output, err := do(t, "serve", "--data-directory", filepath.Join(beside, "again"), "--certificates", certificates, "--listen-address", "127.0.0.1:0"); err == nil || !strings.Contains(output, "a restore into") {
-		t.Errorf("what it left is served: %v, %s", err, output)
+		t.Errorf("serving after a failed restore: got %v, %s, want an error", err, output)
 	}
 }

@@ -13,13 +13,13 @@ import (
 	"testing"
 )
 
-// kills is how often a data tier is killed where each start can go wrong by
-// chance: about every second one did, when a lock file's number was believed.
+// kills is how often a data tier is killed where a restart can fail by chance: about
+// every second one failed while the process ids in lock files were trusted.
 const kills = 20
 
-// stranger runs a process of the user that Postgres runs as, until the test
-// ends, and returns its number.
-func stranger(t *testing.T, directory string) int {
+// startOther runs an unrelated process, as the user that runs Postgres, until the
+// test ends, and returns its id.
+func startOther(t *testing.T, directory string) int {
 	t.Helper()
 	info, err := os.Stat(directory)
 	if err != nil {
@@ -37,20 +37,20 @@ func stranger(t *testing.T, directory string) int {
 	return command.Process.Pid
 }
 
-// killBoth kills a data tier and its Postgres, which leaves its lock files.
+// killBoth kills a data tier and its Postgres, which leaves its lock files behind.
 func (p *process) killBoth() {
 	p.t.Helper()
 	postgres := p.postgres()
-	p.signal(syscall.SIGSTOP) // it must not see Postgres end
+	p.signal(syscall.SIGSTOP) // so that it does not see Postgres exit
 	if err := syscall.Kill(postgres, syscall.SIGKILL); err != nil {
 		p.t.Fatal(err)
 	}
 	p.signal(syscall.SIGKILL)
-	_ = p.awaitEnd()
+	_ = p.awaitExit()
 }
 
-// rewrite replaces the process number in one of Postgres's lock files.
-func rewrite(t *testing.T, lockFile string, pid int) {
+// replacePID replaces the process id in one of Postgres's lock files.
+func replacePID(t *testing.T, lockFile string, pid int) {
 	t.Helper()
 	text, err := os.ReadFile(lockFile)
 	if err != nil {
@@ -64,9 +64,9 @@ func rewrite(t *testing.T, lockFile string, pid int) {
 
 func TestServeIgnoresStaleLockFiles(t *testing.T) {
 	t.Parallel()
-	// A port of its own, so that the socket has the same name at each start.
+	// A fixed port, so that the socket has the same name at each start.
 	p := start(t, dataFolder(t), certificates, "--listen-address", "127.0.0.2:0")
-	pid := stranger(t, p.directory)
+	pid := startOther(t, p.directory)
 	_, port, err := net.SplitHostPort(p.address)
 	if err != nil {
 		t.Fatal(err)
@@ -76,9 +76,9 @@ func TestServeIgnoresStaleLockFiles(t *testing.T) {
 		name  string
 		spoil func(*testing.T)
 	}{
-		{"PID file names another process", func(t *testing.T) { rewrite(t, pidFile, pid) }},
-		{"socket lock names another process", func(t *testing.T) { rewrite(t, socketLock, pid) }},
-		{"both name another process", func(t *testing.T) { rewrite(t, pidFile, pid); rewrite(t, socketLock, pid) }},
+		{"PID file names another process", func(t *testing.T) { replacePID(t, pidFile, pid) }},
+		{"socket lock names another process", func(t *testing.T) { replacePID(t, socketLock, pid) }},
+		{"both name another process", func(t *testing.T) { replacePID(t, pidFile, pid); replacePID(t, socketLock, pid) }},
 		{"both are empty", func(t *testing.T) {
 			for _, file := range []string{pidFile, socketLock} {
 				if err := os.Truncate(file, 0); err != nil {
@@ -97,13 +97,13 @@ func TestServeIgnoresStaleLockFiles(t *testing.T) {
 		p = again
 	}
 	if err := syscall.Kill(pid, 0); err != nil {
-		t.Errorf("the other process: %v", err)
+		t.Errorf("the other process was killed: %v", err)
 	}
 }
 
-// As PID 1 of a container: after a kill the same few numbers are given again,
-// also to the threads of data-tier itself.
-func TestServeRestartsAfterEveryKillInItsOwnPIDNamespace(t *testing.T) {
+// data-tier runs as PID 1, as in a container: after a kill the same few process ids
+// are assigned again, also to the threads of data-tier itself.
+func TestServeRestartsAfterEveryKillInPIDNamespace(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes long; make verify runs it")
 	}
@@ -113,16 +113,16 @@ func TestServeRestartsAfterEveryKillInItsOwnPIDNamespace(t *testing.T) {
 		command = append(command, "--user", "--map-current-user")
 	}
 	if output, err := exec.Command(command[0], append(command[1:], "true")...).CombinedOutput(); err != nil {
-		t.Skipf("no PID namespace can be made here: %v: %s", err, output)
+		t.Skipf("cannot create a PID namespace: %v: %s", err, output)
 	}
 	directory, copied, binary := dataFolder(t), certificates, program
 	if os.Geteuid() == 0 {
 		postgres, err := user.Lookup("postgres")
 		if err != nil {
-			t.Skipf("no ordinary user to run it as: %v", err)
+			t.Skipf("no unprivileged user: %v", err)
 		}
 		command = append(command, "setpriv", "--reuid", postgres.Uid, "--regid", postgres.Gid, "--clear-groups")
-		// That user must own the folder, and read the program and certificates.
+		// The user must own the folder and be able to read the program and certificates.
 		folder := filepath.Dir(directory)
 		copied, binary = filepath.Join(folder, "certificates"), filepath.Join(folder, "data-tier")
 		if err := os.CopyFS(copied, os.DirFS(certificates)); err != nil {
@@ -141,7 +141,7 @@ func TestServeRestartsAfterEveryKillInItsOwnPIDNamespace(t *testing.T) {
 		if err := syscall.Kill(p.onlyChild(), syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
-		_ = p.awaitEnd()
+		_ = p.awaitExit()
 	}
 }
 
@@ -160,8 +160,8 @@ func (p *process) onlyChild() int {
 	return child
 }
 
-// hasEnded reports whether a process has exited, whether or not its parent has noticed.
-func hasEnded(pid int) bool {
+// hasExited reports whether a process has exited, even if it has not been reaped.
+func hasExited(pid int) bool {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	return err != nil || strings.Contains(string(status), "State:\tZ")
 }
@@ -175,10 +175,10 @@ func TestServeWaitsForPostgresOfKilledTier(t *testing.T) {
 		t.Fatal(err)
 	}
 	first.signal(syscall.SIGKILL)
-	// Postgres holds its standard error, so awaitEnd would wait for Postgres.
-	until(t, "the first is dead", func() bool { return hasEnded(first.command.Process.Pid) })
+	// Postgres inherited standard error, so awaitExit would wait for Postgres.
+	until(t, "the first data-tier has exited", func() bool { return hasExited(first.command.Process.Pid) })
 	second, serves := launch(t, first.directory, certificates)
-	until(t, "the second waits", func() bool {
+	until(t, "the second data-tier waits", func() bool {
 		return strings.Contains(second.output(), "waiting until the Postgres of an earlier data-tier has stopped")
 	})
 	if got := first.postgres(); got != postgres {
@@ -188,13 +188,13 @@ func TestServeWaitsForPostgresOfKilledTier(t *testing.T) {
 		t.Fatal(err)
 	}
 	second.awaitServing(serves)
-	if !hasEnded(postgres) {
-		t.Error("the second serves while the Postgres of the first runs")
+	if !hasExited(postgres) {
+		t.Error("the second data-tier serves while the Postgres of the first runs")
 	}
 }
 
-// A backend that computes does not notice that its postmaster was killed.
-func TestServeEndsBackendsWithoutPostmaster(t *testing.T) {
+// A busy backend does not notice that its postmaster was killed.
+func TestServeKillsBackendsWithoutPostmaster(t *testing.T) {
 	t.Parallel()
 	p := start(t, dataFolder(t), certificates)
 	db := p.superuser()
@@ -211,15 +211,15 @@ func TestServeEndsBackendsWithoutPostmaster(t *testing.T) {
 		_, err := connection.ExecContext(t.Context(), `do $$ begin loop end loop; end $$`)
 		looped <- err
 	}()
-	until(t, "the backend computes", func() bool {
+	until(t, "the backend is busy", func() bool {
 		return column(t, db, `select state from pg_stat_activity where pid = $1`, backend)[0] == "active"
 	})
 	p.killBoth()
 	if err := syscall.Kill(backend, 0); err != nil {
-		t.Fatalf("the backend: %v; it should have outlived its postmaster", err)
+		t.Fatalf("the backend did not outlive its postmaster: %v", err)
 	}
 	start(t, p.directory, certificates)
 	if err := <-looped; err == nil {
-		t.Error("an endless loop came to an end")
+		t.Error("the endless loop finished, want its backend killed")
 	}
 }

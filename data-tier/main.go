@@ -1,5 +1,4 @@
-// Command data-tier is the tier that keeps everything: Postgres, how it runs,
-// its schemas and its roles.
+// Command data-tier runs Postgres, and sets up its roles and schemas.
 package main
 
 import (
@@ -29,12 +28,12 @@ var (
 )
 
 const usage = `usage: data-tier serve [flags]     run Postgres, migrated, until stopped
-       data-tier migrate [flags]   migrate a Postgres that serves
-       data-tier health [flags]    exit 0 when the Postgres of this host lets the logic tier in
-       data-tier backup [flags]    copy the data of a Postgres that serves
-       data-tier restore [flags]   make a data directory from a backup
+       data-tier migrate [flags]   migrate a running Postgres
+       data-tier health [flags]    exit 0 if the Postgres of this host admits the logic tier
+       data-tier backup [flags]    back up a running Postgres
+       data-tier restore [flags]   create a data directory from a backup
        data-tier promote [flags]   make the standby of this host the primary
-Flags have a twin in the environment: --data-directory is DATA_DIRECTORY.
+Each flag can be set in the environment too: --data-directory is DATA_DIRECTORY.
 `
 
 func main() {
@@ -49,32 +48,32 @@ func main() {
 
 func run(ctx context.Context, arguments []string, log *slog.Logger) error {
 	if len(arguments) == 0 {
-		return fmt.Errorf("say what to do\n%s", usage)
+		return fmt.Errorf("no command\n%s", usage)
 	}
 	options := cluster.Options{Configuration: configuration, Access: access, Identities: identities}
 	flags := flag.NewFlagSet("data-tier "+arguments[0], flag.ContinueOnError)
-	text := func(into *string, name, twin, standard, about string) {
-		flags.StringVar(into, name, cmp.Or(os.Getenv(twin), standard), about+" ("+twin+")")
+	text := func(value *string, name, variable, standard, help string) {
+		flags.StringVar(value, name, cmp.Or(os.Getenv(variable), standard), help+" ("+variable+")")
 	}
-	text(&options.Directory, "data-directory", "DATA_DIRECTORY", "data", "where Postgres keeps its files")
-	text(&options.Address, "listen-address", "LISTEN_ADDRESS", "127.0.0.1:54320", "host:port to answer on; port 0 takes a free one")
+	text(&options.Directory, "data-directory", "DATA_DIRECTORY", "data", "data directory of Postgres")
+	text(&options.Address, "listen-address", "LISTEN_ADDRESS", "127.0.0.1:54320", "host:port to listen on; port 0 picks a free one")
 	text(&options.Certificates, "certificates", "CERTIFICATES", "certificates", "directory with ca.crt, data-tier.crt and data-tier.key")
-	text(&options.Binaries, "binaries", "BINARIES", "", "directory with Postgres's programs, version 15 or later; found when empty")
-	text(&options.Archive, "archive", "ARCHIVE", "", "serve, backup, restore: directory of the WAL archive; none when empty")
-	text(&options.StandbyOf, "standby-of", "STANDBY_OF", "", "serve: host:port of the primary to follow as a hot standby; none when empty")
-	text(&options.Partner, "partner", "PARTNER", "", "serve: host:port of the standby that may have been promoted in this one's place; none when empty")
-	var to, from, keep, until, source string
-	text(&source, "source", "SOURCE", "", "migrate: connection string of a superuser, without a database, where this program does not run the Postgres; the one of this host when empty")
-	text(&to, "to", "BACKUPS", "", "backup: directory of the backups")
-	text(&keep, "keep", "KEEP", "7", "backup: how many are kept, with the new one")
-	text(&from, "from", "BACKUPS", "", "restore: a backup, or the directory of the backups: the newest that will do")
-	text(&until, "until", "UNTIL", "", "restore: time of the last transaction to restore, as in 2006-01-02T15:04:05Z; all when empty")
-	force := flags.Bool("force", false, "promote: also while the primary still sends WAL")
+	text(&options.Binaries, "binaries", "BINARIES", "", "directory of the Postgres programs, version 15 or later; empty: search for the newest")
+	text(&options.Archive, "archive", "ARCHIVE", "", "serve, backup, restore: directory of the WAL archive; empty: no archive")
+	text(&options.StandbyOf, "standby-of", "STANDBY_OF", "", "serve: host:port of the primary to follow as a hot standby; empty: serve as the primary")
+	text(&options.Partner, "partner", "PARTNER", "", "serve: host:port of the standby that may have been promoted in place of this server; empty: no standby")
+	var destination, backups, keep, until, source string
+	text(&source, "source", "SOURCE", "", "migrate: superuser's connection string, without a database, of a Postgres that this program does not run; empty: the one on this host")
+	text(&destination, "to", "BACKUPS", "", "backup: directory of the backups")
+	text(&keep, "keep", "KEEP", "7", "backup: number of backups to keep, including the new one")
+	text(&backups, "from", "BACKUPS", "", "restore: a backup, or the directory of the backups, of which the newest suitable one is used")
+	text(&until, "until", "UNTIL", "", "restore: time of the last transaction to restore, as in 2006-01-02T15:04:05Z; empty: restore everything")
+	force := flags.Bool("force", false, "promote: promote even while the primary still sends WAL")
 	if err := flags.Parse(arguments[1:]); err != nil {
 		return err
 	}
-	if left := flags.Args(); len(left) > 0 {
-		return fmt.Errorf("%q belongs to no flag: use --name value, and --name=false for one that is true or false", left)
+	if extra := flags.Args(); len(extra) > 0 {
+		return fmt.Errorf("unexpected arguments %q: use --name value, and --name=false for boolean flags", extra)
 	}
 	switch arguments[0] {
 	case "serve":
@@ -87,18 +86,18 @@ func run(ctx context.Context, arguments []string, log *slog.Logger) error {
 	case "health":
 		return cluster.Ready(ctx, options.Directory)
 	case "backup":
-		return backup(ctx, options, to, keep, log)
+		return backup(ctx, options, destination, keep, log)
 	case "restore":
-		return restore(ctx, options, from, until, log)
+		return restore(ctx, options, backups, until, log)
 	case "promote":
 		return promote(ctx, options.Directory, *force)
 	default:
-		return fmt.Errorf("%q is nothing it can do\n%s", arguments[0], usage)
+		return fmt.Errorf("unknown command %q\n%s", arguments[0], usage)
 	}
 }
 
-// serve runs Postgres until ctx ends. It is set up and migrated before it
-// answers on the network: whoever can connect finds the schema that they need.
+// serve runs Postgres until ctx ends. It sets up roles and schemas before it admits
+// the logic tier, which therefore never sees an older schema than it needs.
 func serve(ctx context.Context, options cluster.Options, log *slog.Logger) error {
 	c, err := cluster.Open(ctx, options, log)
 	if err != nil {
@@ -107,7 +106,7 @@ func serve(ctx context.Context, options cluster.Options, log *slog.Logger) error
 	return c.Serve(ctx, func() error { return setUp(ctx, options.Directory, log) })
 }
 
-// setUp makes roles and schemas over the local socket.
+// setUp creates roles and migrates schemas over the local socket.
 func setUp(ctx context.Context, directory string, log *slog.Logger) error {
 	socket, err := cluster.Socket(directory)
 	if err != nil {

@@ -10,15 +10,15 @@ import (
 	"techtalks.example/data-tier/cluster"
 )
 
-// What an operator asks for. Each prints on standard output what came of it.
+// The commands of operators. Each prints its result on standard output.
 
-func backup(ctx context.Context, o cluster.Options, to, keep string, log *slog.Logger) error {
-	most, err := strconv.Atoi(keep)
+func backup(ctx context.Context, o cluster.Options, destination, keep string, log *slog.Logger) error {
+	count, err := strconv.Atoi(keep)
 	if err != nil {
 		return fmt.Errorf("--keep (KEEP) %q: use a number, 1 or more", keep)
 	}
 	taken, err := cluster.TakeBackup(ctx, cluster.BackupOptions{
-		Directory: o.Directory, Binaries: o.Binaries, To: to, Archive: o.Archive, Keep: most,
+		Directory: o.Directory, Binaries: o.Binaries, Destination: destination, Archive: o.Archive, Keep: count,
 	}, log)
 	if err != nil {
 		return err
@@ -30,35 +30,35 @@ func backup(ctx context.Context, o cluster.Options, to, keep string, log *slog.L
 	return nil
 }
 
-func restore(ctx context.Context, o cluster.Options, from, until string, log *slog.Logger) error {
-	restore := cluster.RestoreOptions{Options: o, From: from}
+func restore(ctx context.Context, o cluster.Options, source, until string, log *slog.Logger) error {
+	options := cluster.RestoreOptions{Options: o, Source: source}
 	if until != "" {
 		var err error
-		if restore.Until, err = time.Parse(time.RFC3339Nano, until); err != nil {
+		if options.Until, err = time.Parse(time.RFC3339Nano, until); err != nil {
 			return fmt.Errorf("--until (UNTIL) %q: use a time as in 2006-01-02T15:04:05Z", until)
 		}
 	}
-	is, err := cluster.Restore(ctx, restore, log)
+	r, err := cluster.Restore(ctx, options, log)
 	if err != nil {
 		return err
 	}
 	fmt.Printf("restored     %s\nfrom         %s\nlast commit  %s\ntook         %s\n",
-		o.Directory, is.From.Path, or(is.LastCommit, "in the backup"), is.Took.Round(time.Millisecond))
+		o.Directory, r.Backup.Path, formatTimeOr(r.LastCommit, "in the backup"), r.Took.Round(time.Millisecond))
 	return nil
 }
 
 func promote(ctx context.Context, directory string, force bool) error {
-	is, err := cluster.Promote(ctx, directory, force)
+	p, err := cluster.Promote(ctx, directory, force)
 	if err != nil {
 		return err
 	}
 	fmt.Printf("promoted     %s, timeline %d\nto replay    %d bytes of WAL, all replayed\nlast commit  %s\ntook         %s\n",
-		directory, is.Timeline, is.Unreplayed, or(is.LastCommit, "none since it started"), is.Took.Round(time.Millisecond))
+		directory, p.Timeline, p.Unreplayed, formatTimeOr(p.LastCommit, "none since it started"), p.Took.Round(time.Millisecond))
 	return nil
 }
 
-// or is a time as --until takes it, or what to say when there is none.
-func or(t time.Time, none string) string {
+// formatTimeOr formats a time as --until accepts it, or returns none if it is zero.
+func formatTimeOr(t time.Time, none string) string {
 	if t.IsZero() {
 		return none
 	}

@@ -22,19 +22,19 @@ import (
 	"techtalks.example/data-tier/cluster"
 )
 
-// patience bounds every wait of these tests; none is expected to take it.
+// patience bounds every wait of these tests; none is expected to take that long.
 const patience = 3 * time.Minute
 
 var (
-	program      string // the data tier, built with the race detector
-	certificates string // of our authority
-	foreign      string // of another authority, for the same names
+	program      string // path of the data tier, built with the race detector
+	certificates string // directory of the certificates of the site's authority
+	foreign      string // directory of another authority's, for the same names
 )
 
 func TestMain(m *testing.M) { os.Exit(withPrograms(m)) }
 
-// withPrograms builds what the tests run, in a folder that Postgres, which does
-// not run as root, may enter.
+// withPrograms runs the tests with the program and the certificates in a folder
+// that Postgres, which does not run as root, can enter.
 func withPrograms(m *testing.M) int {
 	folder, err := os.MkdirTemp("", "techtalks-data-tier-")
 	if err != nil {
@@ -59,25 +59,25 @@ func goCommand(folder string, arguments ...string) {
 	}
 }
 
-// issue makes certificates, or makes those anew that lack one of the hosts.
+// issue issues certificates, and reissues those that lack one of the hosts.
 func issue(directory string, hosts ...string) {
 	goCommand("../deployments", "run", "./certificates/issue", "--directory", directory, "--hosts", strings.Join(hosts, ","))
 }
 
-// process is a data tier that serves.
+// process is a running data tier.
 type process struct {
 	t            *testing.T
 	directory    string
 	certificates string
 	address      string
 	command      *exec.Cmd
-	ended        chan error
+	exited       chan error
 
-	mu   sync.Mutex
-	said bytes.Buffer
+	mu  sync.Mutex
+	log bytes.Buffer
 }
 
-// dataFolder returns where a data directory can be made.
+// dataFolder returns the path of a data directory that does not exist yet.
 func dataFolder(t *testing.T) string {
 	t.Helper()
 	folder, err := os.MkdirTemp("", "techtalks-data-")
@@ -93,14 +93,16 @@ func dataFolder(t *testing.T) string {
 
 var serving = regexp.MustCompile(`msg=serving .*\baddress="?([^" ]+)`)
 
-// begin runs a data tier on a data directory until the test ends.
-func begin(t *testing.T, directory, certificates string, flags ...string) *process {
+// startAsync runs a data tier on a data directory until the test ends, and does not
+// wait until it serves.
+func startAsync(t *testing.T, directory, certificates string, flags ...string) *process {
 	t.Helper()
 	p, _ := launch(t, directory, certificates, flags...)
 	return p
 }
 
-// start is begin, and waits until it serves.
+// start runs a data tier on a data directory until the test ends. It returns once
+// the data tier serves.
 func start(t *testing.T, directory, certificates string, flags ...string) *process {
 	t.Helper()
 	p, serves := launch(t, directory, certificates, flags...)
@@ -113,11 +115,11 @@ func (p *process) awaitServing(serves <-chan string) {
 	select {
 	case address, ok := <-serves:
 		if !ok {
-			p.t.Fatalf("it ended at once:\n%s", p.output())
+			p.t.Fatalf("the data tier exited:\n%s", p.output())
 		}
 		p.address = address
 	case <-time.After(patience):
-		p.t.Fatalf("it does not serve:\n%s", p.output())
+		p.t.Fatalf("the data tier does not serve:\n%s", p.output())
 	}
 }
 
@@ -126,10 +128,10 @@ func launch(t *testing.T, directory, certificates string, flags ...string) (*pro
 	return launchCommand(t, []string{program}, directory, certificates, flags...)
 }
 
-// launchCommand is launch for a program that a longer command line runs.
+// launchCommand is like launch, but runs the program through another command.
 func launchCommand(t *testing.T, command []string, directory, certificates string, flags ...string) (*process, <-chan string) {
 	t.Helper()
-	p := &process{t: t, directory: directory, certificates: certificates, ended: make(chan error, 1)}
+	p := &process{t: t, directory: directory, certificates: certificates, exited: make(chan error, 1)}
 	arguments := slices.Concat(command[1:], []string{"serve", "--data-directory", directory, "--certificates", certificates, "--listen-address", "127.0.0.1:0"}, flags)
 	p.command = exec.Command(command[0], arguments...)
 	log, err := p.command.StderrPipe()
@@ -143,18 +145,18 @@ func launchCommand(t *testing.T, command []string, directory, certificates strin
 	go func() {
 		for lines := bufio.NewScanner(log); lines.Scan(); {
 			p.mu.Lock()
-			p.said.WriteString(lines.Text() + "\n")
+			p.log.WriteString(lines.Text() + "\n")
 			p.mu.Unlock()
-			if found := serving.FindStringSubmatch(lines.Text()); found != nil {
-				serves <- found[1]
+			if match := serving.FindStringSubmatch(lines.Text()); match != nil {
+				serves <- match[1]
 			}
 		}
 		close(serves)
-		p.ended <- p.command.Wait()
+		p.exited <- p.command.Wait()
 	}()
 	t.Cleanup(func() {
 		p.signal(syscall.SIGTERM)
-		p.awaitEnd()
+		p.awaitExit()
 		if t.Failed() {
 			t.Log(p.output())
 		}
@@ -162,7 +164,7 @@ func launchCommand(t *testing.T, command []string, directory, certificates strin
 	return p, serves
 }
 
-// do runs another command of the data tier and returns what it says.
+// do runs a command of the data tier and returns its output.
 func do(t *testing.T, command string, flags ...string) (string, error) {
 	t.Helper()
 	ctx, done := context.WithTimeout(t.Context(), 2*patience)
@@ -171,7 +173,7 @@ func do(t *testing.T, command string, flags ...string) (string, error) {
 	return string(output), err
 }
 
-// must is do, and succeeds.
+// must is like do, but fails the test if the command fails.
 func must(t *testing.T, command string, flags ...string) string {
 	t.Helper()
 	output, err := do(t, command, flags...)
@@ -184,25 +186,25 @@ func must(t *testing.T, command string, flags ...string) string {
 func (p *process) output() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.said.String()
+	return p.log.String()
 }
 
 func (p *process) signal(s os.Signal) { _ = p.command.Process.Signal(s) }
 
-// awaitEnd waits for the process, and may be called again.
-func (p *process) awaitEnd() error {
+// awaitExit waits until the process exits, and can be called repeatedly.
+func (p *process) awaitExit() error {
 	p.t.Helper()
 	select {
-	case err := <-p.ended:
-		p.ended <- err
+	case err := <-p.exited:
+		p.exited <- err
 		return err
 	case <-time.After(patience):
-		p.t.Fatalf("it does not end:\n%s", p.output())
+		p.t.Fatalf("the data tier does not exit:\n%s", p.output())
 		return nil
 	}
 }
 
-// postgres returns the process id of its server.
+// postgres returns the process id of the postmaster.
 func (p *process) postgres() int {
 	p.t.Helper()
 	text, err := os.ReadFile(filepath.Join(p.directory, "postmaster.pid"))
@@ -217,8 +219,8 @@ func (p *process) postgres() int {
 	return pid
 }
 
-// connect connects by a connection string's options, beside those of a role that
-// comes as it should: over TLS, by the logic tier's certificate.
+// connect connects as a role, over TLS and with the logic tier's certificate. The
+// options of a connection string override that.
 func (p *process) connect(role string, options ...string) (*sql.DB, error) {
 	p.t.Helper()
 	host, port, err := net.SplitHostPort(p.address)
@@ -227,7 +229,7 @@ func (p *process) connect(role string, options ...string) (*sql.DB, error) {
 	}
 	source := fmt.Sprintf("host=%s port=%s dbname=techtalks user=%s connect_timeout=10 sslmode=verify-full sslrootcert=%s/ca.crt sslcert=%s/logic-tier.crt sslkey=%s/logic-tier.key ",
 		host, port, role, certificates, certificates, certificates)
-	// Of an option given twice the last counts.
+	// The last of repeated options counts.
 	db, err := sql.Open("postgres", source+strings.Join(options, " "))
 	if err != nil {
 		return nil, err

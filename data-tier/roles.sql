@@ -1,9 +1,9 @@
--- Who there is in the database. Run at every start, as superuser, inside the
--- database: it makes what is missing and changes nothing that is right.
+-- The roles of the database. Run at every start, as superuser, inside the database.
+-- Idempotent.
 --
--- "owner" owns everything, migrates, and never serves. Each module has a role
--- and a schema of its own name, and reaches no other. "replicator" is the data
--- tier of another host, which follows this one.
+-- "owner" owns everything and runs the migrations; no client logs in as it. Each
+-- module has a role and a schema of its own name, and cannot access the other
+-- schemas. "replicator" is the data tier of another host, which follows this one.
 
 do $$
 declare
@@ -31,17 +31,16 @@ begin
         execute format('create schema if not exists %I authorization owner', module);
         execute format('grant connect on database %I to %I', current_database(), module);
         execute format('grant usage on schema %I to %I', module, module);
-        -- It may ask which version its schema has; see package migration.
+        -- To read the version of its schema; see package migration.
         execute format('grant usage on schema migrations to %I', module);
-        -- For what migrations are yet to make; sequences are drawn from, and
-        -- the one who draws may ask how far they are.
+        -- For the tables and sequences of later migrations.
         execute format('alter default privileges for role owner in schema %I grant select, insert, update, delete on tables to %I', module, module);
         execute format('alter default privileges for role owner in schema %I grant usage, select on sequences to %I', module, module);
     end loop;
 
-    -- A standby copies everything anyway. pg_rewind, by which an old primary
+    -- A standby reads everything anyway. pg_rewind, with which a former primary
     -- rejoins, needs these functions (PostgreSQL manual, pg_rewind, Notes) and a
-    -- checkpoint since the promotion.
+    -- checkpoint after the promotion.
     if not exists (select from pg_roles where rolname = 'replicator') then
         create role replicator login replication;
     end if;
@@ -50,9 +49,8 @@ begin
     grant execute on function pg_ls_dir(text, boolean, boolean), pg_stat_file(text, boolean),
                               pg_read_binary_file(text), pg_read_binary_file(text, bigint, bigint, boolean) to replicator;
 
-    -- A queue is read from its head, a batch at a time, in the order of its index.
-    -- With statistics from before a backlog came, the planner would rather read
-    -- and sort all of it for each batch.
+    -- A queue is read from its head, in batches, in index order. With statistics
+    -- older than a backlog, the planner would read and sort all of it for each batch.
     alter role queue set enable_sort = off;
     alter role queue set enable_seqscan = off;
 end

@@ -21,54 +21,53 @@ func (p *process) handles() []string {
 	return column(p.t, p.as("accounts"), `select handle from accounts.account order by id`)
 }
 
-// What was acknowledged is there after a stop, and after a kill.
-func TestARestartKeepsEverything(t *testing.T) {
+func TestRestartKeepsAcknowledgedWrites(t *testing.T) {
 	t.Parallel()
 	directory := dataFolder(t)
 	var want []string
-	for _, end := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL, syscall.SIGINT} {
+	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL, syscall.SIGINT} {
 		p := start(t, directory, certificates)
 		if got := p.handles(); !slices.Equal(got, want) {
-			t.Fatalf("it starts with %v, want %v", got, want)
+			t.Fatalf("after a restart: got accounts %v, want %v", got, want)
 		}
 		handle := "a" + fmt.Sprint(len(want))
 		if _, err := p.as("accounts").ExecContext(t.Context(), addAccount, handle); err != nil {
 			t.Fatal(err)
 		}
 		want = append(want, handle)
-		p.signal(end)
-		if err := p.awaitEnd(); (err != nil) != (end == syscall.SIGKILL) {
-			t.Errorf("after %v it ends with %v\n%s", end, err, p.output())
+		p.signal(signal)
+		if err := p.awaitExit(); (err != nil) != (signal == syscall.SIGKILL) {
+			t.Errorf("exit after %v: %v\n%s", signal, err, p.output())
 		}
 	}
 	if got := start(t, directory, certificates).handles(); !slices.Equal(got, want) {
-		t.Errorf("after all %v, want %v", got, want)
+		t.Errorf("after the last restart: got accounts %v, want %v", got, want)
 	}
 }
 
-// The Postgres of a tier that was killed goes too: nothing is left that would
-// keep the port or the data.
-func TestPostgresEndsWithItsTier(t *testing.T) {
+// The Postgres of a killed tier exits too, and does not keep the port or the data
+// in use.
+func TestPostgresExitsWithItsTier(t *testing.T) {
 	t.Parallel()
 	p := start(t, dataFolder(t), certificates)
 	postgres := p.postgres()
 	p.signal(syscall.SIGKILL)
-	_ = p.awaitEnd()
-	until(t, "Postgres is gone", func() bool { return syscall.Kill(postgres, 0) == syscall.ESRCH })
+	_ = p.awaitExit()
+	until(t, "Postgres has exited", func() bool { return syscall.Kill(postgres, 0) == syscall.ESRCH })
 }
 
-func TestTheTierEndsWithItsPostgres(t *testing.T) {
+func TestTierExitsWithItsPostgres(t *testing.T) {
 	t.Parallel()
 	p := start(t, dataFolder(t), certificates)
 	if err := syscall.Kill(p.postgres(), syscall.SIGQUIT); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.awaitEnd(); err == nil || !strings.Contains(p.output(), "Postgres ended by itself") {
-		t.Errorf("it ends with %v\n%s", err, p.output())
+	if err := p.awaitExit(); err == nil || !strings.Contains(p.output(), "Postgres exited unexpectedly") {
+		t.Errorf("got exit %v, want an error\n%s", err, p.output())
 	}
 }
 
-func TestPostgresIsNotRoot(t *testing.T) {
+func TestPostgresDoesNotRunAsRoot(t *testing.T) {
 	t.Parallel()
 	p := start(t, dataFolder(t), certificates)
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.postgres()))
@@ -76,29 +75,29 @@ func TestPostgresIsNotRoot(t *testing.T) {
 		t.Fatal(err)
 	}
 	for line := range strings.Lines(string(status)) {
-		if user, is := strings.CutPrefix(line, "Uid:"); is {
+		if user, found := strings.CutPrefix(line, "Uid:"); found {
 			if slices.Contains(strings.Fields(user), "0") {
-				t.Errorf("its user ids are %s", user)
+				t.Errorf("got user ids %s, want none of them 0", user)
 			}
 			return
 		}
 	}
-	t.Errorf("no user in\n%s", status)
+	t.Errorf("no user id in\n%s", status)
 }
 
-func TestASecondTierIsRefusedTheData(t *testing.T) {
+func TestSecondTierCannotUseDataDirectory(t *testing.T) {
 	t.Parallel()
 	p := start(t, dataFolder(t), certificates)
 	err := command(t, "serve", "--data-directory", p.directory, "--certificates", certificates, "--listen-address", "127.0.0.1:0")
 	if err == nil || !strings.Contains(err.Error(), "another data-tier runs on "+p.directory) {
-		t.Errorf("the second: %v", err)
+		t.Errorf("second data tier: got %v, want it to name the first", err)
 	}
 	if _, err := p.connect("talks"); err != nil {
-		t.Errorf("the first, after it: %v", err)
+		t.Errorf("first data tier, after the second failed: %v", err)
 	}
 }
 
-func TestMigrationTakesTalksOutOfTheFuture(t *testing.T) {
+func TestMigrationMovesTalksFromFutureToPresent(t *testing.T) {
 	t.Parallel()
 	p := start(t, dataFolder(t), certificates)
 	if _, err := p.superuser().ExecContext(t.Context(), `
@@ -125,35 +124,33 @@ func TestMigrationTakesTalksOutOfTheFuture(t *testing.T) {
 		from talks.talk order by published_at`)
 	want := []string{"past: published in the past, recorded 2019-05-03", "future: published in the past, recorded "}
 	if !slices.Equal(got, want) {
-		t.Errorf("talks are %q, want %q", got, want)
+		t.Errorf("got talks %q, want %q", got, want)
 	}
 }
 
-// Migrating what is migrated changes nothing, also while it serves.
-func TestMigratingAgainChangesNothing(t *testing.T) {
+func TestMigrateIsIdempotentWhileServing(t *testing.T) {
 	t.Parallel()
 	p := start(t, dataFolder(t), certificates)
-	shape := func() []string {
+	relations := func() []string {
 		return column(t, p.superuser(), `
 			select format('%s %s %s %s', c.oid::regclass, c.relkind, c.relowner::regrole, c.relacl)
 			from pg_class c join pg_namespace n on n.oid = c.relnamespace
 			where n.nspname !~ '^pg_|^information_schema$' order by c.oid`)
 	}
-	before := shape()
+	before := relations()
 	if err := command(t, "migrate", "--data-directory", p.directory); err != nil {
 		t.Fatal(err)
 	}
-	if after := shape(); !slices.Equal(before, after) {
-		t.Errorf("before\n%s\nafter\n%s", strings.Join(before, "\n"), strings.Join(after, "\n"))
+	if after := relations(); !slices.Equal(before, after) {
+		t.Errorf("got relations\n%s\nwant\n%s", strings.Join(after, "\n"), strings.Join(before, "\n"))
 	}
 	if err := command(t, "health", "--data-directory", p.directory); err != nil {
 		t.Errorf("health: %v", err)
 	}
 }
 
-// Who waits until it is healthy, to start what connects to it, does not come before it is
-// let in: as long as the database is set up, nobody is.
-func TestItIsNotHealthyBeforeItLetsTheLogicTierIn(t *testing.T) {
+// Orchestrators start the logic tier once the data tier is healthy.
+func TestHealthFailsUntilLogicTierIsAdmitted(t *testing.T) {
 	t.Parallel()
 	p := start(t, dataFolder(t), certificates)
 	access := filepath.Join(p.directory, "pg_hba.conf")
@@ -165,14 +162,13 @@ func TestItIsNotHealthyBeforeItLetsTheLogicTierIn(t *testing.T) {
 	if err := os.WriteFile(access, []byte(closed), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if output, err := do(t, "health", "--data-directory", p.directory); err == nil || !strings.Contains(output, "lets nobody in yet") {
-		t.Errorf("nobody is let in: %v, %s", err, output)
+	if output, err := do(t, "health", "--data-directory", p.directory); err == nil || !strings.Contains(output, "does not admit the logic tier yet") {
+		t.Errorf("health before the logic tier is admitted: got %v, %s, want an error", err, output)
 	}
 }
 
-// A first start that was interrupted leaves a half-made directory beside the
-// place of the whole one.
-func TestAnInterruptedFirstStartIsBegunAnew(t *testing.T) {
+// An interrupted first start leaves an incomplete directory beside the data directory.
+func TestServeStartsOverAfterInterruptedFirstStart(t *testing.T) {
 	t.Parallel()
 	directory := dataFolder(t)
 	if err := os.MkdirAll(directory+".new/base", 0o700); err != nil {
@@ -183,13 +179,13 @@ func TestAnInterruptedFirstStartIsBegunAnew(t *testing.T) {
 	}
 	start(t, directory, certificates)
 	if _, err := os.Stat(directory + ".new"); !os.IsNotExist(err) {
-		t.Errorf("what was left over is there still: %v", err)
+		t.Errorf("the incomplete directory still exists: %v", err)
 	}
 }
 
-// A certificate that is replaced is served to who connects next; who is
-// connected stays. One that cannot be used is not taken.
-func TestACertificateIsReplacedWithoutARestart(t *testing.T) {
+// New connections get a replaced certificate, and existing connections stay. An
+// unusable certificate is ignored.
+func TestCertificateIsReplacedWithoutRestart(t *testing.T) {
 	t.Parallel()
 	replaced := filepath.Join(filepath.Dir(dataFolder(t)), "certificates")
 	if err := os.CopyFS(replaced, os.DirFS(certificates)); err != nil {
@@ -205,22 +201,22 @@ func TestACertificateIsReplacedWithoutARestart(t *testing.T) {
 	if err := os.WriteFile(replaced+"/data-tier.crt", []byte("half a certif"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "it says what is wrong", func() bool { return strings.Contains(p.output(), "certificates not taken") })
+	until(t, "the data tier logs the invalid certificate", func() bool { return strings.Contains(p.output(), "invalid certificates") })
 	if got := serverCertificate(t, p.address); got != first {
-		t.Error("it serves another certificate than the last good one")
+		t.Errorf("got certificate %s, want the last valid one, %s", got, first)
 	}
 
 	issue(replaced, "another.host")
-	until(t, "the new one is served", func() bool { return serverCertificate(t, p.address) != first })
+	until(t, "the new certificate is in use", func() bool { return serverCertificate(t, p.address) != first })
 	if err := connection.PingContext(t.Context()); err != nil {
-		t.Errorf("who was connected: %v", err)
+		t.Errorf("existing connection: %v", err)
 	}
 	if _, err := p.connect("talks", "host=127.0.0.1"); err != nil {
-		t.Errorf("who connects next: %v", err)
+		t.Errorf("new connection: %v", err)
 	}
 }
 
-// command runs the program to its end; the error says what it wrote.
+// command runs the program until it exits; the error includes its output.
 func command(t *testing.T, arguments ...string) error {
 	t.Helper()
 	ctx, done := context.WithTimeout(t.Context(), patience)
@@ -232,7 +228,7 @@ func command(t *testing.T, arguments ...string) error {
 	return nil
 }
 
-func TestWhatIsWrongIsSaid(t *testing.T) {
+func TestInvalidArgumentsAreReported(t *testing.T) {
 	t.Parallel()
 	file := func(path, content string) {
 		t.Helper()
@@ -250,16 +246,16 @@ func TestWhatIsWrongIsSaid(t *testing.T) {
 		arguments []string
 		want      string
 	}{
-		"nothing to do":             {nil, "usage:"},
-		"something else to do":      {[]string{"dance"}, "usage:"},
-		"an unknown flag":           {[]string{"serve", "--dance"}, "not defined: -dance"},
-		"no port":                   {[]string{"serve", "--data-directory", empty, "--listen-address", "localhost"}, "use host:port"},
-		"no certificates":           {[]string{"serve", "--data-directory", empty, "--certificates", empty + "-none"}, "make them with deployments/certificates"},
-		"no Postgres":               {[]string{"serve", "--data-directory", empty + "-either", "--binaries", empty + "-none"}, "no Postgres from version 15"},
-		"a folder of other things":  {[]string{"serve", "--data-directory", occupied}, "is not empty and holds no Postgres data"},
-		"data of a newer Postgres":  {[]string{"serve", "--data-directory", newer}, "install Postgres 99"},
-		"migrate what is stopped":   {[]string{"migrate", "--data-directory", empty + "-none"}, "start it with data-tier serve"},
-		"health of what is stopped": {[]string{"health", "--data-directory", empty + "-none"}, "no server runs on"},
+		"no command":               {nil, "usage:"},
+		"an unknown command":       {[]string{"dance"}, "usage:"},
+		"an unknown flag":          {[]string{"serve", "--dance"}, "not defined: -dance"},
+		"no port":                  {[]string{"serve", "--data-directory", empty, "--listen-address", "localhost"}, "use host:port"},
+		"no certificates":          {[]string{"serve", "--data-directory", empty, "--certificates", empty + "-none"}, "make them with deployments/certificates"},
+		"no Postgres":              {[]string{"serve", "--data-directory", empty + "-either", "--binaries", empty + "-none"}, "no Postgres from version 15"},
+		"a folder of other files":  {[]string{"serve", "--data-directory", occupied}, "is not empty and holds no Postgres data"},
+		"data of a newer Postgres": {[]string{"serve", "--data-directory", newer}, "install Postgres 99"},
+		"migrate a stopped server": {[]string{"migrate", "--data-directory", empty + "-none"}, "start it with data-tier serve"},
+		"health of stopped server": {[]string{"health", "--data-directory", empty + "-none"}, "no server runs on"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := command(t, c.arguments...)
@@ -269,14 +265,14 @@ func TestWhatIsWrongIsSaid(t *testing.T) {
 		})
 	}
 	if content, err := os.ReadFile(occupied + "/diary.txt"); err != nil || string(content) != "mine" {
-		t.Errorf("what was in the folder: %q, %v", content, err)
+		t.Errorf("got content %q, %v, want the file unchanged", content, err)
 	}
 }
 
-func TestAFolderThatPostgresMayNotEnterIsNamed(t *testing.T) {
+func TestServeNamesFolderThatPostgresCannotEnter(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
-		t.Skip("Postgres runs as who runs this")
+		t.Skip("needs root: otherwise Postgres runs as the user of this test")
 	}
 	closed := filepath.Dir(dataFolder(t))
 	if err := os.Chmod(closed, 0o700); err != nil {
@@ -284,12 +280,11 @@ func TestAFolderThatPostgresMayNotEnterIsNamed(t *testing.T) {
 	}
 	err := command(t, "serve", "--data-directory", closed+"/data", "--certificates", certificates)
 	if err == nil || !strings.Contains(err.Error(), "chmod o+x "+closed) {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want a chmod command for %s", err, closed)
 	}
 }
 
-// A Postgres that something else runs is migrated over a connection that is named.
-func TestAPostgresElsewhereIsMigrated(t *testing.T) {
+func TestMigrateConnectsToSource(t *testing.T) {
 	t.Parallel()
 	p := start(t, dataFolder(t), certificates)
 	if _, err := p.superuser().ExecContext(t.Context(), `drop schema talks cascade; drop table migrations.talks`); err != nil {
@@ -300,22 +295,21 @@ func TestAPostgresElsewhereIsMigrated(t *testing.T) {
 		t.Fatal(err)
 	}
 	if output := must(t, "migrate", "--source", source); !strings.Contains(output, "module=talks version=1") {
-		t.Errorf("it says %s", output)
+		t.Errorf("got output %s, want a migration of talks", output)
 	}
 	column(t, p.as("talks"), `select slug from talks.channel`)
 	if output, err := do(t, "migrate", "--source", "host=/nowhere user=postgres"); err == nil || !strings.Contains(output, "nowhere") {
-		t.Errorf("a Postgres that is not there: %v, %s", err, output)
+		t.Errorf("unreachable source: got %v, %s, want an error", err, output)
 	}
 }
 
-// A module may ask which version its schema has, and nobody else's.
-func TestAModuleKnowsItsVersion(t *testing.T) {
+func TestModuleReadsOnlyItsOwnSchemaVersion(t *testing.T) {
 	t.Parallel()
 	p := start(t, dataFolder(t), certificates)
 	if got := column(t, p.as("talks"), `select max(version_id)::text from migrations.talks`); got[0] == "0" {
-		t.Errorf("its version is %s", got[0])
+		t.Errorf("got version %s, want a later one", got[0])
 	}
 	if _, err := p.as("talks").ExecContext(t.Context(), `select from migrations.accounts`); err == nil {
-		t.Error("talks reads the version of accounts")
+		t.Error("talks can read the version of accounts")
 	}
 }

@@ -9,9 +9,9 @@ import (
 	"strings"
 )
 
-// makeArchive makes the directory of the WAL archive when it is not there. A
-// wrong setting ends the start; what goes wrong later is warned of.
-func (c *Cluster) makeArchive() error {
+// createArchive creates the directory of the WAL archive if it does not exist.
+// An invalid setting fails the start; later failures are logged by watchArchive.
+func (c *Cluster) createArchive() error {
 	if c.options.Archive == "" {
 		return nil
 	}
@@ -19,26 +19,26 @@ func (c *Cluster) makeArchive() error {
 	if c.options.Archive, err = filepath.Abs(c.options.Archive); err != nil {
 		return err
 	}
-	if is, err := os.Stat(c.options.Archive); err == nil && !is.IsDir() {
+	if info, err := os.Stat(c.options.Archive); err == nil && !info.IsDir() {
 		return fmt.Errorf("--archive (ARCHIVE) %s is a file: use a folder", c.options.Archive)
 	} else if err != nil {
 		if err := os.MkdirAll(c.options.Archive, 0o700); err != nil {
 			return fmt.Errorf("--archive (ARCHIVE): %w", err)
 		}
-		if err := c.account.own(c.options.Archive); err != nil {
+		if err := c.account.chown(c.options.Archive); err != nil {
 			return err
 		}
 	}
-	if err := c.account.reaches(c.options.Archive); err != nil {
+	if err := c.account.checkAccess(c.options.Archive); err != nil {
 		return fmt.Errorf("--archive (ARCHIVE): %w", err)
 	}
 	return nil
 }
 
-// archiveArguments switch continuous archiving on (PostgreSQL manual, 26.3.1) by
-// basic_archive, which is in contrib, as unaccent is: it copies, syncs, renames
-// and refuses to overwrite another file, as a program of ours would, without a
-// shell and without a second place where that program must be found.
+// archiveArguments returns the arguments that enable continuous archiving
+// (PostgreSQL manual, 26.3.1) with basic_archive, a contrib module as unaccent
+// is. It copies, syncs and renames, and refuses to overwrite a different file. An
+// archive_command would need a shell and a program of ours on its path.
 func (c *Cluster) archiveArguments() []string {
 	if c.options.Archive == "" {
 		return nil
@@ -50,19 +50,19 @@ func (c *Cluster) archiveArguments() []string {
 	}
 }
 
-// restoreCommand fetches a file from the archive: for a shell, which gets the
-// name for %f and where it is to be for %p. Without an archive it finds nothing:
-// recovery ends with the WAL of the backup itself.
+// restoreCommand returns the shell command that fetches a file from the archive:
+// Postgres replaces %f by the file's name and %p by its destination. Without an
+// archive the command fails, and recovery stops at the end of the backup's own WAL.
 func restoreCommand(archive string) string {
 	if archive == "" {
 		return "false"
 	}
-	// Inside single quotes a shell reads everything as it is; Postgres reads %.
+	// In single quotes the shell interprets nothing, but Postgres interprets %.
 	quoted := "'" + strings.NewReplacer("'", `'\''`, "%", "%%").Replace(archive+"/") + "'"
 	return "cp " + quoted + `"%f" "%p"`
 }
 
-// archiveState is how archiving went when last seen.
+// archiveState is the archiver's state when watchArchive last read it.
 type archiveState struct {
 	failures int64
 	failing  bool
@@ -75,10 +75,10 @@ select failed_count,
        (select count(*) from pg_ls_archive_statusdir() where name like '%.ready')
 from   pg_stat_archiver`
 
-// watchArchive warns whenever archiving failed since it was last seen. Postgres
-// tries again for ever, and keeps the WAL until it is archived.
+// watchArchive warns if archiving failed since the last call. Postgres retries
+// indefinitely and keeps the WAL until it is archived.
 func (c *Cluster) watchArchive(ctx context.Context) {
-	ctx, done := context.WithTimeout(ctx, askTime)
+	ctx, done := context.WithTimeout(ctx, queryTimeout)
 	defer done()
 	var now archiveState
 	var file string
@@ -87,13 +87,13 @@ func (c *Cluster) watchArchive(ctx context.Context) {
 		return db.QueryRowContext(ctx, archiverStatement).Scan(&now.failures, &file, &now.failing, &waiting)
 	})
 	switch {
-	case err != nil: // It stops, or is too busy to say.
+	case err != nil: // Postgres is stopping, or too busy to answer.
 		return
 	case now.failing && now.failures > c.archived.failures:
-		c.log.Warn("the archive cannot be written; Postgres keeps the WAL on its own disk until it can: mend --archive (ARCHIVE), the lines of Postgres above say what is wrong",
+		c.log.Warn("WAL archiving failed; Postgres keeps the WAL on its own disk until archiving succeeds: fix --archive (ARCHIVE), the Postgres log above has the reason",
 			"archive", c.options.Archive, "file", file, "files_waiting", waiting)
 	case c.archived.failing && !now.failing:
-		c.log.Info("the archive is written again", "archive", c.options.Archive, "files_waiting", waiting)
+		c.log.Info("WAL archiving resumed", "archive", c.options.Archive, "files_waiting", waiting)
 	}
 	c.archived = now
 }

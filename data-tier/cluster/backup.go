@@ -16,61 +16,62 @@ import (
 )
 
 const (
-	// backupTime bounds a backup with its verification.
-	backupTime = 12 * time.Hour
-	// backupName is the layout of a backup's folder: when it ended, in UTC.
-	// Recovery can go on to any time since, and to none before.
+	// backupTimeout bounds a backup including its verification.
+	backupTimeout = 12 * time.Hour
+	// backupName is the time layout of a backup folder's name: when the backup
+	// ended, in UTC. Recovery can stop at any later time, at none before.
 	backupName = "20060102T150405.000Z"
-	// unfinished ends the name of what is not a backup yet, or no longer.
-	unfinished = ".unfinished"
+	// unfinishedSuffix marks a folder as not yet, or no longer, a complete backup.
+	unfinishedSuffix = ".unfinished"
 )
 
-// BackupOptions says what to back up and where to.
+// BackupOptions configures TakeBackup.
 type BackupOptions struct {
-	// Directory is the data directory of a server that runs.
+	// Directory is the data directory of a running server.
 	Directory string
-	// Binaries is the directory of Postgres's programs; found when empty.
+	// Binaries is the directory of the Postgres programs; if empty, they are searched for.
 	Binaries string
-	// To is the directory of all backups; made when it is not there.
-	To string
-	// Archive is the WAL archive: what it has from before the oldest backup that
-	// is kept is removed. Empty: none.
+	// Destination is the directory that holds all backups; created if it does not exist.
+	Destination string
+	// Archive is the WAL archive; if set, WAL that no remaining backup needs is
+	// removed from it.
 	Archive string
-	// Keep is how many backups are kept, this one among them.
+	// Keep is the number of backups to keep, including the new one.
 	Keep int
 }
 
-// Backup is one that is there.
+// Backup is a stored backup.
 type Backup struct {
 	Path string
-	// Ended is the earliest time to which it can be restored.
+	// Ended is the earliest time to which the backup can be restored.
 	Ended time.Time
 }
 
-// TakenBackup is one that was just made.
+// TakenBackup is the result of TakeBackup.
 type TakenBackup struct {
 	Backup
 	Bytes   int64
 	Took    time.Duration
-	Removed []Backup // older ones, of which there were more than to keep
+	Removed []Backup // the oldest backups, beyond the number to keep
 }
 
 // TakeBackup copies a server's data while it serves (PostgreSQL manual,
-// pg_basebackup), verifies the copy and puts it in its place whole or not at
-// all. Older backups are removed after that, and the WAL that only they need.
+// pg_basebackup), verifies the copy and renames it to its final name, so that a
+// backup is complete or absent. It then removes the oldest backups and the WAL
+// that only they need.
 func TakeBackup(ctx context.Context, o BackupOptions, log *slog.Logger) (TakenBackup, error) {
 	var taken TakenBackup
 	began := time.Now()
-	ctx, done := context.WithTimeout(ctx, backupTime)
+	ctx, done := context.WithTimeout(ctx, backupTimeout)
 	defer done()
 	switch {
-	case o.To == "":
-		return taken, errors.New("say with --to (BACKUPS) where the backup goes")
+	case o.Destination == "":
+		return taken, errors.New("no destination: set --to (BACKUPS) to the directory of the backups")
 	case o.Keep < 1:
 		return taken, fmt.Errorf("--keep (KEEP) %d: keep at least 1", o.Keep)
 	}
 	var err error
-	if o.To, err = filepath.Abs(o.To); err != nil {
+	if o.Destination, err = filepath.Abs(o.Destination); err != nil {
 		return taken, err
 	}
 	source, err := Socket(o.Directory)
@@ -81,95 +82,95 @@ func TakeBackup(ctx context.Context, o BackupOptions, log *slog.Logger) (TakenBa
 	if c.account, err = serverAccount(); err != nil {
 		return taken, err
 	}
-	written, err := writtenBy(o.Directory)
+	major, err := writtenBy(o.Directory)
 	if err != nil {
 		return taken, err
 	}
-	if c.binaries, err = findBinaries(o.Binaries, written); err != nil {
+	if c.binaries, err = findBinaries(o.Binaries, major); err != nil {
 		return taken, err
 	}
-	lock, err := c.holdBackups(o.To)
+	lock, err := c.lockBackups(o.Destination)
 	if err != nil {
 		return taken, err
 	}
 	defer lock.Close()
 
-	made := filepath.Join(o.To, "backup"+unfinished)
-	if err := c.makeEmpty(made); err != nil {
+	unfinished := filepath.Join(o.Destination, "backup"+unfinishedSuffix)
+	if err := c.createEmpty(unfinished); err != nil {
 		return taken, err
 	}
-	defer os.RemoveAll(made)
-	if err := c.copyServer(ctx, source, made); err != nil {
+	defer os.RemoveAll(unfinished)
+	if err := c.copyServer(ctx, source, unfinished); err != nil {
 		return taken, err
 	}
-	// Rounded up: a time that is named is never before the end.
+	// Rounded up, so that Ended is never before the end of the backup.
 	taken.Ended = time.Now().UTC().Truncate(time.Millisecond).Add(time.Millisecond)
 	// The server's key is not data.
-	if err := os.RemoveAll(filepath.Join(made, "certificates")); err != nil {
+	if err := os.RemoveAll(filepath.Join(unfinished, "certificates")); err != nil {
 		return taken, err
 	}
-	if err := c.verify(ctx, made); err != nil {
+	if err := c.verify(ctx, unfinished); err != nil {
 		return taken, err
 	}
-	if taken.Bytes, err = sizeOf(made); err != nil {
+	if taken.Bytes, err = sizeOf(unfinished); err != nil {
 		return taken, err
 	}
-	taken.Path = filepath.Join(o.To, taken.Ended.Format(backupName))
-	if err := renameSynced(made, taken.Path); err != nil {
+	taken.Path = filepath.Join(o.Destination, taken.Ended.Format(backupName))
+	if err := renameSynced(unfinished, taken.Path); err != nil {
 		return taken, err
 	}
 	taken.Took = time.Since(began)
-	if taken.Removed, err = c.removeOld(ctx, o); err != nil {
-		return taken, fmt.Errorf("the backup is in %s; what is older was not removed: %w", taken.Path, err)
+	if taken.Removed, err = c.removeOldest(ctx, o); err != nil {
+		return taken, fmt.Errorf("the backup is complete, in %s, but older backups were not removed: %w", taken.Path, err)
 	}
 	return taken, nil
 }
 
-// holdBackups makes sure that one process at a time writes to a directory of
-// backups, making it when it is not there. The hold ends when the file is closed.
-func (c *Cluster) holdBackups(to string) (*os.File, error) {
-	if _, err := os.Stat(to); errors.Is(err, os.ErrNotExist) {
-		if err := os.MkdirAll(to, 0o700); err != nil {
+// lockBackups creates a directory of backups if it does not exist, and locks it
+// for this process until the returned file is closed.
+func (c *Cluster) lockBackups(directory string) (*os.File, error) {
+	if _, err := os.Stat(directory); errors.Is(err, os.ErrNotExist) {
+		if err := os.MkdirAll(directory, 0o700); err != nil {
 			return nil, fmt.Errorf("--to (BACKUPS): %w", err)
 		}
-		if err := c.account.own(to); err != nil {
+		if err := c.account.chown(directory); err != nil {
 			return nil, err
 		}
 	}
-	if err := c.account.reaches(filepath.Join(to, "backup")); err != nil {
+	if err := c.account.checkAccess(filepath.Join(directory, "backup")); err != nil {
 		return nil, fmt.Errorf("--to (BACKUPS): %w", err)
 	}
-	lock, err := os.OpenFile(filepath.Join(to, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	lock, err := os.OpenFile(filepath.Join(directory, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("--to (BACKUPS): %w", err)
 	}
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		_ = lock.Close()
-		return nil, fmt.Errorf("another backup goes to %s: wait until it has ended", to)
+		return nil, fmt.Errorf("another backup into %s is running: wait until it has finished", directory)
 	}
 	return lock, nil
 }
 
-// copyServer copies the data of a server into an empty folder, and says how far
-// it is: to a terminal as pg_basebackup does, else by a line every few seconds.
+// copyServer copies a server's data into an empty folder and reports progress:
+// to a terminal as pg_basebackup does, otherwise by a log line every few seconds.
 func (c *Cluster) copyServer(ctx context.Context, source, folder string) error {
 	arguments := []string{"--pgdata", folder, "--dbname", source, "--wal-method", "stream", "--checkpoint", "fast", "--progress"}
 	if info, err := os.Stderr.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
-		return c.shownTool(ctx, "pg_basebackup", arguments...)
+		return c.interactiveTool(ctx, "pg_basebackup", arguments...)
 	}
 	ended := make(chan error, 1)
 	go func() {
 		_, err := c.tool(ctx, "pg_basebackup", arguments...)
 		ended <- err
 	}()
-	say := time.NewTicker(sayEvery)
-	defer say.Stop()
+	progress := time.NewTicker(reportInterval)
+	defer progress.Stop()
 	for {
 		select {
 		case err := <-ended:
 			return err
-		case <-say.C:
-			c.sayProgress(ctx)
+		case <-progress.C:
+			c.logProgress(ctx)
 		}
 	}
 }
@@ -177,8 +178,8 @@ func (c *Cluster) copyServer(ctx context.Context, source, folder string) error {
 const progressStatement = `
 select phase, backup_streamed, coalesce(backup_total, 0) from pg_stat_progress_basebackup limit 1`
 
-func (c *Cluster) sayProgress(ctx context.Context) {
-	ctx, done := context.WithTimeout(ctx, askTime)
+func (c *Cluster) logProgress(ctx context.Context) {
+	ctx, done := context.WithTimeout(ctx, queryTimeout)
 	defer done()
 	var phase string
 	var copied, total int64
@@ -190,8 +191,8 @@ func (c *Cluster) sayProgress(ctx context.Context) {
 	}
 }
 
-// verify compares every file of a backup with the manifest that the server
-// made, and reads its WAL (PostgreSQL manual, pg_verifybackup).
+// verify compares every file of a backup with the server's manifest and parses
+// the backup's WAL (PostgreSQL manual, pg_verifybackup).
 func (c *Cluster) verify(ctx context.Context, folder string) error {
 	_, err := c.tool(ctx, "pg_verifybackup", "--quiet", "--ignore", "certificates", folder)
 	return err
@@ -211,60 +212,60 @@ func sizeOf(folder string) (bytes int64, err error) {
 	return bytes, err
 }
 
-// backupsIn returns the backups of a directory, the oldest first.
-func backupsIn(directory string) ([]Backup, error) {
+// listBackups returns the backups in a directory, oldest first.
+func listBackups(directory string) ([]Backup, error) {
 	entries, err := os.ReadDir(directory)
 	if err != nil {
 		return nil, err
 	}
-	var found []Backup
+	var backups []Backup
 	for _, entry := range entries {
 		if ended, err := time.Parse(backupName, entry.Name()); err == nil && entry.IsDir() {
-			found = append(found, Backup{filepath.Join(directory, entry.Name()), ended})
+			backups = append(backups, Backup{filepath.Join(directory, entry.Name()), ended})
 		}
 	}
-	slices.SortFunc(found, func(a, b Backup) int { return a.Ended.Compare(b.Ended) })
-	return found, nil
+	slices.SortFunc(backups, func(a, b Backup) int { return a.Ended.Compare(b.Ended) })
+	return backups, nil
 }
 
-// removeOld removes the oldest backups, and the WAL from before the oldest that
-// is kept.
-func (c *Cluster) removeOld(ctx context.Context, o BackupOptions) ([]Backup, error) {
-	all, err := backupsIn(o.To)
+// removeOldest removes the oldest backups beyond o.Keep, and the archived WAL
+// from before the oldest remaining backup.
+func (c *Cluster) removeOldest(ctx context.Context, o BackupOptions) ([]Backup, error) {
+	all, err := listBackups(o.Destination)
 	if err != nil {
 		return nil, err
 	}
-	// What an interrupted removal left.
-	left, err := filepath.Glob(filepath.Join(o.To, "*Z"+unfinished))
+	// Folders that an interrupted removal left behind.
+	folders, err := filepath.Glob(filepath.Join(o.Destination, "*Z"+unfinishedSuffix))
 	if err != nil {
 		return nil, err
 	}
-	old := all[:max(len(all)-o.Keep, 0)]
-	for _, backup := range old {
-		// Half of one must not look like one.
-		if err := os.Rename(backup.Path, backup.Path+unfinished); err != nil {
+	removed := all[:max(len(all)-o.Keep, 0)]
+	for _, backup := range removed {
+		// A partly removed backup must not pass for a complete one.
+		if err := os.Rename(backup.Path, backup.Path+unfinishedSuffix); err != nil {
 			return nil, err
 		}
-		left = append(left, backup.Path+unfinished)
+		folders = append(folders, backup.Path+unfinishedSuffix)
 	}
-	for _, folder := range left {
+	for _, folder := range folders {
 		if err := os.RemoveAll(folder); err != nil {
 			return nil, err
 		}
 	}
 	if o.Archive == "" {
-		return old, nil
+		return removed, nil
 	}
-	first, err := firstWAL(all[len(old)].Path)
+	first, err := firstWAL(all[len(removed)].Path)
 	if err != nil {
-		return old, err
+		return removed, err
 	}
 	archive, err := filepath.Abs(o.Archive)
 	if err != nil {
-		return old, err
+		return removed, err
 	}
 	_, err = c.tool(ctx, "pg_archivecleanup", archive, first)
-	return old, err
+	return removed, err
 }
 
 var startLocation = regexp.MustCompile(`(?m)^START WAL LOCATION: \S+ \(file ([0-9A-F]{24})\)$`)
@@ -276,9 +277,9 @@ func firstWAL(backup string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	found := startLocation.FindSubmatch(label)
-	if found == nil {
-		return "", fmt.Errorf("%s/backup_label does not say where its WAL starts", backup)
+	match := startLocation.FindSubmatch(label)
+	if match == nil {
+		return "", fmt.Errorf("%s/backup_label has no start of the WAL", backup)
 	}
-	return string(found[1]), nil
+	return string(match[1]), nil
 }

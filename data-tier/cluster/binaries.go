@@ -11,10 +11,10 @@ import (
 	"strings"
 )
 
-// oldest is the first major version that has all we use.
-const oldest = 15
+// minMajor is the first major version with every feature in use here.
+const minMajor = 15
 
-// binaries are the programs of one Postgres installation.
+// binaries locates the programs of one Postgres installation.
 type binaries struct {
 	directory string
 	major     int
@@ -22,46 +22,44 @@ type binaries struct {
 
 func (b binaries) path(program string) string { return filepath.Join(b.directory, program) }
 
-// findBinaries returns the installation in directory, or else the newest on
-// this machine; of the major version that data was written by, when it is not 0.
-func findBinaries(directory string, written int) (binaries, error) {
-	places := []string{directory}
+// findBinaries returns the installation in directory, or the newest on this
+// machine if directory is empty. If dataMajor is not 0, only an installation of
+// that major version qualifies.
+func findBinaries(directory string, dataMajor int) (binaries, error) {
+	candidates := []string{directory}
 	if directory == "" {
-		places, _ = filepath.Glob("/usr/lib/postgresql/*/bin") // Debian and those like it
-		if found, err := exec.LookPath("postgres"); err == nil {
-			if real, err := filepath.EvalSymlinks(found); err == nil {
-				places = append(places, filepath.Dir(real))
+		candidates, _ = filepath.Glob("/usr/lib/postgresql/*/bin") // Debian and its derivatives
+		if program, err := exec.LookPath("postgres"); err == nil {
+			if resolved, err := filepath.EvalSymlinks(program); err == nil {
+				candidates = append(candidates, filepath.Dir(resolved))
 			}
 		}
 	}
-	var best binaries
-	var found []string
-	for _, place := range places {
-		major, err := majorOf(filepath.Join(place, "postgres"))
+	var newest binaries
+	var installed []string
+	for _, candidate := range candidates {
+		major, err := majorOf(filepath.Join(candidate, "postgres"))
 		if err != nil {
 			continue
 		}
-		found = append(found, fmt.Sprintf("%d in %s", major, place))
-		if major >= oldest && major > best.major && (written == 0 || major == written) {
-			best = binaries{place, major}
+		installed = append(installed, fmt.Sprintf("%d in %s", major, candidate))
+		if major >= minMajor && major > newest.major && (dataMajor == 0 || major == dataMajor) {
+			newest = binaries{candidate, major}
 		}
 	}
+	found := "none"
+	if len(installed) > 0 {
+		found = strings.Join(installed, ", ")
+	}
 	switch {
-	case best.major != 0:
-		return best, nil
-	case written != 0:
-		return best, fmt.Errorf("the data were written by Postgres %d, and there is %s: install Postgres %d (Debian: postgresql-%d), or move the data with pg_upgrade",
-			written, orNone(found), written, written)
+	case newest.major != 0:
+		return newest, nil
+	case dataMajor != 0:
+		return newest, fmt.Errorf("the data directory was written by Postgres %d (found: %s): install Postgres %d (Debian: postgresql-%d), or migrate the data with pg_upgrade",
+			dataMajor, found, dataMajor, dataMajor)
 	default:
-		return best, fmt.Errorf("no Postgres from version %d (there is %s): install it (Debian: apt-get install postgresql), or say with --binaries (BINARIES) where it is", oldest, orNone(found))
+		return newest, fmt.Errorf("no Postgres from version %d (found: %s): install it (Debian: apt-get install postgresql), or set --binaries (BINARIES) to its directory", minMajor, found)
 	}
-}
-
-func orNone(found []string) string {
-	if len(found) == 0 {
-		return "none"
-	}
-	return strings.Join(found, ", ")
 }
 
 var version = regexp.MustCompile(`\(PostgreSQL\) (\d+)`)
@@ -73,13 +71,13 @@ func majorOf(program string) (int, error) {
 	}
 	match := version.FindSubmatch(output)
 	if match == nil {
-		return 0, errors.New("says no version")
+		return 0, errors.New("prints no version")
 	}
 	return strconv.Atoi(string(match[1]))
 }
 
-// writtenBy returns the major version that wrote a data directory; 0 when there
-// is none yet.
+// writtenBy returns the major version that wrote a data directory, or 0 if the
+// directory holds no data yet.
 func writtenBy(directory string) (int, error) {
 	text, err := os.ReadFile(filepath.Join(directory, "PG_VERSION"))
 	if errors.Is(err, os.ErrNotExist) {

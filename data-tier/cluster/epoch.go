@@ -7,33 +7,34 @@ import (
 	"time"
 )
 
-// epochTime bounds the new epoch's transaction.
-const epochTime = 30 * time.Second
+// epochTimeout bounds setting a new epoch.
+const epochTimeout = 30 * time.Second
 
-// newEpochStatement sets the epoch of every module that has one (a table of that
-// name, see notifications.epoch), all at once. The format is theirs.
+// newEpochStatement sets the epoch of every module that has one, in a table named
+// epoch (see notifications.epoch), in one transaction and in the modules' format.
 const newEpochStatement = `
 do $$
 declare
-    counted text;
+    epoch_table text;
 begin
-    for counted in select format('%I.%I', schemaname, tablename) from pg_tables where tablename = 'epoch' loop
-        execute format('update %s set epoch = substr(md5(gen_random_uuid()::text), 1, 8)', counted);
+    for epoch_table in select format('%I.%I', schemaname, tablename) from pg_tables where tablename = 'epoch' loop
+        execute format('update %s set epoch = substr(md5(gen_random_uuid()::text), 1, 8)', epoch_table);
     end loop;
 end
 $$`
 
-// Whoever connected before may keep the epoch before in memory.
+// disconnectStatement closes the connections of clients, which can have the
+// previous epoch cached.
 const disconnectStatement = `
 select pg_terminate_backend(pid)
 from   pg_stat_activity
 where  datname = current_database() and backend_type = 'client backend' and pid <> pg_backend_pid()`
 
-// newEpoch says that from here on the database may count other things by numbers
-// that were given away before: every client's cursor of before is answered with
-// "reset".
+// newEpoch starts a new epoch: from here on, sequence numbers that the lost part of
+// the history used can be assigned again. Cursors of the previous epoch are
+// answered with a reset.
 func newEpoch(ctx context.Context, directory string) error {
-	ctx, done := context.WithTimeout(ctx, epochTime)
+	ctx, done := context.WithTimeout(ctx, epochTimeout)
 	defer done()
 	return onSocket(directory, "techtalks", func(db *sql.DB) error {
 		for _, statement := range []string{newEpochStatement, disconnectStatement} {

@@ -11,27 +11,27 @@ import (
 )
 
 const (
-	// partnerTime is how long a primary waits for its partner's answer before it
-	// serves without: long enough for one that restarts on the same signal.
-	partnerTime = 5 * time.Second
-	// askTime bounds one question.
-	askTime = 3 * time.Second
-	// againAfter is the pause between two questions to one that does not answer.
-	againAfter = 500 * time.Millisecond
+	// partnerTimeout is how long a primary waits for its partner before it serves
+	// without an answer: long enough for a partner that is restarting at the same time.
+	partnerTimeout = 5 * time.Second
+	// queryTimeout bounds one query.
+	queryTimeout = 3 * time.Second
+	// partnerRetryDelay is the pause before querying an unresponsive partner again.
+	partnerRetryDelay = 500 * time.Millisecond
 )
 
-// partner is what the Postgres of another data tier says of itself.
-type partner struct {
+// partnerState is the state of the Postgres of another data tier.
+type partnerState struct {
 	system   string
 	timeline int
 	standby  bool
 	major    int
 }
 
-// replicatorSource returns the connection string by which this host's programs
-// and Postgres itself reach another data tier. certificates is a folder as
-// copyCertificates makes it. libpq takes a key only when it belongs to the user
-// that runs it and nobody else may read it.
+// replicatorSource returns the connection string with which this host's programs
+// and Postgres itself connect to another data tier. certificates is a folder
+// filled by copyCertificates: libpq rejects a key that does not belong to the
+// running user or that other users can read.
 func replicatorSource(address, certificates string) (string, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
@@ -40,9 +40,9 @@ func replicatorSource(address, certificates string) (string, error) {
 	quote := func(value string) string {
 		return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(value) + "'"
 	}
-	in := func(name string) string { return quote(filepath.Join(certificates, name)) }
+	file := func(name string) string { return quote(filepath.Join(certificates, name)) }
 	return fmt.Sprintf("host=%s port=%s user=replicator connect_timeout=5 sslmode=verify-full sslrootcert=%s sslcert=%s sslkey=%s",
-		quote(host), quote(port), in("ca.crt"), in("server.crt"), in("server.key")), nil
+		quote(host), quote(port), file("ca.crt"), file("server.crt"), file("server.key")), nil
 }
 
 // connectPartner opens a connection to another data tier as replicator. The
@@ -55,8 +55,9 @@ func connectPartner(address, certificates string) (*sql.DB, error) {
 	return sql.Open("postgres", source+" dbname=techtalks application_name=data-tier statement_timeout=0")
 }
 
-// The timeline of a primary is that of the WAL it writes: its control file has
-// the new one only after the first checkpoint since the promotion.
+// partnerStatement reads the timeline of a primary from the WAL that it writes:
+// its control file has the new timeline only after the first checkpoint since the
+// promotion.
 const partnerStatement = `
 select (select system_identifier::text from pg_control_system()),
        case when pg_is_in_recovery()
@@ -66,26 +67,26 @@ select (select system_identifier::text from pg_control_system()),
        pg_is_in_recovery(),
        current_setting('server_version_num')::int / 10000`
 
-// askPartner asks once.
-func askPartner(ctx context.Context, address, certificates string) (partner, error) {
-	var p partner
+// queryPartner reads the partner's state, without retries.
+func queryPartner(ctx context.Context, address, certificates string) (partnerState, error) {
+	var p partnerState
 	db, err := connectPartner(address, certificates)
 	if err != nil {
 		return p, err
 	}
 	defer db.Close()
-	ctx, done := context.WithTimeout(ctx, askTime)
+	ctx, done := context.WithTimeout(ctx, queryTimeout)
 	defer done()
 	err = db.QueryRowContext(ctx, partnerStatement).Scan(&p.system, &p.timeline, &p.standby, &p.major)
 	return p, err
 }
 
-// awaitPartner asks until there is an answer, for patience at most.
-func awaitPartner(ctx context.Context, address, certificates string, patience time.Duration) (partner, error) {
-	limited, done := context.WithTimeout(ctx, patience)
+// awaitPartner queries the partner until it answers, for at most timeout.
+func awaitPartner(ctx context.Context, address, certificates string, timeout time.Duration) (partnerState, error) {
+	limited, done := context.WithTimeout(ctx, timeout)
 	defer done()
 	for {
-		p, err := askPartner(limited, address, certificates)
+		p, err := queryPartner(limited, address, certificates)
 		if err == nil {
 			return p, nil
 		}
@@ -94,23 +95,23 @@ func awaitPartner(ctx context.Context, address, certificates string, patience ti
 			return p, ctx.Err()
 		case <-limited.Done():
 			return p, err
-		case <-time.After(againAfter):
+		case <-time.After(partnerRetryDelay):
 		}
 	}
 }
 
-// behind says whether a primary may not serve beside its partner: nil, or why.
-// Two primaries of one system would take writes that nobody can bring together.
-func (s control) behind(p partner, address string) error {
+// checkPartner returns why a primary must not serve beside its partner, or nil.
+// Two primaries of one system would accept writes that cannot be merged.
+func (s control) checkPartner(p partnerState, address string) error {
 	switch {
 	case p.system != s.system:
-		return fmt.Errorf("the data tier at %s holds another database (system %s, here %s): name the right one with --partner (PARTNER) or --standby-of (STANDBY_OF)",
+		return fmt.Errorf("the data tier at %s holds another database (system %s, here %s): correct --partner (PARTNER) or --standby-of (STANDBY_OF)",
 			address, p.system, s.system)
 	case p.timeline > s.timeline:
-		return fmt.Errorf("%s was promoted (timeline %d); this one is behind (timeline %d): start it with --standby-of %s (STANDBY_OF), and it rejoins",
+		return fmt.Errorf("%s was promoted (timeline %d) and this server is behind (timeline %d): start it with --standby-of %s (STANDBY_OF), and it rejoins",
 			address, p.timeline, s.timeline, address)
 	case p.timeline == s.timeline && !p.standby:
-		return fmt.Errorf("%s is a primary on the same timeline (%d): only one may serve; remove the data directory of the one that is to be the standby, and start that with --standby-of (STANDBY_OF)",
+		return fmt.Errorf("%s is a primary on the same timeline (%d), and only one can serve: remove the data directory of the intended standby, and start that with --standby-of (STANDBY_OF)",
 			address, p.timeline)
 	}
 	return nil

@@ -11,22 +11,22 @@ import (
 )
 
 const (
-	// promoteTime bounds a promotion: what was received is replayed first.
-	promoteTime = 10 * time.Minute
+	// promoteTimeout bounds a promotion, which first replays the WAL received.
+	promoteTimeout = 10 * time.Minute
 
-	// Files of the data directory. A promotion is begun, and done; one that is
-	// interrupted in between is finished by whoever comes next.
+	// Marker files in the data directory: a promotion has started, or is complete.
+	// An interrupted promotion is finished by the next Promote or start.
 	promotingMark = "promoting"
 	promotedMark  = "promoted"
 )
 
-// Promotion is what there is to know of a promotion.
+// Promotion is the result of Promote.
 type Promotion struct {
-	// Unreplayed is how many bytes of WAL were received and not yet replayed
-	// when it began. All of them were replayed.
+	// Unreplayed is the number of bytes of WAL that were received and not yet
+	// replayed when the promotion began. All of them were replayed.
 	Unreplayed int64
-	// LastCommit is when the last transaction that arrived was committed on the
-	// primary before; zero when none did since this standby started.
+	// LastCommit is when the previous primary committed the last transaction that
+	// this standby received; zero if it received none since it started.
 	LastCommit time.Time
 	Timeline   int
 	Took       time.Duration
@@ -40,53 +40,53 @@ select pg_is_in_recovery(),
 const promotedStatement = `
 select pg_last_xact_replay_timestamp(), ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int`
 
-// Promote makes the standby that serves on a data directory the primary, with a
-// new epoch: replication is asynchronous, and what the primary before committed
-// last may be lost. It is refused while that one still sends WAL, unless forced:
-// there would be two. One that was interrupted is finished by another.
+// Promote makes the standby that serves a data directory the primary, with a new
+// epoch: replication is asynchronous, so the last commits of the previous primary
+// can be lost. Unless forced, it fails while the primary still sends WAL, because
+// there would be two primaries. It finishes a promotion that was interrupted.
 func Promote(ctx context.Context, directory string, force bool) (Promotion, error) {
 	began := time.Now()
-	ctx, done := context.WithTimeout(ctx, promoteTime)
+	ctx, done := context.WithTimeout(ctx, promoteTimeout)
 	defer done()
-	var is Promotion
+	var p Promotion
 	c := &Cluster{options: Options{Directory: directory}}
 	var err error
 	if c.account, err = serverAccount(); err != nil {
-		return is, err
+		return p, err
 	}
 	err = onSocket(directory, "postgres", func(db *sql.DB) error {
 		var standby, streaming bool
-		if err := db.QueryRowContext(ctx, standbyStatement).Scan(&standby, &is.Unreplayed, &streaming); err != nil {
+		if err := db.QueryRowContext(ctx, standbyStatement).Scan(&standby, &p.Unreplayed, &streaming); err != nil {
 			return err
 		}
 		switch {
 		case !standby && !c.has(promotingMark):
-			return fmt.Errorf("%s is a primary's already: promote on the host of a standby", directory)
+			return fmt.Errorf("%s already belongs to a primary: promote on the host of a standby", directory)
 		case standby && streaming && !force:
-			return errors.New("the primary still sends WAL: stop it first, then promote; two primaries would take writes that nobody can bring together (--force promotes all the same)")
+			return errors.New("the primary still sends WAL: stop it first, then promote; two primaries would accept writes that cannot be merged (--force promotes anyway)")
 		case standby:
 			if err := c.write(promotingMark, nil); err != nil {
 				return err
 			}
 			var promoted bool
-			if err := db.QueryRowContext(ctx, `select pg_promote(true, $1)`, int(promoteTime.Seconds())).Scan(&promoted); err != nil || !promoted {
-				return fmt.Errorf("promote: %w", errors.Join(err, errors.New("it is not the primary yet; try again")))
+			if err := db.QueryRowContext(ctx, `select pg_promote(true, $1)`, int(promoteTimeout.Seconds())).Scan(&promoted); err != nil || !promoted {
+				return fmt.Errorf("promote: %w", errors.Join(err, errors.New("the standby is not the primary yet: try again")))
 			}
 		}
 		var lastCommit sql.NullTime
-		err := db.QueryRowContext(ctx, promotedStatement).Scan(&lastCommit, &is.Timeline)
-		is.LastCommit = lastCommit.Time
+		err := db.QueryRowContext(ctx, promotedStatement).Scan(&lastCommit, &p.Timeline)
+		p.LastCommit = lastCommit.Time
 		return err
 	})
 	if err != nil {
-		return is, err
+		return p, err
 	}
 	err = c.finishPromotion(ctx)
-	is.Took = time.Since(began)
-	return is, err
+	p.Took = time.Since(began)
+	return p, err
 }
 
-// finishPromotion does what is left to do on a primary that was a standby.
+// finishPromotion completes a promotion after Postgres has become the primary.
 func (c *Cluster) finishPromotion(ctx context.Context) error {
 	if !c.has(promotingMark) {
 		return nil
@@ -94,8 +94,8 @@ func (c *Cluster) finishPromotion(ctx context.Context) error {
 	if err := newEpoch(ctx, c.options.Directory); err != nil {
 		return err
 	}
-	// The control file then says the new timeline: an old primary that rejoins
-	// reads it there.
+	// The checkpoint writes the new timeline to the control file, where a former
+	// primary that rejoins reads it.
 	checkpoint := func(db *sql.DB) error {
 		_, err := db.ExecContext(ctx, `checkpoint`)
 		return err
@@ -103,6 +103,6 @@ func (c *Cluster) finishPromotion(ctx context.Context) error {
 	if err := onSocket(c.options.Directory, "postgres", checkpoint); err != nil {
 		return fmt.Errorf("checkpoint after the promotion: %w", err)
 	}
-	in := func(name string) string { return filepath.Join(c.options.Directory, name) }
-	return os.Rename(in(promotingMark), in(promotedMark))
+	return os.Rename(filepath.Join(c.options.Directory, promotingMark), filepath.Join(c.options.Directory, promotedMark))
+
 }

@@ -15,28 +15,27 @@ import (
 	_ "github.com/lib/pq" // the driver "postgres"
 )
 
-// longestSocket is the length of the longest directory that the socket's path
-// fits into: sun_path has 108 bytes (unix(7)), ".s.PGSQL.65535" and its NUL
-// take 16.
-const longestSocket = 92
+// maxSocketDirectory is the maximum length of the socket's directory: sun_path has
+// 108 bytes (unix(7)), of which "/.s.PGSQL.65535" and its NUL take 16.
+const maxSocketDirectory = 92
 
-// socketDirectory returns where the socket of a data directory is: beside it, since
-// pg_rewind takes what is in it for data, or, when its path is too long, in a folder
-// for temporary files.
+// socketDirectory returns the folder of a server's socket: beside the data
+// directory, because pg_rewind treats every file inside it as data, or, if that
+// path is too long, in the folder for temporary files.
 func socketDirectory(directory string) (string, error) {
-	if beside := directory + ".socket"; len(beside) <= longestSocket {
+	if beside := directory + ".socket"; len(beside) <= maxSocketDirectory {
 		return beside, nil
 	}
 	sum := sha256.Sum256([]byte(directory))
 	short := filepath.Join(os.TempDir(), "techtalks-"+hex.EncodeToString(sum[:6]))
-	if len(short) > longestSocket {
-		return "", fmt.Errorf("no folder for a socket: both %s.socket and %s are too long; use a shorter --data-directory (DATA_DIRECTORY)", directory, short)
+	if len(short) > maxSocketDirectory {
+		return "", fmt.Errorf("no folder for the socket: both %s.socket and %s are too long; use a shorter --data-directory (DATA_DIRECTORY)", directory, short)
 	}
 	return short, nil
 }
 
-// postmaster reads what a running server says of itself (postmaster.pid:
-// process, directory, start, port, socket, …).
+// postmaster returns the lines of a running server's postmaster.pid: process id,
+// directory, start time, port, socket directory, …
 func postmaster(directory string) ([]string, error) {
 	text, err := os.ReadFile(filepath.Join(directory, "postmaster.pid"))
 	if err != nil {
@@ -49,7 +48,7 @@ func postmaster(directory string) ([]string, error) {
 	return lines, nil
 }
 
-// Socket returns the data source of the superuser, over the local socket of the
+// Socket returns the superuser's connection string for the local socket of the
 // server that runs on a data directory. It names no database.
 func Socket(directory string) (string, error) {
 	lines, err := postmaster(directory)
@@ -60,10 +59,10 @@ func Socket(directory string) (string, error) {
 		strings.TrimSpace(lines[4]), strings.TrimSpace(lines[3])), nil
 }
 
-// Ready returns nil when the server of a data directory answers, and lets the logic tier
-// in: not before its database is set up.
+// Ready returns nil if the server of a data directory answers and admits the logic
+// tier, which it does once its database is set up.
 func Ready(ctx context.Context, directory string) error {
-	ctx, done := context.WithTimeout(ctx, pingTime)
+	ctx, done := context.WithTimeout(ctx, pingTimeout)
 	defer done()
 	return onSocket(directory, "techtalks", func(db *sql.DB) error {
 		var open bool
@@ -71,29 +70,29 @@ func Ready(ctx context.Context, directory string) error {
 			return err
 		}
 		if !open {
-			return errors.New("it is being set up, and lets nobody in yet")
+			return errors.New("not ready: the database is being set up and does not admit the logic tier yet")
 		}
 		return nil
 	})
 }
 
-const pingTime = 3 * time.Second
+const pingTimeout = 3 * time.Second
 
-// ping asks a server whether it answers.
+// ping returns nil if the server of a data directory answers.
 func ping(ctx context.Context, directory, database string) error {
-	ctx, done := context.WithTimeout(ctx, pingTime)
+	ctx, done := context.WithTimeout(ctx, pingTimeout)
 	defer done()
 	return onSocket(directory, database, func(db *sql.DB) error { return db.PingContext(ctx) })
 }
 
-// onSocket calls do with a connection of the superuser to the server of a data
+// onSocket calls do with a superuser's connection to the server of a data
 // directory.
 func onSocket(directory, database string, do func(*sql.DB) error) error {
 	source, err := Socket(directory)
 	if err != nil {
 		return err
 	}
-	// What it does has a deadline of its own.
+	// The callers' contexts have deadlines.
 	db, err := sql.Open("postgres", source+" statement_timeout=0 dbname="+database)
 	if err != nil {
 		return err

@@ -13,33 +13,33 @@ import (
 )
 
 const (
-	// copyTime bounds copying a primary, and a rejoin.
-	copyTime = 12 * time.Hour
-	// sayEvery is how often one that waits says why.
-	sayEvery = 5 * time.Second
+	// copyTimeout bounds copying a primary, and a rejoin.
+	copyTimeout = 12 * time.Hour
+	// reportInterval is how often a waiting server logs why it waits.
+	reportInterval = 5 * time.Second
 	// standbySignal is the file that makes Postgres a standby; promotion removes
 	// it (PostgreSQL manual, 27.2.4).
 	standbySignal = "standby.signal"
 )
 
-// joins makes the data directory what the settings and its own state ask for,
-// before Postgres starts. written is the version that wrote it, 0: it is empty.
+// chooseRole decides, before Postgres starts, whether a data directory that holds
+// data serves as a primary or as a standby.
 //
-//   - Empty: a copy of the primary, where --standby-of names one.
-//   - A standby's: it follows on.
-//   - A primary's, with --standby-of: it rejoins as a standby when that one was
-//     promoted since. One that was promoted itself serves on as the primary, by
-//     the same flag: a restart must not undo a promotion. One that was not waits
-//     for an answer; it was told not to be the primary.
-//   - A primary's, with --partner: it serves, unless the partner was promoted.
-func (c *Cluster) joins(ctx context.Context) error {
+//   - The directory of a standby keeps following.
+//   - The directory of a primary, with --standby-of: it rejoins as a standby if
+//     that server was promoted since. If this server was itself promoted, it stays
+//     the primary despite the flag: a restart must not undo a promotion. Otherwise
+//     it waits for an answer, because its settings say that it is not the primary.
+//   - The directory of a primary, with --partner: it serves unless the partner was
+//     promoted.
+func (c *Cluster) chooseRole(ctx context.Context) error {
 	o := c.options
 	if o.StandbyOf == "" && c.has(standbySignal) {
-		return fmt.Errorf("%s is a standby's: say with --standby-of (STANDBY_OF) whom it follows; to make it the primary, data-tier promote while it serves", o.Directory)
+		return fmt.Errorf("%s belongs to a standby: set --standby-of (STANDBY_OF) to its primary; to make it the primary, run data-tier promote while it serves", o.Directory)
 	}
 	if c.has(standbySignal) {
 		c.standby = true
-		return c.forget(promotingMark, promotedMark)
+		return c.remove(promotingMark, promotedMark)
 	}
 	address := o.StandbyOf
 	if address == "" {
@@ -48,40 +48,40 @@ func (c *Cluster) joins(ctx context.Context) error {
 	if address == "" {
 		return nil
 	}
-	here, err := c.control(ctx)
+	local, err := c.control(ctx)
 	if err != nil {
 		return err
 	}
-	other, err := awaitPartner(ctx, address, c.certificates(), partnerTime)
-	mayServe := o.StandbyOf == "" || c.has(promotedMark) || c.has(promotingMark)
+	partner, err := awaitPartner(ctx, address, c.certificates(), partnerTimeout)
+	canBePrimary := o.StandbyOf == "" || c.has(promotedMark) || c.has(promotingMark)
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case err != nil && mayServe:
+	case err != nil && canBePrimary:
 		c.log.Warn("the partner does not answer; serving without knowing whether it was promoted", "partner", address, "reason", err)
 		return nil
 	case err != nil:
-		if other, err = c.awaitPrimary(ctx, c.certificates()); err != nil {
+		if partner, err = c.awaitPrimary(ctx, c.certificates()); err != nil {
 			return err
 		}
 	}
-	if o.StandbyOf != "" && other.system == here.system && other.timeline > here.timeline {
-		return c.rejoin(ctx, here)
+	if o.StandbyOf != "" && partner.system == local.system && partner.timeline > local.timeline {
+		return c.rejoin(ctx, local)
 	}
-	if err := here.behind(other, address); err != nil {
+	if err := local.checkPartner(partner, address); err != nil {
 		return err
 	}
-	if !other.standby {
-		c.log.Warn("the partner is a primary too, on an older timeline: stop it and start it with --standby-of this one; it rejoins",
-			"partner", address, "its_timeline", other.timeline, "timeline", here.timeline)
+	if !partner.standby {
+		c.log.Warn("the partner is a primary too, on an older timeline: stop it and start it with --standby-of set to this server; it rejoins",
+			"partner", address, "its_timeline", partner.timeline, "timeline", local.timeline)
 	}
 	return nil
 }
 
-// awaitPrimary waits, visibly, until the primary answers.
-func (c *Cluster) awaitPrimary(ctx context.Context, certificates string) (partner, error) {
+// awaitPrimary waits until the primary answers, and logs why it waits.
+func (c *Cluster) awaitPrimary(ctx context.Context, certificates string) (partnerState, error) {
 	for {
-		p, err := awaitPartner(ctx, c.options.StandbyOf, certificates, sayEvery)
+		p, err := awaitPartner(ctx, c.options.StandbyOf, certificates, reportInterval)
 		if ctx.Err() != nil {
 			return p, ctx.Err()
 		}
@@ -92,16 +92,16 @@ func (c *Cluster) awaitPrimary(ctx context.Context, certificates string) (partne
 	}
 }
 
-// copyPrimary makes the data directory a copy of the primary's, whole or not at
-// all, that will follow it.
+// copyPrimary creates the data directory of a standby, atomically, as a copy of
+// the primary's.
 func (c *Cluster) copyPrimary(ctx context.Context) error {
 	began := time.Now()
-	made := c.options.Directory + ".new"
-	if err := c.makeEmpty(made); err != nil {
+	unfinished := c.options.Directory + ".new"
+	if err := c.createEmpty(unfinished); err != nil {
 		return err
 	}
-	certificates := filepath.Join(made, "certificates")
-	if err := c.makeEmpty(certificates); err != nil {
+	certificates := filepath.Join(unfinished, "certificates")
+	if err := c.createEmpty(certificates); err != nil {
 		return err
 	}
 	if _, err := c.copyCertificates(certificates); err != nil {
@@ -114,7 +114,7 @@ func (c *Cluster) copyPrimary(ctx context.Context) error {
 	if c.binaries, err = findBinaries(c.options.Binaries, primary.major); err != nil {
 		return err
 	}
-	ctx, done := context.WithTimeout(ctx, copyTime)
+	ctx, done := context.WithTimeout(ctx, copyTimeout)
 	defer done()
 	if err := c.reserveSlot(ctx, certificates); err != nil {
 		return err
@@ -124,16 +124,16 @@ func (c *Cluster) copyPrimary(ctx context.Context) error {
 		return err
 	}
 	c.log.Info("copying the primary", "primary", c.options.StandbyOf)
-	data := filepath.Join(made, "data")
+	data := filepath.Join(unfinished, "data")
 	if _, err := c.tool(ctx, "pg_basebackup", "--pgdata", data, "--dbname", source, "--wal-method", "stream", "--slot", slotName(), "--checkpoint", "fast"); err != nil {
 		return err
 	}
 	if err := os.Remove(c.options.Directory); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	whole := *c
-	whole.options.Directory = data
-	if err := whole.follow(); err != nil {
+	copied := *c
+	copied.options.Directory = data
+	if err := copied.makeStandby(); err != nil {
 		return err
 	}
 	if err := renameSynced(data, c.options.Directory); err != nil {
@@ -141,17 +141,17 @@ func (c *Cluster) copyPrimary(ctx context.Context) error {
 	}
 	c.log.Info("primary copied", "primary", c.options.StandbyOf, "directory", c.options.Directory, "took", time.Since(began).Round(time.Millisecond))
 	c.standby = true
-	return os.RemoveAll(made)
+	return os.RemoveAll(unfinished)
 }
 
-// rejoin makes the stopped data directory of an old primary that of a standby:
-// what it wrote after the other was promoted is taken back (pg_rewind).
-func (c *Cluster) rejoin(ctx context.Context, here control) error {
+// rejoin turns the stopped data directory of a former primary into that of a
+// standby: pg_rewind undoes what it wrote after the other server was promoted.
+func (c *Cluster) rejoin(ctx context.Context, local control) error {
 	began := time.Now()
-	ctx, done := context.WithTimeout(ctx, copyTime)
+	ctx, done := context.WithTimeout(ctx, copyTimeout)
 	defer done()
-	if !here.clean() {
-		// pg_rewind wants one that was stopped, not killed.
+	if !local.isClean() {
+		// pg_rewind requires a clean shutdown.
 		if err := c.recover(ctx); err != nil {
 			return err
 		}
@@ -168,17 +168,17 @@ func (c *Cluster) rejoin(ctx context.Context, here control) error {
 	}
 	rewind := []string{"--target-pgdata", c.options.Directory, "--source-server", source + " dbname=techtalks"}
 	if _, err := c.tool(ctx, "pg_rewind", append(rewind, "--dry-run")...); err != nil {
-		return fmt.Errorf("%s cannot rejoin %s: remove it, and it is copied anew: %w", c.options.Directory, c.options.StandbyOf, err)
+		return fmt.Errorf("%s cannot rejoin %s: remove it, and it is copied again: %w", c.options.Directory, c.options.StandbyOf, err)
 	}
-	// One that is interrupted leaves neither the old data nor the new.
-	mark := c.options.Directory + rewindMark
+	// An interrupted pg_rewind leaves neither the old data nor the new.
+	mark := c.options.Directory + rewindSuffix
 	if err := os.WriteFile(mark, nil, 0o600); err != nil {
 		return err
 	}
 	if _, err := c.tool(ctx, "pg_rewind", rewind...); err != nil {
-		return fmt.Errorf("%w: remove %s and %s, and it is copied anew", err, c.options.Directory, mark)
+		return fmt.Errorf("%w: remove %s and %s, and it is copied again", err, c.options.Directory, mark)
 	}
-	if err := c.follow(); err != nil {
+	if err := c.makeStandby(); err != nil {
 		return err
 	}
 	if err := os.Remove(mark); err != nil {
@@ -186,20 +186,21 @@ func (c *Cluster) rejoin(ctx context.Context, here control) error {
 	}
 	c.standby = true
 	c.log.Info("rejoined as a standby", "primary", c.options.StandbyOf, "took", time.Since(began).Round(time.Millisecond))
-	// The configuration is the primary's now.
+	// pg_rewind copied the primary's configuration.
 	return c.configure()
 }
 
-// rewindMark ends the name of the file beside a data directory that says that a
-// rejoin is under way.
-const rewindMark = ".rewind"
+// rewindSuffix is the suffix of the file beside a data directory that marks a
+// rejoin in progress.
+const rewindSuffix = ".rewind"
 
-// follow makes a copy of the primary start as a standby.
-func (c *Cluster) follow() error {
-	if err := c.forget(promotingMark, promotedMark); err != nil {
+// makeStandby makes a copy of the primary start as a standby.
+func (c *Cluster) makeStandby() error {
+	if err := c.remove(promotingMark, promotedMark); err != nil {
 		return err
 	}
-	// The slots of those that followed this one would keep WAL that nobody wants.
+	// The replication slots of the primary's standbys would retain WAL that no
+	// server reads here.
 	slots, err := filepath.Glob(filepath.Join(c.options.Directory, "pg_replslot", "*"))
 	if err != nil {
 		return err
@@ -212,15 +213,15 @@ func (c *Cluster) follow() error {
 	return c.write(standbySignal, nil)
 }
 
-// checkpointPrimary makes the primary's control file say its timeline, which
-// pg_rewind reads there.
+// checkpointPrimary makes the primary write its timeline to its control file,
+// where pg_rewind reads it.
 func (c *Cluster) checkpointPrimary(ctx context.Context) error {
 	db, err := connectPartner(c.options.StandbyOf, c.certificates())
 	if err != nil {
 		return err
 	}
 	defer db.Close()
-	ctx, done := context.WithTimeout(ctx, startTime)
+	ctx, done := context.WithTimeout(ctx, startTimeout)
 	defer done()
 	if _, err := db.ExecContext(ctx, `checkpoint`); err != nil {
 		return fmt.Errorf("checkpoint on %s: %w", c.options.StandbyOf, err)
@@ -228,24 +229,24 @@ func (c *Cluster) checkpointPrimary(ctx context.Context) error {
 	return nil
 }
 
-var notInSlot = regexp.MustCompile(`[^a-z0-9_]`)
+var notSlotName = regexp.MustCompile(`[^a-z0-9_]`)
 
-// slotName names the replication slot of this host: a primary's hosts differ.
+// slotName returns the name of this host's replication slot on the primary.
 func slotName() string {
 	host, _ := os.Hostname()
-	name := "standby_" + notInSlot.ReplaceAllString(strings.ToLower(host), "_")
+	name := "standby_" + notSlotName.ReplaceAllString(strings.ToLower(host), "_")
 	return name[:min(len(name), 63)]
 }
 
-// reserveSlot makes the primary keep WAL for this host from now on. A slot that
-// lost its WAL, since this host was away for too long, is made anew.
+// reserveSlot makes the primary retain WAL for this host. It recreates a slot
+// whose WAL was removed because this host was disconnected for too long.
 func (c *Cluster) reserveSlot(ctx context.Context, certificates string) error {
 	db, err := connectPartner(c.options.StandbyOf, certificates)
 	if err != nil {
 		return err
 	}
 	defer db.Close()
-	ctx, done := context.WithTimeout(ctx, askTime)
+	ctx, done := context.WithTimeout(ctx, queryTimeout)
 	defer done()
 	name := slotName()
 	for _, statement := range []string{
@@ -262,10 +263,10 @@ func (c *Cluster) reserveSlot(ctx context.Context, certificates string) error {
 const followingStatement = `
 select pg_is_in_recovery(), exists (select from pg_stat_wal_receiver where status = 'streaming')`
 
-// watchPrimary says why a standby does not follow. It makes the slot that a
-// primary lacks: one that was a standby itself until now has none.
+// watchPrimary logs why a standby does not follow its primary. It also creates the
+// replication slot if the primary has none, as after a promotion.
 func (c *Cluster) watchPrimary(ctx context.Context) {
-	ctx, done := context.WithTimeout(ctx, 2*askTime)
+	ctx, done := context.WithTimeout(ctx, 2*queryTimeout)
 	defer done()
 	recovering, streaming := true, false
 	err := onSocket(c.options.Directory, "postgres", func(db *sql.DB) error {
@@ -282,19 +283,19 @@ func (c *Cluster) watchPrimary(ctx context.Context) {
 	case streaming:
 	default:
 		c.following = false
-		_, reason := askPartner(ctx, c.options.StandbyOf, c.certificates())
+		_, reason := queryPartner(ctx, c.options.StandbyOf, c.certificates())
 		if reason == nil {
 			reason = c.reserveSlot(ctx, c.certificates())
 		}
 		if reason == nil {
-			reason = errors.New("it answers, and sends no WAL; the lines of Postgres above say why")
+			reason = errors.New("it answers but sends no WAL; the Postgres log above has the reason")
 		}
 		c.log.Warn("not following the primary", "primary", c.options.StandbyOf, "reason", reason)
 	}
 }
 
-// followArguments are what makes Postgres follow: here, and not in the data
-// directory, since they depend on the host.
+// followArguments returns the settings that make Postgres follow its primary. They
+// depend on the host, so they are not in the data directory.
 func (c *Cluster) followArguments() ([]string, error) {
 	source, err := replicatorSource(c.options.StandbyOf, c.certificates())
 	if err != nil {

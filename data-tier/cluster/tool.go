@@ -10,11 +10,11 @@ import (
 	"time"
 )
 
-// toolStop is how long a program of Postgres has to end when it is told to.
-const toolStop = 10 * time.Second
+// toolStopTimeout is how long a cancelled program has to exit before it is killed.
+const toolStopTimeout = 10 * time.Second
 
-// tool runs one of Postgres's programs to its end, as the account. The error
-// says what the program wrote.
+// tool runs one of Postgres's programs as the account and returns its output. The
+// error includes the output.
 func (c *Cluster) tool(ctx context.Context, program string, arguments ...string) ([]byte, error) {
 	output, err := pinned(c.toolCommand(ctx, program, arguments...).CombinedOutput)
 	if ctx.Err() != nil {
@@ -26,8 +26,8 @@ func (c *Cluster) tool(ctx context.Context, program string, arguments ...string)
 	return output, nil
 }
 
-// shownTool is tool with what the program writes going to our standard error.
-func (c *Cluster) shownTool(ctx context.Context, program string, arguments ...string) error {
+// interactiveTool is like tool, but passes the program's standard error through.
+func (c *Cluster) interactiveTool(ctx context.Context, program string, arguments ...string) error {
 	command := c.toolCommand(ctx, program, arguments...)
 	command.Stdout, command.Stderr = io.Discard, os.Stderr
 	if _, err := pinned(func() ([]byte, error) { return nil, command.Run() }); err != nil {
@@ -39,11 +39,11 @@ func (c *Cluster) shownTool(ctx context.Context, program string, arguments ...st
 func (c *Cluster) toolCommand(ctx context.Context, program string, arguments ...string) *exec.Cmd {
 	command := exec.CommandContext(ctx, c.binaries.path(program), arguments...)
 	command.Dir = "/"
-	// What they write is read by us too.
+	// The output is parsed, so it must not be translated.
 	command.Env = append(os.Environ(), "LC_ALL=C")
-	c.account.become(command, syscall.SIGKILL)
+	c.account.configure(command, syscall.SIGKILL)
 	// pg_basebackup receives WAL in a second process of its group.
 	command.Cancel = func() error { return syscall.Kill(-command.Process.Pid, syscall.SIGTERM) }
-	command.WaitDelay = toolStop
+	command.WaitDelay = toolStopTimeout
 	return command
 }

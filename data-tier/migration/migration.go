@@ -1,5 +1,5 @@
-// Package migration makes the database what the tiers above it expect: its
-// roles, its schemas, and each module's tables.
+// Package migration creates the database and its roles, and migrates each module's
+// schema to the version that the logic tier expects.
 package migration
 
 import (
@@ -17,12 +17,13 @@ import (
 	"techtalks.example/data-tier/schema"
 )
 
-// timeout bounds all migrations together. One that takes longer must be done in
-// steps while the old version serves.
+// timeout bounds all migrations together. A longer migration must be split into
+// steps that run while the previous version serves.
 const timeout = 10 * time.Minute
 
-// Run makes the database, the roles and every schema's newest version. source
-// is a superuser's, and names no database. Running it again changes nothing.
+// Run creates the database and the roles, and migrates every schema to its newest
+// version. source is a superuser's connection string without a database. Run is
+// idempotent.
 func Run(ctx context.Context, source, roles string, log *slog.Logger) error {
 	ctx, done := context.WithTimeout(ctx, timeout)
 	defer done()
@@ -37,15 +38,15 @@ func Run(ctx context.Context, source, roles string, log *slog.Logger) error {
 	if _, err := db.ExecContext(ctx, roles); err != nil {
 		return fmt.Errorf("roles.sql: %w (unaccent is part of postgresql-contrib)", err)
 	}
-	// As the owner, who is no superuser: a migration cannot reach further than
-	// the schemas it owns.
+	// Migrations run as the role owner, which is not a superuser: they can change
+	// only the schemas that it owns.
 	owner, err := sql.Open("postgres", source+" dbname=techtalks role=owner statement_timeout=0")
 	if err != nil {
 		return err
 	}
 	defer owner.Close()
 	for _, module := range schema.Modules {
-		provider, err := providerOf(owner, module)
+		provider, err := newProvider(owner, module)
 		if err != nil {
 			return err
 		}
@@ -56,16 +57,16 @@ func Run(ctx context.Context, source, roles string, log *slog.Logger) error {
 		for _, r := range results {
 			log.Info("migrated", "module", module, "version", r.Source.Version, "file", r.Source.Path, "took", r.Duration.Round(time.Millisecond))
 		}
-		// The logic tier compares the version with the one it was written for.
+		// The logic tier compares this version with the one that it was built for.
 		table := pq.QuoteIdentifier(module)
 		if _, err := owner.ExecContext(ctx, "grant select on migrations."+table+" to "+table); err != nil {
-			return fmt.Errorf("let %s read its version: %w", module, err)
+			return fmt.Errorf("grant %s its schema version: %w", module, err)
 		}
 	}
 	return nil
 }
 
-func providerOf(db *sql.DB, module string) (*goose.Provider, error) {
+func newProvider(db *sql.DB, module string) (*goose.Provider, error) {
 	files, err := fs.Sub(schema.Files, module)
 	if err != nil {
 		return nil, err
@@ -83,8 +84,8 @@ func createDatabase(ctx context.Context, source string) error {
 		return err
 	}
 	defer db.Close()
-	var there bool
-	if err := db.QueryRowContext(ctx, `select exists (select from pg_database where datname = 'techtalks')`).Scan(&there); err != nil || there {
+	var exists bool
+	if err := db.QueryRowContext(ctx, `select exists (select from pg_database where datname = 'techtalks')`).Scan(&exists); err != nil || exists {
 		return err
 	}
 	_, err = db.ExecContext(ctx, `create database techtalks`)

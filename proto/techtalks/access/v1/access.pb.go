@@ -4,8 +4,8 @@
 // 	protoc        (unknown)
 // source: techtalks/access/v1/access.proto
 
-// Who may call a method, said in the contract beside the method, so that the
-// answer is the same wherever the service is hosted.
+// Access rules: which programs and people can call a method. They are part of the
+// contract, so that they are the same wherever the service is hosted.
 
 package accesspb
 
@@ -25,11 +25,12 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// A program is known by the URI in its certificate (SPIFFE ID, mTLS).
+// Program is a client program, identified by the URI in its client certificate
+// (SPIFFE ID, mTLS).
 type Program int32
 
 const (
-	// Not a program: a rule that lists it is refused.
+	// Invalid: the server rejects a rule that lists it.
 	Program_PROGRAM_UNSPECIFIED Program = 0
 	// spiffe://techtalks.example/web-tier
 	Program_PROGRAM_WEB_TIER Program = 1
@@ -78,18 +79,19 @@ func (Program) EnumDescriptor() ([]byte, []int) {
 	return file_techtalks_access_v1_access_proto_rawDescGZIP(), []int{0}
 }
 
-// A person is known by the session token in the call's metadata.
+// Person is a requirement on the person, identified by the session token in the
+// call's metadata.
 type Person int32
 
 const (
-	// Not a rule: a method must say which of the others it means.
+	// Invalid: a rule must choose one of the others.
 	Person_PERSON_UNSPECIFIED Person = 0
-	// Nobody need be signed in; a session, when sent, must still be valid.
+	// No session is required; a session that is sent must be valid.
 	Person_PERSON_ANYONE Person = 1
 	// A valid session is required.
 	Person_PERSON_SIGNED_IN Person = 2
-	// A valid session of an operator's account is required; the program operator
-	// needs none.
+	// A valid session of an operator's account is required, except from
+	// PROGRAM_OPERATOR.
 	Person_PERSON_OPERATOR Person = 3
 )
 
@@ -136,13 +138,13 @@ func (Person) EnumDescriptor() ([]byte, []int) {
 	return file_techtalks_access_v1_access_proto_rawDescGZIP(), []int{1}
 }
 
-// Rule says which programs and which people may call a method.
+// Rule defines which programs and which people can call a method.
 type Rule struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The programs that may call, as their client certificates name them.
-	// Modules may call every method; nobody else may unless listed.
+	// The programs that can call the method, besides the modules, which can call
+	// every method.
 	Programs []Program `protobuf:"varint,1,rep,packed,name=programs,proto3,enum=techtalks.access.v1.Program" json:"programs,omitempty"`
-	// What is asked of the person on whose behalf the program calls.
+	// The required sign-in state of the person on whose behalf the program calls.
 	Person        Person `protobuf:"varint,2,opt,name=person,proto3,enum=techtalks.access.v1.Person" json:"person,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -205,7 +207,7 @@ var file_techtalks_access_v1_access_proto_extTypes = []protoimpl.ExtensionInfo{
 
 // Extension fields to descriptorpb.MethodOptions.
 var (
-	// Who may call this method. A method without it is refused by the server.
+	// The access rule of the method. The server rejects calls of a method without one.
 	//
 	// optional techtalks.access.v1.Rule rule = 50610;
 	E_Rule = &file_techtalks_access_v1_access_proto_extTypes[0]

@@ -4,7 +4,7 @@
 // 	protoc        (unknown)
 // source: techtalks/accounts/v1/accounts.proto
 
-// Accounts: who someone is. Sign up, sign in, sessions.
+// Accounts: sign-up, sign-in and sessions.
 
 package accountspb
 
@@ -26,20 +26,20 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Account is someone who follows channels and may publish on their own.
+// Account is a person's account: it follows channels and publishes on its own.
 type Account struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Resource name, "accounts/{handle}".
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// The number by which the modules know the account; never reused.
+	// The number that identifies the account among the modules; never reused.
 	Id int64 `protobuf:"varint,2,opt,name=id,proto3" json:"id,omitempty"`
 	// Lower-case letters, digits and single hyphens, 3 to 30 characters.
 	Handle string `protobuf:"bytes,3,opt,name=handle,proto3" json:"handle,omitempty"`
-	// What people read. 1 to 60 characters.
+	// The name shown on pages. 1 to 60 characters.
 	DisplayName string `protobuf:"bytes,4,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
-	// When the account was made.
+	// When the account was created.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
-	// Whether it is an operator's, who may see and mend what serves everybody.
+	// Whether the account can see and repair the queues.
 	Operator      bool `protobuf:"varint,6,opt,name=operator,proto3" json:"operator,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -120,12 +120,12 @@ func (x *Account) GetOperator() bool {
 // Session is a signed-in browser.
 type Session struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// 256 random bits, base64url. Shown once, stored hashed, sent back in the
-	// "techtalks-session" metadata of later calls.
+	// 256 random bits, base64url. Returned once, stored as a hash. Callers send it in
+	// the metadata "techtalks-session".
 	Token string `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
-	// When the token stops working, unless it is revoked before.
+	// When the session expires, unless it is revoked first.
 	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
-	// Whose session it is.
+	// The account that is signed in.
 	Account       *Account `protobuf:"bytes,3,opt,name=account,proto3" json:"account,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -185,18 +185,18 @@ func (x *Session) GetAccount() *Account {
 // SignUpRequest asks for a new account.
 type SignUpRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The account's handle, unique without regard to case. One that looks like
-	// another account's is taken too: 0 for o, 1 for l, rn for m, vv for w.
+	// The account's handle, unique regardless of case. A handle that looks like
+	// another account's counts as taken too: 0 for o, 1 for l, rn for m, vv for w.
 	Handle string `protobuf:"bytes,1,opt,name=handle,proto3" json:"handle,omitempty"`
-	// What people read beside the account's talks; the handle when empty. Stored in
+	// The name shown beside the account's talks; if empty, the handle. Stored in
 	// Unicode NFC, without invisible characters.
 	DisplayName string `protobuf:"bytes,2,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
 	// 10 to 200 characters.
 	Password string `protobuf:"bytes,3,opt,name=password,proto3" json:"password,omitempty"`
-	// The browser's User-Agent, by which its session is recognised in the list of
-	// sessions; the first 300 characters are kept.
+	// The browser's User-Agent, which ListSessions returns; truncated to 300
+	// characters.
 	UserAgent string `protobuf:"bytes,10,opt,name=user_agent,json=userAgent,proto3" json:"user_agent,omitempty"`
-	// The session that the browser has so far; it ends when this call succeeds.
+	// The browser's previous session, which is revoked if this call succeeds.
 	ReplacedSessionToken string `protobuf:"bytes,11,opt,name=replaced_session_token,json=replacedSessionToken,proto3" json:"replaced_session_token,omitempty"`
 	unknownFields        protoimpl.UnknownFields
 	sizeCache            protoimpl.SizeCache
@@ -270,7 +270,7 @@ func (x *SignUpRequest) GetReplacedSessionToken() string {
 // SignUpResponse carries the first session of the new account.
 type SignUpResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The session, signed in.
+	// The new session.
 	Session       *Session `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -322,7 +322,7 @@ type SignInRequest struct {
 	Password string `protobuf:"bytes,2,opt,name=password,proto3" json:"password,omitempty"`
 	// See SignUpRequest.user_agent.
 	UserAgent string `protobuf:"bytes,10,opt,name=user_agent,json=userAgent,proto3" json:"user_agent,omitempty"`
-	// The session that the browser has so far; it ends when this call succeeds.
+	// The browser's previous session, which is revoked if this call succeeds.
 	ReplacedSessionToken string `protobuf:"bytes,11,opt,name=replaced_session_token,json=replacedSessionToken,proto3" json:"replaced_session_token,omitempty"`
 	unknownFields        protoimpl.UnknownFields
 	sizeCache            protoimpl.SizeCache
@@ -389,7 +389,7 @@ func (x *SignInRequest) GetReplacedSessionToken() string {
 // SignInResponse carries the new session.
 type SignInResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The session, signed in.
+	// The new session.
 	Session       *Session `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -543,10 +543,10 @@ func (*GetCurrentAccountRequest) Descriptor() ([]byte, []int) {
 	return file_techtalks_accounts_v1_accounts_proto_rawDescGZIP(), []int{8}
 }
 
-// GetCurrentAccountResponse says who is signed in.
+// GetCurrentAccountResponse carries the account.
 type GetCurrentAccountResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Whose session the call was made with.
+	// The account of the call's session.
 	Account       *Account `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -635,12 +635,12 @@ func (x *VerifySessionRequest) GetToken() string {
 	return ""
 }
 
-// VerifySessionResponse says whose the session is.
+// VerifySessionResponse identifies the session.
 type VerifySessionResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The session's account.
 	Account *Account `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
-	// The number of the session, for CheckSessions; never reused.
+	// The session's number, for CheckSessions; never reused.
 	SessionId     int64 `protobuf:"varint,2,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -693,7 +693,7 @@ func (x *VerifySessionResponse) GetSessionId() int64 {
 // ChangePasswordRequest carries both passwords.
 type ChangePasswordRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The password so far.
+	// The current password.
 	CurrentPassword string `protobuf:"bytes,1,opt,name=current_password,json=currentPassword,proto3" json:"current_password,omitempty"`
 	// 10 to 200 characters.
 	NewPassword   string `protobuf:"bytes,2,opt,name=new_password,json=newPassword,proto3" json:"new_password,omitempty"`
@@ -822,7 +822,7 @@ func (*ListSessionsRequest) Descriptor() ([]byte, []int) {
 // ListSessionsResponse lists sessions.
 type ListSessionsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The last used first; at most 50.
+	// The most recently used first; at most 50.
 	Sessions      []*SessionSummary `protobuf:"bytes,1,rep,name=sessions,proto3" json:"sessions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -870,15 +870,15 @@ type SessionSummary struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "sessions/{number}".
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// The browser's User-Agent when it signed in; empty when it sent none.
+	// The browser's User-Agent at sign-in; may be empty.
 	UserAgent string `protobuf:"bytes,2,opt,name=user_agent,json=userAgent,proto3" json:"user_agent,omitempty"`
-	// When it signed in.
+	// When the browser signed in.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
-	// When it was last used, to within ten minutes.
+	// When the session was last used, accurate to ten minutes.
 	UseTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=use_time,json=useTime,proto3" json:"use_time,omitempty"`
-	// When it expires.
+	// When the session expires.
 	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
-	// Whether it is the session of this call.
+	// Whether this is the session of the call.
 	Current       bool `protobuf:"varint,6,opt,name=current,proto3" json:"current,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -956,7 +956,7 @@ func (x *SessionSummary) GetCurrent() bool {
 	return false
 }
 
-// RevokeSessionRequest names the session to end.
+// RevokeSessionRequest names the session to revoke.
 type RevokeSessionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "sessions/{number}".
@@ -1113,7 +1113,7 @@ func (*SignOutEverywhereResponse) Descriptor() ([]byte, []int) {
 	return file_techtalks_accounts_v1_accounts_proto_rawDescGZIP(), []int{20}
 }
 
-// CloseAccountRequest confirms the closing.
+// CloseAccountRequest confirms the request with the password.
 type CloseAccountRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The account's password.
@@ -1242,10 +1242,10 @@ func (x *CheckSessionsRequest) GetSessionIds() []int64 {
 	return nil
 }
 
-// CheckSessionsResponse says which of them have ended.
+// CheckSessionsResponse lists the sessions that are no longer valid.
 type CheckSessionsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Those that are unknown, expired or revoked.
+	// Sessions that are unknown, expired or revoked.
 	EndedSessionIds []int64 `protobuf:"varint,1,rep,packed,name=ended_session_ids,json=endedSessionIds,proto3" json:"ended_session_ids,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache

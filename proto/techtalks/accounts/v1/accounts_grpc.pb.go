@@ -4,7 +4,7 @@
 // - protoc             (unknown)
 // source: techtalks/accounts/v1/accounts.proto
 
-// Accounts: who someone is. Sign up, sign in, sessions.
+// Accounts: sign-up, sign-in and sessions.
 
 package accountspb
 
@@ -38,59 +38,56 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Accounts signs people up and in, and says whose a session is.
+// Accounts manages accounts and their sessions.
 type AccountsClient interface {
-	// SignUp makes an account and signs it in.
+	// SignUp creates an account and signs it in.
 	//
-	// Errors: INVALID_ARGUMENT a field at a time; ALREADY_EXISTS (HANDLE_TAKEN);
+	// Errors: INVALID_ARGUMENT for each invalid field; ALREADY_EXISTS (HANDLE_TAKEN);
 	// RESOURCE_EXHAUSTED (TOO_MANY_ATTEMPTS) with RetryInfo, by client address.
 	SignUp(ctx context.Context, in *SignUpRequest, opts ...grpc.CallOption) (*SignUpResponse, error)
 	// SignIn exchanges a handle and a password for a session.
 	//
-	// Errors: UNAUTHENTICATED (WRONG_CREDENTIALS), the same whether the handle
-	// exists or not; RESOURCE_EXHAUSTED (TOO_MANY_ATTEMPTS) with RetryInfo, by
-	// account and by client address.
+	// Errors: UNAUTHENTICATED (WRONG_CREDENTIALS), whether or not the handle
+	// exists; RESOURCE_EXHAUSTED (TOO_MANY_ATTEMPTS) with RetryInfo, by account and
+	// by client address.
 	SignIn(ctx context.Context, in *SignInRequest, opts ...grpc.CallOption) (*SignInResponse, error)
-	// SignOut revokes the session the call was made with. Idempotent: a session
-	// that is no longer valid is signed out already.
+	// SignOut revokes the session of the call. Idempotent: it succeeds if the session
+	// is no longer valid.
 	SignOut(ctx context.Context, in *SignOutRequest, opts ...grpc.CallOption) (*SignOutResponse, error)
-	// GetCurrentAccount returns the account of the session the call was made
-	// with.
+	// GetCurrentAccount returns the account of the call's session.
 	//
 	// Errors: UNAUTHENTICATED (SESSION_INVALID).
 	GetCurrentAccount(ctx context.Context, in *GetCurrentAccountRequest, opts ...grpc.CallOption) (*GetCurrentAccountResponse, error)
-	// ChangePassword sets a new password and ends every other session of the
+	// ChangePassword sets a new password and revokes every other session of the
 	// account.
 	//
-	// Errors: INVALID_ARGUMENT a field at a time, WRONG_PASSWORD when the current
-	// password is another; RESOURCE_EXHAUSTED (TOO_MANY_ATTEMPTS) with RetryInfo,
+	// Errors: INVALID_ARGUMENT for each invalid field, WRONG_PASSWORD if the current
+	// password does not match; RESOURCE_EXHAUSTED (TOO_MANY_ATTEMPTS) with RetryInfo,
 	// by account.
 	ChangePassword(ctx context.Context, in *ChangePasswordRequest, opts ...grpc.CallOption) (*ChangePasswordResponse, error)
-	// ListSessions returns the account's sessions, the last used first. An account
-	// has at most 50: a sign-in beyond them ends the oldest.
+	// ListSessions returns the account's sessions, the most recently used first. An
+	// account has at most 50: a further sign-in revokes the oldest.
 	ListSessions(ctx context.Context, in *ListSessionsRequest, opts ...grpc.CallOption) (*ListSessionsResponse, error)
-	// RevokeSession ends one of the account's sessions. Streams that follow
-	// something with it end within seconds. Idempotent: a session that is not
-	// there has ended already.
+	// RevokeSession revokes one of the account's sessions. Streams that use it end
+	// within seconds. Idempotent: it succeeds if the session does not exist.
 	RevokeSession(ctx context.Context, in *RevokeSessionRequest, opts ...grpc.CallOption) (*RevokeSessionResponse, error)
-	// SignOutEverywhere ends every session of the account, the caller's too.
+	// SignOutEverywhere revokes every session of the account, including the caller's.
 	SignOutEverywhere(ctx context.Context, in *SignOutEverywhereRequest, opts ...grpc.CallOption) (*SignOutEverywhereResponse, error)
-	// CloseAccount closes the caller's account for good. Its sessions end at once.
-	// What the other modules keep of it (channels, talks, recordings, uploads,
-	// follows, inbox, imports, exports, operations) is deleted by those modules
-	// when they receive AccountClosed, within minutes. There is no operation to
-	// follow: it would belong to an account that is gone. The handle stays taken,
-	// so that nobody can pose as its former owner.
+	// CloseAccount closes the caller's account permanently and revokes its sessions.
+	// The other modules delete their data of the account (channels, talks,
+	// recordings, uploads, follows, inbox, imports, exports, operations) when they
+	// receive AccountClosed, within minutes. It returns no operation, because that
+	// would belong to the closed account. The handle stays reserved, so that no other
+	// account can impersonate its former owner.
 	//
 	// Errors: INVALID_ARGUMENT (WRONG_PASSWORD); RESOURCE_EXHAUSTED
 	// (TOO_MANY_ATTEMPTS) with RetryInfo, by account.
 	CloseAccount(ctx context.Context, in *CloseAccountRequest, opts ...grpc.CallOption) (*CloseAccountResponse, error)
-	// CheckSessions returns which of the sessions are no longer valid. Modules
-	// only: it is how they notice, every few seconds, that a session they deliver
-	// to was revoked.
+	// CheckSessions returns which of the given sessions are no longer valid. Modules
+	// only: they poll it every few seconds for the sessions of their subscribers.
 	CheckSessions(ctx context.Context, in *CheckSessionsRequest, opts ...grpc.CallOption) (*CheckSessionsResponse, error)
-	// VerifySession says whose a session token is. Modules only: it is how the
-	// server learns which person a call is made for.
+	// VerifySession returns the account of a session token. Modules only: servers
+	// use it to identify the person on whose behalf a program calls.
 	//
 	// Errors: UNAUTHENTICATED (SESSION_INVALID) for a token that is unknown,
 	// expired or revoked.
@@ -219,59 +216,56 @@ func (c *accountsClient) VerifySession(ctx context.Context, in *VerifySessionReq
 // All implementations must embed UnimplementedAccountsServer
 // for forward compatibility.
 //
-// Accounts signs people up and in, and says whose a session is.
+// Accounts manages accounts and their sessions.
 type AccountsServer interface {
-	// SignUp makes an account and signs it in.
+	// SignUp creates an account and signs it in.
 	//
-	// Errors: INVALID_ARGUMENT a field at a time; ALREADY_EXISTS (HANDLE_TAKEN);
+	// Errors: INVALID_ARGUMENT for each invalid field; ALREADY_EXISTS (HANDLE_TAKEN);
 	// RESOURCE_EXHAUSTED (TOO_MANY_ATTEMPTS) with RetryInfo, by client address.
 	SignUp(context.Context, *SignUpRequest) (*SignUpResponse, error)
 	// SignIn exchanges a handle and a password for a session.
 	//
-	// Errors: UNAUTHENTICATED (WRONG_CREDENTIALS), the same whether the handle
-	// exists or not; RESOURCE_EXHAUSTED (TOO_MANY_ATTEMPTS) with RetryInfo, by
-	// account and by client address.
+	// Errors: UNAUTHENTICATED (WRONG_CREDENTIALS), whether or not the handle
+	// exists; RESOURCE_EXHAUSTED (TOO_MANY_ATTEMPTS) with RetryInfo, by account and
+	// by client address.
 	SignIn(context.Context, *SignInRequest) (*SignInResponse, error)
-	// SignOut revokes the session the call was made with. Idempotent: a session
-	// that is no longer valid is signed out already.
+	// SignOut revokes the session of the call. Idempotent: it succeeds if the session
+	// is no longer valid.
 	SignOut(context.Context, *SignOutRequest) (*SignOutResponse, error)
-	// GetCurrentAccount returns the account of the session the call was made
-	// with.
+	// GetCurrentAccount returns the account of the call's session.
 	//
 	// Errors: UNAUTHENTICATED (SESSION_INVALID).
 	GetCurrentAccount(context.Context, *GetCurrentAccountRequest) (*GetCurrentAccountResponse, error)
-	// ChangePassword sets a new password and ends every other session of the
+	// ChangePassword sets a new password and revokes every other session of the
 	// account.
 	//
-	// Errors: INVALID_ARGUMENT a field at a time, WRONG_PASSWORD when the current
-	// password is another; RESOURCE_EXHAUSTED (TOO_MANY_ATTEMPTS) with RetryInfo,
+	// Errors: INVALID_ARGUMENT for each invalid field, WRONG_PASSWORD if the current
+	// password does not match; RESOURCE_EXHAUSTED (TOO_MANY_ATTEMPTS) with RetryInfo,
 	// by account.
 	ChangePassword(context.Context, *ChangePasswordRequest) (*ChangePasswordResponse, error)
-	// ListSessions returns the account's sessions, the last used first. An account
-	// has at most 50: a sign-in beyond them ends the oldest.
+	// ListSessions returns the account's sessions, the most recently used first. An
+	// account has at most 50: a further sign-in revokes the oldest.
 	ListSessions(context.Context, *ListSessionsRequest) (*ListSessionsResponse, error)
-	// RevokeSession ends one of the account's sessions. Streams that follow
-	// something with it end within seconds. Idempotent: a session that is not
-	// there has ended already.
+	// RevokeSession revokes one of the account's sessions. Streams that use it end
+	// within seconds. Idempotent: it succeeds if the session does not exist.
 	RevokeSession(context.Context, *RevokeSessionRequest) (*RevokeSessionResponse, error)
-	// SignOutEverywhere ends every session of the account, the caller's too.
+	// SignOutEverywhere revokes every session of the account, including the caller's.
 	SignOutEverywhere(context.Context, *SignOutEverywhereRequest) (*SignOutEverywhereResponse, error)
-	// CloseAccount closes the caller's account for good. Its sessions end at once.
-	// What the other modules keep of it (channels, talks, recordings, uploads,
-	// follows, inbox, imports, exports, operations) is deleted by those modules
-	// when they receive AccountClosed, within minutes. There is no operation to
-	// follow: it would belong to an account that is gone. The handle stays taken,
-	// so that nobody can pose as its former owner.
+	// CloseAccount closes the caller's account permanently and revokes its sessions.
+	// The other modules delete their data of the account (channels, talks,
+	// recordings, uploads, follows, inbox, imports, exports, operations) when they
+	// receive AccountClosed, within minutes. It returns no operation, because that
+	// would belong to the closed account. The handle stays reserved, so that no other
+	// account can impersonate its former owner.
 	//
 	// Errors: INVALID_ARGUMENT (WRONG_PASSWORD); RESOURCE_EXHAUSTED
 	// (TOO_MANY_ATTEMPTS) with RetryInfo, by account.
 	CloseAccount(context.Context, *CloseAccountRequest) (*CloseAccountResponse, error)
-	// CheckSessions returns which of the sessions are no longer valid. Modules
-	// only: it is how they notice, every few seconds, that a session they deliver
-	// to was revoked.
+	// CheckSessions returns which of the given sessions are no longer valid. Modules
+	// only: they poll it every few seconds for the sessions of their subscribers.
 	CheckSessions(context.Context, *CheckSessionsRequest) (*CheckSessionsResponse, error)
-	// VerifySession says whose a session token is. Modules only: it is how the
-	// server learns which person a call is made for.
+	// VerifySession returns the account of a session token. Modules only: servers
+	// use it to identify the person on whose behalf a program calls.
 	//
 	// Errors: UNAUTHENTICATED (SESSION_INVALID) for a token that is unknown,
 	// expired or revoked.

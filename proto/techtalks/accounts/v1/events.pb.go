@@ -4,7 +4,7 @@
 // 	protoc        (unknown)
 // source: techtalks/accounts/v1/events.proto
 
-// What the accounts module publishes.
+// The events that the accounts module publishes.
 
 package accountspb
 
@@ -24,11 +24,12 @@ const (
 )
 
 // AccountClosed is the body of the message "account.closed" on the exchange
-// "accounts". Each module deletes what it keeps of the account. It is published
-// twice: at once, and again when every call that was under way has ended.
+// "accounts". On receipt each module deletes its data of the account. The event is
+// published twice: immediately, and again after all calls that were in flight have
+// finished.
 type AccountClosed struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The number of the account; never reused.
+	// The account's number; never reused.
 	AccountId     int64 `protobuf:"varint,1,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

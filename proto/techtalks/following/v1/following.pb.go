@@ -4,7 +4,7 @@
 // 	protoc        (unknown)
 // source: techtalks/following/v1/following.proto
 
-// Following: who follows which channel.
+// Following: which accounts follow which channels.
 
 package followingpb
 
@@ -26,14 +26,14 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// FollowedChannel is a channel that somebody follows.
+// FollowedChannel is a channel that the account follows.
 type FollowedChannel struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "channels/{channel}".
 	Channel string `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
 	// The channel's title when it was followed.
 	ChannelTitle string `protobuf:"bytes,2,opt,name=channel_title,json=channelTitle,proto3" json:"channel_title,omitempty"`
-	// Since when.
+	// When the account followed the channel.
 	FollowTime    *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=follow_time,json=followTime,proto3" json:"follow_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -302,7 +302,7 @@ func (x *GetFollowRequest) GetChannel() string {
 	return ""
 }
 
-// GetFollowResponse says whether the caller follows.
+// GetFollowResponse reports whether the caller follows the channel.
 type GetFollowResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Whether the caller follows the channel.
@@ -351,9 +351,9 @@ func (x *GetFollowResponse) GetFollowing() bool {
 // ListFollowsRequest asks for a page of the caller's channels.
 type ListFollowsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// How many at most; 0 means 50, more than 200 means 200.
+	// The maximum number of channels; 0 means 50, more than 200 means 200.
 	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// next_page_token of an earlier answer.
+	// next_page_token of an earlier response.
 	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -406,9 +406,9 @@ func (x *ListFollowsRequest) GetPageToken() string {
 // ListFollowsResponse is a page of followed channels.
 type ListFollowsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The latest followed first.
+	// The most recently followed first.
 	Channels []*FollowedChannel `protobuf:"bytes,1,rep,name=channels,proto3" json:"channels,omitempty"`
-	// Asks for the page after this one; empty at the end.
+	// The token of the next page; empty on the last one.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -461,11 +461,11 @@ func (x *ListFollowsResponse) GetNextPageToken() string {
 // ListFollowersRequest asks for a page of a channel's followers.
 type ListFollowersRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The number by which modules know the channel.
+	// The channel's number.
 	ChannelId int64 `protobuf:"varint,1,opt,name=channel_id,json=channelId,proto3" json:"channel_id,omitempty"`
-	// Only accounts above this number: the last one of the page before.
+	// Return accounts above this number: the last one of the previous page.
 	AfterAccountId int64 `protobuf:"varint,2,opt,name=after_account_id,json=afterAccountId,proto3" json:"after_account_id,omitempty"`
-	// How many at most; 0 means 1,000, more than 10,000 means 10,000.
+	// The maximum number of accounts; 0 means 1,000, more than 10,000 means 10,000.
 	PageSize      int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -525,7 +525,7 @@ func (x *ListFollowersRequest) GetPageSize() int32 {
 // ListFollowersResponse is a page of followers.
 type ListFollowersResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Ascending; shorter than the page size only at the end.
+	// Ascending; fewer than the page size only on the last page.
 	AccountIds    []int64 `protobuf:"varint,1,rep,packed,name=account_ids,json=accountIds,proto3" json:"account_ids,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

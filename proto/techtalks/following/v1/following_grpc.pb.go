@@ -4,7 +4,7 @@
 // - protoc             (unknown)
 // source: techtalks/following/v1/following.proto
 
-// Following: who follows which channel.
+// Following: which accounts follow which channels.
 
 package followingpb
 
@@ -32,27 +32,27 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Following keeps who follows which channel.
+// Following stores which accounts follow which channels.
 type FollowingClient interface {
-	// Follow makes the caller a follower of a channel. Idempotent.
+	// Follow adds the caller to the followers of a channel. Idempotent.
 	//
 	// Errors: NOT_FOUND (CHANNEL_NOT_FOUND); RESOURCE_EXHAUSTED
-	// (TOO_MANY_FOLLOWS) at 2,000 channels an account.
+	// (TOO_MANY_FOLLOWS) beyond 2,000 channels per account.
 	Follow(ctx context.Context, in *FollowRequest, opts ...grpc.CallOption) (*FollowResponse, error)
-	// Unfollow undoes Follow. Idempotent.
+	// Unfollow removes the caller from the followers of a channel. Idempotent.
 	//
 	// Errors: NOT_FOUND (CHANNEL_NOT_FOUND).
 	Unfollow(ctx context.Context, in *UnfollowRequest, opts ...grpc.CallOption) (*UnfollowResponse, error)
-	// GetFollow says whether the caller follows a channel. A channel that is not
-	// there is not followed: no error.
+	// GetFollow reports whether the caller follows a channel. A channel that does
+	// not exist is not followed; that is not an error.
 	GetFollow(ctx context.Context, in *GetFollowRequest, opts ...grpc.CallOption) (*GetFollowResponse, error)
-	// ListFollows returns the channels the caller follows, the latest first, a
-	// page at a time (AIP-158).
+	// ListFollows returns the channels that the caller follows, the most recently
+	// followed first, in pages (AIP-158).
 	//
 	// Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID).
 	ListFollows(ctx context.Context, in *ListFollowsRequest, opts ...grpc.CallOption) (*ListFollowsResponse, error)
-	// ListFollowers returns the accounts that follow a channel, by account
-	// number, a page at a time. Modules only.
+	// ListFollowers returns the accounts that follow a channel, ordered by account
+	// number, in pages. Modules only.
 	ListFollowers(ctx context.Context, in *ListFollowersRequest, opts ...grpc.CallOption) (*ListFollowersResponse, error)
 }
 
@@ -118,27 +118,27 @@ func (c *followingClient) ListFollowers(ctx context.Context, in *ListFollowersRe
 // All implementations must embed UnimplementedFollowingServer
 // for forward compatibility.
 //
-// Following keeps who follows which channel.
+// Following stores which accounts follow which channels.
 type FollowingServer interface {
-	// Follow makes the caller a follower of a channel. Idempotent.
+	// Follow adds the caller to the followers of a channel. Idempotent.
 	//
 	// Errors: NOT_FOUND (CHANNEL_NOT_FOUND); RESOURCE_EXHAUSTED
-	// (TOO_MANY_FOLLOWS) at 2,000 channels an account.
+	// (TOO_MANY_FOLLOWS) beyond 2,000 channels per account.
 	Follow(context.Context, *FollowRequest) (*FollowResponse, error)
-	// Unfollow undoes Follow. Idempotent.
+	// Unfollow removes the caller from the followers of a channel. Idempotent.
 	//
 	// Errors: NOT_FOUND (CHANNEL_NOT_FOUND).
 	Unfollow(context.Context, *UnfollowRequest) (*UnfollowResponse, error)
-	// GetFollow says whether the caller follows a channel. A channel that is not
-	// there is not followed: no error.
+	// GetFollow reports whether the caller follows a channel. A channel that does
+	// not exist is not followed; that is not an error.
 	GetFollow(context.Context, *GetFollowRequest) (*GetFollowResponse, error)
-	// ListFollows returns the channels the caller follows, the latest first, a
-	// page at a time (AIP-158).
+	// ListFollows returns the channels that the caller follows, the most recently
+	// followed first, in pages (AIP-158).
 	//
 	// Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID).
 	ListFollows(context.Context, *ListFollowsRequest) (*ListFollowsResponse, error)
-	// ListFollowers returns the accounts that follow a channel, by account
-	// number, a page at a time. Modules only.
+	// ListFollowers returns the accounts that follow a channel, ordered by account
+	// number, in pages. Modules only.
 	ListFollowers(context.Context, *ListFollowersRequest) (*ListFollowersResponse, error)
 	mustEmbedUnimplementedFollowingServer()
 }

@@ -4,7 +4,7 @@
 // 	protoc        (unknown)
 // source: techtalks/media/v1/media.proto
 
-// Media: uploads, recordings, and their bytes.
+// Media: uploads, recordings, and the contents of their files.
 
 package mediapb
 
@@ -31,26 +31,25 @@ const (
 // Upload is a file on its way in.
 type Upload struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Resource name, "uploads/{upload}". Whoever knows it and is not its owner
-	// knows nothing.
+	// Resource name, "uploads/{upload}". It grants no access: only the owner can use it.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// How many bytes it will have; absent while that is not known.
+	// The total number of bytes; absent while unknown.
 	Size *int64 `protobuf:"varint,2,opt,name=size,proto3,oneof" json:"size,omitempty"`
-	// How many it has.
+	// The number of bytes received.
 	Offset int64 `protobuf:"varint,3,opt,name=offset,proto3" json:"offset,omitempty"`
-	// What the file is called where it comes from.
+	// The file's name on the client.
 	FileName string `protobuf:"bytes,4,opt,name=file_name,json=fileName,proto3" json:"file_name,omitempty"`
-	// What it says it is, "video/mp4"; not believed.
+	// The media type that the client declared, such as "video/mp4"; not trusted.
 	ContentType string `protobuf:"bytes,5,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
-	// Whether all of it is there.
+	// Whether the upload is complete.
 	Whole bool `protobuf:"varint,6,opt,name=whole,proto3" json:"whole,omitempty"`
-	// Its SHA-256, 64 hexadecimal digits, once it is whole.
+	// The SHA-256, 64 hexadecimal digits, once the upload is complete.
 	Sha256 string `protobuf:"bytes,7,opt,name=sha256,proto3" json:"sha256,omitempty"`
-	// When it was begun.
+	// When the upload was created.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
-	// When it is removed unless more of it comes, or it is used.
+	// When the upload is deleted unless more bytes arrive or it is used.
 	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
-	// Whose it is, 0 for the operator; seen by modules alone.
+	// The owner's account, 0 for the operator; visible to modules only.
 	AccountId     int64 `protobuf:"varint,10,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -161,13 +160,13 @@ type Recording struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Resource name, "recordings/{recording}".
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// How long it is; absent when it could not be found out.
+	// Absent if it could not be determined.
 	Duration *durationpb.Duration `protobuf:"bytes,2,opt,name=duration,proto3" json:"duration,omitempty"`
-	// Its files to play, the best to play first.
+	// The playable files, the preferred one first.
 	Renditions []*Recording_Rendition `protobuf:"bytes,3,rep,name=renditions,proto3" json:"renditions,omitempty"`
-	// The file of a picture of it, "recordings/{recording}/poster"; empty for none.
+	// The file of the preview image, "recordings/{recording}/poster"; may be empty.
 	Poster string `protobuf:"bytes,4,opt,name=poster,proto3" json:"poster,omitempty"`
-	// Which steps of its processing were left out and why, for people.
+	// The processing steps that were skipped, with reasons for people to read.
 	LeftOut       []string `protobuf:"bytes,5,rep,name=left_out,json=leftOut,proto3" json:"left_out,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -238,7 +237,7 @@ func (x *Recording) GetLeftOut() []string {
 	return nil
 }
 
-// File is something whose bytes can be read.
+// File is a file that ReadFile can read.
 type File struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "uploads/{upload}", or "recordings/{recording}/{file}".
@@ -247,11 +246,11 @@ type File struct {
 	Size int64 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
 	// "video/mp4".
 	ContentType string `protobuf:"bytes,3,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
-	// Its SHA-256, 64 hexadecimal digits: an entity tag.
+	// The SHA-256, 64 hexadecimal digits, for use as an entity tag.
 	Sha256 string `protobuf:"bytes,4,opt,name=sha256,proto3" json:"sha256,omitempty"`
-	// What to call it where it is kept; may be empty.
+	// The suggested name for a download; may be empty.
 	FileName string `protobuf:"bytes,5,opt,name=file_name,json=fileName,proto3" json:"file_name,omitempty"`
-	// When its bytes were last changed.
+	// When the contents last changed.
 	UpdateTime    *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -335,11 +334,11 @@ type MediaReady struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The recording.
 	Recording *Recording `protobuf:"bytes,1,opt,name=recording,proto3" json:"recording,omitempty"`
-	// Whose it is.
+	// The owner's account.
 	AccountId int64 `protobuf:"varint,2,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
-	// The operation to be finished.
+	// The operation to finish.
 	Operation string `protobuf:"bytes,3,opt,name=operation,proto3" json:"operation,omitempty"`
-	// As given to ProcessRecording.
+	// The request_id passed to ProcessRecording.
 	RequestId     string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -406,18 +405,18 @@ func (x *MediaReady) GetRequestId() string {
 // CreateUploadRequest describes the file.
 type CreateUploadRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// How many bytes it has, at most 8 GiB; absent when that is not known yet.
+	// The number of bytes, at most 8 GiB; absent if not known yet.
 	Size *int64 `protobuf:"varint,1,opt,name=size,proto3,oneof" json:"size,omitempty"`
 	// See Upload.
 	FileName string `protobuf:"bytes,2,opt,name=file_name,json=fileName,proto3" json:"file_name,omitempty"`
 	// See Upload.
 	ContentType string `protobuf:"bytes,3,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
-	// What its SHA-256 must be; empty when that is not known.
+	// The expected SHA-256; empty if not known.
 	Sha256 string `protobuf:"bytes,4,opt,name=sha256,proto3" json:"sha256,omitempty"`
-	// Whose it is: said by modules; for everybody else it is the caller's.
+	// The owner's account. Only modules can set it; other callers own their uploads.
 	AccountId int64 `protobuf:"varint,5,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
-	// A UUID that the caller makes once an upload: the same id again gives the same
-	// upload (AIP-155). Empty: every call begins another.
+	// A UUID that the caller generates for each upload: calls with the same id return
+	// the same upload (AIP-155). If empty, every call creates an upload.
 	RequestId     string `protobuf:"bytes,6,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -498,7 +497,7 @@ func (x *CreateUploadRequest) GetRequestId() string {
 // CreateUploadResponse carries the upload.
 type CreateUploadResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The upload, empty yet, or as it is.
+	// The new upload, or the existing one with this request_id.
 	Upload        *Upload `protobuf:"bytes,1,opt,name=upload,proto3" json:"upload,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -590,7 +589,7 @@ func (x *GetUploadRequest) GetName() string {
 // GetUploadResponse carries the upload.
 type GetUploadResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The upload as it is.
+	// The upload.
 	Upload        *Upload `protobuf:"bytes,1,opt,name=upload,proto3" json:"upload,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -633,14 +632,15 @@ func (x *GetUploadResponse) GetUpload() *Upload {
 	return nil
 }
 
-// AppendUploadRequest is first where to append, then bytes.
+// AppendUploadRequest carries the position in the first message, and bytes to
+// append.
 type AppendUploadRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "uploads/{upload}"; in the first message only.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// Where the upload ends; in the first message only.
+	// The upload's current offset; in the first message only.
 	Offset int64 `protobuf:"varint,2,opt,name=offset,proto3" json:"offset,omitempty"`
-	// What to append; at most 1 MiB. May be in the first message already.
+	// Bytes to append, at most 1 MiB; also allowed in the first message.
 	Data          []byte `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -700,7 +700,7 @@ func (x *AppendUploadRequest) GetData() []byte {
 // AppendUploadResponse carries the upload.
 type AppendUploadResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The upload as it is now.
+	// The upload with its new offset.
 	Upload        *Upload `protobuf:"bytes,1,opt,name=upload,proto3" json:"upload,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -748,7 +748,7 @@ type CompleteUploadRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "uploads/{upload}".
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// How many bytes it must have.
+	// The number of bytes that the upload must have.
 	Size          int64 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -801,7 +801,7 @@ func (x *CompleteUploadRequest) GetSize() int64 {
 // CompleteUploadResponse carries the upload.
 type CompleteUploadResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The upload, whole.
+	// The complete upload.
 	Upload        *Upload `protobuf:"bytes,1,opt,name=upload,proto3" json:"upload,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1111,14 +1111,14 @@ func (x *GetFileResponse) GetFile() *File {
 	return nil
 }
 
-// ReadFileRequest says which bytes.
+// ReadFileRequest selects a range of a file.
 type ReadFileRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// See File.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// From where.
+	// The position of the first byte.
 	Offset int64 `protobuf:"varint,2,opt,name=offset,proto3" json:"offset,omitempty"`
-	// How many at most; 0 means to the end.
+	// The maximum number of bytes; 0 means up to the end.
 	Limit         int64 `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1175,7 +1175,7 @@ func (x *ReadFileRequest) GetLimit() int64 {
 	return 0
 }
 
-// ReadFileResponse is a piece of the file, in order.
+// ReadFileResponse carries the next part of the file.
 type ReadFileResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// At most 256 KiB.
@@ -1221,19 +1221,18 @@ func (x *ReadFileResponse) GetData() []byte {
 	return nil
 }
 
-// ProcessRecordingRequest names what to make a recording of.
+// ProcessRecordingRequest names the upload to process.
 type ProcessRecordingRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "uploads/{upload}".
 	Upload string `protobuf:"bytes,1,opt,name=upload,proto3" json:"upload,omitempty"`
-	// Whose it must be.
+	// The account that must own the upload.
 	AccountId int64 `protobuf:"varint,2,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
 	// The operation's title.
 	Title string `protobuf:"bytes,3,opt,name=title,proto3" json:"title,omitempty"`
 	// The operation's subject.
 	Subject string `protobuf:"bytes,4,opt,name=subject,proto3" json:"subject,omitempty"`
-	// The same id again gives the same operation. "media.ready" tells it to who
-	// hears it.
+	// Calls with the same id return the same operation. MediaReady carries the id.
 	RequestId     string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1304,7 +1303,7 @@ func (x *ProcessRecordingRequest) GetRequestId() string {
 	return ""
 }
 
-// Rendition is one of the files.
+// Rendition is one encoding of the recording.
 type Recording_Rendition struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The file, "recordings/{recording}/original".
@@ -1313,9 +1312,9 @@ type Recording_Rendition struct {
 	ContentType string `protobuf:"bytes,2,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
 	// Bytes.
 	Size int64 `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"`
-	// Pixels; 0 when not known.
+	// Pixels; 0 if unknown.
 	Width int32 `protobuf:"varint,4,opt,name=width,proto3" json:"width,omitempty"`
-	// Pixels; 0 when not known.
+	// Pixels; 0 if unknown.
 	Height        int32 `protobuf:"varint,5,opt,name=height,proto3" json:"height,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

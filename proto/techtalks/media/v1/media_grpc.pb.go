@@ -4,7 +4,7 @@
 // - protoc             (unknown)
 // source: techtalks/media/v1/media.proto
 
-// Media: uploads, recordings, and their bytes.
+// Media: uploads, recordings, and the contents of their files.
 
 package mediapb
 
@@ -37,67 +37,65 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Media takes files in pieces that survive any interruption, makes recordings
-// of them, and gives their bytes out again.
+// Media receives files in resumable uploads, processes them into recordings, and
+// serves their contents.
 //
-// An upload belongs to the account that made it, or to the operator; for
-// everybody else it is not there.
+// An upload belongs to the account that created it, or to the operator. Every other
+// caller gets NOT_FOUND.
 type MediaClient interface {
-	// CreateUpload begins an upload. Nothing is reserved: a claim of many bytes
-	// costs none. Idempotent by request_id (AIP-155), which whoever calls again by
-	// itself fills in (AIP-4235).
+	// CreateUpload starts an upload. It reserves no storage for the announced size.
+	// Idempotent by request_id (AIP-155), which clients that retry automatically must
+	// set (AIP-4235).
 	//
-	// Errors: INVALID_ARGUMENT a field at a time; RESOURCE_EXHAUSTED
-	// (QUOTA_EXCEEDED) when the account would keep more than it may,
-	// (STORAGE_FULL) when the site has no room for more uploads,
-	// (TOO_MANY_UPLOADS) when too many of its uploads are not whole.
+	// Errors: INVALID_ARGUMENT for each invalid field; RESOURCE_EXHAUSTED
+	// (QUOTA_EXCEEDED) if the upload would exceed the account's storage quota,
+	// (STORAGE_FULL) if the site's storage limit is reached, (TOO_MANY_UPLOADS) if
+	// the account has too many incomplete uploads.
 	CreateUpload(ctx context.Context, in *CreateUploadRequest, opts ...grpc.CallOption) (*CreateUploadResponse, error)
-	// GetUpload says how far an upload is.
+	// GetUpload returns an upload with its current offset.
 	//
 	// Errors: NOT_FOUND (UPLOAD_NOT_FOUND).
 	GetUpload(ctx context.Context, in *GetUploadRequest, opts ...grpc.CallOption) (*GetUploadResponse, error)
-	// AppendUpload adds bytes at the end of an upload. What has arrived stays,
-	// however the call ends: ask with GetUpload how much that is, and go on from
-	// there. With the last of its bytes an upload of known size is whole, and is
-	// compared with its checksum.
+	// AppendUpload appends bytes to an upload. The bytes received are stored even if
+	// the call fails: read the offset with GetUpload and resume from there. An upload
+	// of known size is complete with its last byte; its checksum is verified then.
 	//
-	// Errors: NOT_FOUND (UPLOAD_NOT_FOUND); ABORTED (OFFSET_MISMATCH) when the
-	// upload ends elsewhere, (UPLOAD_SUPERSEDED) when a newer call appends to it,
-	// (UPLOAD_WHOLE) when CompleteUpload has said that it ends; INVALID_ARGUMENT
-	// (UPLOAD_TOO_LONG) for bytes beyond its size, (CHECKSUM_MISMATCH), after which
-	// the upload is gone; RESOURCE_EXHAUSTED (QUOTA_EXCEEDED, STORAGE_FULL), or
-	// (TOO_MANY_STREAMS) when the account or its address transfers more files at the
-	// same time than its share.
+	// Errors: NOT_FOUND (UPLOAD_NOT_FOUND); ABORTED (OFFSET_MISMATCH) if the offset
+	// is not the end of the upload, (UPLOAD_SUPERSEDED) if a newer call appends to it,
+	// (UPLOAD_WHOLE) if the upload is already complete; INVALID_ARGUMENT
+	// (UPLOAD_TOO_LONG) for bytes beyond its size, (CHECKSUM_MISMATCH), which deletes
+	// the upload; RESOURCE_EXHAUSTED (QUOTA_EXCEEDED, STORAGE_FULL), or
+	// (TOO_MANY_STREAMS) if the account or its address exceeds its share of
+	// concurrent transfers.
 	AppendUpload(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[AppendUploadRequest, AppendUploadResponse], error)
-	// CompleteUpload says that an upload of unknown size has all its bytes.
-	// Idempotent.
+	// CompleteUpload completes an upload of unknown size. Idempotent.
 	//
-	// Errors: NOT_FOUND (UPLOAD_NOT_FOUND); ABORTED (OFFSET_MISMATCH) when it does
-	// not have as many; INVALID_ARGUMENT (CHECKSUM_MISMATCH).
+	// Errors: NOT_FOUND (UPLOAD_NOT_FOUND); ABORTED (OFFSET_MISMATCH) if the upload
+	// has a different number of bytes; INVALID_ARGUMENT (CHECKSUM_MISMATCH).
 	CompleteUpload(ctx context.Context, in *CompleteUploadRequest, opts ...grpc.CallOption) (*CompleteUploadResponse, error)
-	// DeleteUpload removes an upload and its bytes. Idempotent.
+	// DeleteUpload deletes an upload and its contents. Idempotent.
 	DeleteUpload(ctx context.Context, in *DeleteUploadRequest, opts ...grpc.CallOption) (*DeleteUploadResponse, error)
-	// GetRecording describes a recording.
+	// GetRecording returns a recording.
 	//
 	// Errors: NOT_FOUND (RECORDING_NOT_FOUND).
 	GetRecording(ctx context.Context, in *GetRecordingRequest, opts ...grpc.CallOption) (*GetRecordingResponse, error)
-	// GetFile describes a file that is whole.
+	// GetFile returns the metadata of a complete file.
 	//
 	// Errors: NOT_FOUND (FILE_NOT_FOUND).
 	GetFile(ctx context.Context, in *GetFileRequest, opts ...grpc.CallOption) (*GetFileResponse, error)
-	// ReadFile gives a file's bytes, from anywhere in it. A reader that reads
-	// slowly is written to slowly: no more than a few pieces wait for it, and it
-	// holds no connection to the database.
+	// ReadFile streams a file's contents from an offset. Flow control limits the
+	// server to the reader's speed: it buffers only a few chunks, and holds no database
+	// connection meanwhile.
 	//
 	// Errors: NOT_FOUND (FILE_NOT_FOUND); INVALID_ARGUMENT for an offset beyond the
-	// file's end; RESOURCE_EXHAUSTED (TOO_MANY_STREAMS) as for AppendUpload.
+	// end of the file; RESOURCE_EXHAUSTED (TOO_MANY_STREAMS) as for AppendUpload.
 	ReadFile(ctx context.Context, in *ReadFileRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadFileResponse], error)
-	// ProcessRecording makes a recording of an upload, behind a handle. When it is
-	// there, the message "media.ready" says so, and whoever hears it finishes the
-	// operation. Modules only; idempotent by upload.
+	// ProcessRecording processes an upload into a recording and returns the operation.
+	// When the recording is ready, the message "media.ready" is published, whose
+	// consumer finishes the operation. Modules only; idempotent by upload.
 	//
-	// Errors: NOT_FOUND (UPLOAD_NOT_FOUND) for an upload that is not the account's;
-	// INVALID_ARGUMENT (UPLOAD_INCOMPLETE); those of CreateOperation.
+	// Errors: NOT_FOUND (UPLOAD_NOT_FOUND) if the upload does not belong to the
+	// account; INVALID_ARGUMENT (UPLOAD_INCOMPLETE); those of CreateOperation.
 	ProcessRecording(ctx context.Context, in *ProcessRecordingRequest, opts ...grpc.CallOption) (*longrunningpb.Operation, error)
 }
 
@@ -215,67 +213,65 @@ func (c *mediaClient) ProcessRecording(ctx context.Context, in *ProcessRecording
 // All implementations must embed UnimplementedMediaServer
 // for forward compatibility.
 //
-// Media takes files in pieces that survive any interruption, makes recordings
-// of them, and gives their bytes out again.
+// Media receives files in resumable uploads, processes them into recordings, and
+// serves their contents.
 //
-// An upload belongs to the account that made it, or to the operator; for
-// everybody else it is not there.
+// An upload belongs to the account that created it, or to the operator. Every other
+// caller gets NOT_FOUND.
 type MediaServer interface {
-	// CreateUpload begins an upload. Nothing is reserved: a claim of many bytes
-	// costs none. Idempotent by request_id (AIP-155), which whoever calls again by
-	// itself fills in (AIP-4235).
+	// CreateUpload starts an upload. It reserves no storage for the announced size.
+	// Idempotent by request_id (AIP-155), which clients that retry automatically must
+	// set (AIP-4235).
 	//
-	// Errors: INVALID_ARGUMENT a field at a time; RESOURCE_EXHAUSTED
-	// (QUOTA_EXCEEDED) when the account would keep more than it may,
-	// (STORAGE_FULL) when the site has no room for more uploads,
-	// (TOO_MANY_UPLOADS) when too many of its uploads are not whole.
+	// Errors: INVALID_ARGUMENT for each invalid field; RESOURCE_EXHAUSTED
+	// (QUOTA_EXCEEDED) if the upload would exceed the account's storage quota,
+	// (STORAGE_FULL) if the site's storage limit is reached, (TOO_MANY_UPLOADS) if
+	// the account has too many incomplete uploads.
 	CreateUpload(context.Context, *CreateUploadRequest) (*CreateUploadResponse, error)
-	// GetUpload says how far an upload is.
+	// GetUpload returns an upload with its current offset.
 	//
 	// Errors: NOT_FOUND (UPLOAD_NOT_FOUND).
 	GetUpload(context.Context, *GetUploadRequest) (*GetUploadResponse, error)
-	// AppendUpload adds bytes at the end of an upload. What has arrived stays,
-	// however the call ends: ask with GetUpload how much that is, and go on from
-	// there. With the last of its bytes an upload of known size is whole, and is
-	// compared with its checksum.
+	// AppendUpload appends bytes to an upload. The bytes received are stored even if
+	// the call fails: read the offset with GetUpload and resume from there. An upload
+	// of known size is complete with its last byte; its checksum is verified then.
 	//
-	// Errors: NOT_FOUND (UPLOAD_NOT_FOUND); ABORTED (OFFSET_MISMATCH) when the
-	// upload ends elsewhere, (UPLOAD_SUPERSEDED) when a newer call appends to it,
-	// (UPLOAD_WHOLE) when CompleteUpload has said that it ends; INVALID_ARGUMENT
-	// (UPLOAD_TOO_LONG) for bytes beyond its size, (CHECKSUM_MISMATCH), after which
-	// the upload is gone; RESOURCE_EXHAUSTED (QUOTA_EXCEEDED, STORAGE_FULL), or
-	// (TOO_MANY_STREAMS) when the account or its address transfers more files at the
-	// same time than its share.
+	// Errors: NOT_FOUND (UPLOAD_NOT_FOUND); ABORTED (OFFSET_MISMATCH) if the offset
+	// is not the end of the upload, (UPLOAD_SUPERSEDED) if a newer call appends to it,
+	// (UPLOAD_WHOLE) if the upload is already complete; INVALID_ARGUMENT
+	// (UPLOAD_TOO_LONG) for bytes beyond its size, (CHECKSUM_MISMATCH), which deletes
+	// the upload; RESOURCE_EXHAUSTED (QUOTA_EXCEEDED, STORAGE_FULL), or
+	// (TOO_MANY_STREAMS) if the account or its address exceeds its share of
+	// concurrent transfers.
 	AppendUpload(grpc.ClientStreamingServer[AppendUploadRequest, AppendUploadResponse]) error
-	// CompleteUpload says that an upload of unknown size has all its bytes.
-	// Idempotent.
+	// CompleteUpload completes an upload of unknown size. Idempotent.
 	//
-	// Errors: NOT_FOUND (UPLOAD_NOT_FOUND); ABORTED (OFFSET_MISMATCH) when it does
-	// not have as many; INVALID_ARGUMENT (CHECKSUM_MISMATCH).
+	// Errors: NOT_FOUND (UPLOAD_NOT_FOUND); ABORTED (OFFSET_MISMATCH) if the upload
+	// has a different number of bytes; INVALID_ARGUMENT (CHECKSUM_MISMATCH).
 	CompleteUpload(context.Context, *CompleteUploadRequest) (*CompleteUploadResponse, error)
-	// DeleteUpload removes an upload and its bytes. Idempotent.
+	// DeleteUpload deletes an upload and its contents. Idempotent.
 	DeleteUpload(context.Context, *DeleteUploadRequest) (*DeleteUploadResponse, error)
-	// GetRecording describes a recording.
+	// GetRecording returns a recording.
 	//
 	// Errors: NOT_FOUND (RECORDING_NOT_FOUND).
 	GetRecording(context.Context, *GetRecordingRequest) (*GetRecordingResponse, error)
-	// GetFile describes a file that is whole.
+	// GetFile returns the metadata of a complete file.
 	//
 	// Errors: NOT_FOUND (FILE_NOT_FOUND).
 	GetFile(context.Context, *GetFileRequest) (*GetFileResponse, error)
-	// ReadFile gives a file's bytes, from anywhere in it. A reader that reads
-	// slowly is written to slowly: no more than a few pieces wait for it, and it
-	// holds no connection to the database.
+	// ReadFile streams a file's contents from an offset. Flow control limits the
+	// server to the reader's speed: it buffers only a few chunks, and holds no database
+	// connection meanwhile.
 	//
 	// Errors: NOT_FOUND (FILE_NOT_FOUND); INVALID_ARGUMENT for an offset beyond the
-	// file's end; RESOURCE_EXHAUSTED (TOO_MANY_STREAMS) as for AppendUpload.
+	// end of the file; RESOURCE_EXHAUSTED (TOO_MANY_STREAMS) as for AppendUpload.
 	ReadFile(*ReadFileRequest, grpc.ServerStreamingServer[ReadFileResponse]) error
-	// ProcessRecording makes a recording of an upload, behind a handle. When it is
-	// there, the message "media.ready" says so, and whoever hears it finishes the
-	// operation. Modules only; idempotent by upload.
+	// ProcessRecording processes an upload into a recording and returns the operation.
+	// When the recording is ready, the message "media.ready" is published, whose
+	// consumer finishes the operation. Modules only; idempotent by upload.
 	//
-	// Errors: NOT_FOUND (UPLOAD_NOT_FOUND) for an upload that is not the account's;
-	// INVALID_ARGUMENT (UPLOAD_INCOMPLETE); those of CreateOperation.
+	// Errors: NOT_FOUND (UPLOAD_NOT_FOUND) if the upload does not belong to the
+	// account; INVALID_ARGUMENT (UPLOAD_INCOMPLETE); those of CreateOperation.
 	ProcessRecording(context.Context, *ProcessRecordingRequest) (*longrunningpb.Operation, error)
 	mustEmbedUnimplementedMediaServer()
 }

@@ -6,12 +6,11 @@
 
 // Notifications: each account's inbox, and its live delivery.
 //
-// An inbox is ordered by arrival. Every item has an id "<epoch>-<sequence>":
-// sequences ascend in an inbox, and an item that arrives later never has a
-// smaller one. The epoch names the database they were counted in; a restored
-// database counts in a new one. An id is a cursor too: what comes after it is
-// what its holder has not seen. A cursor that cannot be honoured is answered
-// with a Reset, never with silence.
+// An inbox is ordered by arrival. Every item has an id "<epoch>-<sequence>", whose
+// sequence ascends within an inbox: a later item never has a smaller one. The epoch
+// identifies the history of the database; a restored database starts a new one. An
+// id is also a cursor: it selects the items that arrived after it. The response to
+// an invalid cursor is a Reset, never an empty list.
 
 package notificationspb
 
@@ -33,19 +32,19 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Why a cursor cannot be honoured.
+// Reason is why a cursor is invalid.
 type Reset_Reason int32
 
 const (
-	// Not said.
+	// Not specified.
 	Reset_REASON_UNSPECIFIED Reset_Reason = 0
-	// The database is another one than the cursor's (restored from a backup).
+	// The cursor belongs to another epoch: the database was restored from a backup.
 	Reset_REASON_OTHER_EPOCH Reset_Reason = 1
 	// Items after the cursor were trimmed: an inbox keeps its newest 1,000.
 	Reset_REASON_TRIMMED Reset_Reason = 2
-	// The cursor lies ahead of everything that was ever delivered.
+	// The cursor is ahead of every item that was ever delivered.
 	Reset_REASON_AHEAD Reset_Reason = 3
-	// It is not a cursor at all.
+	// The cursor is malformed.
 	Reset_REASON_MALFORMED Reset_Reason = 4
 )
 
@@ -99,23 +98,21 @@ type Notification struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "<epoch>-<sequence>".
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// "channels/{channel}/talks/{talk}" of the talk that was published; empty when
-	// it tells of an operation.
+	// "channels/{channel}/talks/{talk}" of the published talk; empty for an operation.
 	Talk string `protobuf:"bytes,2,opt,name=talk,proto3" json:"talk,omitempty"`
-	// The talk's title when it was published, or what the operation did.
+	// The talk's title when it was published, or the operation's title.
 	Title string `protobuf:"bytes,3,opt,name=title,proto3" json:"title,omitempty"`
-	// "channels/{channel}"; empty when it tells of an operation.
+	// "channels/{channel}"; empty for an operation.
 	Channel string `protobuf:"bytes,4,opt,name=channel,proto3" json:"channel,omitempty"`
 	// The channel's title when the talk was published.
 	ChannelTitle string `protobuf:"bytes,5,opt,name=channel_title,json=channelTitle,proto3" json:"channel_title,omitempty"`
-	// When the talk was published, or the operation ended.
+	// When the talk was published, or the operation finished.
 	PublishTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=publish_time,json=publishTime,proto3" json:"publish_time,omitempty"`
-	// Whether it was marked as read; never set on a live one.
+	// Whether the item was marked as read; never set on a live item.
 	Read bool `protobuf:"varint,7,opt,name=read,proto3" json:"read,omitempty"`
-	// "operations/{operation}" of the account's operation that ended; empty when it
-	// tells of a talk.
+	// "operations/{operation}" of the account's finished operation; empty for a talk.
 	Operation string `protobuf:"bytes,8,opt,name=operation,proto3" json:"operation,omitempty"`
-	// Whether that operation failed.
+	// Whether the operation failed.
 	Failed        bool `protobuf:"varint,9,opt,name=failed,proto3" json:"failed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -214,14 +211,14 @@ func (x *Notification) GetFailed() bool {
 	return false
 }
 
-// Reset says that a cursor cannot be honoured: some of what came after it is
-// no longer there, or it counts in another epoch. Throw away what you have of
-// the inbox, read it anew, and go on from cursor.
+// Reset reports that a cursor is invalid: items after it were removed, or it
+// belongs to another epoch. Discard the local copy of the inbox, read it again, and
+// resume from cursor.
 type Reset struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Why, for people and logs.
 	Reason Reset_Reason `protobuf:"varint,1,opt,name=reason,proto3,enum=techtalks.notifications.v1.Reset_Reason" json:"reason,omitempty"`
-	// From where to go on.
+	// The cursor to resume from.
 	Cursor        string `protobuf:"bytes,2,opt,name=cursor,proto3" json:"cursor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -313,7 +310,7 @@ type GetInboxResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Unread items; counted up to 100.
 	UnreadCount int32 `protobuf:"varint,1,opt,name=unread_count,json=unreadCount,proto3" json:"unread_count,omitempty"`
-	// The newest item's id, or one before the first.
+	// The newest item's id; for an empty inbox, an id before the first.
 	Cursor        string `protobuf:"bytes,2,opt,name=cursor,proto3" json:"cursor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -366,11 +363,11 @@ func (x *GetInboxResponse) GetCursor() string {
 // ListNotificationsRequest asks for a page of the caller's inbox.
 type ListNotificationsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// How many at most; 0 means 50, more than 200 means 200.
+	// The maximum number of items; 0 means 50, more than 200 means 200.
 	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// next_page_token of an earlier answer; not together with after.
+	// next_page_token of an earlier response; cannot be combined with after.
 	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	// A cursor; only what arrived after it, the oldest first.
+	// A cursor: return the items that arrived after it, oldest first.
 	After         string `protobuf:"bytes,3,opt,name=after,proto3" json:"after,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -430,16 +427,16 @@ func (x *ListNotificationsRequest) GetAfter() string {
 // ListNotificationsResponse is a page of the caller's inbox.
 type ListNotificationsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The newest first; with after set, the oldest first.
+	// Newest first; with after set, oldest first.
 	Notifications []*Notification `protobuf:"bytes,1,rep,name=notifications,proto3" json:"notifications,omitempty"`
-	// Asks for the page after this one (older items); empty at the end, and
+	// The token of the next page, with older items; empty on the last one, and
 	// always with after set.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
-	// With after set: from where to go on, past the last item returned.
+	// With after set: the cursor to resume from, after the last item returned.
 	Cursor string `protobuf:"bytes,3,opt,name=cursor,proto3" json:"cursor,omitempty"`
-	// With after set: whether more is there after cursor already.
+	// With after set: whether there are already more items after cursor.
 	More bool `protobuf:"varint,4,opt,name=more,proto3" json:"more,omitempty"`
-	// With after set, instead of items: the cursor cannot be honoured.
+	// With after set, instead of items: the cursor is invalid.
 	Reset_        *Reset `protobuf:"bytes,5,opt,name=reset,proto3" json:"reset,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -510,14 +507,13 @@ func (x *ListNotificationsResponse) GetReset_() *Reset {
 	return nil
 }
 
-// MarkReadRequest says what was read.
+// MarkReadRequest selects the items to mark as read.
 type MarkReadRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Ids of items; at most 200.
 	Ids []string `protobuf:"bytes,1,rep,name=ids,proto3" json:"ids,omitempty"`
-	// A cursor: everything up to it and including it was read. "Mark all read"
-	// sends the newest id the person saw, so that what arrives meanwhile stays
-	// unread.
+	// A cursor: mark all items up to and including it. "Mark all read" sends the
+	// newest id on the page, so that items that arrive meanwhile stay unread.
 	Through       string `protobuf:"bytes,2,opt,name=through,proto3" json:"through,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -567,7 +563,7 @@ func (x *MarkReadRequest) GetThrough() string {
 	return ""
 }
 
-// MarkReadResponse says what is left.
+// MarkReadResponse carries the new count.
 type MarkReadResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Unread items; counted up to 100.
@@ -616,7 +612,7 @@ func (x *MarkReadResponse) GetUnreadCount() int32 {
 // StreamNotificationsRequest changes the stream's subscriptions.
 type StreamNotificationsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What to change.
+	// The change.
 	//
 	// Types that are valid to be assigned to Change:
 	//
@@ -687,12 +683,12 @@ type isStreamNotificationsRequest_Change interface {
 }
 
 type StreamNotificationsRequest_Subscribe_ struct {
-	// Follow one more inbox.
+	// Add a subscription.
 	Subscribe *StreamNotificationsRequest_Subscribe `protobuf:"bytes,1,opt,name=subscribe,proto3,oneof"`
 }
 
 type StreamNotificationsRequest_Unsubscribe_ struct {
-	// Follow one less.
+	// Remove a subscription.
 	Unsubscribe *StreamNotificationsRequest_Unsubscribe `protobuf:"bytes,2,opt,name=unsubscribe,proto3,oneof"`
 }
 
@@ -700,11 +696,10 @@ func (*StreamNotificationsRequest_Subscribe_) isStreamNotificationsRequest_Chang
 
 func (*StreamNotificationsRequest_Unsubscribe_) isStreamNotificationsRequest_Change() {}
 
-// StreamNotificationsResponse is what happened to some of the stream's
-// subscriptions.
+// StreamNotificationsResponse is an event for some of the stream's subscriptions.
 type StreamNotificationsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What happened.
+	// The event.
 	//
 	// Types that are valid to be assigned to Event:
 	//
@@ -800,7 +795,7 @@ type StreamNotificationsResponse_Subscribed_ struct {
 }
 
 type StreamNotificationsResponse_Ended_ struct {
-	// A subscription was refused, or ended.
+	// A subscription was rejected, or ended.
 	Ended *StreamNotificationsResponse_Ended `protobuf:"bytes,2,opt,name=ended,proto3,oneof"`
 }
 
@@ -810,8 +805,8 @@ type StreamNotificationsResponse_Arrived_ struct {
 }
 
 type StreamNotificationsResponse_Gap_ struct {
-	// Something may have been missed: read what came after the last item you
-	// have, of every subscription.
+	// Items may have been missed: for every subscription, read the items after
+	// the last one received.
 	Gap *StreamNotificationsResponse_Gap `protobuf:"bytes,4,opt,name=gap,proto3,oneof"`
 }
 
@@ -826,11 +821,10 @@ func (*StreamNotificationsResponse_Gap_) isStreamNotificationsResponse_Event() {
 // Subscribe adds the inbox of a session's account.
 type StreamNotificationsRequest_Subscribe struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The sender's own number for the subscription, unique in the stream, not
-	// 0.
+	// A number that the client chooses, unique in the stream and not 0.
 	Subscription uint64 `protobuf:"varint,1,opt,name=subscription,proto3" json:"subscription,omitempty"`
-	// The session whose account's inbox to follow; when empty, the session in
-	// the call's metadata.
+	// The session of the account to follow; if empty, the session in the call's
+	// metadata.
 	SessionToken  string `protobuf:"bytes,2,opt,name=session_token,json=sessionToken,proto3" json:"session_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -880,10 +874,10 @@ func (x *StreamNotificationsRequest_Subscribe) GetSessionToken() string {
 	return ""
 }
 
-// Unsubscribe removes a subscription; one that is not there is passed over.
+// Unsubscribe removes a subscription; an unknown subscription is ignored.
 type StreamNotificationsRequest_Unsubscribe struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// As given to Subscribe.
+	// The number passed to Subscribe.
 	Subscription  uint64 `protobuf:"varint,1,opt,name=subscription,proto3" json:"subscription,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -926,10 +920,10 @@ func (x *StreamNotificationsRequest_Unsubscribe) GetSubscription() uint64 {
 	return 0
 }
 
-// Subscribed says that a subscription is live.
+// Subscribed reports that a subscription is live.
 type StreamNotificationsResponse_Subscribed struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// As given to Subscribe.
+	// The number passed to Subscribe.
 	Subscription  uint64 `protobuf:"varint,1,opt,name=subscription,proto3" json:"subscription,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -972,13 +966,13 @@ func (x *StreamNotificationsResponse_Subscribed) GetSubscription() uint64 {
 	return 0
 }
 
-// Ended says that nothing more comes for a subscription.
+// Ended reports that a subscription has ended.
 type StreamNotificationsResponse_Ended struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// As given to Subscribe.
+	// The number passed to Subscribe.
 	Subscription uint64 `protobuf:"varint,1,opt,name=subscription,proto3" json:"subscription,omitempty"`
 	// The reason, as in ErrorInfo: SESSION_INVALID, TOO_MANY_SUBSCRIPTIONS,
-	// or UNAVAILABLE when the session could not be looked up just now.
+	// or UNAVAILABLE if the session could not be verified at the moment.
 	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1028,12 +1022,12 @@ func (x *StreamNotificationsResponse_Ended) GetReason() string {
 	return ""
 }
 
-// Arrived says that one notification arrived in some inboxes.
+// Arrived reports that a notification arrived in one or more inboxes.
 type StreamNotificationsResponse_Arrived struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Whose: subscriptions of this stream.
+	// The subscriptions of this stream to those inboxes.
 	Subscriptions []uint64 `protobuf:"varint,1,rep,packed,name=subscriptions,proto3" json:"subscriptions,omitempty"`
-	// What; the same id for all of them.
+	// The notification; its id is the same in all of them.
 	Notification  *Notification `protobuf:"bytes,2,opt,name=notification,proto3" json:"notification,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

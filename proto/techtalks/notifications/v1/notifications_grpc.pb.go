@@ -6,12 +6,11 @@
 
 // Notifications: each account's inbox, and its live delivery.
 //
-// An inbox is ordered by arrival. Every item has an id "<epoch>-<sequence>":
-// sequences ascend in an inbox, and an item that arrives later never has a
-// smaller one. The epoch names the database they were counted in; a restored
-// database counts in a new one. An id is a cursor too: what comes after it is
-// what its holder has not seen. A cursor that cannot be honoured is answered
-// with a Reset, never with silence.
+// An inbox is ordered by arrival. Every item has an id "<epoch>-<sequence>", whose
+// sequence ascends within an inbox: a later item never has a smaller one. The epoch
+// identifies the history of the database; a restored database starts a new one. An
+// id is also a cursor: it selects the items that arrived after it. The response to
+// an invalid cursor is a Reset, never an empty list.
 
 package notificationspb
 
@@ -38,33 +37,32 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Notifications keeps each account's inbox and delivers it as it happens.
+// Notifications stores each account's inbox and delivers new items live.
 type NotificationsClient interface {
-	// GetInbox returns how much of the caller's inbox is unread, and a cursor
+	// GetInbox returns the number of unread items in the caller's inbox, and a cursor
 	// from which to follow it.
 	GetInbox(ctx context.Context, in *GetInboxRequest, opts ...grpc.CallOption) (*GetInboxResponse, error)
-	// ListNotifications returns the caller's inbox: the newest first, a page at
-	// a time; or, with after set, what arrived after that cursor, the oldest
-	// first.
+	// ListNotifications returns the caller's inbox in pages, newest first; or, with
+	// after set, the items that arrived after that cursor, oldest first.
 	//
-	// Errors: INVALID_ARGUMENT for a page token or cursor that is not one.
+	// Errors: INVALID_ARGUMENT for a malformed page token or cursor.
 	ListNotifications(ctx context.Context, in *ListNotificationsRequest, opts ...grpc.CallOption) (*ListNotificationsResponse, error)
 	// MarkRead marks items of the caller's inbox as read. Idempotent.
 	//
-	// Errors: INVALID_ARGUMENT for an id that is not one. Ids that are not in
-	// the caller's inbox are passed over.
+	// Errors: INVALID_ARGUMENT for a malformed id. Ids that are not in the caller's
+	// inbox are ignored.
 	MarkRead(ctx context.Context, in *MarkReadRequest, opts ...grpc.CallOption) (*MarkReadResponse, error)
-	// StreamNotifications follows inboxes as they fill. One stream carries any
-	// number of subscriptions, each with a session of its own, so that a web
-	// tier needs one stream and not one a browser. A subscription starts with
-	// Subscribed; what arrives from then on is sent, in order. What arrived
-	// before is read with ListNotifications: subscribe, then read, then go live,
-	// passing over what was read.
+	// StreamNotifications follows inboxes. One stream carries any number of
+	// subscriptions, each with its own session, so that a web tier needs one stream
+	// instead of one per browser. A subscription starts with Subscribed; items that
+	// arrive from then on are sent in order. Read earlier items with
+	// ListNotifications: subscribe, replay, then deliver live items, skipping those
+	// already replayed.
 	//
-	// The stream ends with UNAVAILABLE when the server drains: open another,
-	// subscribe anew, read what was missed. A reader that is too slow is sent
-	// Gap in the place of what was dropped. Closing the sending side keeps the
-	// subscriptions.
+	// The stream ends with UNAVAILABLE when the server drains: open another stream,
+	// subscribe again, and replay what was missed. If the client reads too slowly,
+	// the server drops items and sends Gap instead. Half-closing the stream keeps
+	// the subscriptions.
 	StreamNotifications(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[StreamNotificationsRequest, StreamNotificationsResponse], error)
 }
 
@@ -123,33 +121,32 @@ type Notifications_StreamNotificationsClient = grpc.BidiStreamingClient[StreamNo
 // All implementations must embed UnimplementedNotificationsServer
 // for forward compatibility.
 //
-// Notifications keeps each account's inbox and delivers it as it happens.
+// Notifications stores each account's inbox and delivers new items live.
 type NotificationsServer interface {
-	// GetInbox returns how much of the caller's inbox is unread, and a cursor
+	// GetInbox returns the number of unread items in the caller's inbox, and a cursor
 	// from which to follow it.
 	GetInbox(context.Context, *GetInboxRequest) (*GetInboxResponse, error)
-	// ListNotifications returns the caller's inbox: the newest first, a page at
-	// a time; or, with after set, what arrived after that cursor, the oldest
-	// first.
+	// ListNotifications returns the caller's inbox in pages, newest first; or, with
+	// after set, the items that arrived after that cursor, oldest first.
 	//
-	// Errors: INVALID_ARGUMENT for a page token or cursor that is not one.
+	// Errors: INVALID_ARGUMENT for a malformed page token or cursor.
 	ListNotifications(context.Context, *ListNotificationsRequest) (*ListNotificationsResponse, error)
 	// MarkRead marks items of the caller's inbox as read. Idempotent.
 	//
-	// Errors: INVALID_ARGUMENT for an id that is not one. Ids that are not in
-	// the caller's inbox are passed over.
+	// Errors: INVALID_ARGUMENT for a malformed id. Ids that are not in the caller's
+	// inbox are ignored.
 	MarkRead(context.Context, *MarkReadRequest) (*MarkReadResponse, error)
-	// StreamNotifications follows inboxes as they fill. One stream carries any
-	// number of subscriptions, each with a session of its own, so that a web
-	// tier needs one stream and not one a browser. A subscription starts with
-	// Subscribed; what arrives from then on is sent, in order. What arrived
-	// before is read with ListNotifications: subscribe, then read, then go live,
-	// passing over what was read.
+	// StreamNotifications follows inboxes. One stream carries any number of
+	// subscriptions, each with its own session, so that a web tier needs one stream
+	// instead of one per browser. A subscription starts with Subscribed; items that
+	// arrive from then on are sent in order. Read earlier items with
+	// ListNotifications: subscribe, replay, then deliver live items, skipping those
+	// already replayed.
 	//
-	// The stream ends with UNAVAILABLE when the server drains: open another,
-	// subscribe anew, read what was missed. A reader that is too slow is sent
-	// Gap in the place of what was dropped. Closing the sending side keeps the
-	// subscriptions.
+	// The stream ends with UNAVAILABLE when the server drains: open another stream,
+	// subscribe again, and replay what was missed. If the client reads too slowly,
+	// the server drops items and sends Gap instead. Half-closing the stream keeps
+	// the subscriptions.
 	StreamNotifications(grpc.BidiStreamingServer[StreamNotificationsRequest, StreamNotificationsResponse]) error
 	mustEmbedUnimplementedNotificationsServer()
 }

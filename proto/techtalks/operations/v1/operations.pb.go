@@ -4,10 +4,10 @@
 // 	protoc        (unknown)
 // source: techtalks/operations/v1/operations.proto
 
-// Operations: the handle on any long work. People hold it through
-// google.longrunning.Operations (AIP-151), which this module serves: its
-// GetOperation is the short poll, its WaitOperation the long poll. What follows
-// here is the push, and what the modules need that do the work.
+// Operations: handles for long-running work. The module serves
+// google.longrunning.Operations (AIP-151), whose GetOperation is the short poll and
+// WaitOperation the long poll. The services here are the stream, and the calls of
+// the modules that do the work.
 
 package operationspb
 
@@ -32,22 +32,21 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// State is how an operation stands.
+// State is the state of an operation.
 type OperationMetadata_State int32
 
 const (
-	// Not said.
+	// Not specified.
 	OperationMetadata_STATE_UNSPECIFIED OperationMetadata_State = 0
-	// It has not begun: the account has as many running as it may, or no worker
-	// is free.
+	// Not started: the account has no free slot, or no worker is free.
 	OperationMetadata_STATE_WAITING OperationMetadata_State = 1
-	// A worker has it, or had it when it vanished.
+	// Claimed by a worker, which may have crashed.
 	OperationMetadata_STATE_RUNNING OperationMetadata_State = 2
-	// It is done, with a response.
+	// Finished with a response.
 	OperationMetadata_STATE_SUCCEEDED OperationMetadata_State = 3
-	// It is done, with an error.
+	// Finished with an error.
 	OperationMetadata_STATE_FAILED OperationMetadata_State = 4
-	// It was cancelled.
+	// Cancelled.
 	OperationMetadata_STATE_CANCELLED OperationMetadata_State = 5
 )
 
@@ -98,45 +97,44 @@ func (OperationMetadata_State) EnumDescriptor() ([]byte, []int) {
 	return file_techtalks_operations_v1_operations_proto_rawDescGZIP(), []int{0, 0}
 }
 
-// OperationMetadata is the metadata of every google.longrunning.Operation here:
-// how far it is.
+// OperationMetadata is the metadata of every google.longrunning.Operation of this
+// module: its state and progress.
 type OperationMetadata struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What kind of work it is: "recording", "import", "export".
+	// The kind of work: "recording", "import", "export".
 	Kind string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
-	// What it does, for people: "Recording of “On looms”".
+	// A title for people to read: "Recording of “On looms”".
 	Title string `protobuf:"bytes,2,opt,name=title,proto3" json:"title,omitempty"`
-	// The resource that the work is about, "channels/{channel}"; may be empty.
+	// The resource that the work concerns, "channels/{channel}"; may be empty.
 	Subject string `protobuf:"bytes,3,opt,name=subject,proto3" json:"subject,omitempty"`
-	// How it stands.
+	// The current state.
 	State OperationMetadata_State `protobuf:"varint,4,opt,name=state,proto3,enum=techtalks.operations.v1.OperationMetadata_State" json:"state,omitempty"`
-	// Whether it is to be cancelled; a worker sees that within a second.
+	// Whether cancellation was requested; workers notice within a second.
 	CancelRequested bool `protobuf:"varint,5,opt,name=cancel_requested,json=cancelRequested,proto3" json:"cancel_requested,omitempty"`
-	// How much is done, of how much, in which unit ("bytes", "talks", "seconds").
-	// total is 0 while it is not known. Neither ever goes back.
+	// The amount of work done, in unit. Never decreases.
 	DoneCount int64 `protobuf:"varint,6,opt,name=done_count,json=doneCount,proto3" json:"done_count,omitempty"`
-	// See done_count.
+	// The total amount of work, in unit; 0 while unknown. Never decreases.
 	TotalCount int64 `protobuf:"varint,7,opt,name=total_count,json=totalCount,proto3" json:"total_count,omitempty"`
-	// See done_count.
+	// The unit of done_count and total_count: "bytes", "talks", "seconds".
 	Unit string `protobuf:"bytes,8,opt,name=unit,proto3" json:"unit,omitempty"`
-	// done_count in per cent of total_count, 0 to 100; 100 only when it succeeded.
+	// done_count as a percentage of total_count, 0 to 100; 100 only after success.
 	Percent int32 `protobuf:"varint,9,opt,name=percent,proto3" json:"percent,omitempty"`
-	// When it was asked for.
+	// When the operation was created.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
-	// When a worker first took it; absent while none has.
+	// When a worker first claimed the operation; absent before.
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
-	// When it likely ends, by its speed so far; absent while that is not known.
+	// The estimated end, from the speed so far; absent while unknown.
 	EstimatedEndTime *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=estimated_end_time,json=estimatedEndTime,proto3" json:"estimated_end_time,omitempty"`
-	// When it ended; absent before.
+	// When the operation finished; absent before.
 	EndTime *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
-	// When it last changed.
+	// When the operation last changed.
 	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
-	// When it is removed with its result; absent before it ended.
+	// When the operation and its result are deleted; absent before it finished.
 	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
-	// What happened, in order; at most 100, of more the latest.
+	// The log of the operation, in order: at most the latest 100 steps.
 	Steps []*OperationMetadata_Step `protobuf:"bytes,16,rep,name=steps,proto3" json:"steps,omitempty"`
-	// Which change this is: "<epoch>-<revision>". Revisions ascend. It serves as
-	// entity tag, as event id, and as cursor.
+	// The revision, "<epoch>-<revision>", in ascending order. It serves as entity
+	// tag, event id and cursor.
 	Cursor        string `protobuf:"bytes,17,opt,name=cursor,proto3" json:"cursor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -292,8 +290,8 @@ func (x *OperationMetadata) GetCursor() string {
 }
 
 // OperationStarted is the body of the message "operation.started" on the
-// exchange "operations", with the routing key "operation.started.<kind>":
-// somebody is to work the operation now.
+// exchange "operations", with the routing key "operation.started.<kind>": the
+// operation is ready to be claimed by a worker.
 type OperationStarted struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "operations/{operation}".
@@ -340,19 +338,19 @@ func (x *OperationStarted) GetOperation() string {
 }
 
 // OperationEnded is the body of the message "operation.ended" on the exchange
-// "operations": an operation of an account ended other than by its own wish. It
-// carries what a notification shows.
+// "operations": an account's operation succeeded or failed, but was not cancelled.
+// It carries the contents of a notification.
 type OperationEnded struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "operations/{operation}".
 	Operation string `protobuf:"bytes,1,opt,name=operation,proto3" json:"operation,omitempty"`
-	// Whose it was.
+	// The owner's account.
 	AccountId int64 `protobuf:"varint,2,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
 	// The operation's title.
 	Title string `protobuf:"bytes,3,opt,name=title,proto3" json:"title,omitempty"`
 	// Whether it succeeded; otherwise it failed.
 	Succeeded bool `protobuf:"varint,4,opt,name=succeeded,proto3" json:"succeeded,omitempty"`
-	// When.
+	// When the operation finished.
 	EndTime       *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -426,7 +424,7 @@ func (x *OperationEnded) GetEndTime() *timestamppb.Timestamp {
 // CreateOperationRequest describes the work.
 type CreateOperationRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Whose it is; 0 is the operator.
+	// The owner's account; 0 for the operator.
 	AccountId int64 `protobuf:"varint,1,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
 	// See OperationMetadata.
 	Kind string `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
@@ -434,9 +432,9 @@ type CreateOperationRequest struct {
 	Title string `protobuf:"bytes,3,opt,name=title,proto3" json:"title,omitempty"`
 	// See OperationMetadata.
 	Subject string `protobuf:"bytes,4,opt,name=subject,proto3" json:"subject,omitempty"`
-	// The same id again gives the same operation (AIP-155).
+	// Calls with the same id return the same operation (AIP-155).
 	RequestId string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	// What the worker needs to know; its module's own.
+	// The worker's input, in a format of its module.
 	Input         []byte `protobuf:"bytes,6,opt,name=input,proto3" json:"input,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -606,23 +604,23 @@ func (x *ClaimOperationRequest) GetName() string {
 	return ""
 }
 
-// ClaimOperationResponse says what to do.
+// ClaimOperationResponse describes the work.
 type ClaimOperationResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The worker's number, to report with; 0: the operation has ended, and there
-	// is nothing to do.
+	// The number of the worker's attempt, for its reports; 0 if the operation has
+	// finished and there is no work.
 	Attempt int64 `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
-	// As given to CreateOperation.
+	// The value from CreateOperation.
 	AccountId int64 `protobuf:"varint,2,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
-	// As given to CreateOperation.
+	// The value from CreateOperation.
 	Input []byte `protobuf:"bytes,3,opt,name=input,proto3" json:"input,omitempty"`
-	// The last one reported; empty at first.
+	// The last checkpoint reported; empty at first.
 	Checkpoint []byte `protobuf:"bytes,4,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
-	// As last reported.
+	// The last value reported.
 	DoneCount int64 `protobuf:"varint,5,opt,name=done_count,json=doneCount,proto3" json:"done_count,omitempty"`
-	// As last reported.
+	// The last value reported.
 	TotalCount int64 `protobuf:"varint,6,opt,name=total_count,json=totalCount,proto3" json:"total_count,omitempty"`
-	// Which try this is, from 1; those that were excused do not count.
+	// The number of attempts including this one, without those that were excused.
 	Tries         int32 `protobuf:"varint,7,opt,name=tries,proto3" json:"tries,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -707,25 +705,25 @@ func (x *ClaimOperationResponse) GetTries() int32 {
 	return 0
 }
 
-// ReportOperationRequest says how far the work is.
+// ReportOperationRequest reports progress.
 type ReportOperationRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "operations/{operation}".
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// As claimed.
+	// The attempt from ClaimOperation.
 	Attempt int64 `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	// See OperationMetadata.
 	DoneCount int64 `protobuf:"varint,3,opt,name=done_count,json=doneCount,proto3" json:"done_count,omitempty"`
-	// See OperationMetadata; 0 leaves it as it is.
+	// See OperationMetadata; 0 leaves it unchanged.
 	TotalCount int64 `protobuf:"varint,4,opt,name=total_count,json=totalCount,proto3" json:"total_count,omitempty"`
-	// See OperationMetadata; empty leaves it as it is.
+	// See OperationMetadata; empty leaves it unchanged.
 	Unit string `protobuf:"bytes,5,opt,name=unit,proto3" json:"unit,omitempty"`
-	// What happened; empty for nothing new.
+	// An entry for the log; may be empty.
 	Step string `protobuf:"bytes,6,opt,name=step,proto3" json:"step,omitempty"`
-	// From where another worker goes on; empty leaves it as it is.
+	// The state from which another worker resumes; empty leaves it unchanged.
 	Checkpoint []byte `protobuf:"bytes,7,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
-	// The worker stops here, and the work is not to blame: its process drains, or a
-	// neighbour is away. It is no try.
+	// The worker stops for a reason outside the work: its process drains, or a module
+	// that it calls is unavailable. The attempt is not counted in tries.
 	Excused       bool `protobuf:"varint,8,opt,name=excused,proto3" json:"excused,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -817,12 +815,13 @@ func (x *ReportOperationRequest) GetExcused() bool {
 	return false
 }
 
-// ReportOperationResponse says whether to go on.
+// ReportOperationResponse tells the worker whether to continue.
 type ReportOperationResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The operation is another worker's, or has ended: stop, and change nothing.
+	// Another worker has claimed the operation, or it has finished: stop, and change
+	// nothing.
 	Superseded bool `protobuf:"varint,1,opt,name=superseded,proto3" json:"superseded,omitempty"`
-	// It is to be cancelled: stop, clean up, and finish it as cancelled.
+	// Cancellation was requested: stop, clean up, and finish the operation as cancelled.
 	CancelRequested bool `protobuf:"varint,2,opt,name=cancel_requested,json=cancelRequested,proto3" json:"cancel_requested,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
@@ -872,14 +871,15 @@ func (x *ReportOperationResponse) GetCancelRequested() bool {
 	return false
 }
 
-// FinishOperationRequest says how the work ended.
+// FinishOperationRequest carries the outcome.
 type FinishOperationRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "operations/{operation}".
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// As claimed; 0 finishes it whoever works it.
+	// The attempt from ClaimOperation; 0 finishes the operation regardless of its
+	// worker.
 	Attempt int64 `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
-	// How it ended.
+	// The outcome.
 	//
 	// Types that are valid to be assigned to Outcome:
 	//
@@ -887,7 +887,7 @@ type FinishOperationRequest struct {
 	//	*FinishOperationRequest_Error
 	//	*FinishOperationRequest_Cancelled
 	Outcome isFinishOperationRequest_Outcome `protobuf_oneof:"outcome"`
-	// The last thing that happened; empty for a sentence of the module's own.
+	// The last entry for the log; empty for a default text.
 	Step          string `protobuf:"bytes,6,opt,name=step,proto3" json:"step,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -983,17 +983,17 @@ type isFinishOperationRequest_Outcome interface {
 }
 
 type FinishOperationRequest_Response struct {
-	// It succeeded, with this response.
+	// The operation succeeded with this response.
 	Response *anypb.Any `protobuf:"bytes,3,opt,name=response,proto3,oneof"`
 }
 
 type FinishOperationRequest_Error struct {
-	// It failed, with this error.
+	// The operation failed with this error.
 	Error *status.Status `protobuf:"bytes,4,opt,name=error,proto3,oneof"`
 }
 
 type FinishOperationRequest_Cancelled struct {
-	// It stopped because it was to be cancelled.
+	// The operation stopped because cancellation was requested.
 	Cancelled bool `protobuf:"varint,5,opt,name=cancelled,proto3,oneof"`
 }
 
@@ -1003,13 +1003,13 @@ func (*FinishOperationRequest_Error) isFinishOperationRequest_Outcome() {}
 
 func (*FinishOperationRequest_Cancelled) isFinishOperationRequest_Outcome() {}
 
-// FinishOperationResponse carries the operation as it ended.
+// FinishOperationResponse carries the finished operation.
 type FinishOperationResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The operation.
 	Operation *longrunningpb.Operation `protobuf:"bytes,1,opt,name=operation,proto3" json:"operation,omitempty"`
-	// It is another worker's, or was ended by one: nothing was changed, and what
-	// the operation made is not to be touched.
+	// Another worker has claimed or finished the operation: the call changed nothing,
+	// and the caller must not touch the operation's results.
 	Superseded    bool `protobuf:"varint,2,opt,name=superseded,proto3" json:"superseded,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1064,7 +1064,7 @@ type AwaitCancellationRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "operations/{operation}".
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// As claimed.
+	// The attempt from ClaimOperation.
 	Attempt       int64 `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1114,7 +1114,7 @@ func (x *AwaitCancellationRequest) GetAttempt() int64 {
 	return 0
 }
 
-// AwaitCancellationResponse says why it answers.
+// AwaitCancellationResponse carries the reason for returning.
 type AwaitCancellationResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// See ReportOperationResponse.
@@ -1172,7 +1172,7 @@ func (x *AwaitCancellationResponse) GetCancelRequested() bool {
 // StreamOperationsRequest changes the stream's subscriptions.
 type StreamOperationsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What to change.
+	// The change.
 	//
 	// Types that are valid to be assigned to Change:
 	//
@@ -1243,12 +1243,12 @@ type isStreamOperationsRequest_Change interface {
 }
 
 type StreamOperationsRequest_Subscribe_ struct {
-	// Follow one more operation.
+	// Add a subscription.
 	Subscribe *StreamOperationsRequest_Subscribe `protobuf:"bytes,1,opt,name=subscribe,proto3,oneof"`
 }
 
 type StreamOperationsRequest_Unsubscribe_ struct {
-	// Follow one less.
+	// Remove a subscription.
 	Unsubscribe *StreamOperationsRequest_Unsubscribe `protobuf:"bytes,2,opt,name=unsubscribe,proto3,oneof"`
 }
 
@@ -1256,11 +1256,10 @@ func (*StreamOperationsRequest_Subscribe_) isStreamOperationsRequest_Change() {}
 
 func (*StreamOperationsRequest_Unsubscribe_) isStreamOperationsRequest_Change() {}
 
-// StreamOperationsResponse is what happened to some of the stream's
-// subscriptions.
+// StreamOperationsResponse is an event for some of the stream's subscriptions.
 type StreamOperationsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What happened.
+	// The event.
 	//
 	// Types that are valid to be assigned to Event:
 	//
@@ -1356,7 +1355,7 @@ type StreamOperationsResponse_Subscribed_ struct {
 }
 
 type StreamOperationsResponse_Ended_ struct {
-	// A subscription was refused, or ended.
+	// A subscription was rejected, or ended.
 	Ended *StreamOperationsResponse_Ended `protobuf:"bytes,2,opt,name=ended,proto3,oneof"`
 }
 
@@ -1366,7 +1365,7 @@ type StreamOperationsResponse_Changed_ struct {
 }
 
 type StreamOperationsResponse_Gap_ struct {
-	// Something may have been missed: read the operation of every subscription.
+	// Changes may have been missed: read the operation of every subscription.
 	Gap *StreamOperationsResponse_Gap `protobuf:"bytes,4,opt,name=gap,proto3,oneof"`
 }
 
@@ -1378,12 +1377,12 @@ func (*StreamOperationsResponse_Changed_) isStreamOperationsResponse_Event() {}
 
 func (*StreamOperationsResponse_Gap_) isStreamOperationsResponse_Event() {}
 
-// Step is something that happened.
+// Step is an entry of the operation's log.
 type OperationMetadata_Step struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// When.
+	// When it happened.
 	Time *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
-	// What, for people.
+	// What happened, for people to read.
 	Text          string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1436,10 +1435,9 @@ func (x *OperationMetadata_Step) GetText() string {
 // Subscribe adds an operation, for a session's account.
 type StreamOperationsRequest_Subscribe struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The sender's own number for the subscription, unique in the stream, not
-	// 0.
+	// A number that the client chooses, unique in the stream and not 0.
 	Subscription uint64 `protobuf:"varint,1,opt,name=subscription,proto3" json:"subscription,omitempty"`
-	// The session whose account asks; when empty, the session in the call's
+	// The session of the operation's owner; if empty, the session in the call's
 	// metadata, or else the operator.
 	SessionToken string `protobuf:"bytes,2,opt,name=session_token,json=sessionToken,proto3" json:"session_token,omitempty"`
 	// "operations/{operation}".
@@ -1499,10 +1497,10 @@ func (x *StreamOperationsRequest_Subscribe) GetOperation() string {
 	return ""
 }
 
-// Unsubscribe removes a subscription; one that is not there is passed over.
+// Unsubscribe removes a subscription; an unknown subscription is ignored.
 type StreamOperationsRequest_Unsubscribe struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// As given to Subscribe.
+	// The number passed to Subscribe.
 	Subscription  uint64 `protobuf:"varint,1,opt,name=subscription,proto3" json:"subscription,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1545,10 +1543,10 @@ func (x *StreamOperationsRequest_Unsubscribe) GetSubscription() uint64 {
 	return 0
 }
 
-// Subscribed says that a subscription is live.
+// Subscribed reports that a subscription is live.
 type StreamOperationsResponse_Subscribed struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// As given to Subscribe.
+	// The number passed to Subscribe.
 	Subscription  uint64 `protobuf:"varint,1,opt,name=subscription,proto3" json:"subscription,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1591,14 +1589,14 @@ func (x *StreamOperationsResponse_Subscribed) GetSubscription() uint64 {
 	return 0
 }
 
-// Ended says that nothing more comes for a subscription.
+// Ended reports that a subscription has ended.
 type StreamOperationsResponse_Ended struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// As given to Subscribe.
+	// The number passed to Subscribe.
 	Subscription uint64 `protobuf:"varint,1,opt,name=subscription,proto3" json:"subscription,omitempty"`
-	// The reason, as in ErrorInfo: SESSION_INVALID, OPERATION_NOT_FOUND (also
-	// for an operation of somebody else's), TOO_MANY_SUBSCRIPTIONS, or
-	// UNAVAILABLE when it could not be looked up just now.
+	// The reason, as in ErrorInfo: SESSION_INVALID, OPERATION_NOT_FOUND (also if
+	// the operation belongs to another account), TOO_MANY_SUBSCRIPTIONS, or
+	// UNAVAILABLE if the operation could not be read at the moment.
 	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1648,10 +1646,10 @@ func (x *StreamOperationsResponse_Ended) GetReason() string {
 	return ""
 }
 
-// Changed carries an operation as it is now.
+// Changed carries the current state of an operation.
 type StreamOperationsResponse_Changed struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Whose: subscriptions of this stream.
+	// The subscriptions of this stream to the operation.
 	Subscriptions []uint64 `protobuf:"varint,1,rep,packed,name=subscriptions,proto3" json:"subscriptions,omitempty"`
 	// The operation.
 	Operation     *longrunningpb.Operation `protobuf:"bytes,2,opt,name=operation,proto3" json:"operation,omitempty"`

@@ -4,10 +4,10 @@
 // - protoc             (unknown)
 // source: techtalks/operations/v1/operations.proto
 
-// Operations: the handle on any long work. People hold it through
-// google.longrunning.Operations (AIP-151), which this module serves: its
-// GetOperation is the short poll, its WaitOperation the long poll. What follows
-// here is the push, and what the modules need that do the work.
+// Operations: handles for long-running work. The module serves
+// google.longrunning.Operations (AIP-151), whose GetOperation is the short poll and
+// WaitOperation the long poll. The services here are the stream, and the calls of
+// the modules that do the work.
 
 package operationspb
 
@@ -31,18 +31,18 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// OperationStreams follows operations as they change.
+// OperationStreams streams changes of operations.
 type OperationStreamsClient interface {
 	// StreamOperations follows operations. One stream carries any number of
-	// subscriptions, each with a session of its own, so that a web tier needs one
-	// stream and not one a browser. A subscription starts with Subscribed; every
-	// change from then on is sent, in order, as the whole operation: whoever has
-	// the latest has everything. What changed before is read with GetOperation:
-	// subscribe, then read, then go live, passing over what was read.
+	// subscriptions, each with its own session, so that a web tier needs one stream
+	// instead of one per browser. A subscription starts with Subscribed; every change
+	// from then on is sent in order, as the complete operation, which replaces all
+	// earlier ones. Read the state before that with GetOperation: subscribe, read,
+	// then deliver live changes, skipping older revisions.
 	//
-	// The stream ends with UNAVAILABLE when the server drains: open another and
-	// subscribe anew. A reader that is too slow gets only the latest change of
-	// each operation, which says all that the ones before it said.
+	// The stream ends with UNAVAILABLE when the server drains: open another stream
+	// and subscribe again. If the client reads too slowly, it gets only the latest
+	// change of each operation.
 	StreamOperations(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[StreamOperationsRequest, StreamOperationsResponse], error)
 }
 
@@ -71,18 +71,18 @@ type OperationStreams_StreamOperationsClient = grpc.BidiStreamingClient[StreamOp
 // All implementations must embed UnimplementedOperationStreamsServer
 // for forward compatibility.
 //
-// OperationStreams follows operations as they change.
+// OperationStreams streams changes of operations.
 type OperationStreamsServer interface {
 	// StreamOperations follows operations. One stream carries any number of
-	// subscriptions, each with a session of its own, so that a web tier needs one
-	// stream and not one a browser. A subscription starts with Subscribed; every
-	// change from then on is sent, in order, as the whole operation: whoever has
-	// the latest has everything. What changed before is read with GetOperation:
-	// subscribe, then read, then go live, passing over what was read.
+	// subscriptions, each with its own session, so that a web tier needs one stream
+	// instead of one per browser. A subscription starts with Subscribed; every change
+	// from then on is sent in order, as the complete operation, which replaces all
+	// earlier ones. Read the state before that with GetOperation: subscribe, read,
+	// then deliver live changes, skipping older revisions.
 	//
-	// The stream ends with UNAVAILABLE when the server drains: open another and
-	// subscribe anew. A reader that is too slow gets only the latest change of
-	// each operation, which says all that the ones before it said.
+	// The stream ends with UNAVAILABLE when the server drains: open another stream
+	// and subscribe again. If the client reads too slowly, it gets only the latest
+	// change of each operation.
 	StreamOperations(grpc.BidiStreamingServer[StreamOperationsRequest, StreamOperationsResponse]) error
 	mustEmbedUnimplementedOperationStreamsServer()
 }
@@ -155,40 +155,39 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// OperationWork is what modules do with operations. Modules only.
+// OperationWork creates and works operations. Modules only.
 //
-// A module begins an operation with CreateOperation. As soon as the account has
-// room for it, the message "operation.started" is published; a worker that
-// consumes it claims the operation, reports how far it is, and finishes it.
+// A module creates an operation with CreateOperation. When the account has a free
+// slot, the message "operation.started" is published. A worker that consumes it
+// claims the operation, reports progress, and finishes it.
 type OperationWorkClient interface {
-	// CreateOperation begins long work for an account, and returns its handle.
-	// Idempotent by account and request_id.
+	// CreateOperation starts long-running work for an account and returns its
+	// operation. Idempotent by account and request_id.
 	//
-	// One operation of each kind runs at a time for an account; the others wait.
+	// An account has one slot for each kind of operation; further operations wait.
 	//
-	// Errors: RESOURCE_EXHAUSTED (TOO_MANY_OPERATIONS) with RetryInfo, when the
-	// operation would have to wait and 20 of the account's do; ALREADY_EXISTS
-	// (REQUEST_ID_TAKEN) when the request_id stands for other work.
+	// Errors: RESOURCE_EXHAUSTED (TOO_MANY_OPERATIONS) with RetryInfo, if 20 of the
+	// account's operations are already waiting; ALREADY_EXISTS (REQUEST_ID_TAKEN) if
+	// the request_id belongs to other work.
 	CreateOperation(ctx context.Context, in *CreateOperationRequest, opts ...grpc.CallOption) (*CreateOperationResponse, error)
-	// ClaimOperation makes the caller the operation's worker. Whoever had it
-	// before has it no longer: what that one reports is passed over.
+	// ClaimOperation makes the caller the operation's worker. It supersedes the
+	// previous worker, whose reports are ignored from then on.
 	//
 	// Errors: NOT_FOUND (OPERATION_NOT_FOUND).
 	ClaimOperation(ctx context.Context, in *ClaimOperationRequest, opts ...grpc.CallOption) (*ClaimOperationResponse, error)
-	// ReportOperation says how far the work is. Progress never goes back: a
-	// smaller number than was reported before changes nothing.
+	// ReportOperation reports progress, which never decreases: a smaller number than
+	// an earlier one is ignored.
 	//
 	// Errors: NOT_FOUND (OPERATION_NOT_FOUND).
 	ReportOperation(ctx context.Context, in *ReportOperationRequest, opts ...grpc.CallOption) (*ReportOperationResponse, error)
-	// FinishOperation ends an operation, tells its account, and lets the
-	// account's next one start. Idempotent: an operation that has ended stays as
-	// it ended.
+	// FinishOperation finishes an operation, notifies its account, and starts the
+	// account's next operation. Idempotent: a finished operation does not change.
 	//
 	// Errors: NOT_FOUND (OPERATION_NOT_FOUND).
 	FinishOperation(ctx context.Context, in *FinishOperationRequest, opts ...grpc.CallOption) (*FinishOperationResponse, error)
-	// AwaitCancellation answers when the operation is to be cancelled, or its
-	// worker is another; until then it waits, as long as the caller does. It costs
-	// no query while nothing changes.
+	// AwaitCancellation blocks until cancellation of the operation is requested or
+	// its worker is superseded, for as long as the caller's deadline allows. It runs
+	// no queries while nothing changes.
 	//
 	// Errors: NOT_FOUND (OPERATION_NOT_FOUND); UNAVAILABLE when the server drains.
 	AwaitCancellation(ctx context.Context, in *AwaitCancellationRequest, opts ...grpc.CallOption) (*AwaitCancellationResponse, error)
@@ -256,40 +255,39 @@ func (c *operationWorkClient) AwaitCancellation(ctx context.Context, in *AwaitCa
 // All implementations must embed UnimplementedOperationWorkServer
 // for forward compatibility.
 //
-// OperationWork is what modules do with operations. Modules only.
+// OperationWork creates and works operations. Modules only.
 //
-// A module begins an operation with CreateOperation. As soon as the account has
-// room for it, the message "operation.started" is published; a worker that
-// consumes it claims the operation, reports how far it is, and finishes it.
+// A module creates an operation with CreateOperation. When the account has a free
+// slot, the message "operation.started" is published. A worker that consumes it
+// claims the operation, reports progress, and finishes it.
 type OperationWorkServer interface {
-	// CreateOperation begins long work for an account, and returns its handle.
-	// Idempotent by account and request_id.
+	// CreateOperation starts long-running work for an account and returns its
+	// operation. Idempotent by account and request_id.
 	//
-	// One operation of each kind runs at a time for an account; the others wait.
+	// An account has one slot for each kind of operation; further operations wait.
 	//
-	// Errors: RESOURCE_EXHAUSTED (TOO_MANY_OPERATIONS) with RetryInfo, when the
-	// operation would have to wait and 20 of the account's do; ALREADY_EXISTS
-	// (REQUEST_ID_TAKEN) when the request_id stands for other work.
+	// Errors: RESOURCE_EXHAUSTED (TOO_MANY_OPERATIONS) with RetryInfo, if 20 of the
+	// account's operations are already waiting; ALREADY_EXISTS (REQUEST_ID_TAKEN) if
+	// the request_id belongs to other work.
 	CreateOperation(context.Context, *CreateOperationRequest) (*CreateOperationResponse, error)
-	// ClaimOperation makes the caller the operation's worker. Whoever had it
-	// before has it no longer: what that one reports is passed over.
+	// ClaimOperation makes the caller the operation's worker. It supersedes the
+	// previous worker, whose reports are ignored from then on.
 	//
 	// Errors: NOT_FOUND (OPERATION_NOT_FOUND).
 	ClaimOperation(context.Context, *ClaimOperationRequest) (*ClaimOperationResponse, error)
-	// ReportOperation says how far the work is. Progress never goes back: a
-	// smaller number than was reported before changes nothing.
+	// ReportOperation reports progress, which never decreases: a smaller number than
+	// an earlier one is ignored.
 	//
 	// Errors: NOT_FOUND (OPERATION_NOT_FOUND).
 	ReportOperation(context.Context, *ReportOperationRequest) (*ReportOperationResponse, error)
-	// FinishOperation ends an operation, tells its account, and lets the
-	// account's next one start. Idempotent: an operation that has ended stays as
-	// it ended.
+	// FinishOperation finishes an operation, notifies its account, and starts the
+	// account's next operation. Idempotent: a finished operation does not change.
 	//
 	// Errors: NOT_FOUND (OPERATION_NOT_FOUND).
 	FinishOperation(context.Context, *FinishOperationRequest) (*FinishOperationResponse, error)
-	// AwaitCancellation answers when the operation is to be cancelled, or its
-	// worker is another; until then it waits, as long as the caller does. It costs
-	// no query while nothing changes.
+	// AwaitCancellation blocks until cancellation of the operation is requested or
+	// its worker is superseded, for as long as the caller's deadline allows. It runs
+	// no queries while nothing changes.
 	//
 	// Errors: NOT_FOUND (OPERATION_NOT_FOUND); UNAVAILABLE when the server drains.
 	AwaitCancellation(context.Context, *AwaitCancellationRequest) (*AwaitCancellationResponse, error)

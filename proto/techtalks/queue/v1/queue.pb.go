@@ -4,9 +4,8 @@
 // 	protoc        (unknown)
 // source: techtalks/queue/v1/queue.proto
 
-// Queue: what is in the message queue, for those who run it. Messages themselves
-// are no contract of this service: they are published in the modules' own
-// transactions.
+// Queue: inspecting and repairing the message queue, for operators. Publishing is
+// not part of this service: modules publish messages in their own transactions.
 
 package queuepb
 
@@ -32,13 +31,13 @@ const (
 // Exchange routes messages.
 type Exchange struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Its name.
+	// The exchange's name.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// "direct", "topic", "fanout" or "headers".
 	Type string `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
 	// The modules that publish to it.
 	Producers []string `protobuf:"bytes,3,rep,name=producers,proto3" json:"producers,omitempty"`
-	// Whether it is there for test messages.
+	// Whether it is used for test messages only.
 	Test          bool `protobuf:"varint,4,opt,name=test,proto3" json:"test,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -102,15 +101,15 @@ func (x *Exchange) GetTest() bool {
 	return false
 }
 
-// Binding leads from an exchange to a queue.
+// Binding routes messages from an exchange to a queue.
 type Binding struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The exchange's name.
 	Exchange string `protobuf:"bytes,1,opt,name=exchange,proto3" json:"exchange,omitempty"`
 	// The queue's name.
 	Queue string `protobuf:"bytes,2,opt,name=queue,proto3" json:"queue,omitempty"`
-	// What is asked of a message: a routing key, a pattern of one, or headers as
-	// "all: kind=talk, language=en".
+	// The messages that it matches: a routing key, a pattern of routing keys, or
+	// headers such as "all: kind=talk, language=en".
 	Pattern       string `protobuf:"bytes,3,opt,name=pattern,proto3" json:"pattern,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -167,37 +166,37 @@ func (x *Binding) GetPattern() string {
 	return ""
 }
 
-// Queue is a queue with what waits in it.
+// Queue is the state of a queue.
 type Queue struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Its name, which begins with its module's.
+	// The queue's name, which begins with the name of its module.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// Whether each consumer has one of its own; the numbers are then of all.
+	// Whether each consumer has its own queue; the counts are then the sums of all.
 	Exclusive bool `protobuf:"varint,2,opt,name=exclusive,proto3" json:"exclusive,omitempty"`
-	// How often a message is delivered at most.
+	// The maximum number of deliveries of a message.
 	DeliveryLimit int32 `protobuf:"varint,3,opt,name=delivery_limit,json=deliveryLimit,proto3" json:"delivery_limit,omitempty"`
-	// Messages that may be delivered now.
+	// Messages ready for delivery.
 	ReadyCount int64 `protobuf:"varint,4,opt,name=ready_count,json=readyCount,proto3" json:"ready_count,omitempty"`
-	// Messages that wait for their time: a delay, or a pause before a retry.
+	// Messages that wait for a delay, or for the backoff before a retry.
 	DelayedCount int64 `protobuf:"varint,5,opt,name=delayed_count,json=delayedCount,proto3" json:"delayed_count,omitempty"`
-	// Messages that are with consumers.
+	// Messages delivered to consumers and not yet acknowledged.
 	UnacknowledgedCount int64 `protobuf:"varint,6,opt,name=unacknowledged_count,json=unacknowledgedCount,proto3" json:"unacknowledged_count,omitempty"`
-	// When the oldest of all these was published; absent when there is none, or
-	// the broker does not say.
+	// When the oldest of these messages was published; absent if there is none or the
+	// broker does not report it.
 	OldestPublishTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=oldest_publish_time,json=oldestPublishTime,proto3" json:"oldest_publish_time,omitempty"`
-	// Messages a second that came in, over the last seconds.
+	// Messages published per second, over the last seconds.
 	InRate float64 `protobuf:"fixed64,8,opt,name=in_rate,json=inRate,proto3" json:"in_rate,omitempty"`
-	// Messages a second that were acknowledged, over the last seconds.
+	// Messages acknowledged per second, over the last seconds.
 	OutRate float64 `protobuf:"fixed64,9,opt,name=out_rate,json=outRate,proto3" json:"out_rate,omitempty"`
-	// Deliveries a second that were not the first of their message.
+	// Redeliveries per second.
 	RedeliveryRate float64 `protobuf:"fixed64,10,opt,name=redelivery_rate,json=redeliveryRate,proto3" json:"redelivery_rate,omitempty"`
-	// Deliveries that were not the first, since its consumers began.
+	// Redeliveries since the consumers started.
 	RedeliveredCount int64 `protobuf:"varint,11,opt,name=redelivered_count,json=redeliveredCount,proto3" json:"redelivered_count,omitempty"`
 	// Dead letters.
 	DeadLetterCount int64 `protobuf:"varint,12,opt,name=dead_letter_count,json=deadLetterCount,proto3" json:"dead_letter_count,omitempty"`
-	// Who consumes it.
+	// The queue's consumers.
 	Consumers []*Consumer `protobuf:"bytes,13,rep,name=consumers,proto3" json:"consumers,omitempty"`
-	// Whether it is there for test messages.
+	// Whether it is used for test messages only.
 	Test          bool `protobuf:"varint,14,opt,name=test,proto3" json:"test,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -334,19 +333,19 @@ func (x *Queue) GetTest() bool {
 // Consumer is a process that consumes a queue.
 type Consumer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The process, unique as long as it runs.
+	// The process id, unique while the process runs.
 	Process string `protobuf:"bytes,1,opt,name=process,proto3" json:"process,omitempty"`
-	// Its host's name.
+	// The host's name.
 	Host string `protobuf:"bytes,2,opt,name=host,proto3" json:"host,omitempty"`
-	// Messages it may hold.
+	// The maximum number of unacknowledged messages.
 	Prefetch int32 `protobuf:"varint,3,opt,name=prefetch,proto3" json:"prefetch,omitempty"`
-	// Handlers it runs side by side.
+	// The number of handlers that run concurrently.
 	Concurrency int32 `protobuf:"varint,4,opt,name=concurrency,proto3" json:"concurrency,omitempty"`
-	// Messages it holds.
+	// Unacknowledged messages.
 	HeldCount int32 `protobuf:"varint,5,opt,name=held_count,json=heldCount,proto3" json:"held_count,omitempty"`
-	// Messages it has acknowledged since it began.
+	// Messages acknowledged since the consumer started.
 	AcknowledgedCount int64 `protobuf:"varint,6,opt,name=acknowledged_count,json=acknowledgedCount,proto3" json:"acknowledged_count,omitempty"`
-	// When it began.
+	// When the consumer started.
 	BeginTime     *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=begin_time,json=beginTime,proto3" json:"begin_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -431,28 +430,28 @@ func (x *Consumer) GetBeginTime() *timestamppb.Timestamp {
 	return nil
 }
 
-// Snapshot is how the queues are at a moment.
+// Snapshot is the state of the queues at one time.
 type Snapshot struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// When that was.
+	// When the snapshot was taken.
 	Time *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
 	// The engine: "postgres" or "rabbitmq".
 	Engine string `protobuf:"bytes,2,opt,name=engine,proto3" json:"engine,omitempty"`
-	// Exchanges, by name.
+	// Exchanges, ordered by name.
 	Exchanges []*Exchange `protobuf:"bytes,3,rep,name=exchanges,proto3" json:"exchanges,omitempty"`
-	// Bindings, by exchange and queue.
+	// Bindings, ordered by exchange and queue.
 	Bindings []*Binding `protobuf:"bytes,4,rep,name=bindings,proto3" json:"bindings,omitempty"`
-	// Queues, by name.
+	// Queues, ordered by name.
 	Queues []*Queue `protobuf:"bytes,5,rep,name=queues,proto3" json:"queues,omitempty"`
-	// Messages that wait in the outbox for the broker; 0 when there is none.
+	// Messages in the outbox that are not yet shipped to the broker; 0 without a broker.
 	OutboxCount int64 `protobuf:"varint,6,opt,name=outbox_count,json=outboxCount,proto3" json:"outbox_count,omitempty"`
-	// When the oldest of them was published; absent when there is none.
+	// When the oldest of them was published; absent if there is none.
 	OutboxOldestPublishTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=outbox_oldest_publish_time,json=outboxOldestPublishTime,proto3" json:"outbox_oldest_publish_time,omitempty"`
-	// Whether the broker answers; with the engine "postgres", always.
+	// Whether the broker is available; always true with the engine "postgres".
 	BrokerUp bool `protobuf:"varint,8,opt,name=broker_up,json=brokerUp,proto3" json:"broker_up,omitempty"`
-	// What the broker's absence is, for people; empty when it answers.
+	// Why the broker is unavailable, for people to read; empty if it is available.
 	BrokerProblem string `protobuf:"bytes,9,opt,name=broker_problem,json=brokerProblem,proto3" json:"broker_problem,omitempty"`
-	// Messages that no binding matched, kept among the dead letters of the queue "".
+	// Messages that no binding matched; they are dead letters of the queue "".
 	UnroutableCount int64 `protobuf:"varint,10,opt,name=unroutable_count,json=unroutableCount,proto3" json:"unroutable_count,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
@@ -595,10 +594,10 @@ func (*WatchQueuesRequest) Descriptor() ([]byte, []int) {
 	return file_techtalks_queue_v1_queue_proto_rawDescGZIP(), []int{5}
 }
 
-// WatchQueuesResponse is a second's snapshot.
+// WatchQueuesResponse carries the current snapshot.
 type WatchQueuesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// How the queues are.
+	// The state of the queues.
 	Snapshot      *Snapshot `protobuf:"bytes,1,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -678,10 +677,10 @@ func (*GetQueuesRequest) Descriptor() ([]byte, []int) {
 	return file_techtalks_queue_v1_queue_proto_rawDescGZIP(), []int{7}
 }
 
-// GetQueuesResponse is a snapshot.
+// GetQueuesResponse carries the current snapshot.
 type GetQueuesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// How the queues are.
+	// The state of the queues.
 	Snapshot      *Snapshot `protobuf:"bytes,1,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -724,36 +723,35 @@ func (x *GetQueuesResponse) GetSnapshot() *Snapshot {
 	return nil
 }
 
-// DeadLetter is a message that was given up.
+// DeadLetter is a message that was rejected, failed too often, or matched no binding.
 type DeadLetter struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The queue it was in; empty when no binding of its exchange matched.
+	// The message's queue; empty if no binding of its exchange matched.
 	Queue string `protobuf:"bytes,1,opt,name=queue,proto3" json:"queue,omitempty"`
 	// The message's id.
 	Id int64 `protobuf:"varint,2,opt,name=id,proto3" json:"id,omitempty"`
-	// When it was given up.
+	// When the message was dead-lettered.
 	DeathTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=death_time,json=deathTime,proto3" json:"death_time,omitempty"`
-	// How often it was delivered.
+	// The number of deliveries.
 	DeliveryCount int32 `protobuf:"varint,4,opt,name=delivery_count,json=deliveryCount,proto3" json:"delivery_count,omitempty"`
-	// When it was published.
+	// When the message was published.
 	PublishTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=publish_time,json=publishTime,proto3" json:"publish_time,omitempty"`
-	// The exchange it was published to.
+	// The exchange that it was published to.
 	Exchange string `protobuf:"bytes,6,opt,name=exchange,proto3" json:"exchange,omitempty"`
-	// Its routing key.
+	// The routing key.
 	RoutingKey string `protobuf:"bytes,7,opt,name=routing_key,json=routingKey,proto3" json:"routing_key,omitempty"`
-	// Its type.
+	// The message's type.
 	Type string `protobuf:"bytes,8,opt,name=type,proto3" json:"type,omitempty"`
-	// Its headers.
+	// The headers.
 	Headers map[string]string `protobuf:"bytes,9,rep,name=headers,proto3" json:"headers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// The trace of the request that published it; may be empty.
 	Traceparent string `protobuf:"bytes,10,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
 	// The last error.
 	Error string `protobuf:"bytes,11,opt,name=error,proto3" json:"error,omitempty"`
-	// Its deliveries that failed, in order; at most 20, of more the latest. Only
-	// GetDeadLetter gives it.
+	// The latest 20 failed deliveries, in order. Returned by GetDeadLetter only.
 	History []*Failure `protobuf:"bytes,12,rep,name=history,proto3" json:"history,omitempty"`
-	// The body as JSON when its type is known here, otherwise in hexadecimal. Only
-	// GetDeadLetter gives it.
+	// The body: as JSON if the server knows the type, otherwise in hexadecimal.
+	// Returned by GetDeadLetter only.
 	Body          string `protobuf:"bytes,13,opt,name=body,proto3" json:"body,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -880,16 +878,16 @@ func (x *DeadLetter) GetBody() string {
 	return ""
 }
 
-// Failure is a delivery that failed.
+// Failure is a failed delivery.
 type Failure struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Which delivery it was, from 1.
+	// The number of the delivery, from 1.
 	DeliveryCount int32 `protobuf:"varint,1,opt,name=delivery_count,json=deliveryCount,proto3" json:"delivery_count,omitempty"`
-	// When it ended.
+	// When the delivery failed.
 	Time *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
-	// On which host.
+	// The consumer's host.
 	Host string `protobuf:"bytes,3,opt,name=host,proto3" json:"host,omitempty"`
-	// What went wrong.
+	// The consumer's error.
 	Error         string `protobuf:"bytes,4,opt,name=error,proto3" json:"error,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -956,13 +954,13 @@ func (x *Failure) GetError() string {
 // ListDeadLettersRequest asks for a page of dead letters.
 type ListDeadLettersRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The queue whose; empty: every queue's.
+	// The queue of the dead letters; empty for all queues.
 	Queue string `protobuf:"bytes,1,opt,name=queue,proto3" json:"queue,omitempty"`
-	// At most so many; 0 means 20, more than 100 is 100.
+	// The maximum number of dead letters; 0 means 20, more than 100 means 100.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// The next_page_token of the page before.
+	// The next_page_token of the previous page.
 	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	// Only those that no binding matched; queue must be empty.
+	// Return only messages that no binding matched; queue must be empty.
 	Unroutable    bool `protobuf:"varint,4,opt,name=unroutable,proto3" json:"unroutable,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1029,9 +1027,9 @@ func (x *ListDeadLettersRequest) GetUnroutable() bool {
 // ListDeadLettersResponse is a page of dead letters.
 type ListDeadLettersResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The latest first.
+	// Newest first.
 	DeadLetters []*DeadLetter `protobuf:"bytes,1,rep,name=dead_letters,json=deadLetters,proto3" json:"dead_letters,omitempty"`
-	// For the next page; empty on the last one.
+	// The token of the next page; empty on the last one.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1084,9 +1082,9 @@ func (x *ListDeadLettersResponse) GetNextPageToken() string {
 // GetDeadLetterRequest names a dead letter.
 type GetDeadLetterRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Its queue; empty when no binding matched.
+	// The dead letter's queue; empty if no binding matched.
 	Queue string `protobuf:"bytes,1,opt,name=queue,proto3" json:"queue,omitempty"`
-	// Its id.
+	// The dead letter's id.
 	Id            int64 `protobuf:"varint,2,opt,name=id,proto3" json:"id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1139,7 +1137,7 @@ func (x *GetDeadLetterRequest) GetId() int64 {
 // GetDeadLetterResponse carries a dead letter.
 type GetDeadLetterResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// With body and history.
+	// The dead letter with its body and history.
 	DeadLetter    *DeadLetter `protobuf:"bytes,1,opt,name=dead_letter,json=deadLetter,proto3" json:"dead_letter,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1182,14 +1180,14 @@ func (x *GetDeadLetterResponse) GetDeadLetter() *DeadLetter {
 	return nil
 }
 
-// RedriveDeadLettersRequest says which dead letters to deliver again.
+// RedriveDeadLettersRequest selects the dead letters to deliver again.
 type RedriveDeadLettersRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The queue whose; empty: those that no binding matched.
+	// The queue of the dead letters; empty for messages that no binding matched.
 	Queue string `protobuf:"bytes,1,opt,name=queue,proto3" json:"queue,omitempty"`
-	// Which; none: say all.
+	// The ids of the dead letters, unless all is set.
 	Ids []int64 `protobuf:"varint,2,rep,packed,name=ids,proto3" json:"ids,omitempty"`
-	// All of the queue.
+	// Select all dead letters of the queue.
 	All           bool `protobuf:"varint,3,opt,name=all,proto3" json:"all,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1246,10 +1244,10 @@ func (x *RedriveDeadLettersRequest) GetAll() bool {
 	return false
 }
 
-// RedriveDeadLettersResponse says how many there were.
+// RedriveDeadLettersResponse carries the count.
 type RedriveDeadLettersResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Dead letters that are delivered again.
+	// The number of dead letters to be delivered again.
 	RedrivenCount int64 `protobuf:"varint,1,opt,name=redriven_count,json=redrivenCount,proto3" json:"redriven_count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1292,14 +1290,14 @@ func (x *RedriveDeadLettersResponse) GetRedrivenCount() int64 {
 	return 0
 }
 
-// DiscardDeadLettersRequest says which dead letters to delete.
+// DiscardDeadLettersRequest selects the dead letters to delete.
 type DiscardDeadLettersRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The queue whose; empty: those that no binding matched.
+	// The queue of the dead letters; empty for messages that no binding matched.
 	Queue string `protobuf:"bytes,1,opt,name=queue,proto3" json:"queue,omitempty"`
-	// Which; none: say all.
+	// The ids of the dead letters, unless all is set.
 	Ids []int64 `protobuf:"varint,2,rep,packed,name=ids,proto3" json:"ids,omitempty"`
-	// All of the queue.
+	// Select all dead letters of the queue.
 	All           bool `protobuf:"varint,3,opt,name=all,proto3" json:"all,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1356,10 +1354,10 @@ func (x *DiscardDeadLettersRequest) GetAll() bool {
 	return false
 }
 
-// DiscardDeadLettersResponse says how many there were.
+// DiscardDeadLettersResponse carries the count.
 type DiscardDeadLettersResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Dead letters that are deleted.
+	// The number of deleted dead letters.
 	DiscardedCount int64 `protobuf:"varint,1,opt,name=discarded_count,json=discardedCount,proto3" json:"discarded_count,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
@@ -1405,11 +1403,11 @@ func (x *DiscardDeadLettersResponse) GetDiscardedCount() int64 {
 // TestMessage is the body of a test message.
 type TestMessage struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What it says.
+	// The message's text.
 	Text string `protobuf:"bytes,1,opt,name=text,proto3" json:"text,omitempty"`
-	// How many deliveries are to fail before one is acknowledged.
+	// The number of deliveries that fail before one is acknowledged.
 	FailingDeliveries int32 `protobuf:"varint,2,opt,name=failing_deliveries,json=failingDeliveries,proto3" json:"failing_deliveries,omitempty"`
-	// Its consumers are to reject it.
+	// Whether consumers reject the message.
 	Reject        bool `protobuf:"varint,3,opt,name=reject,proto3" json:"reject,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1466,25 +1464,25 @@ func (x *TestMessage) GetReject() bool {
 	return false
 }
 
-// SendTestMessageRequest is a test message to publish.
+// SendTestMessageRequest describes the test message to publish.
 type SendTestMessageRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// One of the test exchanges.
 	Exchange string `protobuf:"bytes,1,opt,name=exchange,proto3" json:"exchange,omitempty"`
-	// What direct and topic exchanges look at.
+	// The routing key, for direct and topic exchanges.
 	RoutingKey string `protobuf:"bytes,2,opt,name=routing_key,json=routingKey,proto3" json:"routing_key,omitempty"`
-	// What headers exchanges look at.
+	// The headers, for headers exchanges.
 	Headers map[string]string `protobuf:"bytes,3,rep,name=headers,proto3" json:"headers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	// 0 to 9.
+	// The message's priority, 0 to 9.
 	Priority int32 `protobuf:"varint,4,opt,name=priority,proto3" json:"priority,omitempty"`
-	// How long to keep it before it is delivered; at most an hour.
+	// The delay before the first delivery; at most an hour.
 	Delay *durationpb.Duration `protobuf:"bytes,5,opt,name=delay,proto3" json:"delay,omitempty"`
-	// What it says; up to 1,000 characters.
+	// The message's text; at most 1,000 characters.
 	Text string `protobuf:"bytes,6,opt,name=text,proto3" json:"text,omitempty"`
-	// How many deliveries are to fail before one is acknowledged, 0 to 20: it ends
-	// in the dead letters when the queue's limit is reached before.
+	// The number of deliveries that fail before one is acknowledged, 0 to 20. The
+	// message is dead-lettered if it reaches the queue's delivery limit first.
 	FailingDeliveries int32 `protobuf:"varint,7,opt,name=failing_deliveries,json=failingDeliveries,proto3" json:"failing_deliveries,omitempty"`
-	// Have its consumers reject it: it goes to the dead letters at once.
+	// Whether consumers reject the message, so that it is dead-lettered immediately.
 	Reject        bool `protobuf:"varint,8,opt,name=reject,proto3" json:"reject,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1576,10 +1574,10 @@ func (x *SendTestMessageRequest) GetReject() bool {
 	return false
 }
 
-// SendTestMessageResponse says which message was published.
+// SendTestMessageResponse identifies the published message.
 type SendTestMessageResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Its id.
+	// The message's id.
 	Id            int64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1625,7 +1623,7 @@ func (x *SendTestMessageResponse) GetId() int64 {
 // GetTestMessageRequest names a test message.
 type GetTestMessageRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Its id.
+	// The message's id.
 	Id            int64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1668,16 +1666,16 @@ func (x *GetTestMessageRequest) GetId() int64 {
 	return 0
 }
 
-// GetTestMessageResponse is a test message with what became of it.
+// GetTestMessageResponse describes a test message and its deliveries.
 type GetTestMessageResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// As it was sent.
+	// The message as it was sent.
 	Message *SendTestMessageRequest `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
 	// When it was sent.
 	SendTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=send_time,json=sendTime,proto3" json:"send_time,omitempty"`
-	// The bindings that match it, of the topology.
+	// The bindings that match the message.
 	MatchingBindings []*Binding `protobuf:"bytes,3,rep,name=matching_bindings,json=matchingBindings,proto3" json:"matching_bindings,omitempty"`
-	// Its deliveries so far, in order.
+	// The deliveries so far, in order.
 	Deliveries    []*TestDelivery `protobuf:"bytes,4,rep,name=deliveries,proto3" json:"deliveries,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1744,9 +1742,9 @@ func (x *GetTestMessageResponse) GetDeliveries() []*TestDelivery {
 // TestDelivery is a delivery of a test message.
 type TestDelivery struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// From which queue.
+	// The queue that delivered it.
 	Queue string `protobuf:"bytes,1,opt,name=queue,proto3" json:"queue,omitempty"`
-	// Which delivery of that queue's copy it was, from 1.
+	// The number of the delivery from that queue, from 1.
 	DeliveryCount int32 `protobuf:"varint,2,opt,name=delivery_count,json=deliveryCount,proto3" json:"delivery_count,omitempty"`
 	// The consumer's host.
 	Host string `protobuf:"bytes,3,opt,name=host,proto3" json:"host,omitempty"`
@@ -1754,7 +1752,7 @@ type TestDelivery struct {
 	Process string `protobuf:"bytes,4,opt,name=process,proto3" json:"process,omitempty"`
 	// "acknowledged", "failed" or "rejected".
 	Outcome string `protobuf:"bytes,5,opt,name=outcome,proto3" json:"outcome,omitempty"`
-	// When that was.
+	// When the delivery finished.
 	Time          *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=time,proto3" json:"time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -4,9 +4,8 @@
 // - protoc             (unknown)
 // source: techtalks/queue/v1/queue.proto
 
-// Queue: what is in the message queue, for those who run it. Messages themselves
-// are no contract of this service: they are published in the modules' own
-// transactions.
+// Queue: inspecting and repairing the message queue, for operators. Publishing is
+// not part of this service: modules publish messages in their own transactions.
 
 package queuepb
 
@@ -37,38 +36,38 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Queues shows the topology and what waits in it, opens dead letters, and sends
-// test messages.
+// Queues reports the topology and the state of the queues, manages dead letters, and
+// sends test messages.
 type QueuesClient interface {
-	// WatchQueues says how the queues are: at once, and then every second. A reader
-	// that is too slow gets the latest only. The stream ends with UNAVAILABLE when
-	// the server drains: open another.
+	// WatchQueues streams the state of the queues: immediately, then every second. A
+	// client that reads too slowly gets only the latest snapshot. The stream ends with
+	// UNAVAILABLE when the server drains: open another.
 	WatchQueues(ctx context.Context, in *WatchQueuesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchQueuesResponse], error)
-	// GetQueues says how the queues are, once. Rates are over the last seconds that
-	// somebody watched, and 0 for the first who does.
+	// GetQueues returns the state of the queues. Rates cover the last seconds in which
+	// any client watched the queues, and are 0 for the first client.
 	//
-	// Errors: UNAVAILABLE with RetryInfo while the database is away.
+	// Errors: UNAVAILABLE with RetryInfo while the database is unavailable.
 	GetQueues(ctx context.Context, in *GetQueuesRequest, opts ...grpc.CallOption) (*GetQueuesResponse, error)
-	// ListDeadLetters lists dead letters without their bodies, the latest first.
+	// ListDeadLetters returns dead letters without their bodies, newest first.
 	ListDeadLetters(ctx context.Context, in *ListDeadLettersRequest, opts ...grpc.CallOption) (*ListDeadLettersResponse, error)
 	// GetDeadLetter returns a dead letter with its body and history.
 	//
 	// Errors: NOT_FOUND (DEAD_LETTER_NOT_FOUND).
 	GetDeadLetter(ctx context.Context, in *GetDeadLetterRequest, opts ...grpc.CallOption) (*GetDeadLetterResponse, error)
-	// RedriveDeadLetters delivers dead letters again, as if for the first time.
-	// Those that are no longer there are passed over.
+	// RedriveDeadLetters moves dead letters back to their queues with a delivery count
+	// of 0. Dead letters that no longer exist are ignored.
 	RedriveDeadLetters(ctx context.Context, in *RedriveDeadLettersRequest, opts ...grpc.CallOption) (*RedriveDeadLettersResponse, error)
-	// DiscardDeadLetters deletes dead letters for good. Those that are no longer
-	// there are passed over.
+	// DiscardDeadLetters deletes dead letters permanently. Dead letters that no longer
+	// exist are ignored.
 	DiscardDeadLetters(ctx context.Context, in *DiscardDeadLettersRequest, opts ...grpc.CallOption) (*DiscardDeadLettersResponse, error)
-	// SendTestMessage publishes a message to one of the test exchanges, one of each
-	// type, whose consumers do nothing but note that they got it.
+	// SendTestMessage publishes a message to one of the test exchanges, of which there
+	// is one of each type. Their consumers only record the deliveries.
 	//
-	// Errors: INVALID_ARGUMENT a field at a time; NOT_FOUND (EXCHANGE_NOT_FOUND)
-	// for an exchange that is none of them, naming them.
+	// Errors: INVALID_ARGUMENT for each invalid field; NOT_FOUND (EXCHANGE_NOT_FOUND)
+	// if the exchange is not a test exchange, listing those.
 	SendTestMessage(ctx context.Context, in *SendTestMessageRequest, opts ...grpc.CallOption) (*SendTestMessageResponse, error)
-	// GetTestMessage returns a test message with its deliveries so far. Kept for an
-	// hour, the latest 1,000.
+	// GetTestMessage returns a test message with its deliveries so far. The latest
+	// 1,000 test messages are stored for an hour.
 	//
 	// Errors: NOT_FOUND (TEST_MESSAGE_NOT_FOUND).
 	GetTestMessage(ctx context.Context, in *GetTestMessageRequest, opts ...grpc.CallOption) (*GetTestMessageResponse, error)
@@ -175,38 +174,38 @@ func (c *queuesClient) GetTestMessage(ctx context.Context, in *GetTestMessageReq
 // All implementations must embed UnimplementedQueuesServer
 // for forward compatibility.
 //
-// Queues shows the topology and what waits in it, opens dead letters, and sends
-// test messages.
+// Queues reports the topology and the state of the queues, manages dead letters, and
+// sends test messages.
 type QueuesServer interface {
-	// WatchQueues says how the queues are: at once, and then every second. A reader
-	// that is too slow gets the latest only. The stream ends with UNAVAILABLE when
-	// the server drains: open another.
+	// WatchQueues streams the state of the queues: immediately, then every second. A
+	// client that reads too slowly gets only the latest snapshot. The stream ends with
+	// UNAVAILABLE when the server drains: open another.
 	WatchQueues(*WatchQueuesRequest, grpc.ServerStreamingServer[WatchQueuesResponse]) error
-	// GetQueues says how the queues are, once. Rates are over the last seconds that
-	// somebody watched, and 0 for the first who does.
+	// GetQueues returns the state of the queues. Rates cover the last seconds in which
+	// any client watched the queues, and are 0 for the first client.
 	//
-	// Errors: UNAVAILABLE with RetryInfo while the database is away.
+	// Errors: UNAVAILABLE with RetryInfo while the database is unavailable.
 	GetQueues(context.Context, *GetQueuesRequest) (*GetQueuesResponse, error)
-	// ListDeadLetters lists dead letters without their bodies, the latest first.
+	// ListDeadLetters returns dead letters without their bodies, newest first.
 	ListDeadLetters(context.Context, *ListDeadLettersRequest) (*ListDeadLettersResponse, error)
 	// GetDeadLetter returns a dead letter with its body and history.
 	//
 	// Errors: NOT_FOUND (DEAD_LETTER_NOT_FOUND).
 	GetDeadLetter(context.Context, *GetDeadLetterRequest) (*GetDeadLetterResponse, error)
-	// RedriveDeadLetters delivers dead letters again, as if for the first time.
-	// Those that are no longer there are passed over.
+	// RedriveDeadLetters moves dead letters back to their queues with a delivery count
+	// of 0. Dead letters that no longer exist are ignored.
 	RedriveDeadLetters(context.Context, *RedriveDeadLettersRequest) (*RedriveDeadLettersResponse, error)
-	// DiscardDeadLetters deletes dead letters for good. Those that are no longer
-	// there are passed over.
+	// DiscardDeadLetters deletes dead letters permanently. Dead letters that no longer
+	// exist are ignored.
 	DiscardDeadLetters(context.Context, *DiscardDeadLettersRequest) (*DiscardDeadLettersResponse, error)
-	// SendTestMessage publishes a message to one of the test exchanges, one of each
-	// type, whose consumers do nothing but note that they got it.
+	// SendTestMessage publishes a message to one of the test exchanges, of which there
+	// is one of each type. Their consumers only record the deliveries.
 	//
-	// Errors: INVALID_ARGUMENT a field at a time; NOT_FOUND (EXCHANGE_NOT_FOUND)
-	// for an exchange that is none of them, naming them.
+	// Errors: INVALID_ARGUMENT for each invalid field; NOT_FOUND (EXCHANGE_NOT_FOUND)
+	// if the exchange is not a test exchange, listing those.
 	SendTestMessage(context.Context, *SendTestMessageRequest) (*SendTestMessageResponse, error)
-	// GetTestMessage returns a test message with its deliveries so far. Kept for an
-	// hour, the latest 1,000.
+	// GetTestMessage returns a test message with its deliveries so far. The latest
+	// 1,000 test messages are stored for an hour.
 	//
 	// Errors: NOT_FOUND (TEST_MESSAGE_NOT_FOUND).
 	GetTestMessage(context.Context, *GetTestMessageRequest) (*GetTestMessageResponse, error)

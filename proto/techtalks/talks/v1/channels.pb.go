@@ -4,7 +4,7 @@
 // 	protoc        (unknown)
 // source: techtalks/talks/v1/channels.proto
 
-// Talks: channels, the talks on them, search, and what is published.
+// Talks: channels, their talks, search, and the events of publications.
 
 package talkspb
 
@@ -26,25 +26,24 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Channel is where talks are published: a conference, a meetup, a person.
+// Channel publishes the talks of a conference, a meetup or a person.
 type Channel struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Resource name, "channels/{channel}".
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// The number by which the modules know the channel; never reused.
+	// The number that identifies the channel among the modules; never reused.
 	Id int64 `protobuf:"varint,2,opt,name=id,proto3" json:"id,omitempty"`
-	// What people read. 1 to 200 characters.
+	// 1 to 200 characters.
 	Title string `protobuf:"bytes,3,opt,name=title,proto3" json:"title,omitempty"`
-	// What the channel is about, Markdown; at most 2,000 characters.
+	// Markdown; at most 2,000 characters.
 	Description string `protobuf:"bytes,4,opt,name=description,proto3" json:"description,omitempty"`
-	// "accounts/{handle}" of whoever publishes here; empty for a channel that an
-	// operator imported.
+	// "accounts/{handle}" of the owner; empty for a channel that an operator imported.
 	Owner string `protobuf:"bytes,5,opt,name=owner,proto3" json:"owner,omitempty"`
-	// Published talks, withdrawn ones not counted.
+	// The number of published talks, without withdrawn ones.
 	TalkCount int64 `protobuf:"varint,6,opt,name=talk_count,json=talkCount,proto3" json:"talk_count,omitempty"`
-	// When the channel was made.
+	// When the channel was created.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
-	// Output only. Whether the caller may publish here.
+	// Output only. Whether the caller can publish on the channel.
 	CanPublish    bool `protobuf:"varint,8,opt,name=can_publish,json=canPublish,proto3" json:"can_publish,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -185,7 +184,7 @@ func (x *GetChannelRequest) GetName() string {
 // GetChannelResponse carries the channel.
 type GetChannelResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The channel asked for.
+	// The requested channel.
 	Channel       *Channel `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -231,9 +230,9 @@ func (x *GetChannelResponse) GetChannel() *Channel {
 // ListChannelsRequest asks for a page of channels.
 type ListChannelsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// How many at most; 0 means 20, more than 100 means 100.
+	// The maximum number of channels; 0 means 20, more than 100 means 100.
 	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// next_page_token or previous_page_token of an earlier answer.
+	// next_page_token or previous_page_token of an earlier response.
 	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -286,11 +285,11 @@ func (x *ListChannelsRequest) GetPageToken() string {
 // ListChannelsResponse is a page of channels.
 type ListChannelsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Channels by title.
+	// Channels, ordered by title.
 	Channels []*Channel `protobuf:"bytes,1,rep,name=channels,proto3" json:"channels,omitempty"`
-	// Asks for the page after this one; empty at the end.
+	// The token of the next page; empty on the last one.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
-	// Asks for the page before this one; empty at the start.
+	// The token of the previous page; empty on the first one.
 	PreviousPageToken string `protobuf:"bytes,3,opt,name=previous_page_token,json=previousPageToken,proto3" json:"previous_page_token,omitempty"`
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
@@ -479,7 +478,7 @@ func (x *ListChannelsOfAccountRequest) GetAccountId() int64 {
 // ListChannelsOfAccountResponse carries all of the account's channels.
 type ListChannelsOfAccountResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The oldest first.
+	// Oldest first.
 	Channels      []*Channel `protobuf:"bytes,1,rep,name=channels,proto3" json:"channels,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -525,9 +524,9 @@ func (x *ListChannelsOfAccountResponse) GetChannels() []*Channel {
 // CreateChannelRequest describes the new channel.
 type CreateChannelRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The last part of the channel's name and address.
+	// The last part of the channel's resource name and URL.
 	ChannelId string `protobuf:"bytes,1,opt,name=channel_id,json=channelId,proto3" json:"channel_id,omitempty"`
-	// What people read.
+	// 1 to 200 characters.
 	Title string `protobuf:"bytes,2,opt,name=title,proto3" json:"title,omitempty"`
 	// Markdown; may be empty.
 	Description   string `protobuf:"bytes,3,opt,name=description,proto3" json:"description,omitempty"`
@@ -589,7 +588,7 @@ func (x *CreateChannelRequest) GetDescription() string {
 // CreateChannelResponse carries the new channel.
 type CreateChannelResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The channel as it was made.
+	// The new channel.
 	Channel       *Channel `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

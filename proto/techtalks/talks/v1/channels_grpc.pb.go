@@ -4,7 +4,7 @@
 // - protoc             (unknown)
 // source: techtalks/talks/v1/channels.proto
 
-// Talks: channels, the talks on them, search, and what is published.
+// Talks: channels, their talks, search, and the events of publications.
 
 package talkspb
 
@@ -32,26 +32,25 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Channels keeps the channels that talks are published on.
+// Channels manages the channels on which talks are published.
 type ChannelsClient interface {
 	// GetChannel returns one channel.
 	//
 	// Errors: NOT_FOUND (CHANNEL_NOT_FOUND).
 	GetChannel(ctx context.Context, in *GetChannelRequest, opts ...grpc.CallOption) (*GetChannelResponse, error)
-	// ListChannels returns channels by title, a page at a time (AIP-158).
+	// ListChannels returns channels ordered by title, in pages (AIP-158).
 	//
 	// Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID).
 	ListChannels(ctx context.Context, in *ListChannelsRequest, opts ...grpc.CallOption) (*ListChannelsResponse, error)
-	// ListOwnChannels returns the caller's channels, newest first. An account
-	// has at most 20, so there are no pages.
+	// ListOwnChannels returns the caller's channels, newest first, without pages: an
+	// account has at most 20.
 	ListOwnChannels(ctx context.Context, in *ListOwnChannelsRequest, opts ...grpc.CallOption) (*ListOwnChannelsResponse, error)
-	// ListChannelsOfAccount returns an account's channels, in the order in which
-	// they were made. Modules only.
+	// ListChannelsOfAccount returns an account's channels, oldest first. Modules only.
 	ListChannelsOfAccount(ctx context.Context, in *ListChannelsOfAccountRequest, opts ...grpc.CallOption) (*ListChannelsOfAccountResponse, error)
-	// CreateChannel makes a channel that belongs to the caller.
+	// CreateChannel creates a channel that belongs to the caller.
 	//
 	// Errors: INVALID_ARGUMENT; ALREADY_EXISTS (CHANNEL_EXISTS);
-	// RESOURCE_EXHAUSTED (TOO_MANY_CHANNELS) at 20 channels an account.
+	// RESOURCE_EXHAUSTED (TOO_MANY_CHANNELS) beyond 20 channels per account.
 	CreateChannel(ctx context.Context, in *CreateChannelRequest, opts ...grpc.CallOption) (*CreateChannelResponse, error)
 }
 
@@ -117,26 +116,25 @@ func (c *channelsClient) CreateChannel(ctx context.Context, in *CreateChannelReq
 // All implementations must embed UnimplementedChannelsServer
 // for forward compatibility.
 //
-// Channels keeps the channels that talks are published on.
+// Channels manages the channels on which talks are published.
 type ChannelsServer interface {
 	// GetChannel returns one channel.
 	//
 	// Errors: NOT_FOUND (CHANNEL_NOT_FOUND).
 	GetChannel(context.Context, *GetChannelRequest) (*GetChannelResponse, error)
-	// ListChannels returns channels by title, a page at a time (AIP-158).
+	// ListChannels returns channels ordered by title, in pages (AIP-158).
 	//
 	// Errors: INVALID_ARGUMENT (PAGE_TOKEN_INVALID).
 	ListChannels(context.Context, *ListChannelsRequest) (*ListChannelsResponse, error)
-	// ListOwnChannels returns the caller's channels, newest first. An account
-	// has at most 20, so there are no pages.
+	// ListOwnChannels returns the caller's channels, newest first, without pages: an
+	// account has at most 20.
 	ListOwnChannels(context.Context, *ListOwnChannelsRequest) (*ListOwnChannelsResponse, error)
-	// ListChannelsOfAccount returns an account's channels, in the order in which
-	// they were made. Modules only.
+	// ListChannelsOfAccount returns an account's channels, oldest first. Modules only.
 	ListChannelsOfAccount(context.Context, *ListChannelsOfAccountRequest) (*ListChannelsOfAccountResponse, error)
-	// CreateChannel makes a channel that belongs to the caller.
+	// CreateChannel creates a channel that belongs to the caller.
 	//
 	// Errors: INVALID_ARGUMENT; ALREADY_EXISTS (CHANNEL_EXISTS);
-	// RESOURCE_EXHAUSTED (TOO_MANY_CHANNELS) at 20 channels an account.
+	// RESOURCE_EXHAUSTED (TOO_MANY_CHANNELS) beyond 20 channels per account.
 	CreateChannel(context.Context, *CreateChannelRequest) (*CreateChannelResponse, error)
 	mustEmbedUnimplementedChannelsServer()
 }

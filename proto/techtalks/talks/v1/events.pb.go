@@ -23,8 +23,8 @@ const (
 )
 
 // TalkPublished is the body of the message "talk.published" on the exchange
-// "talks": somebody published a talk. It carries what a notification shows, so
-// that a hearer need not call back.
+// "talks". It carries the contents of a notification, so that consumers need no
+// further call.
 type TalkPublished struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "channels/{channel}/talks/{talk}".
@@ -33,14 +33,14 @@ type TalkPublished struct {
 	Title string `protobuf:"bytes,2,opt,name=title,proto3" json:"title,omitempty"`
 	// "channels/{channel}".
 	Channel string `protobuf:"bytes,3,opt,name=channel,proto3" json:"channel,omitempty"`
-	// The number by which modules know the channel.
+	// The channel's number; never reused.
 	ChannelId int64 `protobuf:"varint,4,opt,name=channel_id,json=channelId,proto3" json:"channel_id,omitempty"`
 	// The channel's title when the talk was published.
 	ChannelTitle string `protobuf:"bytes,5,opt,name=channel_title,json=channelTitle,proto3" json:"channel_title,omitempty"`
 	// When the talk was published.
 	PublishTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=publish_time,json=publishTime,proto3" json:"publish_time,omitempty"`
-	// Which of the talks that the channel has published it is, from 1 on. Messages
-	// may come in another order; 0 in those of a program that did not count yet.
+	// The publication's sequence number within its channel, from 1. Messages can
+	// arrive out of order; 0 in messages of versions without numbers.
 	Number        int64 `protobuf:"varint,7,opt,name=number,proto3" json:"number,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -126,12 +126,12 @@ func (x *TalkPublished) GetNumber() int64 {
 }
 
 // TalkWithdrawn is the body of the message "talk.withdrawn" on the exchange
-// "talks": nobody finds the talk any more, and nobody needs its recording.
+// "talks": the talk is no longer listed, and its recording is not needed.
 type TalkWithdrawn struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "channels/{channel}/talks/{talk}".
 	Talk string `protobuf:"bytes,1,opt,name=talk,proto3" json:"talk,omitempty"`
-	// "recordings/{recording}"; empty when it had none that is kept here.
+	// "recordings/{recording}"; empty if the talk had no recording stored here.
 	Recording     string `protobuf:"bytes,2,opt,name=recording,proto3" json:"recording,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -182,13 +182,13 @@ func (x *TalkWithdrawn) GetRecording() string {
 }
 
 // ChannelRemoved is the body of the message "channel.removed" on the exchange
-// "talks": the channel's account was closed, and the channel is gone with all its
-// talks.
+// "talks": the channel's account was closed, and the channel was deleted with all
+// its talks.
 type ChannelRemoved struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "channels/{channel}".
 	Channel string `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
-	// The number by which modules know the channel; never reused.
+	// The channel's number; never reused.
 	ChannelId     int64 `protobuf:"varint,2,opt,name=channel_id,json=channelId,proto3" json:"channel_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

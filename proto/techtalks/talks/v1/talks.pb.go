@@ -30,37 +30,38 @@ const (
 // Talk is a recorded talk, published on a channel.
 type Talk struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Resource name, "channels/{channel}/talks/{talk}". Output only, made from
-	// the title.
+	// Resource name, "channels/{channel}/talks/{talk}". Output only, derived from the
+	// title.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// What the talk is called; asked for when a talk is published. Titles, speakers
-	// and tags are stored in Unicode NFC, without invisible characters.
+	// Required to publish a talk. Titles, speakers and tags are stored in Unicode NFC,
+	// without invisible characters.
 	Title string `protobuf:"bytes,2,opt,name=title,proto3" json:"title,omitempty"`
-	// Who gives it, in the order of the programme.
+	// The speakers' names, in the order of the programme.
 	Speakers []string `protobuf:"bytes,3,rep,name=speakers,proto3" json:"speakers,omitempty"`
-	// ISO 639-3 code, three lower-case letters; empty when unknown.
+	// ISO 639-3 code, three lower-case letters; empty if unknown.
 	Language string `protobuf:"bytes,4,opt,name=language,proto3" json:"language,omitempty"`
-	// Words to find it by, lower case.
+	// Keywords, in lower case.
 	Tags []string `protobuf:"bytes,5,rep,name=tags,proto3" json:"tags,omitempty"`
-	// What it is about, Markdown.
+	// Markdown; at most 20,000 characters.
 	Description string `protobuf:"bytes,6,opt,name=description,proto3" json:"description,omitempty"`
-	// Where the recording is: a page (YouTube, archive.org) or a video file.
+	// The URL of the recording: a page (YouTube, archive.org) or a video file.
 	MediaUrl string `protobuf:"bytes,7,opt,name=media_url,json=mediaUrl,proto3" json:"media_url,omitempty"`
-	// How long it is; absent when unknown.
+	// Absent if unknown.
 	Duration *durationpb.Duration `protobuf:"bytes,8,opt,name=duration,proto3" json:"duration,omitempty"`
-	// The day it was given, "2019-05-03"; not in the future; empty when unknown.
+	// The day on which the talk was given, "2019-05-03"; not in the future; empty if
+	// unknown.
 	RecordedDate string `protobuf:"bytes,9,opt,name=recorded_date,json=recordedDate,proto3" json:"recorded_date,omitempty"`
-	// Output only. When it was published here; for an imported talk, when it was
-	// given, and never later than its import.
+	// Output only. When the talk was published here; for an imported talk, when it
+	// was given, but no later than its import.
 	PublishTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=publish_time,json=publishTime,proto3" json:"publish_time,omitempty"`
-	// Output only. When it was last edited.
+	// Output only. When the talk was last edited.
 	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
 	// Output only. The channel's title.
 	ChannelTitle string `protobuf:"bytes,12,opt,name=channel_title,json=channelTitle,proto3" json:"channel_title,omitempty"`
-	// Output only, GetTalk only. Whether the caller may edit and withdraw it.
+	// Output only, GetTalk only. Whether the caller can edit and withdraw the talk.
 	CanEdit bool `protobuf:"varint,13,opt,name=can_edit,json=canEdit,proto3" json:"can_edit,omitempty"`
-	// Output only. "recordings/{recording}" of a recording that is kept here; empty
-	// for one that is elsewhere, or not.
+	// Output only. "recordings/{recording}" of the recording stored here; empty if
+	// there is none.
 	Recording     string `protobuf:"bytes,14,opt,name=recording,proto3" json:"recording,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -243,7 +244,7 @@ func (x *GetTalkRequest) GetName() string {
 // GetTalkResponse carries the talk.
 type GetTalkResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The talk asked for.
+	// The requested talk.
 	Talk          *Talk `protobuf:"bytes,1,opt,name=talk,proto3" json:"talk,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -291,12 +292,12 @@ type ListTalksRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "channels/{channel}", or empty for all channels.
 	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
-	// How many at most; 0 means 20, more than 100 means 100.
+	// The maximum number of talks; 0 means 20, more than 100 means 100.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// next_page_token or previous_page_token of an earlier answer.
+	// next_page_token or previous_page_token of an earlier response.
 	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	// Words to search for, as people type them: "quoted phrase", or, -without.
-	// Case and accents do not matter; words of the title weigh more.
+	// Search terms in web search syntax: "quoted phrase", or, -excluded. Case and
+	// accents are ignored; matches in the title rank higher.
 	Query string `protobuf:"bytes,4,opt,name=query,proto3" json:"query,omitempty"`
 	// Only talks in this language (ISO 639-3); empty for all.
 	Language string `protobuf:"bytes,5,opt,name=language,proto3" json:"language,omitempty"`
@@ -383,14 +384,14 @@ type ListTalksResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Talks without their descriptions.
 	Talks []*Talk `protobuf:"bytes,1,rep,name=talks,proto3" json:"talks,omitempty"`
-	// Asks for the page after this one; empty at the end.
+	// The token of the next page; empty on the last one.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
-	// Asks for the page before this one; empty at the start.
+	// The token of the previous page; empty on the first one.
 	PreviousPageToken string `protobuf:"bytes,3,opt,name=previous_page_token,json=previousPageToken,proto3" json:"previous_page_token,omitempty"`
-	// The parent, when one was asked for: a channel's page is one call.
+	// The parent, if the request has one, so that a channel's page needs one call.
 	Channel *Channel `protobuf:"bytes,4,opt,name=channel,proto3" json:"channel,omitempty"`
-	// Without a parent: the languages to filter by, those of all talks as of at
-	// most ten seconds ago; ISO 639-3 codes, ascending.
+	// Without a parent: the languages of all talks, to filter by, at most ten seconds
+	// old; ISO 639-3 codes, ascending.
 	Languages     []string `protobuf:"bytes,5,rep,name=languages,proto3" json:"languages,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -468,8 +469,8 @@ type CreateTalkRequest struct {
 	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
 	// The talk; its name and output-only fields are ignored.
 	Talk *Talk `protobuf:"bytes,2,opt,name=talk,proto3" json:"talk,omitempty"`
-	// A UUID that the caller makes once a form: the same id again gives the same
-	// talk and tells nobody twice (AIP-155). Empty: every call publishes.
+	// A UUID that the caller generates for each form: calls with the same id return
+	// the same talk and notify followers once (AIP-155). If empty, every call publishes.
 	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -529,7 +530,7 @@ func (x *CreateTalkRequest) GetRequestId() string {
 // CreateTalkResponse carries the published talk.
 type CreateTalkResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The talk as it was published.
+	// The published talk.
 	Talk          *Talk `protobuf:"bytes,1,opt,name=talk,proto3" json:"talk,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -579,10 +580,10 @@ type PublishRecordingRequest struct {
 	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
 	// The talk; its name, duration and output-only fields are ignored.
 	Talk *Talk `protobuf:"bytes,2,opt,name=talk,proto3" json:"talk,omitempty"`
-	// "uploads/{upload}", one of the caller's, whole.
+	// "uploads/{upload}", a complete upload of the caller's.
 	Upload string `protobuf:"bytes,3,opt,name=upload,proto3" json:"upload,omitempty"`
-	// A UUID that the caller makes once a form: the same id again gives the same
-	// operation (AIP-155).
+	// A UUID that the caller generates for each form: calls with the same id return
+	// the same operation (AIP-155).
 	RequestId     string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -649,7 +650,7 @@ func (x *PublishRecordingRequest) GetRequestId() string {
 // PublishRecordingResponse carries the published talk.
 type PublishRecordingResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The talk as it was published.
+	// The published talk.
 	Talk          *Talk `protobuf:"bytes,1,opt,name=talk,proto3" json:"talk,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -743,9 +744,9 @@ type GetDraftResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "channels/{channel}".
 	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
-	// The talk as it was sent.
+	// The talk in the request.
 	Talk *Talk `protobuf:"bytes,2,opt,name=talk,proto3" json:"talk,omitempty"`
-	// "uploads/{upload}", which may have expired; empty when not known.
+	// "uploads/{upload}", which may have expired; empty if unknown.
 	Upload        string `protobuf:"bytes,3,opt,name=upload,proto3" json:"upload,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -807,8 +808,8 @@ type UpdateTalkRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The talk, by name, and the fields to change.
 	Talk *Talk `protobuf:"bytes,1,opt,name=talk,proto3" json:"talk,omitempty"`
-	// Which of title, speakers, language, tags, description, media_url,
-	// duration, recorded_date to change; empty means all of them.
+	// The fields to change, among title, speakers, language, tags, description,
+	// media_url, duration and recorded_date; if empty, all of them.
 	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -861,7 +862,7 @@ func (x *UpdateTalkRequest) GetUpdateMask() *fieldmaskpb.FieldMask {
 // UpdateTalkResponse carries the changed talk.
 type UpdateTalkResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The talk as it is now.
+	// The changed talk.
 	Talk          *Talk `protobuf:"bytes,1,opt,name=talk,proto3" json:"talk,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -992,9 +993,9 @@ type ListWholeTalksRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "channels/{channel}".
 	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
-	// How many at most; 0 means 20, more than 100 means 100.
+	// The maximum number of talks; 0 means 20, more than 100 means 100.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// next_page_token of an earlier answer.
+	// next_page_token of an earlier response.
 	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1054,9 +1055,9 @@ func (x *ListWholeTalksRequest) GetPageToken() string {
 // ListWholeTalksResponse is a page of a channel's talks.
 type ListWholeTalksResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Whole talks.
+	// Talks with their descriptions.
 	Talks []*Talk `protobuf:"bytes,1,rep,name=talks,proto3" json:"talks,omitempty"`
-	// Asks for the page after this one; empty at the end.
+	// The token of the next page; empty on the last one.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1106,14 +1107,14 @@ func (x *ListWholeTalksResponse) GetNextPageToken() string {
 	return ""
 }
 
-// ListPublicationsRequest asks for some of what a channel published.
+// ListPublicationsRequest asks for some of a channel's publications.
 type ListPublicationsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The number by which modules know the channel.
+	// The channel's number.
 	ChannelId int64 `protobuf:"varint,1,opt,name=channel_id,json=channelId,proto3" json:"channel_id,omitempty"`
-	// Those above this number.
+	// Return publications above this number.
 	AfterNumber int64 `protobuf:"varint,2,opt,name=after_number,json=afterNumber,proto3" json:"after_number,omitempty"`
-	// How many at most; 0 means 20, more than 100 means 100.
+	// The maximum number of publications; 0 means 20, more than 100 means 100.
 	PageSize      int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1170,11 +1171,11 @@ func (x *ListPublicationsRequest) GetPageSize() int32 {
 	return 0
 }
 
-// ListPublicationsResponse is what a channel published, ascending by number. There is
-// nothing more when there are fewer than were asked for. Numbers may be left out.
+// ListPublicationsResponse lists publications in ascending order of their numbers,
+// which can have gaps. Fewer publications than the page size end the list.
 type ListPublicationsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What was said of each when it was published.
+	// The events as they were published.
 	Publications  []*TalkPublished `protobuf:"bytes,1,rep,name=publications,proto3" json:"publications,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1220,20 +1221,20 @@ func (x *ListPublicationsResponse) GetPublications() []*TalkPublished {
 // BatchImportTalksRequest is a batch of talks from one catalogue.
 type BatchImportTalksRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Channels that the talks name, made when they are not there. The title of
-	// one that is there and has no owner is changed; an empty title changes
-	// nothing, and stands for the name.
+	// The channels of the talks, created if they do not exist. The title of an existing
+	// channel without an owner is updated, unless it is empty; a new channel with an
+	// empty title gets its name as title.
 	Channels []*Channel `protobuf:"bytes,1,rep,name=channels,proto3" json:"channels,omitempty"`
-	// Talks with names; publish_time says when they were given. A time in the
-	// future counts as the time of the import.
+	// Talks with names. publish_time is when they were given; a time in the future is
+	// replaced by the time of the import.
 	Talks []*Talk `protobuf:"bytes,2,rep,name=talks,proto3" json:"talks,omitempty"`
-	// Whose the channels become that are made; channels that are there must be
-	// that account's already. 0 is the operator, whose channels nobody owns.
+	// The account that owns the created channels, and must own the existing ones; 0
+	// for the operator, whose channels have no owner.
 	OwnerId int64 `protobuf:"varint,3,opt,name=owner_id,json=ownerId,proto3" json:"owner_id,omitempty"`
 	// The handle of that account.
 	OwnerHandle string `protobuf:"bytes,4,opt,name=owner_handle,json=ownerHandle,proto3" json:"owner_handle,omitempty"`
-	// The caller's own name for the batch: the same again, within a week, is
-	// answered as it was, and adds nothing. Empty for none.
+	// The caller's id for the batch: a repeated call within a week returns the same
+	// response and adds nothing. May be empty.
 	BatchId       string `protobuf:"bytes,5,opt,name=batch_id,json=batchId,proto3" json:"batch_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1304,12 +1305,12 @@ func (x *BatchImportTalksRequest) GetBatchId() string {
 	return ""
 }
 
-// BatchImportTalksResponse counts what came of the batch.
+// BatchImportTalksResponse counts the results of the batch.
 type BatchImportTalksResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Channels that were not there before.
+	// Channels that the batch created.
 	ChannelsCreated int64 `protobuf:"varint,1,opt,name=channels_created,json=channelsCreated,proto3" json:"channels_created,omitempty"`
-	// Talks that were not there before; the others were, and stayed.
+	// Talks that the batch created; the others existed already.
 	TalksCreated  int64 `protobuf:"varint,2,opt,name=talks_created,json=talksCreated,proto3" json:"talks_created,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

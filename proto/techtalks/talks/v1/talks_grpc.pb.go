@@ -36,67 +36,64 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Talks publishes, finds, edits and withdraws talks.
+// Talks publishes, searches, edits and withdraws talks.
 type TalksClient interface {
 	// GetTalk returns one talk.
 	//
-	// Errors: NOT_FOUND (TALK_NOT_FOUND, or TALK_WITHDRAWN when it was there
-	// once).
+	// Errors: NOT_FOUND (TALK_NOT_FOUND, or TALK_WITHDRAWN if it was withdrawn).
 	GetTalk(ctx context.Context, in *GetTalkRequest, opts ...grpc.CallOption) (*GetTalkResponse, error)
-	// ListTalks returns published talks, a page at a time (AIP-158): of one
-	// channel or of all, newest first, or the best match first when query is
-	// set.
+	// ListTalks returns published talks of one or all channels, in pages (AIP-158):
+	// newest first, or by relevance if query is set.
 	//
-	// Errors: NOT_FOUND (CHANNEL_NOT_FOUND) for a parent that is not there;
-	// INVALID_ARGUMENT (PAGE_TOKEN_INVALID), also when the other fields changed
-	// between pages.
+	// Errors: NOT_FOUND (CHANNEL_NOT_FOUND) if the parent does not exist;
+	// INVALID_ARGUMENT (PAGE_TOKEN_INVALID), also if the other fields changed between
+	// pages.
 	ListTalks(ctx context.Context, in *ListTalksRequest, opts ...grpc.CallOption) (*ListTalksResponse, error)
-	// CreateTalk publishes a talk on a channel of the caller's, and says so to
-	// the channel's followers. It does not wait for them to be told. Idempotent by
-	// request_id (AIP-155), which whoever calls again by itself fills in (AIP-4235).
+	// CreateTalk publishes a talk on one of the caller's channels. The channel's
+	// followers are notified asynchronously. Idempotent by request_id (AIP-155), which
+	// clients that retry automatically must set (AIP-4235).
 	//
-	// Errors: INVALID_ARGUMENT a field at a time; NOT_FOUND (CHANNEL_NOT_FOUND);
+	// Errors: INVALID_ARGUMENT for each invalid field; NOT_FOUND (CHANNEL_NOT_FOUND);
 	// PERMISSION_DENIED (NOT_CHANNEL_OWNER).
 	CreateTalk(ctx context.Context, in *CreateTalkRequest, opts ...grpc.CallOption) (*CreateTalkResponse, error)
-	// PublishRecording publishes a talk with an upload of the caller's as its
-	// recording, as soon as that is processed. It answers at once with the handle
-	// on that work, whose response is a PublishRecordingResponse. Idempotent by
-	// request_id.
+	// PublishRecording processes one of the caller's uploads and then publishes a talk
+	// with it as its recording. It returns the operation immediately; the operation's
+	// response is a PublishRecordingResponse. Idempotent by request_id.
 	//
 	// Errors: those of CreateTalk; NOT_FOUND (UPLOAD_NOT_FOUND); INVALID_ARGUMENT
 	// (UPLOAD_INCOMPLETE); RESOURCE_EXHAUSTED (TOO_MANY_OPERATIONS) with RetryInfo.
 	PublishRecording(ctx context.Context, in *PublishRecordingRequest, opts ...grpc.CallOption) (*longrunningpb.Operation, error)
-	// GetDraft returns what the caller sent to PublishRecording, so that it can be
-	// changed and sent again when the operation failed. Drafts are kept for nine
-	// days.
+	// GetDraft returns the talk that the caller sent to PublishRecording, so that it
+	// can be corrected and sent again if the operation failed. Drafts expire after
+	// nine days.
 	//
 	// Errors: NOT_FOUND (DRAFT_NOT_FOUND).
 	GetDraft(ctx context.Context, in *GetDraftRequest, opts ...grpc.CallOption) (*GetDraftResponse, error)
-	// UpdateTalk changes the fields that update_mask names; nobody is told.
+	// UpdateTalk changes the fields in update_mask. Followers are not notified.
 	//
 	// Errors: INVALID_ARGUMENT; NOT_FOUND; PERMISSION_DENIED
 	// (NOT_CHANNEL_OWNER).
 	UpdateTalk(ctx context.Context, in *UpdateTalkRequest, opts ...grpc.CallOption) (*UpdateTalkResponse, error)
-	// WithdrawTalk takes a talk back: nobody finds it any more, its address says
-	// that it was withdrawn. Idempotent.
+	// WithdrawTalk withdraws a talk: lists and searches omit it, and GetTalk returns
+	// TALK_WITHDRAWN. Idempotent.
 	//
 	// Errors: NOT_FOUND; PERMISSION_DENIED (NOT_CHANNEL_OWNER).
 	WithdrawTalk(ctx context.Context, in *WithdrawTalkRequest, opts ...grpc.CallOption) (*WithdrawTalkResponse, error)
-	// ListWholeTalks returns a channel's talks with their descriptions, by name, a
-	// page at a time. Modules only. What is published or withdrawn meanwhile moves
-	// no other talk from one page to another.
+	// ListWholeTalks returns a channel's talks with their descriptions, ordered by
+	// name, in pages. Modules only. Publishing or withdrawing a talk meanwhile does not
+	// move other talks between pages.
 	//
 	// Errors: NOT_FOUND (CHANNEL_NOT_FOUND); INVALID_ARGUMENT (PAGE_TOKEN_INVALID).
 	ListWholeTalks(ctx context.Context, in *ListWholeTalksRequest, opts ...grpc.CallOption) (*ListWholeTalksResponse, error)
-	// ListPublications returns what a channel said of the talks that it published, in
-	// the order in which it published them. Modules only: for who missed some, or
-	// heard of them in another order.
+	// ListPublications returns the TalkPublished events of a channel in the order of
+	// publication. Modules only: for consumers that missed events or received them out
+	// of order.
 	ListPublications(ctx context.Context, in *ListPublicationsRequest, opts ...grpc.CallOption) (*ListPublicationsResponse, error)
-	// BatchImportTalks adds talks that were published elsewhere, and their
-	// channels. Modules only; idempotent by resource name: a talk that is there
-	// already stays, and nobody is told of any of them.
+	// BatchImportTalks adds talks that were published elsewhere, and their channels.
+	// Followers are not notified. Modules only; idempotent by resource name: existing
+	// talks do not change.
 	//
-	// Errors: INVALID_ARGUMENT for the whole batch, and nothing of it is kept.
+	// Errors: INVALID_ARGUMENT for the batch, of which nothing is then stored.
 	BatchImportTalks(ctx context.Context, in *BatchImportTalksRequest, opts ...grpc.CallOption) (*BatchImportTalksResponse, error)
 }
 
@@ -212,67 +209,64 @@ func (c *talksClient) BatchImportTalks(ctx context.Context, in *BatchImportTalks
 // All implementations must embed UnimplementedTalksServer
 // for forward compatibility.
 //
-// Talks publishes, finds, edits and withdraws talks.
+// Talks publishes, searches, edits and withdraws talks.
 type TalksServer interface {
 	// GetTalk returns one talk.
 	//
-	// Errors: NOT_FOUND (TALK_NOT_FOUND, or TALK_WITHDRAWN when it was there
-	// once).
+	// Errors: NOT_FOUND (TALK_NOT_FOUND, or TALK_WITHDRAWN if it was withdrawn).
 	GetTalk(context.Context, *GetTalkRequest) (*GetTalkResponse, error)
-	// ListTalks returns published talks, a page at a time (AIP-158): of one
-	// channel or of all, newest first, or the best match first when query is
-	// set.
+	// ListTalks returns published talks of one or all channels, in pages (AIP-158):
+	// newest first, or by relevance if query is set.
 	//
-	// Errors: NOT_FOUND (CHANNEL_NOT_FOUND) for a parent that is not there;
-	// INVALID_ARGUMENT (PAGE_TOKEN_INVALID), also when the other fields changed
-	// between pages.
+	// Errors: NOT_FOUND (CHANNEL_NOT_FOUND) if the parent does not exist;
+	// INVALID_ARGUMENT (PAGE_TOKEN_INVALID), also if the other fields changed between
+	// pages.
 	ListTalks(context.Context, *ListTalksRequest) (*ListTalksResponse, error)
-	// CreateTalk publishes a talk on a channel of the caller's, and says so to
-	// the channel's followers. It does not wait for them to be told. Idempotent by
-	// request_id (AIP-155), which whoever calls again by itself fills in (AIP-4235).
+	// CreateTalk publishes a talk on one of the caller's channels. The channel's
+	// followers are notified asynchronously. Idempotent by request_id (AIP-155), which
+	// clients that retry automatically must set (AIP-4235).
 	//
-	// Errors: INVALID_ARGUMENT a field at a time; NOT_FOUND (CHANNEL_NOT_FOUND);
+	// Errors: INVALID_ARGUMENT for each invalid field; NOT_FOUND (CHANNEL_NOT_FOUND);
 	// PERMISSION_DENIED (NOT_CHANNEL_OWNER).
 	CreateTalk(context.Context, *CreateTalkRequest) (*CreateTalkResponse, error)
-	// PublishRecording publishes a talk with an upload of the caller's as its
-	// recording, as soon as that is processed. It answers at once with the handle
-	// on that work, whose response is a PublishRecordingResponse. Idempotent by
-	// request_id.
+	// PublishRecording processes one of the caller's uploads and then publishes a talk
+	// with it as its recording. It returns the operation immediately; the operation's
+	// response is a PublishRecordingResponse. Idempotent by request_id.
 	//
 	// Errors: those of CreateTalk; NOT_FOUND (UPLOAD_NOT_FOUND); INVALID_ARGUMENT
 	// (UPLOAD_INCOMPLETE); RESOURCE_EXHAUSTED (TOO_MANY_OPERATIONS) with RetryInfo.
 	PublishRecording(context.Context, *PublishRecordingRequest) (*longrunningpb.Operation, error)
-	// GetDraft returns what the caller sent to PublishRecording, so that it can be
-	// changed and sent again when the operation failed. Drafts are kept for nine
-	// days.
+	// GetDraft returns the talk that the caller sent to PublishRecording, so that it
+	// can be corrected and sent again if the operation failed. Drafts expire after
+	// nine days.
 	//
 	// Errors: NOT_FOUND (DRAFT_NOT_FOUND).
 	GetDraft(context.Context, *GetDraftRequest) (*GetDraftResponse, error)
-	// UpdateTalk changes the fields that update_mask names; nobody is told.
+	// UpdateTalk changes the fields in update_mask. Followers are not notified.
 	//
 	// Errors: INVALID_ARGUMENT; NOT_FOUND; PERMISSION_DENIED
 	// (NOT_CHANNEL_OWNER).
 	UpdateTalk(context.Context, *UpdateTalkRequest) (*UpdateTalkResponse, error)
-	// WithdrawTalk takes a talk back: nobody finds it any more, its address says
-	// that it was withdrawn. Idempotent.
+	// WithdrawTalk withdraws a talk: lists and searches omit it, and GetTalk returns
+	// TALK_WITHDRAWN. Idempotent.
 	//
 	// Errors: NOT_FOUND; PERMISSION_DENIED (NOT_CHANNEL_OWNER).
 	WithdrawTalk(context.Context, *WithdrawTalkRequest) (*WithdrawTalkResponse, error)
-	// ListWholeTalks returns a channel's talks with their descriptions, by name, a
-	// page at a time. Modules only. What is published or withdrawn meanwhile moves
-	// no other talk from one page to another.
+	// ListWholeTalks returns a channel's talks with their descriptions, ordered by
+	// name, in pages. Modules only. Publishing or withdrawing a talk meanwhile does not
+	// move other talks between pages.
 	//
 	// Errors: NOT_FOUND (CHANNEL_NOT_FOUND); INVALID_ARGUMENT (PAGE_TOKEN_INVALID).
 	ListWholeTalks(context.Context, *ListWholeTalksRequest) (*ListWholeTalksResponse, error)
-	// ListPublications returns what a channel said of the talks that it published, in
-	// the order in which it published them. Modules only: for who missed some, or
-	// heard of them in another order.
+	// ListPublications returns the TalkPublished events of a channel in the order of
+	// publication. Modules only: for consumers that missed events or received them out
+	// of order.
 	ListPublications(context.Context, *ListPublicationsRequest) (*ListPublicationsResponse, error)
-	// BatchImportTalks adds talks that were published elsewhere, and their
-	// channels. Modules only; idempotent by resource name: a talk that is there
-	// already stays, and nobody is told of any of them.
+	// BatchImportTalks adds talks that were published elsewhere, and their channels.
+	// Followers are not notified. Modules only; idempotent by resource name: existing
+	// talks do not change.
 	//
-	// Errors: INVALID_ARGUMENT for the whole batch, and nothing of it is kept.
+	// Errors: INVALID_ARGUMENT for the batch, of which nothing is then stored.
 	BatchImportTalks(context.Context, *BatchImportTalksRequest) (*BatchImportTalksResponse, error)
 	mustEmbedUnimplementedTalksServer()
 }

@@ -4,7 +4,7 @@
 // 	protoc        (unknown)
 // source: techtalks/transfers/v1/transfers.proto
 
-// Transfers: catalogues in, archives out.
+// Transfers: importing catalogues and exporting archives.
 
 package transferspb
 
@@ -29,9 +29,9 @@ const (
 // ImportCatalogueRequest names the catalogue.
 type ImportCatalogueRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// "uploads/{upload}", one of the caller's, whole.
+	// "uploads/{upload}", a complete upload of the caller's.
 	Upload string `protobuf:"bytes,1,opt,name=upload,proto3" json:"upload,omitempty"`
-	// A UUID that the caller makes once: the same id again gives the same
+	// A UUID that the caller generates: calls with the same id return the same
 	// operation (AIP-155).
 	RequestId     string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -82,20 +82,20 @@ func (x *ImportCatalogueRequest) GetRequestId() string {
 	return ""
 }
 
-// ImportCatalogueResponse counts files and what became of them.
+// ImportCatalogueResponse counts the files and their results.
 type ImportCatalogueResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Files in the catalogue.
 	Files int64 `protobuf:"varint,1,opt,name=files,proto3" json:"files,omitempty"`
-	// Channels that were not there before.
+	// Channels that the import created.
 	ChannelsCreated int64 `protobuf:"varint,2,opt,name=channels_created,json=channelsCreated,proto3" json:"channels_created,omitempty"`
-	// Talks that were not there before.
+	// Talks that the import created.
 	TalksCreated int64 `protobuf:"varint,3,opt,name=talks_created,json=talksCreated,proto3" json:"talks_created,omitempty"`
-	// Talks that were there already.
+	// Talks that already existed.
 	TalksPresent int64 `protobuf:"varint,4,opt,name=talks_present,json=talksPresent,proto3" json:"talks_present,omitempty"`
-	// Files that could not be taken: see ListRejections.
+	// Files that were rejected: see ListRejections.
 	Rejected int64 `protobuf:"varint,5,opt,name=rejected,proto3" json:"rejected,omitempty"`
-	// Files that are no part of the layout, passed over.
+	// Files that are not part of the layout.
 	Ignored       int64 `protobuf:"varint,6,opt,name=ignored,proto3" json:"ignored,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -178,9 +178,9 @@ type ListRejectionsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "operations/{operation}".
 	Operation string `protobuf:"bytes,1,opt,name=operation,proto3" json:"operation,omitempty"`
-	// How many at most; 0 means 100, more than 1,000 means 1,000.
+	// The maximum number of files; 0 means 100, more than 1,000 means 1,000.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// next_page_token of an earlier answer.
+	// next_page_token of an earlier response.
 	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -237,12 +237,12 @@ func (x *ListRejectionsRequest) GetPageToken() string {
 	return ""
 }
 
-// ListRejectionsResponse is a page of files that could not be taken.
+// ListRejectionsResponse is a page of rejected files.
 type ListRejectionsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// In the order of the catalogue.
 	Rejections []*ListRejectionsResponse_Rejection `protobuf:"bytes,1,rep,name=rejections,proto3" json:"rejections,omitempty"`
-	// Asks for the page after this one; empty at the end of what there is so far.
+	// The token of the next page; empty if there are no further rejections so far.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -292,12 +292,12 @@ func (x *ListRejectionsResponse) GetNextPageToken() string {
 	return ""
 }
 
-// ExportArchiveRequest says what to export.
+// ExportArchiveRequest selects the channels to export.
 type ExportArchiveRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "channels/{channel}", one of the caller's; empty for all of them.
 	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
-	// A UUID that the caller makes once: the same id again gives the same
+	// A UUID that the caller generates: calls with the same id return the same
 	// operation (AIP-155).
 	RequestId     string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -351,14 +351,14 @@ func (x *ExportArchiveRequest) GetRequestId() string {
 // ExportArchiveResponse names the archive.
 type ExportArchiveResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// "uploads/{upload}": a file of the caller's, to be read with
-	// techtalks.media.v1.Media, for 7 days.
+	// "uploads/{upload}": a file that belongs to the caller, which
+	// techtalks.media.v1.Media serves for 7 days.
 	File string `protobuf:"bytes,1,opt,name=file,proto3" json:"file,omitempty"`
 	// Bytes.
 	Size int64 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
-	// Talks in it.
+	// The number of talks in the archive.
 	Talks int64 `protobuf:"varint,3,opt,name=talks,proto3" json:"talks,omitempty"`
-	// Recordings in it.
+	// The number of recordings in the archive.
 	Recordings    int64 `protobuf:"varint,4,opt,name=recordings,proto3" json:"recordings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -422,12 +422,12 @@ func (x *ExportArchiveResponse) GetRecordings() int64 {
 	return 0
 }
 
-// Rejection says why a file could not be taken.
+// Rejection is a file that the import rejected.
 type ListRejectionsResponse_Rejection struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The file's path in the catalogue.
 	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
-	// Why, and what to do about it.
+	// Why the file was rejected, and how to fix it.
 	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -4,7 +4,7 @@
 // - protoc             (unknown)
 // source: techtalks/transfers/v1/transfers.proto
 
-// Transfers: catalogues in, archives out.
+// Transfers: importing catalogues and exporting archives.
 
 package transferspb
 
@@ -31,30 +31,29 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Transfers brings catalogues of talks in, and gives archives out. Both are long
-// work: each call answers at once with its handle.
+// Transfers imports catalogues of talks and exports archives. Both are long-running:
+// each call returns an operation immediately.
 type TransfersClient interface {
-	// ImportCatalogue takes an upload that is a catalogue in the layout of pyvideo
-	// (.tar, .tar.gz, .tar.xz or .zip): "<event>/category.json" with the event's
-	// title, "<event>/videos/<talk>.json", a talk each. Every event becomes a
-	// channel of the caller's; the operator's are nobody's. What is there already
-	// stays, and nobody is told of any of it. The operation's response is an
-	// ImportCatalogueResponse. Idempotent by request_id.
+	// ImportCatalogue imports an upload that holds a catalogue in the layout of
+	// pyvideo (.tar, .tar.gz, .tar.xz or .zip): "<event>/category.json" has the
+	// event's title, each "<event>/videos/<talk>.json" a talk. Every event becomes a
+	// channel that belongs to the caller, or, for the operator, to no account.
+	// Existing channels and talks do not change, and followers are not notified. The
+	// operation's response is an ImportCatalogueResponse. Idempotent by request_id.
 	//
 	// Errors: NOT_FOUND (UPLOAD_NOT_FOUND); INVALID_ARGUMENT (UPLOAD_INCOMPLETE);
 	// RESOURCE_EXHAUSTED (TOO_MANY_OPERATIONS) with RetryInfo.
 	ImportCatalogue(ctx context.Context, in *ImportCatalogueRequest, opts ...grpc.CallOption) (*longrunningpb.Operation, error)
-	// ListRejections returns the files that an import could not take, in the order
-	// of the catalogue, while it is under way and as long as its operation is kept:
-	// the first 10,000 of them.
+	// ListRejections returns the first 10,000 files that an import rejected, in the
+	// order of the catalogue. It works while the import is running and until its
+	// operation expires.
 	//
 	// Errors: NOT_FOUND (OPERATION_NOT_FOUND); INVALID_ARGUMENT
 	// (PAGE_TOKEN_INVALID).
 	ListRejections(ctx context.Context, in *ListRejectionsRequest, opts ...grpc.CallOption) (*ListRejectionsResponse, error)
-	// ExportArchive makes an archive (.zip) of one of the caller's channels, or of
-	// all of them: the layout that ImportCatalogue takes, and the recordings that
-	// are kept here. The operation's response is an ExportArchiveResponse.
-	// Idempotent by request_id.
+	// ExportArchive exports one or all of the caller's channels as an archive (.zip)
+	// in the layout that ImportCatalogue accepts, with the recordings stored here. The
+	// operation's response is an ExportArchiveResponse. Idempotent by request_id.
 	//
 	// Errors: NOT_FOUND (CHANNEL_NOT_FOUND); PERMISSION_DENIED (NOT_CHANNEL_OWNER);
 	// RESOURCE_EXHAUSTED (TOO_MANY_OPERATIONS) with RetryInfo.
@@ -103,30 +102,29 @@ func (c *transfersClient) ExportArchive(ctx context.Context, in *ExportArchiveRe
 // All implementations must embed UnimplementedTransfersServer
 // for forward compatibility.
 //
-// Transfers brings catalogues of talks in, and gives archives out. Both are long
-// work: each call answers at once with its handle.
+// Transfers imports catalogues of talks and exports archives. Both are long-running:
+// each call returns an operation immediately.
 type TransfersServer interface {
-	// ImportCatalogue takes an upload that is a catalogue in the layout of pyvideo
-	// (.tar, .tar.gz, .tar.xz or .zip): "<event>/category.json" with the event's
-	// title, "<event>/videos/<talk>.json", a talk each. Every event becomes a
-	// channel of the caller's; the operator's are nobody's. What is there already
-	// stays, and nobody is told of any of it. The operation's response is an
-	// ImportCatalogueResponse. Idempotent by request_id.
+	// ImportCatalogue imports an upload that holds a catalogue in the layout of
+	// pyvideo (.tar, .tar.gz, .tar.xz or .zip): "<event>/category.json" has the
+	// event's title, each "<event>/videos/<talk>.json" a talk. Every event becomes a
+	// channel that belongs to the caller, or, for the operator, to no account.
+	// Existing channels and talks do not change, and followers are not notified. The
+	// operation's response is an ImportCatalogueResponse. Idempotent by request_id.
 	//
 	// Errors: NOT_FOUND (UPLOAD_NOT_FOUND); INVALID_ARGUMENT (UPLOAD_INCOMPLETE);
 	// RESOURCE_EXHAUSTED (TOO_MANY_OPERATIONS) with RetryInfo.
 	ImportCatalogue(context.Context, *ImportCatalogueRequest) (*longrunningpb.Operation, error)
-	// ListRejections returns the files that an import could not take, in the order
-	// of the catalogue, while it is under way and as long as its operation is kept:
-	// the first 10,000 of them.
+	// ListRejections returns the first 10,000 files that an import rejected, in the
+	// order of the catalogue. It works while the import is running and until its
+	// operation expires.
 	//
 	// Errors: NOT_FOUND (OPERATION_NOT_FOUND); INVALID_ARGUMENT
 	// (PAGE_TOKEN_INVALID).
 	ListRejections(context.Context, *ListRejectionsRequest) (*ListRejectionsResponse, error)
-	// ExportArchive makes an archive (.zip) of one of the caller's channels, or of
-	// all of them: the layout that ImportCatalogue takes, and the recordings that
-	// are kept here. The operation's response is an ExportArchiveResponse.
-	// Idempotent by request_id.
+	// ExportArchive exports one or all of the caller's channels as an archive (.zip)
+	// in the layout that ImportCatalogue accepts, with the recordings stored here. The
+	// operation's response is an ExportArchiveResponse. Idempotent by request_id.
 	//
 	// Errors: NOT_FOUND (CHANNEL_NOT_FOUND); PERMISSION_DENIED (NOT_CHANNEL_OWNER);
 	// RESOURCE_EXHAUSTED (TOO_MANY_OPERATIONS) with RetryInfo.

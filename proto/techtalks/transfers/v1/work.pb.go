@@ -4,8 +4,8 @@
 // 	protoc        (unknown)
 // source: techtalks/transfers/v1/work.proto
 
-// What the workers of the transfers module keep for themselves: nobody else
-// reads it. A worker may go on with what one of the version before it kept.
+// The inputs and checkpoints of the transfers module's workers, private to the
+// module. A worker can resume from a checkpoint of the previous version.
 
 package transferspb
 
@@ -24,12 +24,12 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// ImportWork is what an import needs to know.
+// ImportWork is the input of an import.
 type ImportWork struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "uploads/{upload}".
 	Upload string `protobuf:"bytes,1,opt,name=upload,proto3" json:"upload,omitempty"`
-	// The handle of whose the channels become; empty for the operator.
+	// The handle of the account that will own the channels; empty for the operator.
 	OwnerHandle   string `protobuf:"bytes,2,opt,name=owner_handle,json=ownerHandle,proto3" json:"owner_handle,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -79,14 +79,14 @@ func (x *ImportWork) GetOwnerHandle() string {
 	return ""
 }
 
-// ImportCheckpoint is how far an import is.
+// ImportCheckpoint is the progress of an import.
 type ImportCheckpoint struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Entries of the archive, of every sort, that are dealt with.
+	// The number of entries of the archive, of every type, that were processed.
 	Entries int64 `protobuf:"varint,1,opt,name=entries,proto3" json:"entries,omitempty"`
-	// What came of them.
+	// Their results.
 	Counts *ImportCatalogueResponse `protobuf:"bytes,2,opt,name=counts,proto3" json:"counts,omitempty"`
-	// Whether those are all of them.
+	// Whether all entries were processed.
 	Finished      bool `protobuf:"varint,3,opt,name=finished,proto3" json:"finished,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -143,10 +143,10 @@ func (x *ImportCheckpoint) GetFinished() bool {
 	return false
 }
 
-// ExportWork is what an export needs to know.
+// ExportWork is the input of an export.
 type ExportWork struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// "channels/{channel}"; empty for all of the account's.
+	// "channels/{channel}"; empty for all channels of the account.
 	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
 	// The account's handle.
 	OwnerHandle   string `protobuf:"bytes,2,opt,name=owner_handle,json=ownerHandle,proto3" json:"owner_handle,omitempty"`
@@ -198,30 +198,30 @@ func (x *ExportWork) GetOwnerHandle() string {
 	return ""
 }
 
-// ExportCheckpoint is how far an export is. Its entries' headers are rows of the
-// module's own: there may be more of them than a checkpoint holds.
+// ExportCheckpoint is the progress of an export. The headers of the archive's
+// entries are stored as rows: they can exceed the maximum size of a checkpoint.
 type ExportCheckpoint struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// "uploads/{upload}" that is being written.
+	// The "uploads/{upload}" that is being written.
 	Upload string `protobuf:"bytes,1,opt,name=upload,proto3" json:"upload,omitempty"`
-	// What is exported, fixed when it began.
+	// The channels to export, fixed at the start.
 	Channels []string `protobuf:"bytes,2,rep,name=channels,proto3" json:"channels,omitempty"`
-	// How many of them are done.
+	// The number of channels that are finished.
 	Channel int32 `protobuf:"varint,3,opt,name=channel,proto3" json:"channel,omitempty"`
-	// The page of the next channel's talks that comes next.
+	// The token of the next page of talks of the current channel.
 	PageToken string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	// Recordings of the page before it that are still to be written; where the
-	// next entry begins, the upload may have some bytes of the first already.
+	// The recordings of the previous page that are still to be written. After offset,
+	// the upload can already contain some bytes of the first one.
 	Recordings []*ExportCheckpoint_Recording `protobuf:"bytes,5,rep,name=recordings,proto3" json:"recordings,omitempty"`
-	// How many entries are finished.
+	// The number of finished entries.
 	Entries int64 `protobuf:"varint,6,opt,name=entries,proto3" json:"entries,omitempty"`
-	// Where the last of them ends in the upload.
+	// Where the last finished entry ends in the upload.
 	Offset int64 `protobuf:"varint,7,opt,name=offset,proto3" json:"offset,omitempty"`
-	// What they are.
+	// The number of talks among the finished entries.
 	TalkCount int64 `protobuf:"varint,8,opt,name=talk_count,json=talkCount,proto3" json:"talk_count,omitempty"`
-	// See talk_count.
+	// The number of recordings among the finished entries.
 	RecordingCount int64 `protobuf:"varint,9,opt,name=recording_count,json=recordingCount,proto3" json:"recording_count,omitempty"`
-	// Talks to be expected.
+	// The expected number of talks.
 	Total         int64 `protobuf:"varint,10,opt,name=total,proto3" json:"total,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -327,7 +327,7 @@ func (x *ExportCheckpoint) GetTotal() int64 {
 	return 0
 }
 
-// Recording is one to be written.
+// Recording is a recording to be written.
 type ExportCheckpoint_Recording struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The file, "recordings/{recording}/original".

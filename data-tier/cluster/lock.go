@@ -34,14 +34,14 @@ func lockFile(name string) (*os.File, error) {
 	return nil, err
 }
 
-// hold locks the directory for this process, waits until no Postgres of an
-// earlier one runs on it, and removes the lock files which that one left.
+// acquire locks the directory for this process, waits until the Postgres of an
+// earlier process has exited, and removes the lock files that it left behind.
 //
 // It takes two locks. This process alone holds the first. The processes of
 // Postgres inherit the second (see start), so it is free only when all of them
-// have ended, in whatever PID namespace they ran. The numbers in Postgres's own
-// lock files prove nothing: after a crash they often belong to other processes.
-func (c *Cluster) hold(ctx context.Context) error {
+// have exited, in any PID namespace. The process ids in Postgres's own lock files
+// prove nothing: after a crash they often belong to other processes.
+func (c *Cluster) acquire(ctx context.Context) error {
 	var err error
 	c.lock, err = lockFile(c.options.Directory + ".lock")
 	if errors.Is(err, errLocked) {
@@ -57,7 +57,7 @@ func (c *Cluster) hold(ctx context.Context) error {
 	return c.removeLockFiles()
 }
 
-// release gives up the locks of hold.
+// release releases the locks of acquire.
 func (c *Cluster) release() {
 	_ = c.lock.Close()
 	if c.serverLock != nil {
@@ -66,11 +66,11 @@ func (c *Cluster) release() {
 }
 
 // awaitOrphans waits for the Postgres of a killed data-tier and takes its lock.
-// The kernel told it to shut down (see become). One that takes longer than
-// stopTime is shut down immediately, and killed if that takes as long again.
+// The kernel has sent it a shutdown signal (see account.configure). After
+// stopTimeout it gets an immediate shutdown, and after another stopTimeout a kill.
 func (c *Cluster) awaitOrphans(ctx context.Context) error {
-	stronger := []syscall.Signal{syscall.SIGQUIT, syscall.SIGKILL}
-	for next, told := time.Now().Add(stopTime), false; ; {
+	signals := []syscall.Signal{syscall.SIGQUIT, syscall.SIGKILL}
+	for next, logged := time.Now().Add(stopTimeout), false; ; {
 		if c.serverLock == nil {
 			lock, err := lockFile(c.options.Directory + ".postgres.lock")
 			if err != nil && !errors.Is(err, errLocked) {
@@ -82,22 +82,22 @@ func (c *Cluster) awaitOrphans(ctx context.Context) error {
 		if c.serverLock != nil && len(processes) == 0 {
 			return nil
 		}
-		if !told {
-			told = true
+		if !logged {
+			logged = true
 			c.log.Info("waiting until the Postgres of an earlier data-tier has stopped", "processes", processes)
 		}
 		headless := len(processes) > 0 && !slices.Contains(processes, postmasterPID(c.options.Directory))
 		switch {
-		case time.Now().Before(next) && !(headless && len(stronger) == 2):
-		case c.serverLock != nil || len(stronger) == 0:
-			// Not started by a data-tier, or not within reach of a signal.
+		case time.Now().Before(next) && !(headless && len(signals) == 2):
+		case c.serverLock != nil || len(signals) == 0:
+			// A data-tier did not start it, or signals do not reach it.
 			return fmt.Errorf("a Postgres (processes %v) still runs on %s: stop it", processes, c.options.Directory)
 		default:
-			// Without their postmaster, backends have nothing to finish.
+			// Backends without their postmaster have no work to finish.
 			for _, pid := range processes {
-				_ = syscall.Kill(pid, stronger[0])
+				_ = syscall.Kill(pid, signals[0])
 			}
-			stronger, next = stronger[1:], time.Now().Add(stopTime)
+			signals, next = signals[1:], time.Now().Add(stopTimeout)
 		}
 		select {
 		case <-ctx.Done():
@@ -107,10 +107,10 @@ func (c *Cluster) awaitOrphans(ctx context.Context) error {
 	}
 }
 
-// removeLockFiles removes the lock files of a Postgres that did not remove them
-// itself. Postgres would refuse to start while any process has the number in
-// one of them. It still checks that nothing uses the shared memory of the
-// directory, whose key does not depend on these files.
+// removeLockFiles removes the lock files of a Postgres that was killed. Postgres
+// would refuse to start while any process has a process id from one of them. It
+// still checks that no process uses the directory's shared memory, whose key does
+// not depend on these files.
 func (c *Cluster) removeLockFiles() error {
 	socket, err := socketDirectory(c.options.Directory)
 	if err != nil {
@@ -119,12 +119,12 @@ func (c *Cluster) removeLockFiles() error {
 	if c.has("postmaster.pid") {
 		c.log.Info("removing the lock files of a Postgres that was killed")
 	}
-	// The folder of the socket has nothing else in it.
-	return errors.Join(c.forget("postmaster.pid"), os.RemoveAll(socket))
+	// The socket's folder contains nothing else.
+	return errors.Join(c.remove("postmaster.pid"), os.RemoveAll(socket))
 }
 
-// serverProcesses returns the processes of Postgres that run on a data
-// directory: those whose working directory it is.
+// serverProcesses returns the ids of the Postgres processes that run on a data
+// directory, which is their working directory.
 func serverProcesses(directory string) []int {
 	data, err := os.Stat(directory)
 	if err != nil {
@@ -134,7 +134,7 @@ func serverProcesses(directory string) []int {
 	if err != nil {
 		return nil
 	}
-	var found []int
+	var pids []int
 	for _, entry := range entries {
 		pid, err := strconv.Atoi(entry.Name())
 		if err != nil {
@@ -145,13 +145,13 @@ func serverProcesses(directory string) []int {
 			continue
 		}
 		if working, err := os.Stat(filepath.Join(process, "cwd")); err == nil && os.SameFile(working, data) {
-			found = append(found, pid)
+			pids = append(pids, pid)
 		}
 	}
-	return found
+	return pids
 }
 
-// postmasterPID returns the process that postmaster.pid names, or 0.
+// postmasterPID returns the process id in postmaster.pid, or 0.
 func postmasterPID(directory string) int {
 	lines, err := postmaster(directory)
 	if err != nil {
