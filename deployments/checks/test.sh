@@ -8,6 +8,7 @@ step "generated code of the contracts is current, and compatible" proto/generate
 step "generated code of the pages is current" web-tier/generate.sh --check
 step "the workspace loads" deployments/checks/workspace.sh
 step "shell scripts pass shellcheck" deployments/checks/shell.sh
+step "no text hides who does what" deployments/checks/language.sh
 for module in proto data-tier web-tier logic-tier; do
 	tests $module -short -timeout=10m
 done
