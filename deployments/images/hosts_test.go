@@ -32,7 +32,7 @@ func TestHostNamesMissingSettings(t *testing.T) {
 		if output, err := host(t, file, c.settings).try("config"); err == nil || !strings.Contains(output, c.want) {
 			t.Errorf("%s: %v\n%s", file, err, output)
 		}
-		if output, err := host(t, file, "DATA_HOST=d", "DATA_ADDRESS=d:5432", "LOGIC_ADDRESS=l:9090").try("config"); err == nil || !strings.Contains(output, "in which folder the certificates of this host are") {
+		if output, err := host(t, file, "DATA_HOST=d", "DATA_ADDRESS=d:5432", "LOGIC_ADDRESS=l:9090").try("config"); err == nil || !strings.Contains(output, "the folder of this host's certificates") {
 			t.Errorf("%s without certificates: %v\n%s", file, err, output)
 		}
 	}

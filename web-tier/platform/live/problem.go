@@ -32,7 +32,7 @@ var (
 		Message: "Your session has expired; sign in again.",
 	}
 	errOperatorRequired = &logicclient.Problem{
-		Status: http.StatusForbidden, Reason: "OPERATOR_REQUIRED", Title: "For operators",
+		Status: http.StatusForbidden, Reason: "OPERATOR_REQUIRED", Title: "Operators only",
 		Message: "Only operators can follow the queue. Sign in with an operator's account.",
 	}
 	errNotFound = &logicclient.Problem{
