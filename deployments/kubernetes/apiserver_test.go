@@ -32,8 +32,8 @@ import (
 	"k8s.io/kubernetes/pkg/registry/policy/poddisruptionbudget"
 )
 
-// strategies are what the API server does with a new object of a kind of its own: it
-// fills in, and validates.
+// strategies are the API server's create strategies of built-in kinds: defaulting and
+// validation.
 var strategies = map[schema.GroupVersionKind]rest.RESTCreateStrategy{
 	{Version: "v1", Kind: "Namespace"}:                                     namespace.Strategy,
 	{Version: "v1", Kind: "ConfigMap"}:                                     configmap.Strategy,
@@ -45,15 +45,15 @@ var strategies = map[schema.GroupVersionKind]rest.RESTCreateStrategy{
 	{Group: "networking.k8s.io", Version: "v1", Kind: "NetworkPolicy"}:     networkpolicy.Strategy,
 }
 
-// strict refuses fields that are not there and fields that are there twice.
+// strict rejects unknown and duplicate fields.
 var strict = serializer.NewCodecFactory(legacyscheme.Scheme, serializer.EnableStrict)
 
-// create is what the API server does to store an object.
+// create runs the steps of the API server before it stores a new object.
 func create(object *unstructured.Unstructured) error {
 	kind := object.GroupVersionKind()
 	strategy, ok := strategies[kind]
 	if !ok {
-		return fmt.Errorf("%s: no kind of the API server that is known here", kind)
+		return fmt.Errorf("%s: no create strategy for this kind", kind)
 	}
 	text, err := json.Marshal(object)
 	if err != nil {
@@ -63,7 +63,7 @@ func create(object *unstructured.Unstructured) error {
 	if err != nil {
 		return err
 	}
-	// Around its strategy: both fields say the same.
+	// The API server copies this field outside the strategy.
 	if s, ok := internal.(*core.Service); ok && s.Spec.ClusterIP != "" {
 		s.Spec.ClusterIPs = []string{s.Spec.ClusterIP}
 	}
@@ -82,20 +82,20 @@ func create(object *unstructured.Unstructured) error {
 // typed reads an object as its client type.
 func typed[T any](t *testing.T, object *unstructured.Unstructured) *T {
 	t.Helper()
-	into := new(T)
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(object.Object, into, true); err != nil {
+	value := new(T)
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(object.Object, value, true); err != nil {
 		t.Fatalf("%s: %v", id(object), err)
 	}
-	return into
+	return value
 }
 
 func builtIn(object *unstructured.Unstructured) bool {
 	return scheme.Scheme.Recognizes(object.GroupVersionKind())
 }
 
-func TestTheAPIServerTakesEveryObject(t *testing.T) {
-	each(t, func(t *testing.T, made manifests) {
-		for _, object := range made {
+func TestAPIServerAcceptsEveryObject(t *testing.T) {
+	eachFolder(t, func(t *testing.T, objects manifests) {
+		for _, object := range objects {
 			if builtIn(object) {
 				if err := create(object); err != nil {
 					t.Errorf("%s: %v", id(object), err)

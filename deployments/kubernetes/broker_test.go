@@ -8,9 +8,9 @@ import (
 	"testing"
 )
 
-// ofOperator are settings of deployments/broker/rabbitmq.conf that are not the same
-// here, and why.
-var ofOperator = map[string]string{
+// operatorSettings maps the settings of deployments/broker/rabbitmq.conf that differ here to
+// the reason.
+var operatorSettings = map[string]string{
 	"listeners.tcp":                     "spec.tls.disableNonTLSListeners",
 	"listeners.ssl.default":             "the operator's",
 	"ssl_options.verify":                "spec.tls.caSecretName",
@@ -23,26 +23,26 @@ var ofOperator = map[string]string{
 	"log.file":                          "the operator's",
 }
 
-func TestRabbitMQRunsAsThere(t *testing.T) {
+func TestRabbitMQSettingsMatchRabbitMQConf(t *testing.T) {
 	broker := build(t, "overlays/rabbitmq").named("RabbitmqCluster", "broker")
-	here := map[string]string{}
+	configured := map[string]string{}
 	for line := range strings.Lines(paths(broker.Object, "spec", "rabbitmq", "additionalConfig")[0]) {
 		name, value, _ := strings.Cut(strings.TrimSpace(line), " = ")
-		here[name] = value
+		configured[name] = value
 	}
 	for _, line := range lines(t, "../broker/rabbitmq.conf") {
 		name, value, _ := strings.Cut(line, " = ")
-		if ofOperator[name] == "" && here[name] != value {
-			t.Errorf("%s is %q here and %q there", name, here[name], value)
+		if operatorSettings[name] == "" && configured[name] != value {
+			t.Errorf("%s: got %q, want %q", name, configured[name], value)
 		}
 	}
-	if !strings.HasPrefix(here["load_definitions"], "/etc/rabbitmq/definitions/") {
-		t.Error("the definitions are not where they are mounted")
+	if got := configured["load_definitions"]; !strings.HasPrefix(got, "/etc/rabbitmq/definitions/") {
+		t.Errorf("load_definitions: got %q, want a file in the mounted folder", got)
 	}
 }
 
-// kustomize reads no file above its own folder, so the definitions are a copy.
-func TestDefinitionsAreTheSame(t *testing.T) {
+// kustomize reads no files above its own folder, so the definitions are a copy.
+func TestBrokerDefinitionsMatchOriginal(t *testing.T) {
 	read := func(file string) (value any) {
 		text, err := os.ReadFile(file)
 		if err == nil {
@@ -54,6 +54,6 @@ func TestDefinitionsAreTheSame(t *testing.T) {
 		return value
 	}
 	if !reflect.DeepEqual(read("components/rabbitmq/definitions.json"), read("../broker/definitions.json")) {
-		t.Error("components/rabbitmq/definitions.json is not deployments/broker/definitions.json: copy it")
+		t.Error("components/rabbitmq/definitions.json differs from deployments/broker/definitions.json: copy it")
 	}
 }

@@ -20,10 +20,10 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// definitionFile is where a kind's maker publishes its CustomResourceDefinition.
+// definitionFile is the upstream file of a CustomResourceDefinition.
 type definitionFile struct {
-	of   published
-	path string
+	module published
+	path   string
 }
 
 var definitionFiles = map[schema.GroupKind]definitionFile{
@@ -37,7 +37,7 @@ var definitionFiles = map[schema.GroupKind]definitionFile{
 	{Group: "gateway.networking.k8s.io", Kind: "HTTPRoute"}: {gatewayAPI, "config/crd/standard/gateway.networking.k8s.io_httproutes.yaml"},
 }
 
-// definition is what the API server makes of a CustomResourceDefinition.
+// definition is a CustomResourceDefinition as the API server compiles it.
 type definition struct {
 	structural *structuralschema.Structural
 	values     validation.SchemaValidator
@@ -51,15 +51,15 @@ func definitionOf(t *testing.T, kind schema.GroupVersionKind) *definition {
 	if known := definitions[kind]; known != nil {
 		return known
 	}
-	from, ok := definitionFiles[kind.GroupKind()]
+	source, ok := definitionFiles[kind.GroupKind()]
 	if !ok {
-		t.Fatalf("%s: nobody publishes this kind", kind)
+		t.Fatalf("%s: no upstream definition", kind)
 	}
-	var published apiextensionsv1.CustomResourceDefinition
-	if err := yaml.UnmarshalStrict([]byte(from.of.file(t, from.path)), &published); err != nil {
+	var crd apiextensionsv1.CustomResourceDefinition
+	if err := yaml.UnmarshalStrict([]byte(source.module.file(t, source.path)), &crd); err != nil {
 		t.Fatal(err)
 	}
-	for _, version := range published.Spec.Versions {
+	for _, version := range crd.Spec.Versions {
 		if version.Name != kind.Version || !version.Served {
 			continue
 		}
@@ -78,12 +78,12 @@ func definitionOf(t *testing.T, kind schema.GroupVersionKind) *definition {
 		definitions[kind] = &definition{structural, values, cel.NewValidator(structural, true, celconfig.PerCallLimit)}
 		return definitions[kind]
 	}
-	t.Fatalf("%s: %s does not serve this version", kind, from.path)
+	t.Fatalf("%s: %s does not serve this version", kind, source.path)
 	return nil
 }
 
-// check is what the API server does with a new custom resource; where it would drop a
-// field that the schema does not have, this fails.
+// check validates a new custom resource as the API server does, but fails for unknown
+// fields, which the API server drops.
 func (d *definition) check(object *unstructured.Unstructured) error {
 	object = object.DeepCopy()
 	unknown := pruning.PruneWithOptions(object.Object, d.structural, true, structuralschema.UnknownFieldPathOptions{TrackUnknownFieldPaths: true})
@@ -91,19 +91,19 @@ func (d *definition) check(object *unstructured.Unstructured) error {
 		return fmt.Errorf("unknown fields: %v", unknown)
 	}
 	defaulting.Default(object.Object, d.structural)
-	var failed field.ErrorList
-	failed = append(failed, validation.ValidateCustomResource(nil, object.Object, d.values)...)
-	failed = append(failed, listtype.ValidateListSetsAndMaps(nil, d.structural, object.Object)...)
-	if len(failed) == 0 && d.rules != nil {
-		broken, _ := d.rules.Validate(context.Background(), nil, d.structural, object.Object, nil, celconfig.RuntimeCELCostBudget)
-		failed = append(failed, broken...)
+	var errs field.ErrorList
+	errs = append(errs, validation.ValidateCustomResource(nil, object.Object, d.values)...)
+	errs = append(errs, listtype.ValidateListSetsAndMaps(nil, d.structural, object.Object)...)
+	if len(errs) == 0 && d.rules != nil {
+		ruleErrs, _ := d.rules.Validate(context.Background(), nil, d.structural, object.Object, nil, celconfig.RuntimeCELCostBudget)
+		errs = append(errs, ruleErrs...)
 	}
-	return failed.ToAggregate()
+	return errs.ToAggregate()
 }
 
-func TestCustomResourcesFitTheirDefinitions(t *testing.T) {
-	each(t, func(t *testing.T, made manifests) {
-		for _, object := range made {
+func TestCustomResourcesMatchDefinitions(t *testing.T) {
+	eachFolder(t, func(t *testing.T, objects manifests) {
+		for _, object := range objects {
 			if !builtIn(object) {
 				if err := definitionOf(t, object.GroupVersionKind()).check(object); err != nil {
 					t.Errorf("%s: %v", id(object), err)

@@ -14,8 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// lines returns the lines of a file of the repository without comments, each with one
-// space between its words.
+// lines returns the lines of a file without comments, with single spaces between words.
 func lines(t *testing.T, file string) (all []string) {
 	t.Helper()
 	source, err := os.Open(file)
@@ -31,46 +30,46 @@ func lines(t *testing.T, file string) (all []string) {
 	return all
 }
 
-func without(all []string, of ...string) (left []string) {
-	for _, one := range all {
-		if !slices.Contains(of, one) {
-			left = append(left, one)
+func without(all []string, excluded ...string) (rest []string) {
+	for _, line := range all {
+		if !slices.Contains(excluded, line) {
+			rest = append(rest, line)
 		}
 	}
-	return left
+	return rest
 }
 
-// ofServe says whether a line is about what "data-tier serve" does, and here the
-// operator: its own way in, by a socket, and standbys.
-func ofServe(line string) bool {
+// isServeOnly reports whether a line applies to "data-tier serve" only: the socket, and
+// standbys, which the operator handles here.
+func isServeOnly(line string) bool {
 	return strings.HasPrefix(line, "local ") || strings.Contains(line+" ", " replicator ")
 }
 
-// Who may come in is said once for each place, and is the same: but who migrates comes
-// over the network here, and over a socket there.
-func TestWhoMayComeInIsTheSame(t *testing.T) {
+// The access rules match those of "data-tier serve", except that the migration connects over
+// the network here, and over a socket there.
+func TestAccessRulesMatchDataTier(t *testing.T) {
 	cluster := build(t, "base").named("Cluster", "data-tier")
 	access := paths(cluster.Object, "spec", "postgresql", "pg_hba", "*")
-	want := slices.DeleteFunc(lines(t, "../../data-tier/pg_hba.conf"), ofServe)
+	want := slices.DeleteFunc(lines(t, "../../data-tier/pg_hba.conf"), isServeOnly)
 	if got := without(access, "hostssl postgres,techtalks postgres all cert map=migration"); !slices.Equal(got, want) {
 		t.Errorf("pg_hba:\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
-	// After these the operator's own file lets in who has a password.
-	if access[len(access)-1] != "host all all all reject" {
-		t.Error("pg_hba does not end with a refusal")
+	// The operator appends a rule that admits passwords.
+	if last := access[len(access)-1]; last != "host all all all reject" {
+		t.Errorf("got last rule %q, want a rejection of all connections", last)
 	}
 	identities := paths(cluster.Object, "spec", "postgresql", "pg_ident", "*")
-	want = slices.DeleteFunc(lines(t, "../../data-tier/pg_ident.conf"), ofServe)
+	want = slices.DeleteFunc(lines(t, "../../data-tier/pg_ident.conf"), isServeOnly)
 	if got := without(identities, "migration data-tier postgres"); !slices.Equal(got, want) {
 		t.Errorf("pg_ident:\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
 
-// elsewhere are parameters of postgresql.conf that are not the same here, and why.
-var elsewhere = map[string]string{
-	"max_connections":      "more processes may be here",
-	"shared_buffers":       "more memory is here",
-	"effective_cache_size": "more memory is here",
+// differentParameters maps the parameters of postgresql.conf that differ here to the reason.
+var differentParameters = map[string]string{
+	"max_connections":      "more processes run here",
+	"shared_buffers":       "more memory is available",
+	"effective_cache_size": "more memory is available",
 	"ssl":                  "the operator's",
 	"ssl_cert_file":        "spec.certificates",
 	"ssl_key_file":         "spec.certificates",
@@ -86,61 +85,61 @@ var elsewhere = map[string]string{
 	"archive_timeout":        "the operator's: backups",
 }
 
-func TestPostgresRunsAsThere(t *testing.T) {
+func TestPostgresParametersMatchPostgresqlConf(t *testing.T) {
 	parameters, _, err := unstructured.NestedStringMap(build(t, "base").named("Cluster", "data-tier").Object, "spec", "postgresql", "parameters")
 	if err != nil {
 		t.Fatal(err)
 	}
-	said := map[string]bool{}
+	known := map[string]bool{}
 	for _, line := range lines(t, "../../data-tier/postgresql.conf") {
 		name, value, _ := strings.Cut(line, " = ")
-		said[name] = true
-		if elsewhere[name] == "" && parameters[name] != strings.Trim(value, "'") {
-			t.Errorf("%s is %q here and %s there", name, parameters[name], value)
+		known[name] = true
+		if differentParameters[name] == "" && parameters[name] != strings.Trim(value, "'") {
+			t.Errorf("%s: got %q, want %s", name, parameters[name], value)
 		}
 	}
 	fixed := cloudNativePG.file(t, "pkg/postgres/configuration.go")
 	_, fixed, _ = strings.Cut(fixed, "FixedConfigurationParameters = map[string]string{")
 	fixed, _, _ = strings.Cut(fixed, "\n\t}")
 	if !strings.Contains(fixed, `"ssl_cert_file":`) {
-		t.Fatal("the operator's own parameters are not found")
+		t.Fatal("no fixed parameters found in the operator's source")
 	}
 	for name := range parameters {
-		if !said[name] {
+		if !known[name] {
 			t.Errorf("%s is not in postgresql.conf", name)
 		}
 		if strings.Contains(fixed, `"`+name+`":`) {
-			t.Errorf("%s is the operator's own: it would refuse the cluster", name)
+			t.Errorf("%s is fixed by the operator, which would reject the cluster", name)
 		}
 	}
 }
 
-var takes = regexp.MustCompile(`A logic tier takes (\d+) at most`)
+var connectionsComment = regexp.MustCompile(`A logic tier takes (\d+) at most`)
 
-// However far the logic tier is scaled, and while it is rolled, all its connections fit.
-func TestConnectionsFit(t *testing.T) {
+// The maximum number of replicas fits into max_connections, even during an update.
+func TestConnectionsFitMaxConnections(t *testing.T) {
 	text, err := os.ReadFile("../../data-tier/postgresql.conf")
 	if err != nil {
 		t.Fatal(err)
 	}
-	match := takes.FindSubmatch(text)
+	match := connectionsComment.FindSubmatch(text)
 	if match == nil {
-		t.Fatal("postgresql.conf does not say any more how many connections a logic tier takes")
+		t.Fatal("the comment in postgresql.conf on the connections of a logic tier is missing")
 	}
-	each, _ := strconv.Atoi(string(match[1]))
-	eachSite(t, func(t *testing.T, made manifests) {
+	perProcess, _ := strconv.Atoi(string(match[1]))
+	eachSite(t, func(t *testing.T, objects manifests) {
 		processes := 0
-		for _, p := range made.pods(t) {
+		for _, p := range objects.pods(t) {
 			if p.template != nil && p.owner.GetKind() == "Deployment" && p.program() == "logic-tier" {
-				scaler := typed[autoscalingv2.HorizontalPodAutoscaler](t, made.named("HorizontalPodAutoscaler", p.owner.GetName()))
+				scaler := typed[autoscalingv2.HorizontalPodAutoscaler](t, objects.named("HorizontalPodAutoscaler", p.owner.GetName()))
 				processes += int(scaler.Spec.MaxReplicas) + typed[appsv1.Deployment](t, p.owner).Spec.Strategy.RollingUpdate.MaxSurge.IntValue()
 			}
 		}
-		parameters, _, _ := unstructured.NestedStringMap(made.named("Cluster", "data-tier").Object, "spec", "postgresql", "parameters")
-		most, err := strconv.Atoi(parameters["max_connections"])
-		// A few are the operator's, and those who look.
-		if err != nil || processes == 0 || processes*each+30 > most {
-			t.Errorf("%d processes with %d connections do not fit in %q", processes, each, parameters["max_connections"])
+		parameters, _, _ := unstructured.NestedStringMap(objects.named("Cluster", "data-tier").Object, "spec", "postgresql", "parameters")
+		maxConnections, err := strconv.Atoi(parameters["max_connections"])
+		// 30 for the operator and administrators.
+		if err != nil || processes == 0 || processes*perProcess+30 > maxConnections {
+			t.Errorf("%d processes with %d connections each do not fit into max_connections %q", processes, perProcess, parameters["max_connections"])
 		}
 	})
 }

@@ -1,4 +1,4 @@
-// Package kubernetes holds the tests of the manifests beside it. They build every
-// kustomization in this process and judge what comes out by the code of those who
-// will: the API server, its Pod Security admission, and the operators' schemas.
+// Package kubernetes tests the manifests in this folder. The tests build every
+// kustomization in process and validate the objects with upstream code: the API server's
+// validation, Pod Security admission, and the operators' schemas.
 package kubernetes

@@ -12,29 +12,29 @@ import (
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 )
 
-// manifests are the objects that one kustomization makes.
+// manifests are the objects of one kustomization.
 type manifests []*unstructured.Unstructured
 
 var (
 	built sync.Map // folder -> func() (manifests, error)
-	// withoutSite are kustomizations that are no whole site.
-	withoutSite = map[string]bool{"gateway": true}
+	// partial are the kustomizations that are not a complete site.
+	partial = map[string]bool{"gateway": true}
 )
 
-// build does what "kubectl kustomize" does, once a folder.
+// build builds a folder as "kubectl kustomize" does, and caches the result.
 func build(t *testing.T, folder string) manifests {
 	t.Helper()
 	once, _ := built.LoadOrStore(folder, sync.OnceValues(func() (manifests, error) {
 		return kustomize(folder)
 	}))
-	made, err := once.(func() (manifests, error))()
+	objects, err := once.(func() (manifests, error))()
 	if err != nil {
 		t.Fatalf("%s: %v", folder, err)
 	}
-	if len(made) == 0 {
-		t.Fatalf("%s makes nothing", folder)
+	if len(objects) == 0 {
+		t.Fatalf("%s: no objects", folder)
 	}
-	return made
+	return objects
 }
 
 func kustomize(folder string) (manifests, error) {
@@ -42,7 +42,7 @@ func kustomize(folder string) (manifests, error) {
 	if err != nil {
 		return nil, err
 	}
-	var made manifests
+	var objects manifests
 	for _, r := range resources.Resources() {
 		text, err := r.MarshalJSON()
 		if err != nil {
@@ -52,12 +52,12 @@ func kustomize(folder string) (manifests, error) {
 		if err := object.UnmarshalJSON(text); err != nil {
 			return nil, err
 		}
-		made = append(made, object)
+		objects = append(objects, object)
 	}
-	return made, nil
+	return objects, nil
 }
 
-// folders are those that can be applied: all but components.
+// folders returns the folders that can be applied, without components.
 func folders(t *testing.T) (all []string) {
 	t.Helper()
 	err := filepath.WalkDir(".", func(path string, _ fs.DirEntry, err error) error {
@@ -67,22 +67,22 @@ func folders(t *testing.T) (all []string) {
 		return err
 	})
 	if err != nil || len(all) < 7 {
-		t.Fatalf("found %v: %v", all, err)
+		t.Fatalf("got folders %v, %v, want at least 7", all, err)
 	}
 	return all
 }
 
-// each runs a test for what every kustomization makes.
-func each(t *testing.T, test func(*testing.T, manifests)) {
+// eachFolder runs a test for the objects of every kustomization.
+func eachFolder(t *testing.T, test func(*testing.T, manifests)) {
 	for _, folder := range folders(t) {
 		t.Run(folder, func(t *testing.T) { test(t, build(t, folder)) })
 	}
 }
 
-// eachSite runs a test for every kustomization that is a whole site.
+// eachSite runs a test for every kustomization that is a complete site.
 func eachSite(t *testing.T, test func(*testing.T, manifests)) {
 	for _, folder := range folders(t) {
-		if !withoutSite[folder] {
+		if !partial[folder] {
 			t.Run(folder, func(t *testing.T) { test(t, build(t, folder)) })
 		}
 	}
@@ -97,7 +97,7 @@ func (m manifests) ofKind(kind string) (found manifests) {
 	return found
 }
 
-// named returns the object of a kind and a name, nil when there is none.
+// named returns the object with a kind and a name, or nil.
 func (m manifests) named(kind, name string) *unstructured.Unstructured {
 	for _, object := range m.ofKind(kind) {
 		if object.GetName() == name {

@@ -10,9 +10,9 @@ import (
 	"testing"
 )
 
-// published is a module of somebody whose kinds are used here, at the version that
-// README.md asks for. It is read, not compiled: so it is not in go.mod, where its own
-// requirements would count, and the sum that would be in go.sum is here.
+// published is an upstream Go module that defines kinds used here, at the version that
+// README.md requires. The tests read its files without compiling it, so it is not in go.mod,
+// where its requirements would count; its checksum is here instead of in go.sum.
 type published struct{ module, version, sum string }
 
 var (
@@ -25,7 +25,7 @@ var (
 
 var downloads sync.Map // published -> func() (string, error)
 
-// folder returns where the module's files are, downloading it when it is not there yet.
+// folder returns the folder of the module's files, and downloads the module if necessary.
 func (p published) folder(t *testing.T) string {
 	t.Helper()
 	once, _ := downloads.LoadOrStore(p, sync.OnceValues(func() (string, error) {
@@ -40,7 +40,7 @@ func (p published) folder(t *testing.T) string {
 			return "", err
 		}
 		if found.Sum != p.sum {
-			return "", fmt.Errorf("its sum is %s: the download is another than the one that was read here", found.Sum)
+			return "", fmt.Errorf("checksum mismatch: got %s, want %s", found.Sum, p.sum)
 		}
 		return found.Dir, nil
 	}))

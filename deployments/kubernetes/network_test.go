@@ -9,23 +9,24 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// place is one end of a connection: a pod, or, without labels of a namespace, something
-// outside of the cluster.
-type place struct {
+// endpoint is one end of a connection: a pod, or, without a namespace, a host outside the
+// cluster.
+type endpoint struct {
 	namespace       string
 	namespaceLabels map[string]string
 	labels          map[string]string
 }
 
-func in(namespace string, labels, more map[string]string) place {
+// pod returns a pod's endpoint, given the pod's labels and those of its namespace.
+func pod(namespace string, labels, namespaceLabels map[string]string) endpoint {
 	all := map[string]string{corev1.LabelMetadataName: namespace}
-	for key, value := range more {
+	for key, value := range namespaceLabels {
 		all[key] = value
 	}
-	return place{namespace, all, labels}
+	return endpoint{namespace, all, labels}
 }
 
-// policies decide as the network does.
+// policies evaluates network policies as a network plugin does.
 type policies []*networkingv1.NetworkPolicy
 
 func (m manifests) policies(t *testing.T) (all policies) {
@@ -36,31 +37,31 @@ func (m manifests) policies(t *testing.T) (all policies) {
 	return all
 }
 
-// pass says whether a connection is let through: out of one end, and into the other.
-// Where no policy selects an end, everything goes through there.
-func (all policies) pass(t *testing.T, from, to place, port int32, protocol corev1.Protocol) bool {
+// allow reports whether the policies allow a connection, in the egress of the source and the
+// ingress of the target. An endpoint that no policy selects allows everything.
+func (all policies) allow(t *testing.T, source, target endpoint, port int32, protocol corev1.Protocol) bool {
 	t.Helper()
-	return all.way(t, networkingv1.PolicyTypeEgress, from, to, port, protocol) &&
-		all.way(t, networkingv1.PolicyTypeIngress, to, from, port, protocol)
+	return all.allowDirection(t, networkingv1.PolicyTypeEgress, source, target, port, protocol) &&
+		all.allowDirection(t, networkingv1.PolicyTypeIngress, target, source, port, protocol)
 }
 
-func (all policies) way(t *testing.T, direction networkingv1.PolicyType, at, other place, port int32, protocol corev1.Protocol) bool {
+func (all policies) allowDirection(t *testing.T, direction networkingv1.PolicyType, local, peer endpoint, port int32, protocol corev1.Protocol) bool {
 	t.Helper()
 	selected := false
 	for _, p := range all {
-		if p.Namespace != at.namespace || !slices.Contains(p.Spec.PolicyTypes, direction) || !selects(t, &p.Spec.PodSelector, at.labels) {
+		if p.Namespace != local.namespace || !slices.Contains(p.Spec.PolicyTypes, direction) || !selects(t, &p.Spec.PodSelector, local.labels) {
 			continue
 		}
 		selected = true
 		if direction == networkingv1.PolicyTypeEgress {
 			for _, rule := range p.Spec.Egress {
-				if includes(t, p.Namespace, rule.To, other) && opens(t, rule.Ports, port, protocol) {
+				if matchPeers(t, p.Namespace, rule.To, peer) && matchPorts(t, rule.Ports, port, protocol) {
 					return true
 				}
 			}
 		} else {
 			for _, rule := range p.Spec.Ingress {
-				if includes(t, p.Namespace, rule.From, other) && opens(t, rule.Ports, port, protocol) {
+				if matchPeers(t, p.Namespace, rule.From, peer) && matchPorts(t, rule.Ports, port, protocol) {
 					return true
 				}
 			}
@@ -69,34 +70,34 @@ func (all policies) way(t *testing.T, direction networkingv1.PolicyType, at, oth
 	return !selected
 }
 
-func includes(t *testing.T, namespace string, peers []networkingv1.NetworkPolicyPeer, other place) bool {
+func matchPeers(t *testing.T, namespace string, peers []networkingv1.NetworkPolicyPeer, other endpoint) bool {
 	t.Helper()
 	if len(peers) == 0 {
 		return true
 	}
 	for _, peer := range peers {
 		if peer.IPBlock != nil {
-			t.Fatal("addresses are not known here")
+			t.Fatal("IP blocks are not supported by this test")
 		}
-		inside := other.namespace == namespace
+		inNamespace := other.namespace == namespace
 		if peer.NamespaceSelector != nil {
-			inside = other.namespaceLabels != nil && selects(t, peer.NamespaceSelector, other.namespaceLabels)
+			inNamespace = other.namespaceLabels != nil && selects(t, peer.NamespaceSelector, other.namespaceLabels)
 		}
-		if inside && (peer.PodSelector == nil || selects(t, peer.PodSelector, other.labels)) {
+		if inNamespace && (peer.PodSelector == nil || selects(t, peer.PodSelector, other.labels)) {
 			return true
 		}
 	}
 	return false
 }
 
-func opens(t *testing.T, ports []networkingv1.NetworkPolicyPort, port int32, protocol corev1.Protocol) bool {
+func matchPorts(t *testing.T, ports []networkingv1.NetworkPolicyPort, port int32, protocol corev1.Protocol) bool {
 	t.Helper()
 	if len(ports) == 0 {
 		return true
 	}
 	for _, p := range ports {
 		if p.Port.StrVal != "" {
-			t.Fatal("use numbers: not every network knows the names of another pod's ports")
+			t.Fatal("use port numbers: not every network plugin supports names")
 		}
 		last := p.Port.IntVal
 		if p.EndPort != nil {
@@ -109,40 +110,40 @@ func opens(t *testing.T, ports []networkingv1.NetworkPolicyPort, port int32, pro
 	return false
 }
 
-// places are the ends of connections that matter.
-func places(t *testing.T, made manifests) map[string]place {
+// endpoints returns the endpoints of the site and of its environment, by name.
+func endpoints(t *testing.T, objects manifests) map[string]endpoint {
 	t.Helper()
-	all := map[string]place{
-		"the internet": {},
-		"gateway":      in("edge", map[string]string{"app": "gateway"}, map[string]string{"techtalks.example/edge": "true"}),
-		"scraper":      in("monitoring", map[string]string{"app": "scraper"}, map[string]string{"techtalks.example/monitoring": "true"}),
-		"names":        in("kube-system", map[string]string{"k8s-app": "kube-dns"}, nil),
-		"cnpg":         in("cnpg-system", map[string]string{"app.kubernetes.io/name": "cloudnative-pg"}, nil),
-		"a stranger":   in("elsewhere", map[string]string{"app.kubernetes.io/name": "web-tier"}, nil),
-		"an intruder":  in("techtalks", map[string]string{"app": "debug"}, nil),
+	all := map[string]endpoint{
+		"the internet":    {},
+		"gateway":         pod("edge", map[string]string{"app": "gateway"}, map[string]string{"techtalks.example/edge": "true"}),
+		"scraper":         pod("monitoring", map[string]string{"app": "scraper"}, map[string]string{"techtalks.example/monitoring": "true"}),
+		"dns":             pod("kube-system", map[string]string{"k8s-app": "kube-dns"}, nil),
+		"cnpg":            pod("cnpg-system", map[string]string{"app.kubernetes.io/name": "cloudnative-pg"}, nil),
+		"other namespace": pod("elsewhere", map[string]string{"app.kubernetes.io/name": "web-tier"}, nil),
+		"unknown pod":     pod("techtalks", map[string]string{"app": "debug"}, nil),
 	}
-	for _, p := range made.pods(t) {
-		all[p.owner.GetName()] = in(p.namespace, p.labels, nil)
+	for _, p := range objects.pods(t) {
+		all[p.owner.GetName()] = pod(p.namespace, p.labels, nil)
 	}
 	return all
 }
 
-func TestWhoReachesWhom(t *testing.T) {
-	ways := []struct {
-		from, to string
-		port     int32
-		open     bool
+func TestPoliciesAllowOnlyRequiredConnections(t *testing.T) {
+	connections := []struct {
+		source, target string
+		port           int32
+		allowed        bool
 	}{
 		{"gateway", "web-tier", 8080, true},
 		{"gateway", "web-tier", 8081, false},
 		{"gateway", "logic-tier", 9090, false},
 		{"gateway", "data-tier", 5432, false},
-		{"a stranger", "web-tier", 8080, false},
-		{"a stranger", "logic-tier", 9090, false},
-		{"a stranger", "data-tier", 5432, false},
-		{"an intruder", "logic-tier", 9090, false},
-		{"an intruder", "data-tier", 5432, false},
-		{"an intruder", "the internet", 443, false},
+		{"other namespace", "web-tier", 8080, false},
+		{"other namespace", "logic-tier", 9090, false},
+		{"other namespace", "data-tier", 5432, false},
+		{"unknown pod", "logic-tier", 9090, false},
+		{"unknown pod", "data-tier", 5432, false},
+		{"unknown pod", "the internet", 443, false},
 
 		{"web-tier", "logic-tier", 9090, true},
 		{"web-tier", "logic-tier", 9091, false},
@@ -175,7 +176,7 @@ func TestWhoReachesWhom(t *testing.T) {
 		{"data-tier", "data-tier", 5432, true},
 		{"data-tier", "data-tier", 8000, true},
 		{"data-tier", "logic-tier", 9090, false},
-		{"data-tier", "the internet", 443, true}, // the cluster's API, and backups
+		{"data-tier", "the internet", 443, true}, // the Kubernetes API, and backups
 		{"data-tier", "the internet", 80, false},
 		{"cnpg", "data-tier", 8000, true},
 		{"broker", "broker", 25672, true},
@@ -188,38 +189,38 @@ func TestWhoReachesWhom(t *testing.T) {
 		{"scraper", "logic-tier", 9090, false},
 		{"scraper", "data-tier", 5432, false},
 	}
-	eachSite(t, func(t *testing.T, made manifests) {
-		policies, places := made.policies(t), places(t, made)
-		tried := 0
-		for _, w := range ways {
-			from, here := places[w.from]
-			to, there := places[w.to]
-			if !here || !there {
-				continue // not in this build
+	eachSite(t, func(t *testing.T, objects manifests) {
+		policies, endpoints := objects.policies(t), endpoints(t, objects)
+		checked := 0
+		for _, c := range connections {
+			source, sourceFound := endpoints[c.source]
+			target, targetFound := endpoints[c.target]
+			if !sourceFound || !targetFound {
+				continue // not in this overlay
 			}
-			tried++
-			if open := policies.pass(t, from, to, w.port, corev1.ProtocolTCP); open != w.open {
-				t.Errorf("from %s to %s at %d: %v", w.from, w.to, w.port, open)
+			checked++
+			if allowed := policies.allow(t, source, target, c.port, corev1.ProtocolTCP); allowed != c.allowed {
+				t.Errorf("%s to %s, port %d: allowed is %v, want %v", c.source, c.target, c.port, allowed, c.allowed)
 			}
 		}
-		if tried < 30 {
-			t.Errorf("tried %d ways", tried)
+		if checked < 30 {
+			t.Errorf("checked %d connections, want at least 30", checked)
 		}
-		for _, p := range made.pods(t) {
-			if !policies.pass(t, in(p.namespace, p.labels, nil), places["names"], 53, corev1.ProtocolUDP) {
-				t.Errorf("%s cannot look up names", id(p.owner))
+		for _, p := range objects.pods(t) {
+			if !policies.allow(t, pod(p.namespace, p.labels, nil), endpoints["dns"], 53, corev1.ProtocolUDP) {
+				t.Errorf("%s cannot use DNS", id(p.owner))
 			}
 		}
 	})
 }
 
-func TestPoliciesAreAboutSomebody(t *testing.T) {
-	eachSite(t, func(t *testing.T, made manifests) {
-		somebody := func(s *metav1.LabelSelector) bool {
-			return slices.ContainsFunc(made.pods(t), func(p pods) bool { return selects(t, s, p.labels) })
+func TestPoliciesSelectExistingPods(t *testing.T) {
+	eachSite(t, func(t *testing.T, objects manifests) {
+		matchesPod := func(s *metav1.LabelSelector) bool {
+			return slices.ContainsFunc(objects.pods(t), func(p pods) bool { return selects(t, s, p.labels) })
 		}
-		for _, p := range made.policies(t) {
-			if !somebody(&p.Spec.PodSelector) {
+		for _, p := range objects.policies(t) {
+			if !matchesPod(&p.Spec.PodSelector) {
 				t.Errorf("%s selects no pod", p.Name)
 			}
 			var peers []networkingv1.NetworkPolicyPeer
@@ -230,8 +231,8 @@ func TestPoliciesAreAboutSomebody(t *testing.T) {
 				peers = append(peers, rule.To...)
 			}
 			for _, peer := range peers {
-				if peer.NamespaceSelector == nil && !somebody(peer.PodSelector) {
-					t.Errorf("%s is about pods that are not there: %v", p.Name, peer.PodSelector)
+				if peer.NamespaceSelector == nil && !matchesPod(peer.PodSelector) {
+					t.Errorf("%s: the peer %v selects no pod", p.Name, peer.PodSelector)
 				}
 			}
 		}

@@ -10,61 +10,61 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// pods are those that one object makes, all alike.
+// pods describes the identical pods of one owner.
 type pods struct {
 	owner     *unstructured.Unstructured
 	namespace string
 	labels    map[string]string
-	// template is nil where an operator makes the pods.
+	// template is nil if an operator creates the pods.
 	template *corev1.PodTemplateSpec
 }
 
-// pods are what would run.
+// pods returns the pods of all owners.
 func (m manifests) pods(t *testing.T) (all []pods) {
 	t.Helper()
 	for _, object := range m {
-		made := pods{owner: object, namespace: object.GetNamespace()}
+		p := pods{owner: object, namespace: object.GetNamespace()}
 		switch object.GetKind() {
 		case "Deployment":
-			made.template = &typed[appsv1.Deployment](t, object).Spec.Template
+			p.template = &typed[appsv1.Deployment](t, object).Spec.Template
 		case "Job":
-			made.template = &typed[batchv1.Job](t, object).Spec.Template
+			p.template = &typed[batchv1.Job](t, object).Spec.Template
 		case "Cluster":
-			made.labels = map[string]string{"cnpg.io/cluster": object.GetName(), "cnpg.io/podRole": "instance"}
+			p.labels = map[string]string{"cnpg.io/cluster": object.GetName(), "cnpg.io/podRole": "instance"}
 		case "RabbitmqCluster":
-			made.labels = map[string]string{
+			p.labels = map[string]string{
 				"app.kubernetes.io/name": object.GetName(), "app.kubernetes.io/component": "rabbitmq", "app.kubernetes.io/part-of": "rabbitmq",
 			}
 		default:
 			continue
 		}
-		if made.template != nil {
-			made.labels = made.template.Labels
+		if p.template != nil {
+			p.labels = p.template.Labels
 		}
-		all = append(all, made)
+		all = append(all, p)
 	}
 	return all
 }
 
-// program is what a pod of ours runs, by its image.
+// program returns the name of a pod's program, from its image.
 func (p pods) program() string {
 	image, _, _ := strings.Cut(p.template.Spec.Containers[0].Image, ":")
 	return image[strings.LastIndexByte(image, '/')+1:]
 }
 
-// The labels that the operators give their pods are told from their source.
-func TestOperatorsLabelTheirPodsSo(t *testing.T) {
+// The labels assumed for the operators' pods are those in the operators' source.
+func TestOperatorsSetExpectedLabels(t *testing.T) {
 	for _, c := range []struct {
-		of         published
-		path, says string
+		module     published
+		path, want string
 	}{
 		{cloudNativePG, "pkg/utils/labels_annotations.go", `ClusterLabelName = MetadataNamespace + "/cluster"`},
 		{cloudNativePG, "pkg/utils/labels_annotations.go", `MetadataNamespace = "cnpg.io"`},
 		{rabbitMQ, "internal/metadata/label.go", `"app.kubernetes.io/name":      instanceName`},
 		{rabbitMQ, "internal/metadata/label.go", `"app.kubernetes.io/component": "rabbitmq"`},
 	} {
-		if !strings.Contains(c.of.file(t, c.path), c.says) {
-			t.Errorf("%s of %s@%s does not say %s", c.path, c.of.module, c.of.version, c.says)
+		if !strings.Contains(c.module.file(t, c.path), c.want) {
+			t.Errorf("%s of %s@%s lacks %s", c.path, c.module.module, c.module.version, c.want)
 		}
 	}
 }

@@ -7,19 +7,19 @@ import (
 	"testing"
 )
 
-// What README.md asks for is what the manifests were judged by.
-func TestReadmeNamesTheVersions(t *testing.T) {
+// README.md requires the versions that the manifests were validated with.
+func TestReadmeNamesTestedVersions(t *testing.T) {
 	text, err := os.ReadFile("README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, of := range map[string]published{
+	for name, module := range map[string]published{
 		"cert-manager": certManager, "CloudNativePG": cloudNativePG, "Gateway API": gatewayAPI,
 		"RabbitMQ cluster operator": rabbitMQ, "Barman Cloud plugin": barmanCloud,
 	} {
-		row := regexp.MustCompile(`(?m)^\| \[` + regexp.QuoteMeta(name) + `\].*\| ` + regexp.QuoteMeta(strings.TrimPrefix(of.version, "v")) + ` \|`)
+		row := regexp.MustCompile(`(?m)^\| \[` + regexp.QuoteMeta(name) + `\].*\| ` + regexp.QuoteMeta(strings.TrimPrefix(module.version, "v")) + ` \|`)
 		if !row.Match(text) {
-			t.Errorf("README.md does not ask for %s %s", name, of.version)
+			t.Errorf("README.md does not require %s %s", name, module.version)
 		}
 	}
 }

@@ -14,8 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 )
 
-// byHand are secrets that no object makes, and README.md says how to.
-var byHand = map[string][]string{
+// manualSecrets are the secrets to create by hand as README.md describes, by overlay.
+var manualSecrets = map[string][]string{
 	"overlays/backups":    {"backup-store"},
 	"overlays/production": {"backup-store"},
 	"overlays/certificates-by-hand": {
@@ -23,7 +23,8 @@ var byHand = map[string][]string{
 	},
 }
 
-// paths returns what stands at a path of maps and lists; "*" is all of a list.
+// paths returns the strings at a path through maps and lists; "*" stands for all items of a
+// list.
 func paths(value any, steps ...string) (found []string) {
 	if len(steps) == 0 {
 		if text, ok := value.(string); ok {
@@ -35,19 +36,19 @@ func paths(value any, steps ...string) (found []string) {
 	case map[string]any:
 		return paths(value[steps[0]], steps[1:]...)
 	case []any:
-		for _, one := range value {
+		for _, item := range value {
 			if steps[0] == "*" {
-				found = append(found, paths(one, steps[1:]...)...)
+				found = append(found, paths(item, steps[1:]...)...)
 			}
 		}
 	}
 	return found
 }
 
-// secretsOf returns the secrets that an object names.
+// secretsOf returns the names of the secrets that an object refers to.
 func secretsOf(t *testing.T, object *unstructured.Unstructured) (names []string) {
 	t.Helper()
-	places := map[string][]string{
+	references := map[string][]string{
 		"Cluster": {
 			"spec.certificates.serverTLSSecret", "spec.certificates.serverCASecret",
 			"spec.certificates.clientCASecret", "spec.certificates.replicationTLSSecret",
@@ -61,25 +62,25 @@ func secretsOf(t *testing.T, object *unstructured.Unstructured) (names []string)
 		"Deployment": {"spec.template.spec.volumes.*.secret.secretName", "spec.template.spec.containers.*.envFrom.*.secretRef.name"},
 		"Job":        {"spec.template.spec.volumes.*.secret.secretName", "spec.template.spec.containers.*.envFrom.*.secretRef.name"},
 	}
-	for _, place := range places[object.GetKind()] {
-		names = append(names, paths(object.Object, strings.Split(place, ".")...)...)
+	for _, reference := range references[object.GetKind()] {
+		names = append(names, paths(object.Object, strings.Split(reference, ".")...)...)
 	}
 	return names
 }
 
-func TestEverySecretIsMadeBySomebody(t *testing.T) {
+func TestEverySecretIsIssuedOrDocumented(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, folder := range folders(t) {
 		t.Run(folder, func(t *testing.T) {
-			made := build(t, folder)
+			objects := build(t, folder)
 			var issued, missing []string
-			for _, certificate := range made.ofKind("Certificate") {
+			for _, certificate := range objects.ofKind("Certificate") {
 				issued = append(issued, paths(certificate.Object, "spec", "secretName")...)
 			}
-			for _, object := range made {
+			for _, object := range objects {
 				for _, secret := range secretsOf(t, object) {
 					if !slices.Contains(issued, secret) && !slices.Contains(missing, secret) {
 						missing = append(missing, secret)
@@ -87,28 +88,28 @@ func TestEverySecretIsMadeBySomebody(t *testing.T) {
 				}
 			}
 			sort.Strings(missing)
-			if !slices.Equal(missing, byHand[folder]) {
-				t.Errorf("nobody makes %v; by hand one makes %v", missing, byHand[folder])
+			if !slices.Equal(missing, manualSecrets[folder]) {
+				t.Errorf("got secrets %v without a certificate, want %v", missing, manualSecrets[folder])
 			}
 			for _, secret := range missing {
 				if !strings.Contains(string(readme), secret) {
-					t.Errorf("README.md does not say how to make %s", secret)
+					t.Errorf("README.md does not document %s", secret)
 				}
 			}
 		})
 	}
 }
 
-func TestEveryConfigMapIsMadeBySomebody(t *testing.T) {
-	each(t, func(t *testing.T, made manifests) {
-		for _, object := range made {
-			for _, place := range []string{
+func TestEveryConfigMapExists(t *testing.T) {
+	eachFolder(t, func(t *testing.T, objects manifests) {
+		for _, object := range objects {
+			for _, reference := range []string{
 				"spec.template.spec.volumes.*.configMap.name", "spec.template.spec.containers.*.envFrom.*.configMapRef.name",
 				"spec.override.statefulSet.spec.template.spec.volumes.*.configMap.name",
 			} {
-				for _, name := range paths(object.Object, strings.Split(place, ".")...) {
-					if made.named("ConfigMap", name) == nil {
-						t.Errorf("%s: nothing makes the ConfigMap %s", id(object), name)
+				for _, name := range paths(object.Object, strings.Split(reference, ".")...) {
+					if objects.named("ConfigMap", name) == nil {
+						t.Errorf("%s: the ConfigMap %s does not exist", id(object), name)
 					}
 				}
 			}
@@ -116,82 +117,80 @@ func TestEveryConfigMapIsMadeBySomebody(t *testing.T) {
 	})
 }
 
-// ports returns those at which a host of this namespace answers; nil when there is no
-// such host.
-func ports(t *testing.T, made manifests, host string) []int32 {
+// ports returns the ports of a host in this namespace, or nil if there is no such host.
+func ports(t *testing.T, objects manifests, host string) []int32 {
 	t.Helper()
-	if object := made.named("Service", host); object != nil {
+	if object := objects.named("Service", host); object != nil {
 		var all []int32
 		for _, port := range typed[corev1.Service](t, object).Spec.Ports {
 			all = append(all, port.Port)
 		}
 		return all
 	}
-	if cluster, found := strings.CutSuffix(host, "-rw"); found && made.named("Cluster", cluster) != nil {
+	if cluster, found := strings.CutSuffix(host, "-rw"); found && objects.named("Cluster", cluster) != nil {
 		return []int32{5432}
 	}
-	if made.named("RabbitmqCluster", host) != nil {
+	if objects.named("RabbitmqCluster", host) != nil {
 		return []int32{5671}
 	}
 	return nil
 }
 
-// Every address that a program is told is somebody's, and whoever verifies the name
-// finds it in the certificate.
-func TestAddressesLeadSomewhere(t *testing.T) {
-	eachSite(t, func(t *testing.T, made manifests) {
+// Every configured address exists, and is in the host's certificate if clients verify the
+// name.
+func TestConfiguredAddressesExist(t *testing.T) {
+	eachSite(t, func(t *testing.T, objects manifests) {
 		check := func(p pods, address string, verified bool) {
 			t.Helper()
 			u, err := url.Parse("//" + address)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !slices.ContainsFunc(ports(t, made, u.Hostname()), func(port int32) bool { return fmt.Sprint(port) == u.Port() }) {
-				t.Errorf("%s: nobody answers at %s", id(p.owner), address)
+			if !slices.ContainsFunc(ports(t, objects, u.Hostname()), func(port int32) bool { return fmt.Sprint(port) == u.Port() }) {
+				t.Errorf("%s: no service at %s", id(p.owner), address)
 			}
-			certificate := made.named("Certificate", strings.TrimSuffix(u.Hostname(), "-rw"))
+			certificate := objects.named("Certificate", strings.TrimSuffix(u.Hostname(), "-rw"))
 			if verified && certificate != nil && !slices.Contains(paths(certificate.Object, "spec", "dnsNames", "*"), u.Hostname()) {
-				t.Errorf("%s: whoever is at %s has no certificate that says so", id(p.owner), address)
+				t.Errorf("%s: the certificate of %s lacks this name", id(p.owner), address)
 			}
 		}
-		for _, p := range made.pods(t) {
+		for _, p := range objects.pods(t) {
 			if p.template == nil {
 				continue
 			}
 			c := p.template.Spec.Containers[0]
-			told := environmentOf(t, made, c)
-			if address := told["DATA_ADDRESS"]; address != "" {
+			environment := environmentOf(t, objects, c)
+			if address := environment["DATA_ADDRESS"]; address != "" {
 				check(p, address, true)
 			}
-			if address := told["BROKER"]; address != "" {
+			if address := environment["BROKER"]; address != "" {
 				address, vhost, _ := strings.Cut(strings.TrimPrefix(address, "amqps://"), "/")
 				check(p, address, true)
 				if vhost != "techtalks" {
-					t.Errorf("%s: the virtual host is %q", id(p.owner), vhost)
+					t.Errorf("%s: got virtual host %q, want techtalks", id(p.owner), vhost)
 				}
 			}
-			for _, address := range whereabouts(argument(c, "peer") + "," + told["LOGIC_ADDRESS"]) {
-				// Between programs the certificate says who, whatever the address.
+			for _, address := range parsePeers(argument(c, "peer") + "," + environment["LOGIC_ADDRESS"]) {
+				// Programs verify each other's identity in the certificate, not the address.
 				check(p, strings.TrimPrefix(address, "dns:///"), false)
 			}
 		}
-		for _, route := range made.ofKind("HTTPRoute") {
+		for _, route := range objects.ofKind("HTTPRoute") {
 			for _, name := range paths(route.Object, "spec", "rules", "*", "backendRefs", "*", "name") {
-				if made.named("Service", name) == nil {
-					t.Errorf("%s: leads to no service: %s", id(route), name)
+				if objects.named("Service", name) == nil {
+					t.Errorf("%s: the service %s does not exist", id(route), name)
 				}
 			}
 		}
 	})
 }
 
-// A service without pods answers nobody, and one whose port they do not have neither.
-func TestEveryServiceHasPods(t *testing.T) {
-	eachSite(t, func(t *testing.T, made manifests) {
-		for _, object := range made.ofKind("Service") {
+func TestEveryServiceSelectsPodsWithItsPorts(t *testing.T) {
+	eachSite(t, func(t *testing.T, objects manifests) {
+		for _, object := range objects.ofKind("Service") {
 			s := typed[corev1.Service](t, object)
 			found := 0
-			for _, p := range made.pods(t) {
+			for _, p := range objects.pods(t) {
 				if !labels.SelectorFromSet(s.Spec.Selector).Matches(labels.Set(p.labels)) {
 					continue
 				}
@@ -205,14 +204,14 @@ func TestEveryServiceHasPods(t *testing.T) {
 				}
 			}
 			if found != 1 {
-				t.Errorf("%s: selects the pods of %d owners", id(object), found)
+				t.Errorf("%s: selects the pods of %d owners, want 1", id(object), found)
 			}
 		}
 	})
 }
 
-// The gateway that comes along takes the routes of the site, and its pods are let in.
-func TestRoutesFindTheirGateway(t *testing.T) {
+// The included gateway accepts the routes of the site, and the web tier accepts its traffic.
+func TestRoutesReferToGateway(t *testing.T) {
 	edge := build(t, "gateway")
 	gateway := edge.ofKind("Gateway")[0]
 	listeners := paths(gateway.Object, "spec", "listeners", "*", "name")
@@ -220,10 +219,10 @@ func TestRoutesFindTheirGateway(t *testing.T) {
 		if paths(route.Object, "spec", "parentRefs", "*", "namespace")[0] != gateway.GetNamespace() ||
 			paths(route.Object, "spec", "parentRefs", "*", "name")[0] != gateway.GetName() ||
 			!slices.Contains(listeners, paths(route.Object, "spec", "parentRefs", "*", "sectionName")[0]) {
-			t.Errorf("%s: there is no such gateway", id(route))
+			t.Errorf("%s: its gateway or listener does not exist", id(route))
 		}
 	}
 	if edge.named("Namespace", gateway.GetNamespace()).GetLabels()["techtalks.example/edge"] != "true" {
-		t.Error("the web tier does not let the gateway's namespace in")
+		t.Error("the gateway's namespace lacks the label that admits it to the web tier")
 	}
 }

@@ -13,14 +13,14 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// tier is what a program's source says that it can be told.
-type tier struct {
-	commands, flags, twins []string
-	// certificates are the names of its files.
+// programSettings are the commands and settings in a program's source.
+type programSettings struct {
+	commands, flags, variables []string
+	// certificates are the names of its certificate files.
 	certificates []string
 }
 
-// sources are where each program's settings are.
+// sources are the files that define each program's settings.
 var sources = map[string][]string{
 	"web-tier":   {"../../web-tier/settings.go", "../../web-tier/main.go"},
 	"logic-tier": {"../../logic-tier/app/settings.go", "../../logic-tier/app/command.go"},
@@ -28,14 +28,14 @@ var sources = map[string][]string{
 }
 
 var (
-	texts        = regexp.MustCompile(`text\(&[\w.]+, "([a-z-]+)", "([A-Z_]+)"`)
-	others       = regexp.MustCompile(`flags\.\w+\(&[\w.]+, "([a-z-]+)"`)
-	environment  = regexp.MustCompile(`os\.Getenv\("([A-Z_]+)"\)`)
+	textFlags    = regexp.MustCompile(`text\(&[\w.]+, "([a-z-]+)", "([A-Z_]+)"`)
+	otherFlags   = regexp.MustCompile(`flags\.\w+\(&[\w.]+, "([a-z-]+)"`)
+	getenv       = regexp.MustCompile(`os\.Getenv\("([A-Z_]+)"\)`)
 	commands     = regexp.MustCompile(`case "([a-z]+)":`)
 	certificates = regexp.MustCompile(`directory with (ca\.crt), ([a-z-]+\.crt) and ([a-z-]+\.key)`)
 )
 
-func tierOf(t *testing.T, program string) (found tier) {
+func readSettings(t *testing.T, program string) (found programSettings) {
 	t.Helper()
 	for _, file := range sources[program] {
 		source, err := os.ReadFile(file)
@@ -43,14 +43,14 @@ func tierOf(t *testing.T, program string) (found tier) {
 			t.Fatal(err)
 		}
 		text := string(source)
-		for _, m := range texts.FindAllStringSubmatch(text, -1) {
-			found.flags, found.twins = append(found.flags, m[1]), append(found.twins, m[2])
+		for _, m := range textFlags.FindAllStringSubmatch(text, -1) {
+			found.flags, found.variables = append(found.flags, m[1]), append(found.variables, m[2])
 		}
-		for _, m := range others.FindAllStringSubmatch(text, -1) {
+		for _, m := range otherFlags.FindAllStringSubmatch(text, -1) {
 			found.flags = append(found.flags, m[1])
 		}
-		for _, m := range environment.FindAllStringSubmatch(text, -1) {
-			found.twins = append(found.twins, m[1])
+		for _, m := range getenv.FindAllStringSubmatch(text, -1) {
+			found.variables = append(found.variables, m[1])
 		}
 		for _, m := range commands.FindAllStringSubmatch(text, -1) {
 			found.commands = append(found.commands, m[1])
@@ -59,21 +59,20 @@ func tierOf(t *testing.T, program string) (found tier) {
 			found.certificates = m[1:]
 		}
 	}
-	if len(found.flags) < 4 || len(found.twins) < 4 || len(found.commands) < 2 || len(found.certificates) != 3 {
-		t.Fatalf("%s: found no more than %+v", program, found)
+	if len(found.flags) < 4 || len(found.variables) < 4 || len(found.commands) < 2 || len(found.certificates) != 3 {
+		t.Fatalf("%s: found only %+v", program, found)
 	}
 	return found
 }
 
-// environmentOf returns what a container is told, from its settings and those that it
-// shares with others.
-func environmentOf(t *testing.T, made manifests, c corev1.Container) map[string]string {
+// environmentOf returns the environment of a container, including that from ConfigMaps.
+func environmentOf(t *testing.T, objects manifests, c corev1.Container) map[string]string {
 	t.Helper()
 	all := map[string]string{}
-	for _, from := range c.EnvFrom {
-		shared := made.named("ConfigMap", from.ConfigMapRef.Name)
+	for _, source := range c.EnvFrom {
+		shared := objects.named("ConfigMap", source.ConfigMapRef.Name)
 		if shared == nil {
-			t.Fatalf("%s reads %s, which nothing makes", c.Name, from.ConfigMapRef.Name)
+			t.Fatalf("%s: the ConfigMap %s does not exist", c.Name, source.ConfigMapRef.Name)
 		}
 		for name, value := range typed[corev1.ConfigMap](t, shared).Data {
 			all[name] = value
@@ -95,35 +94,36 @@ func argument(c corev1.Container, flag string) string {
 	return ""
 }
 
-// misunderstood is what a container is told and its program does not know.
-func misunderstood(t *testing.T, made manifests, program string, c corev1.Container) error {
+// checkSettings returns an error if a container has a command, flag or variable that its
+// program does not know.
+func checkSettings(t *testing.T, objects manifests, program string, c corev1.Container) error {
 	t.Helper()
-	known := tierOf(t, program)
-	for name := range environmentOf(t, made, c) {
-		if !slices.Contains(known.twins, name) {
+	known := readSettings(t, program)
+	for name := range environmentOf(t, objects, c) {
+		if !slices.Contains(known.variables, name) {
 			return fmt.Errorf("%s has no setting %s", program, name)
 		}
 	}
 	if len(c.Args) == 0 || !slices.Contains(known.commands, c.Args[0]) {
-		return fmt.Errorf("%s cannot %q", program, c.Args)
+		return fmt.Errorf("%s has no command for %q", program, c.Args)
 	}
 	for _, a := range c.Args[1:] {
-		name, _, valued := strings.Cut(strings.TrimPrefix(a, "--"), "=")
-		if !strings.HasPrefix(a, "--") || !valued || !slices.Contains(known.flags, name) {
+		name, _, hasValue := strings.Cut(strings.TrimPrefix(a, "--"), "=")
+		if !strings.HasPrefix(a, "--") || !hasValue || !slices.Contains(known.flags, name) {
 			return fmt.Errorf("%s has no flag %s", program, a)
 		}
 	}
 	return nil
 }
 
-func TestProgramsAreToldWhatTheyKnow(t *testing.T) {
-	eachSite(t, func(t *testing.T, made manifests) {
-		for _, p := range made.pods(t) {
+func TestContainersUseKnownSettings(t *testing.T) {
+	eachSite(t, func(t *testing.T, objects manifests) {
+		for _, p := range objects.pods(t) {
 			if p.template == nil {
 				continue
 			}
 			for _, c := range p.template.Spec.Containers {
-				if err := misunderstood(t, made, p.program(), c); err != nil {
+				if err := checkSettings(t, objects, p.program(), c); err != nil {
 					t.Errorf("%s: %v", id(p.owner), err)
 				}
 			}
@@ -131,10 +131,10 @@ func TestProgramsAreToldWhatTheyKnow(t *testing.T) {
 	})
 }
 
-// Each program finds its certificate under the names that it knows, and no other's key.
-func TestProgramsHaveTheirOwnCertificate(t *testing.T) {
-	eachSite(t, func(t *testing.T, made manifests) {
-		for _, p := range made.pods(t) {
+// Each program gets its own certificate, under the file names that it reads, and no other key.
+func TestProgramsMountOnlyTheirCertificate(t *testing.T) {
+	eachSite(t, func(t *testing.T, objects manifests) {
+		for _, p := range objects.pods(t) {
 			if p.template == nil {
 				continue
 			}
@@ -147,17 +147,17 @@ func TestProgramsHaveTheirOwnCertificate(t *testing.T) {
 				for _, item := range v.Secret.Items {
 					files = append(files, item.Path)
 				}
-				if v.Secret.SecretName != program+"-certificate" || !slices.Equal(files, tierOf(t, program).certificates) {
+				if v.Secret.SecretName != program+"-certificate" || !slices.Equal(files, readSettings(t, program).certificates) {
 					t.Errorf("%s: mounts %s as %v", id(p.owner), v.Secret.SecretName, files)
 				}
-				// lib/pq takes a key from root that its group may read, and no more.
+				// lib/pq accepts a key of root's that its group can read, with no further permissions.
 				if mode := v.Secret.DefaultMode; mode == nil || *mode != 0o440 || p.template.Spec.SecurityContext.FSGroup == nil {
-					t.Errorf("%s: its key is not for its group alone", id(p.owner))
+					t.Errorf("%s: the key is not readable by exactly its owner and group", id(p.owner))
 				}
 				for _, c := range p.template.Spec.Containers {
 					for _, m := range c.VolumeMounts {
 						if m.Name == v.Name && (m.SubPath != "" || !m.ReadOnly || m.MountPath != "/certificates") {
-							t.Errorf("%s: a renewed certificate would not arrive", id(p.owner))
+							t.Errorf("%s: a renewed certificate would not be visible", id(p.owner))
 						}
 					}
 				}
@@ -166,18 +166,18 @@ func TestProgramsHaveTheirOwnCertificate(t *testing.T) {
 	})
 }
 
-var listed = regexp.MustCompile(`(?s)var Modules = \[\]string\{(.*?)\}`)
+var moduleList = regexp.MustCompile(`(?s)var Modules = \[\]string\{(.*?)\}`)
 
-// modules are those of the logic tier.
+// modules returns the modules of the logic tier.
 func modules(t *testing.T) (all []string) {
 	t.Helper()
 	source, err := os.ReadFile("../../proto/transport/peers.go")
 	if err != nil {
 		t.Fatal(err)
 	}
-	match := listed.FindSubmatch(source)
+	match := moduleList.FindSubmatch(source)
 	if match == nil {
-		t.Fatal("package transport does not list the modules any more")
+		t.Fatal("package transport has no list of modules")
 	}
 	for name := range strings.SplitSeq(string(match[1]), ",") {
 		all = append(all, strings.Trim(strings.TrimSpace(name), `"`))
@@ -185,8 +185,8 @@ func modules(t *testing.T) (all []string) {
 	return all
 }
 
-// hosted are the modules in a process of the logic tier.
-func hosted(t *testing.T, c corev1.Container) []string {
+// hostedModules returns the modules in a process of the logic tier.
+func hostedModules(t *testing.T, c corev1.Container) []string {
 	t.Helper()
 	if list := argument(c, "modules"); list != "" {
 		return strings.Split(list, ",")
@@ -194,74 +194,74 @@ func hosted(t *testing.T, c corev1.Container) []string {
 	return modules(t)
 }
 
-// whereabouts are the addresses of modules as the programs read them: those that are not
-// named are at the address without a name, under "".
-func whereabouts(text string) map[string]string {
-	at := map[string]string{}
+// parsePeers parses the addresses of modules as the programs do. The address without a name,
+// under "", is that of all other modules.
+func parsePeers(text string) map[string]string {
+	addresses := map[string]string{}
 	for part := range strings.SplitSeq(text, ",") {
 		module, address, named := strings.Cut(part, "=")
 		if !named {
 			module, address = "", part
 		}
 		if address != "" {
-			at[module] = address
+			addresses[module] = address
 		}
 	}
-	return at
+	return addresses
 }
 
-// Each module is in one Deployment that serves, and whoever may ask for it is told so.
-func TestEveryModuleHasOneHost(t *testing.T) {
-	eachSite(t, func(t *testing.T, made manifests) {
+// Each module is in exactly one serving Deployment, and its callers have the address of that.
+func TestEveryModuleHasOneKnownHost(t *testing.T) {
+	eachSite(t, func(t *testing.T, objects manifests) {
 		hosts := map[string][]string{} // module -> Deployments
-		for _, p := range made.pods(t) {
+		for _, p := range objects.pods(t) {
 			if p.template == nil || p.program() != "logic-tier" || p.template.Spec.Containers[0].Args[0] != "serve" {
 				continue
 			}
-			for _, module := range hosted(t, p.template.Spec.Containers[0]) {
+			for _, module := range hostedModules(t, p.template.Spec.Containers[0]) {
 				hosts[module] = append(hosts[module], p.owner.GetName())
 			}
 		}
 		if len(hosts) != len(modules(t)) {
-			t.Errorf("there are %v, and hosts of %v", modules(t), hosts)
+			t.Errorf("got hosts %v, want one for each of %v", hosts, modules(t))
 		}
-		for _, p := range made.pods(t) {
+		for _, p := range objects.pods(t) {
 			if p.template == nil || p.program() == "data-tier" {
 				continue
 			}
 			c := p.template.Spec.Containers[0]
-			told, own := whereabouts(argument(c, "peer")), []string(nil)
+			addresses, local := parsePeers(argument(c, "peer")), []string(nil)
 			if p.program() == "logic-tier" {
-				own = hosted(t, c)
+				local = hostedModules(t, c)
 			} else {
-				told = whereabouts(environmentOf(t, made, c)["LOGIC_ADDRESS"])
+				addresses = parsePeers(environmentOf(t, objects, c)["LOGIC_ADDRESS"])
 			}
 			for _, module := range modules(t) {
 				if len(hosts[module]) != 1 {
-					t.Fatalf("%s is in %v", module, hosts[module])
+					t.Fatalf("%s: got hosts %v, want one", module, hosts[module])
 				}
-				address := cmp.Or(told[module], told[""])
-				// The service of a Deployment is named as it is.
-				if want := "dns:///" + hosts[module][0] + ":9090"; !slices.Contains(own, module) && address != want {
-					t.Errorf("%s: is told that %s is at %q; it is at %s", id(p.owner), module, address, want)
+				address := cmp.Or(addresses[module], addresses[""])
+				// A service has the name of its Deployment.
+				if want := "dns:///" + hosts[module][0] + ":9090"; !slices.Contains(local, module) && address != want {
+					t.Errorf("%s: got address %q of %s, want %s", id(p.owner), address, module, want)
 				}
 			}
 		}
 	})
 }
 
-// Behind a gateway that the web tier does not believe, all clients share one limit; one
-// that believes everybody lets each client choose its address.
+// If the web tier does not trust the gateway, all clients share one limit; if it trusts every
+// peer, each client can choose its address.
 func TestWebTierTrustsTheGatewayForClientAddresses(t *testing.T) {
-	eachSite(t, func(t *testing.T, made manifests) {
-		for _, p := range made.pods(t) {
+	eachSite(t, func(t *testing.T, objects manifests) {
+		for _, p := range objects.pods(t) {
 			if p.template == nil || p.program() != "web-tier" {
 				continue
 			}
 			for _, c := range p.template.Spec.Containers {
-				network, err := netip.ParsePrefix(environmentOf(t, made, c)["TRUSTED_PROXIES"])
+				network, err := netip.ParsePrefix(environmentOf(t, objects, c)["TRUSTED_PROXIES"])
 				if err != nil || network.Bits() == 0 {
-					t.Errorf("%s: TRUSTED_PROXIES is %q, want the network of the gateway's pods", id(p.owner), environmentOf(t, made, c)["TRUSTED_PROXIES"])
+					t.Errorf("%s: TRUSTED_PROXIES is %q, want the network of the gateway's pods", id(p.owner), environmentOf(t, objects, c)["TRUSTED_PROXIES"])
 				}
 			}
 		}
