@@ -131,3 +131,19 @@ func TestRunnerReportsEveryFailureWithItsCommand(t *testing.T) {
 		t.Errorf("it prints the log of a test that passed:\n%s", said)
 	}
 }
+
+func TestLanguageCheckFindsPhrases(t *testing.T) {
+	at := clone(t)
+	check := func() (string, error) {
+		output, err := exec.CommandContext(t.Context(), filepath.Join(at, "deployments/checks/language.sh")).CombinedOutput()
+		return string(output), err
+	}
+	if output, err := check(); err != nil {
+		t.Fatalf("it refuses the last commit: %v\n%s", err, output)
+	}
+	page := filepath.Join(at, "web-tier/pages/home/handler.go")
+	replace(t, page, `(?m)^package home$`, "// some"+"body's first page is made an"+"ew\npackage home")
+	if output, err := check(); err == nil || !strings.Contains(output, "web-tier/pages/home/handler.go:") || !strings.Contains(output, "write: again") {
+		t.Errorf("it accepts a riddle: %v\n%s", err, output)
+	}
+}
