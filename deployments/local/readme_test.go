@@ -118,7 +118,7 @@ var (
 // anchors returns the headings of a document as GitHub links to them.
 func anchors(text string) (all []string) {
 	for _, match := range heading.FindAllStringSubmatch(text, -1) {
-		slug := strings.ToLower(regexp.MustCompile("[^\\w\\s-]").ReplaceAllString(match[1], ""))
+		slug := strings.ToLower(regexp.MustCompile(`[^\w\s-]`).ReplaceAllString(match[1], ""))
 		all = append(all, strings.ReplaceAll(slug, " ", "-"))
 	}
 	return all

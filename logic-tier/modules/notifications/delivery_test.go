@@ -226,6 +226,6 @@ func TestUndecodableMessageIsDeadLettered(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.waitFor("the dead letter", func() bool {
-		return s.count(`select count(*) from queue.dead_letter where last_error like '%no TalkPublished%'`) == 1
+		return s.count(`select count(*) from queue.dead_letter where last_error like '%not a valid TalkPublished%'`) == 1
 	})
 }
