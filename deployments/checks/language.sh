@@ -27,7 +27,7 @@ banned='
 failed=
 while IFS=$'\t' read -r pattern instead; do
 	[ -n "$pattern" ] || continue
-	if found=$(git -c safe.directory='*' grep -nIiE "$pattern" -- '*.go' '*.templ' '*.proto' '*.sql' '*.js' '*.css' '*.sh' '*.md' '*.yml' '*.yaml' '*Dockerfile' Makefile \
+	if found=$(git -c safe.directory='*' grep -nIiE "$pattern" -- '*.go' '*.templ' '*.proto' '*.sql' '*.js' '*.css' '*.sh' '*.md' '*.svg' '*.yml' '*.yaml' '*Dockerfile' Makefile \
 		':!*_templ.go' ':!*.pb.go' ':!deployments/demo/catalogue' ':!data-tier/schema' ':!deployments/checks/language.sh' ':!CONTRIBUTING.md' |
 		grep -vE '["/]nobody[":]'); then # the Unix user
 		printf '%s\n   write: %s\n' "$found" "$instead"

@@ -65,7 +65,7 @@ type assembly struct {
 }
 
 // assemble creates the modules of this process and registers them with srv. It is the only
-// function that knows every module. Modules call each other only through the clients of
+// function that creates modules. Modules call each other only through the clients of
 // modules, which routes to this process or to a peer.
 func (p *process) assemble(srv *server.Server, modules grpc.ClientConnInterface, watch *sessions.Watch, databases *databases, registry *prometheus.Registry) (assembly, error) {
 	open, log := databases.open, p.log

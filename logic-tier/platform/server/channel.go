@@ -31,7 +31,6 @@ func (s *Server) newChannel() *inprocgrpc.Channel {
 }
 
 // asModule returns ctx with the client's trace and query timer, and a module as caller.
-// asModule returns ctx with the client's trace and query timer, and a module as caller.
 func asModule(ctx context.Context) context.Context {
 	client := inprocgrpc.ClientContext(ctx)
 	if trace, ok := transport.TraceFrom(client); ok {

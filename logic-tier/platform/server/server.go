@@ -58,7 +58,7 @@ type Server struct {
 	streams   *streams
 }
 
-// New returns a server without services. It reports NOT_SERVING until SetServing(true). It reports NOT_SERVING until SetServing(true).
+// New returns a server without services. It reports NOT_SERVING until SetServing(true).
 func New(o Options) (*Server, error) {
 	validator, err := protovalidate.New()
 	if err != nil {

@@ -1,7 +1,6 @@
 package channels
 
 import (
-
 	talkspb "techtalks.example/proto/techtalks/talks/v1"
 	transferspb "techtalks.example/proto/techtalks/transfers/v1"
 	"techtalks.example/web-tier/pages/ui"

@@ -10,7 +10,7 @@ import (
 // tooManyConnections is the response to a connection above the limit. It is plain text,
 // since no request has been read that a page could answer.
 const tooManyConnections = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 5\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n" +
-	"Too many connections are open from your address. Close some, or try again in a moment.\n"
+	"Too many connections are open, or too many from your address. Close some, or try again in a moment.\n"
 
 // LimitConnections limits the open connections that l accepts, in total and for each client
 // address. A connection above the limit is answered with an error and closed. Those of

@@ -9,7 +9,7 @@ import (
 const (
 	// initialLimit is the concurrency limit for pages before anything is measured, and
 	// when there is no overload. The limit stays between minLimit, at which requests hardly
-	// slow each other down, and maxLimit, above which the logic tier would reject their calls.
+	// slow each other down, and maxLimit, well above which the logic tier rejects their calls.
 	initialLimit = 16
 	minLimit     = 2
 	maxLimit     = 1024
@@ -70,8 +70,8 @@ var (
 	// readerSlots limits the forms that are being read: 128 MB if all are of the maximum
 	// size. Most arrive together with their headers, and take no time.
 	readerSlots = logicclient.SlotBounds{Total: 512, PerSession: 16, PerAddress: 64}
-	// formSlots limits the forms that are processed: the logic tier would reject more. It
-	// accepts at least 48 concurrent calls, which one address must not fill.
+	// formSlots limits the forms that are processed. The logic tier runs fewer changes at a
+	// time and rejects the others; one address must not fill those that it runs.
 	formSlots = logicclient.SlotBounds{Total: 256, PerSession: 8, PerAddress: 32}
 	// streamedSlots limits the forms with a file. Each holds a chunk of the file, see
 	// package uploads, and one call after the file has arrived.

@@ -207,7 +207,7 @@ var file_techtalks_access_v1_access_proto_extTypes = []protoimpl.ExtensionInfo{
 
 // Extension fields to descriptorpb.MethodOptions.
 var (
-	// The access rule of the method. The server rejects calls of a method without one.
+	// The access rule of the method. A server with a method without one does not start.
 	//
 	// optional techtalks.access.v1.Rule rule = 50610;
 	E_Rule = &file_techtalks_access_v1_access_proto_extTypes[0]
