@@ -232,7 +232,7 @@ func Mistakes(t *testing.T, chromium context.Context, site string) {
 	if status := ada.Press("form[action='/sign-up'] button"); status != http.StatusUnprocessableEntity {
 		t.Errorf("invalid sign-up: got status %d, want 422", status)
 	}
-	if len(ada.Texts("#handle-wrong")) != 1 || len(ada.Texts("#password-wrong")) != 1 || len(ada.Texts("#name-wrong")) != 0 {
+	if len(ada.Texts("#handle-error")) != 1 || len(ada.Texts("#password-error")) != 1 || len(ada.Texts("#name-error")) != 0 {
 		t.Errorf("got field errors %q", ada.Texts(".wrong"))
 	}
 	if got := ada.Value("handle") + ada.Value("name"); got != "Not A Handle!Ada" {
@@ -251,7 +251,7 @@ func Mistakes(t *testing.T, chromium context.Context, site string) {
 	if status := ada.Press("details.publish form button[type=submit]"); status != http.StatusUnprocessableEntity {
 		t.Errorf("invalid talk: got status %d, want 422", status)
 	}
-	if len(ada.Texts("#title-wrong")) != 1 || len(ada.Texts("#media_url-wrong")) != 1 {
+	if len(ada.Texts("#title-error")) != 1 || len(ada.Texts("#media_url-error")) != 1 {
 		t.Errorf("got field errors %q", ada.Texts(".wrong"))
 	}
 	if got := ada.Value("speakers") + ada.Value("description") + ada.Value("media_url"); got != "AdaKept.javascript:alert(1)" {
@@ -268,7 +268,7 @@ func Mistakes(t *testing.T, chromium context.Context, site string) {
 	visitor.Open("/sign-up")
 	visitor.Fill("handle", handle)
 	visitor.Fill("password", "long enough")
-	if status := visitor.Press("form[action='/sign-up'] button"); status < 400 || status > 499 || len(visitor.Texts("#handle-wrong")) != 1 {
+	if status := visitor.Press("form[action='/sign-up'] button"); status < 400 || status > 499 || len(visitor.Texts("#handle-error")) != 1 {
 		t.Errorf("taken handle: got status %d with %q", status, visitor.Texts(".wrong"))
 	}
 	// Wrong passwords are rejected and soon rate limited.

@@ -1,0 +1,72 @@
+package freeaddress
+
+import (
+	"bufio"
+	"net"
+	"os"
+	"os/exec"
+	"strconv"
+	"testing"
+)
+
+// holder makes the test program reserve the port in it and wait for its standard input.
+const holder = "FREEADDRESS_RESERVE"
+
+func TestMain(m *testing.M) {
+	port, err := strconv.Atoi(os.Getenv(holder))
+	if err != nil {
+		os.Exit(m.Run())
+	}
+	os.Stdout.WriteString(strconv.FormatBool(reserve(port)) + "\n")
+	_, _ = os.Stdin.Read(make([]byte, 1)) // until the test closes it
+}
+
+func portOf(t *testing.T) int {
+	t.Helper()
+	address, err := Find()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, err := net.SplitHostPort(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	port, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
+}
+
+func TestFindReservesPortsAcrossProcesses(t *testing.T) {
+	port := portOf(t)
+	if reserve(port) {
+		t.Errorf("port %d can be reserved again in this process", port)
+	}
+	reserveElsewhere := func() string {
+		command := exec.CommandContext(t.Context(), os.Args[0])
+		command.Env = append(os.Environ(), holder+"="+strconv.Itoa(port))
+		output, err := command.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := command.Start(); err != nil {
+			t.Fatal(err)
+		}
+		line, err := bufio.NewReader(output).ReadString('\n')
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := command.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		return line
+	}
+	if got := reserveElsewhere(); got != "false\n" {
+		t.Errorf("port %d can be reserved in another process: %q", port, got)
+	}
+	port = firstPort - 1 // of which this process has no lock
+	if got := reserveElsewhere(); got != "true\n" {
+		t.Errorf("an unused port cannot be reserved in another process: %q", got)
+	}
+}
