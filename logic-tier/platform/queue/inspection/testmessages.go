@@ -14,6 +14,7 @@ import (
 	"techtalks.example/logic-tier/platform/apperror"
 	"techtalks.example/logic-tier/platform/postgres"
 	"techtalks.example/logic-tier/platform/queue"
+	"techtalks.example/logic-tier/platform/sweep"
 	queuepb "techtalks.example/proto/techtalks/queue/v1"
 )
 
@@ -159,22 +160,9 @@ const (
 	// maxTestMessages.
 	testMessageLifetime = time.Hour
 	maxTestMessages     = 1000
-	sweepInterval       = 5 * time.Minute
-	sweepTimeout        = 10 * time.Second
 )
 
 // sweepTestMessages deletes old test messages until ctx ends.
 func (s *Service) sweepTestMessages(ctx context.Context) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(sweepInterval):
-		}
-		sweepCtx, cancel := context.WithTimeout(ctx, sweepTimeout)
-		if err := s.store.sweepTestMessages(sweepCtx); err != nil && ctx.Err() == nil {
-			s.deps.Log.Warn("queue: cannot delete old test messages; retrying later", "error", err)
-		}
-		cancel()
-	}
+	return sweep.Loop{Name: "queue: old test messages", Interval: 5 * time.Minute, Timeout: 10 * time.Second, Log: s.deps.Log}.Run(ctx, s.store.sweepTestMessages)
 }
