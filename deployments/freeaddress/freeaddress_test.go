@@ -1,7 +1,6 @@
 package freeaddress
 
 import (
-	"bufio"
 	"net"
 	"os"
 	"os/exec"
@@ -9,16 +8,15 @@ import (
 	"testing"
 )
 
-// holder makes the test program reserve the port in it and wait for its standard input.
-const holder = "FREEADDRESS_RESERVE"
+// portToReserve makes the test program report whether it can reserve the port in it.
+const portToReserve = "FREEADDRESS_RESERVE"
 
 func TestMain(m *testing.M) {
-	port, err := strconv.Atoi(os.Getenv(holder))
+	port, err := strconv.Atoi(os.Getenv(portToReserve))
 	if err != nil {
 		os.Exit(m.Run())
 	}
 	os.Stdout.WriteString(strconv.FormatBool(reserve(port)) + "\n")
-	_, _ = os.Stdin.Read(make([]byte, 1)) // until the test closes it
 }
 
 func portOf(t *testing.T) int {
@@ -45,22 +43,12 @@ func TestFindReservesPortsAcrossProcesses(t *testing.T) {
 	}
 	reserveElsewhere := func() string {
 		command := exec.CommandContext(t.Context(), os.Args[0])
-		command.Env = append(os.Environ(), holder+"="+strconv.Itoa(port))
-		output, err := command.StdoutPipe()
+		command.Env = append(os.Environ(), portToReserve+"="+strconv.Itoa(port))
+		output, err := command.Output()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := command.Start(); err != nil {
-			t.Fatal(err)
-		}
-		line, err := bufio.NewReader(output).ReadString('\n')
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := command.Wait(); err != nil {
-			t.Fatal(err)
-		}
-		return line
+		return string(output)
 	}
 	if got := reserveElsewhere(); got != "false\n" {
 		t.Errorf("port %d can be reserved in another process: %q", port, got)
